@@ -1,0 +1,7 @@
+export {
+  FedflatError,
+  ProtocolError,
+  ModelError,
+  DataError,
+  ConfigError,
+} from "./errors.js";

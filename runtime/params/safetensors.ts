@@ -1,0 +1,226 @@
+import { ModelError } from "../errors.js";
+
+/** A named tensor of a safetensors file. */
+export interface Tensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Float64Array | Int32Array | Uint8Array;
+}
+
+/** What a safetensors file holds; tensors in the order of the file. */
+export interface TensorFile {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+const KINDS = {
+  F32: { bytes: 4, view: Float32Array },
+  F64: { bytes: 8, view: Float64Array },
+  I32: { bytes: 4, view: Int32Array },
+  U8: { bytes: 1, view: Uint8Array },
+} as const;
+type Kind = keyof typeof KINDS;
+
+/** The largest header that is read, in bytes: a layout of 10,000 parameters is far below it. */
+const MAX_HEADER = 4 * 1024 * 1024;
+
+function kindOf(data: Tensor["data"]): Kind {
+  if (data instanceof Float32Array) return "F32";
+  if (data instanceof Float64Array) return "F64";
+  if (data instanceof Int32Array) return "I32";
+  return "U8";
+}
+
+/**
+ * The first bytes of a safetensors file: the length of the header (u64, little endian) and the header itself,
+ * padded with spaces to a multiple of 8. The same tensors and metadata always give the same bytes.
+ */
+export function safetensorsHeader(
+  tensors: readonly {
+    readonly name: string;
+    readonly kind: Kind;
+    readonly shape: readonly number[];
+  }[],
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const header: [string, unknown][] = [];
+  const keys = Object.keys(metadata).sort();
+  if (keys.length > 0)
+    header.push([
+      "__metadata__",
+      Object.fromEntries(keys.map((key) => [key, metadata[key]])),
+    ]);
+  let offset = 0;
+  for (const { name, kind, shape } of tensors) {
+    const bytes = shape.reduce((a, b) => a * b, KINDS[kind].bytes);
+    header.push([
+      name,
+      {
+        dtype: kind,
+        shape: [...shape],
+        data_offsets: [offset, offset + bytes],
+      },
+    ]);
+    offset += bytes;
+  }
+  // Joined by hand: an object would move names that look like integers to the front.
+  const text = `{${header.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(",")}}`;
+  const encoded = new TextEncoder().encode(text);
+  const padded = Math.ceil(encoded.length / 8) * 8;
+  const bytes = new Uint8Array(8 + padded).fill(0x20, 8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(padded), true);
+  bytes.set(encoded, 8);
+  return bytes;
+}
+
+/**
+ * Writes a safetensors file (https://github.com/huggingface/safetensors, format version of 2023): tensors in the order given.
+ * The same tensors and metadata always give the same bytes, so that the file can be named by its hash.
+ */
+export function writeSafetensors(
+  tensors: readonly Tensor[],
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array<ArrayBuffer> {
+  const header = safetensorsHeader(
+    tensors.map(({ name, shape, data }) => {
+      const kind = kindOf(data);
+      const size = shape.reduce((a, b) => a * b, 1);
+      if (size !== data.length)
+        throw new ModelError(
+          "safetensors",
+          `"${name}" expected ${size} elements for shape [${shape.join(", ")}], got ${data.length}`,
+        );
+      return { name, kind, shape };
+    }),
+    metadata,
+  );
+  const total = tensors.reduce((sum, t) => sum + t.data.byteLength, 0);
+  const bytes = new Uint8Array(header.length + total);
+  bytes.set(header);
+  let offset = header.length;
+  for (const { data } of tensors) {
+    bytes.set(
+      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+      offset,
+    );
+    offset += data.byteLength;
+  }
+  return bytes;
+}
+
+/**
+ * Reads a safetensors file. Tensors are views of `bytes` where alignment allows, copies elsewhere.
+ * Tensors must lie end to end and fill the file, as the format asks, so nothing can hide between them.
+ * @throws ModelError `safetensors` with what is wrong, for any input that is not such a file.
+ */
+export function readSafetensors(bytes: Uint8Array): TensorFile {
+  const fail = (message: string): never => {
+    throw new ModelError("safetensors", message);
+  };
+  if (bytes.length < 8)
+    fail(`"file" expected at least 8 bytes, got ${bytes.length}`);
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(
+    0,
+    true,
+  );
+  if (length > BigInt(Math.min(MAX_HEADER, bytes.length - 8)))
+    fail(
+      `"header" expected at most ${Math.min(MAX_HEADER, bytes.length - 8)} bytes, got ${length}`,
+    );
+  const start = 8 + Number(length);
+  let header: unknown;
+  try {
+    header = JSON.parse(
+      new TextDecoder("utf-8", { fatal: true }).decode(
+        bytes.subarray(8, start),
+      ),
+    );
+  } catch {
+    fail(`"header" expected JSON, got something else`);
+  }
+  if (typeof header !== "object" || header === null || Array.isArray(header))
+    return fail(`"header" expected an object, got ${JSON.stringify(header)}`);
+  const metadata: Record<string, string> = Object.create(null);
+  const spans: {
+    name: string;
+    kind: Kind;
+    shape: number[];
+    from: number;
+    to: number;
+  }[] = [];
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === "__metadata__") {
+      if (typeof entry !== "object" || entry === null)
+        fail(`"__metadata__" expected an object, got ${JSON.stringify(entry)}`);
+      for (const [key, value] of Object.entries(entry as object))
+        metadata[key] =
+          typeof value === "string"
+            ? value
+            : fail(
+                `"__metadata__.${key}" expected a string, got ${typeof value}`,
+              );
+      continue;
+    }
+    spans.push({ name, ...spanOf(name, entry, fail) });
+  }
+  spans.sort((a, b) => a.from - b.from || a.to - b.to);
+  let end = 0;
+  for (const { name, from, to } of spans) {
+    if (from !== end)
+      fail(`"${name}.data_offsets" expected to begin at ${end}, got ${from}`);
+    end = to;
+  }
+  if (start + end !== bytes.length)
+    fail(`"file" expected ${start + end} bytes, got ${bytes.length}`);
+  const tensors = new Map<string, Tensor>();
+  for (const { name, kind, shape, from, to } of spans) {
+    const { bytes: width, view: View } = KINDS[kind];
+    const at = bytes.byteOffset + start + from;
+    const data =
+      at % width === 0
+        ? new View(bytes.buffer as ArrayBuffer, at, (to - from) / width)
+        : new View(bytes.slice(start + from, start + to).buffer as ArrayBuffer);
+    tensors.set(name, { name, shape, data });
+  }
+  return { tensors, metadata };
+}
+
+function spanOf(
+  name: string,
+  entry: unknown,
+  fail: (message: string) => never,
+): { kind: Kind; shape: number[]; from: number; to: number } {
+  if (typeof entry !== "object" || entry === null)
+    return fail(`"${name}" expected an object, got ${JSON.stringify(entry)}`);
+  const {
+    dtype,
+    shape,
+    data_offsets: offsets,
+  } = entry as {
+    dtype?: unknown;
+    shape?: unknown;
+    data_offsets?: unknown;
+  };
+  if (typeof dtype !== "string" || !Object.hasOwn(KINDS, dtype))
+    return fail(
+      `"${name}.dtype" expected one of ${Object.keys(KINDS).join(", ")}, got ${JSON.stringify(dtype)}`,
+    );
+  const kind = dtype as Kind;
+  const whole = (value: unknown): value is number =>
+    Number.isSafeInteger(value) && (value as number) >= 0;
+  if (!Array.isArray(shape) || !shape.every(whole))
+    return fail(
+      `"${name}.shape" expected non-negative integers, got ${JSON.stringify(shape)}`,
+    );
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(whole))
+    return fail(
+      `"${name}.data_offsets" expected two non-negative integers, got ${JSON.stringify(offsets)}`,
+    );
+  const [from, to] = offsets as [number, number];
+  const size = (shape as number[]).reduce((a, b) => a * b, 1);
+  if (to - from !== size * KINDS[kind].bytes)
+    return fail(
+      `"${name}.data_offsets" expected ${size * KINDS[kind].bytes} bytes for ${dtype} [${shape.join(", ")}], got ${to - from}`,
+    );
+  return { kind, shape: shape as number[], from, to };
+}

@@ -1,0 +1,56 @@
+/** What differs between Node and a browser, as one value: node.ts and browser.ts each make one. */
+export interface Platform {
+  /** Opens a WebSocket. Never throws: a failure arrives as `onClose`. */
+  openSocket(url: string, options: SocketOptions): Socket;
+  /** Opens (makes) the client's own store under an exclusive lock. @throws ConfigError `state-locked`, `state-unusable`. */
+  openState(location: string): Promise<StateStore>;
+  /** The client's Ed25519 key from its store, made on first use. */
+  identity(store: StateStore): Promise<Identity>;
+  /** Starts the worker of training/worker.ts. */
+  startWorker(): WorkerPort;
+}
+
+export interface SocketOptions {
+  /** Bearer token for the upgrade request where the server asks for one. */
+  readonly token?: string;
+  /** PEM of a certificate authority, and of the client's own certificate and key (Node only). */
+  readonly tls?: {
+    readonly ca?: string;
+    readonly cert?: string;
+    readonly key?: string;
+  };
+}
+
+/** One WebSocket, or anything that behaves like one (the simulator's in-memory line). */
+export interface Socket {
+  send(data: string | Uint8Array): void;
+  close(code?: number, reason?: string): void;
+  /** Bytes given to `send` that have not left yet. */
+  readonly bufferedAmount: number;
+  onOpen?: () => void;
+  onMessage?: (data: string | Uint8Array) => void;
+  onClose?: (code: number, reason: string) => void;
+}
+
+/** Small named blobs that survive a power cut: a write is whole or has not happened. */
+export interface StateStore {
+  get(name: string): Promise<Uint8Array | undefined>;
+  put(name: string, bytes: Uint8Array): Promise<void>;
+  delete(name: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Identity {
+  /** Raw Ed25519 public key, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** Ed25519 signature, 64 bytes. */
+  sign(message: Uint8Array): Promise<Uint8Array>;
+}
+
+export interface WorkerPort {
+  post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  terminate(): void;
+  onMessage?: (message: unknown) => void;
+  /** The worker has ended: a trap, an out-of-memory, a kill. */
+  onExit?: (reason: string) => void;
+}

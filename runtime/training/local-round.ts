@@ -1,0 +1,65 @@
+import type { NamedNumbers, NamedVectors } from "../algorithms/algorithm.js";
+import type { Augmentation } from "../data/dataset.js";
+import type { Vector } from "../params/layout.js";
+
+/** How one local round is trained: everything that `assign.settings` says about it. */
+export interface RoundSettings {
+  readonly algorithm: string;
+  /** The algorithm's own numbers (alpha, mu, rho ...). */
+  readonly algorithmSettings: NamedNumbers;
+  readonly localEpochs: number;
+  readonly batchSize: number;
+  /** eta_t, constant inside the round, and eta_0. */
+  readonly learningRate: number;
+  readonly initialLearningRate: number;
+  readonly weightDecay: number;
+  /** Norm to which the whole gradient is clipped; 0 for no clip. */
+  readonly clipNorm: number;
+  /** MAN's coefficient; 0 switches the penalty off. */
+  readonly zeta: number;
+  /** Count the logits among MAN's layers (the paper's code does not). */
+  readonly manIncludesLogits: boolean;
+  readonly shuffle: boolean;
+  readonly augmentation?: Augmentation;
+  /** Mean number of samples of the run's registered clients: share = n_k / meanSamples. */
+  readonly meanSamples: number;
+  /** Seeds every random choice of this client's round. */
+  readonly seed: string;
+}
+
+/** What a local round measured. */
+export interface RoundMetrics {
+  readonly samples: number;
+  /** Mean cross-entropy over the client's training samples before and after training, without MAN, no augmentation. */
+  readonly lossBefore: number;
+  readonly lossAfter: number;
+  /** Mean activation norm A_l of each layer that has one, over the last local epoch. */
+  readonly activationNorms: readonly number[];
+  readonly seconds: number;
+}
+
+export interface RoundResult {
+  readonly delta: Vector;
+  /** Pending client state and what is to be sent, from the algorithm. */
+  readonly state: NamedVectors;
+  readonly update: NamedVectors;
+  readonly metrics: RoundMetrics;
+}
+
+/** What an evaluation measured: sums, so that they can be folded. */
+export interface Evaluation {
+  readonly count: number;
+  readonly correct: number;
+  /** Sum of the cross-entropy. */
+  readonly loss: number;
+}
+
+/** Told after each batch (at most every 100 ms over a worker's port). */
+export interface Progress {
+  readonly epoch: number;
+  readonly batch: number;
+  readonly batches: number;
+  /** Cross-entropy of the batch. */
+  readonly loss: number;
+  readonly activationNorms: readonly number[];
+}

@@ -1,0 +1,382 @@
+/**
+ * What the AssemblyScript module exports, as TypeScript sees it; both builds (SIMD and relaxed SIMD) export the same.
+ * Addresses are byte offsets in the memory the module was instantiated on. Tensors are float32, row-major, images NHWC,
+ * filters HWIO [kernelHeight, kernelWidth, inChannels, outChannels]. Flags are 0 or 1. A null address is 0.
+ * `scratch` is `SCRATCH_BYTES` of 16-byte aligned memory that a call may overwrite.
+ */
+export interface Kernels {
+  // gemm.ts
+  /**
+   * C = op(A) op(B) [+ C] [+ bias], then ReLU if asked. op(A) is m x k, op(B) is k x n; lda, ldb, ldc are row strides of the
+   * stored matrices in elements. bias has n elements. Returns the sum of squares of what was stored if `norm`, else 0.
+   */
+  gemm(
+    transposeA: number,
+    transposeB: number,
+    m: number,
+    n: number,
+    k: number,
+    a: number,
+    lda: number,
+    b: number,
+    ldb: number,
+    c: number,
+    ldc: number,
+    accumulate: number,
+    bias: number,
+    relu: number,
+    norm: number,
+    scratch: number,
+  ): number;
+
+  // conv2d.ts: one-dimensional convolution is the case height = kernelHeight = 1.
+  /** y = relu?(conv(x, w) + bias?). Returns the sum of squares of y if `norm`, else 0. */
+  conv2d(
+    x: number,
+    w: number,
+    bias: number,
+    y: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    inChannels: number,
+    outHeight: number,
+    outWidth: number,
+    outChannels: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+    relu: number,
+    norm: number,
+    scratch: number,
+  ): number;
+  /** dx = the gradient of conv2d with respect to its input. */
+  conv2dBackpropInput(
+    dy: number,
+    w: number,
+    dx: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    inChannels: number,
+    outHeight: number,
+    outWidth: number,
+    outChannels: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+    scratch: number,
+  ): void;
+  /** dw = the gradient of conv2d with respect to its filter. */
+  conv2dBackpropFilter(
+    x: number,
+    dy: number,
+    dw: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    inChannels: number,
+    outHeight: number,
+    outWidth: number,
+    outChannels: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+    scratch: number,
+  ): void;
+
+  // depthwise.ts: filter [kernelHeight, kernelWidth, inChannels, multiplier], outChannels = inChannels * multiplier.
+  depthwiseConv2d(
+    x: number,
+    w: number,
+    bias: number,
+    y: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    inChannels: number,
+    outHeight: number,
+    outWidth: number,
+    multiplier: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+    relu: number,
+    norm: number,
+  ): number;
+  depthwiseConv2dBackpropInput(
+    dy: number,
+    w: number,
+    dx: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    inChannels: number,
+    outHeight: number,
+    outWidth: number,
+    multiplier: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+  ): void;
+  depthwiseConv2dBackpropFilter(
+    x: number,
+    dy: number,
+    dw: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    inChannels: number,
+    outHeight: number,
+    outWidth: number,
+    multiplier: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+  ): void;
+
+  // pool.ts
+  /** argmax (int32, may be null) keeps, per output element, the index into x of the first largest element of its window. */
+  maxPool(
+    x: number,
+    y: number,
+    argmax: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    channels: number,
+    outHeight: number,
+    outWidth: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+  ): void;
+  /** dx = 0, then dx[argmax[i]] += dy[i] for `outSize` elements. */
+  maxPoolBackprop(
+    dy: number,
+    argmax: number,
+    dx: number,
+    inSize: number,
+    outSize: number,
+  ): void;
+  /** y[i] = x[argmax[i]]: the directional derivative of max-pool. */
+  gatherByIndex(x: number, index: number, y: number, size: number): void;
+  /** Mean over the part of each window that lies inside the image. */
+  avgPool(
+    x: number,
+    y: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    channels: number,
+    outHeight: number,
+    outWidth: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+  ): void;
+  avgPoolBackprop(
+    dy: number,
+    dx: number,
+    batch: number,
+    inHeight: number,
+    inWidth: number,
+    channels: number,
+    outHeight: number,
+    outWidth: number,
+    kernelHeight: number,
+    kernelWidth: number,
+    strideHeight: number,
+    strideWidth: number,
+    padTop: number,
+    padLeft: number,
+  ): void;
+
+  // group-norm.ts: x is [batch, positions, channels]; statistics per example and group of channels/groups channels.
+  /** y = relu?(gamma (x - mean) inverseDeviation + beta). mean and inverseDeviation: [batch, groups]. Returns sum of squares of y if `norm`. */
+  groupNorm(
+    x: number,
+    gamma: number,
+    beta: number,
+    y: number,
+    mean: number,
+    inverseDeviation: number,
+    batch: number,
+    positions: number,
+    channels: number,
+    groups: number,
+    epsilon: number,
+    relu: number,
+    norm: number,
+  ): number;
+  /** dx, dgamma and dbeta from dy at the output of the normalisation (a ReLU's mask is already in dy). */
+  groupNormBackprop(
+    x: number,
+    gamma: number,
+    mean: number,
+    inverseDeviation: number,
+    dy: number,
+    dx: number,
+    dgamma: number,
+    dbeta: number,
+    batch: number,
+    positions: number,
+    channels: number,
+    groups: number,
+  ): void;
+
+  // activation-norm.ts
+  /** y = max(x, 0). Returns the sum of squares of y if `norm`, else 0. x and y may be the same. */
+  relu(x: number, y: number, size: number, norm: number): number;
+  /** dz = (dy + coefficient a) (a > 0), MAN's gradient with ReLU's mask in one pass. dy and dz may be the same. */
+  reluBackprop(
+    a: number,
+    dy: number,
+    dz: number,
+    size: number,
+    coefficient: number,
+  ): void;
+  /** sum of x_i^2, in float64 accuracy. */
+  squaredNorm(x: number, size: number): number;
+
+  // loss.ts
+  /**
+   * labels: int32 [batch]. dlogits (may be null) = scale (softmax(logits) - onehot). losses (may be null): float32 [batch].
+   * probabilities (may be null): float32 [batch, classes]. Returns the sum over the batch of the cross-entropy, natural logarithm.
+   */
+  softmaxCrossEntropy(
+    logits: number,
+    labels: number,
+    dlogits: number,
+    probabilities: number,
+    batch: number,
+    classes: number,
+    scale: number,
+  ): number;
+  /** How many rows have their largest logit (the first, if several) at the label. */
+  countCorrect(
+    logits: number,
+    labels: number,
+    batch: number,
+    classes: number,
+  ): number;
+
+  // vector.ts
+  fill(y: number, size: number, value: number): void;
+  /** y += coefficient x */
+  axpy(y: number, x: number, size: number, coefficient: number): void;
+  /** y = a x + b y */
+  axpby(y: number, x: number, size: number, a: number, b: number): void;
+  /** y = x1 x2, element by element */
+  multiply(y: number, x1: number, x2: number, size: number): void;
+  /** sum of x_i y_i, in float64 accuracy. */
+  dot(x: number, y: number, size: number): number;
+  /** out[c] = sum over rows of x[rows, columns]: a bias' gradient. */
+  sumRows(x: number, out: number, rows: number, columns: number): void;
+  /** out[s] = sum of the rows of x whose segment is s; rows with a segment outside [0, segments) are left out. segments: int32 [rows]. */
+  unsortedSegmentSum(
+    x: number,
+    segmentIds: number,
+    out: number,
+    rows: number,
+    columns: number,
+    segments: number,
+  ): void;
+
+  // optimizer.ts
+  /** sum of (g + p (theta - center) + v)^2; center and linear (v) may be null: what the clip is computed from. */
+  stepSquaredNorm(
+    g: number,
+    theta: number,
+    center: number,
+    linear: number,
+    size: number,
+    proximal: number,
+  ): number;
+  /** theta -= eta (s (g + p (theta - center) + v) + wd theta); s is the clip's factor. center and linear may be null. */
+  step(
+    theta: number,
+    g: number,
+    center: number,
+    linear: number,
+    size: number,
+    proximal: number,
+    clipScale: number,
+    learningRate: number,
+    weightDecay: number,
+  ): void;
+  /** out = theta + factor g (SAM's ascent) */
+  samAscent(
+    out: number,
+    theta: number,
+    g: number,
+    size: number,
+    factor: number,
+  ): void;
+  /** sum of (T g)^2 with T = |theta| + eta, or T = 1 if eta is negative (biases): ASAM's norm. */
+  asamSquaredNorm(theta: number, g: number, size: number, eta: number): number;
+  /** out = theta + factor T^2 g, with T as in asamSquaredNorm. */
+  asamAscent(
+    out: number,
+    theta: number,
+    g: number,
+    size: number,
+    factor: number,
+    eta: number,
+  ): void;
+
+  // fold.ts: reproducible sums (architecture.md, idea 8)
+  /**
+   * sum[i] += (weight x[i] + C) - C in float64, C = 1.5 * 2^52 * grid. Returns how many elements are not finite or beyond maxAbs;
+   * the caller looks with `checkRange` first, for a fold cannot be undone.
+   */
+  foldFloat32(
+    sum: number,
+    x: number,
+    size: number,
+    weight: number,
+    c: number,
+  ): void;
+  /** How many elements of float32 x are not finite or larger than maxAbs in size. */
+  checkRange(x: number, size: number, maxAbs: number): number;
+
+  // ceiling.ts (for the bench): a register-only multiply-add loop of 2 * 4 * 8 * iterations ... operations; returns a value to keep it alive.
+  ceiling(iterations: number): number;
+}
+
+/** Bytes of scratch memory that gemm and the convolutions may use. */
+export const SCRATCH_BYTES = 4 * 1024 * 1024;
+
+/** Where kernels work: a memory, and a way to get and give back parts of it. Addresses are 16-byte aligned. */
+export interface Heap {
+  readonly memory: WebAssembly.Memory;
+  allocate(bytes: number): number;
+  free(address: number): void;
+}
+
+/** The two builds of the module. */
+export type KernelBuild = "simd" | "relaxed";
