@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+// What each room may import besides itself; docs/architecture.md draws it. `errors` is the floor under all of them.
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  errors: [],
+  params: [],
+  protocol: [],
+  platform: [],
+  wasm: ["platform"],
+  algorithms: ["params"],
+  codecs: ["params"],
+  data: ["params"],
+  kernels: ["wasm", "params"],
+  models: ["kernels", "wasm", "params", "data"],
+  training: [
+    "models",
+    "kernels",
+    "wasm",
+    "algorithms",
+    "data",
+    "params",
+    "codecs",
+    "platform",
+  ],
+  connection: ["protocol", "platform", "params"],
+  client: [
+    "connection",
+    "training",
+    "models",
+    "algorithms",
+    "codecs",
+    "data",
+    "params",
+    "protocol",
+    "platform",
+    "wasm",
+  ],
+  aggregator: [
+    "client",
+    "training",
+    "models",
+    "algorithms",
+    "codecs",
+    "data",
+    "params",
+    "protocol",
+    "platform",
+    "wasm",
+  ],
+  cli: [
+    "aggregator",
+    "client",
+    "training",
+    "models",
+    "algorithms",
+    "codecs",
+    "data",
+    "params",
+    "protocol",
+    "platform",
+    "wasm",
+    "kernels",
+    "connection",
+  ],
+};
+
+// Files of the public surface and of a platform bind rooms together and stand beside the arrows.
+const BINDERS = /^runtime\/(index|node|browser|client)\.ts$/;
+const PLATFORM_LEAF = /^runtime\/platform\//;
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+
+function sources(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap(
+    (entry) =>
+      entry.isDirectory()
+        ? sources(join(folder, entry.name))
+        : entry.name.endsWith(".ts")
+          ? [join(folder, entry.name)]
+          : [],
+  );
+}
+
+function roomOf(file: string): string {
+  const [top, second] = file.split("/");
+  if (top !== "runtime") return top;
+  return second.endsWith(".ts") ? second.slice(0, -3) : second;
+}
+
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(root, file), "utf8");
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map(
+    ([, target]) =>
+      relative(root, join(root, dirname(file), target)).replace(/\.js$/, ".ts"),
+  );
+}
+
+const files = ["runtime", "aggregator", "cli"]
+  .filter((folder) => existsSync(join(root, folder)))
+  .flatMap(sources);
+
+test("every import between rooms runs one way", () => {
+  const wrong: string[] = [];
+  for (const file of files) {
+    const room = roomOf(file);
+    for (const target of importsOf(file)) {
+      const other = roomOf(target);
+      if (other === room || other === "errors" || BINDERS.test(file)) continue;
+      const allowed = PLATFORM_LEAF.test(file)
+        ? ["wasm", "params", "protocol"]
+        : (MAY_IMPORT[room] ?? []);
+      if (!allowed.includes(other)) wrong.push(`${file} -> ${target}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("no circle among files", () => {
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]) => {
+    const at = path.indexOf(file);
+    assert.equal(at, -1, [...path.slice(at), file].join(" -> "));
+    if (done.has(file)) return;
+    for (const target of importsOf(file)) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+});
+
+test("runtime never names the aggregator, the command line, or Node outside its platform", () => {
+  for (const file of files.filter((file) => file.startsWith("runtime/"))) {
+    for (const target of importsOf(file))
+      assert.ok(!/^(aggregator|cli)\//.test(target), `${file} -> ${target}`);
+    if (/^runtime\/(node\.ts|platform\/node)/.test(file)) continue;
+    assert.doesNotMatch(
+      readFileSync(join(root, file), "utf8"),
+      /from "node:/,
+      file,
+    );
+  }
+});
