@@ -26,6 +26,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "codecs",
     "platform",
   ],
+  flatness: ["training", "models", "wasm", "data", "params"],
   connection: ["protocol", "platform", "params"],
   client: [
     "connection",
@@ -65,6 +66,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "wasm",
     "kernels",
     "connection",
+    "flatness",
   ],
 };
 
