@@ -1,0 +1,565 @@
+import { readFileSync } from "node:fs";
+import { Option, type Command } from "commander";
+import * as v from "valibot";
+import { ConfigError } from "../runtime/errors.js";
+import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
+
+/**
+ * Every setting of the command line, in one table: the flags, the keys of a config file, the checks and the help are all
+ * made from it. A key `localEpochs` is the flag `--local-epochs` and the config file's `"local-epochs"`.
+ */
+export type CommandName = "serve" | "join" | "simulate" | "predict" | "demo";
+
+export const COMMANDS: readonly CommandName[] = [
+  "serve",
+  "join",
+  "simulate",
+  "predict",
+  "demo",
+];
+
+/** What a value must be: a check that also reads it from text, and how an error and the help name it. */
+interface Kind<T> {
+  readonly schema: v.GenericSchema<unknown, T>;
+  readonly expected: string;
+  /** Stands for the value in the help; a switch has none. */
+  readonly placeholder?: string;
+  /** The flag may be given more than once. */
+  readonly repeatable?: boolean;
+}
+
+interface Setting<T> extends Kind<T> {
+  readonly help: string;
+  readonly commands: readonly CommandName[];
+  readonly default?: T;
+  /** Defaults of single commands, where they differ. */
+  readonly defaultIn?: Partial<Record<CommandName, T>>;
+  readonly required?: boolean;
+  /** The flag, where it is not the key. */
+  readonly flag?: string;
+}
+
+const numberFromText = v.pipe(
+  v.unknown(),
+  v.transform((value) =>
+    typeof value === "string" && value.trim() !== "" ? Number(value) : value,
+  ),
+  v.number(),
+  v.finite(),
+);
+
+const bounds = (least: number, most: number) =>
+  most === Infinity ? `from ${least}` : `from ${least} to ${most}`;
+
+function number(least: number, most = Infinity): Kind<number> {
+  return {
+    schema: v.pipe(numberFromText, v.minValue(least), v.maxValue(most)),
+    expected: `a number ${bounds(least, most)}`,
+    placeholder: "number",
+  };
+}
+
+const share: Kind<number> = {
+  schema: v.pipe(numberFromText, v.gtValue(0), v.maxValue(1)),
+  expected: "a number above 0, at most 1",
+  placeholder: "number",
+};
+
+function integer(least: number, most = Infinity): Kind<number> {
+  return {
+    schema: v.pipe(
+      numberFromText,
+      v.safeInteger(),
+      v.minValue(least),
+      v.maxValue(most),
+    ),
+    expected: `a whole number ${bounds(least, most)}`,
+    placeholder: "count",
+  };
+}
+
+function text(placeholder: string, pattern = /./, form?: string): Kind<string> {
+  return {
+    schema: v.pipe(v.string(), v.regex(pattern)),
+    expected: form ?? `a ${placeholder}`,
+    placeholder,
+  };
+}
+
+const toggle: Kind<boolean> = {
+  schema: v.boolean(),
+  expected: "true or false",
+};
+
+/** `name=number`, more than once as a flag; an object in a config file. */
+function numbers(
+  names?: readonly string[],
+): Kind<Readonly<Record<string, number>>> {
+  const name = names === undefined ? v.string() : v.picklist(names);
+  return {
+    schema: v.pipe(
+      v.unknown(),
+      v.transform((value) =>
+        Array.isArray(value)
+          ? Object.fromEntries(
+              value.map((pair) => String(pair).split(/=(.*)/s, 2)),
+            )
+          : value,
+      ),
+      v.record(name, numberFromText),
+    ),
+    expected: `name=number${names === undefined ? "" : `, the name one of ${names.join(", ")}`}`,
+    placeholder: "name=number",
+    repeatable: true,
+  };
+}
+
+const algorithm: Kind<string> = {
+  schema: v.pipe(
+    v.string(),
+    v.check((name) => {
+      try {
+        return algorithmNamed(name) !== undefined;
+      } catch {
+        return false;
+      }
+    }),
+  ),
+  expected: `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam)`,
+  placeholder: "name",
+};
+
+type Group = Record<string, Setting<unknown>>;
+
+const ROUNDS = ["serve", "simulate"] as const;
+const LOCAL = ["simulate", "demo"] as const;
+const DEALT = ["join", "simulate", "demo"] as const;
+
+const LINE = {
+  port: {
+    ...integer(0, 65535),
+    default: 7400,
+    help: "port to listen on (0 for any free one)",
+    commands: ["serve"],
+  },
+  host: {
+    ...text("address"),
+    default: "127.0.0.1",
+    help: "address to listen on",
+    commands: ["serve"],
+  },
+  url: {
+    ...text(
+      "url",
+      /^wss?:\/\/[^/]/,
+      "an address such as ws://127.0.0.1:7400 or wss://fl.example.org",
+    ),
+    default: "ws://127.0.0.1:7400",
+    help: "the aggregator's address",
+    commands: ["join"],
+  },
+  tokenFile: {
+    ...text("file"),
+    help: "file with the token that clients must show",
+    commands: ["serve", "join"],
+  },
+} satisfies Group;
+
+const DATA = {
+  data: {
+    ...text("path"),
+    required: true,
+    help: "data set: a folder or a file in one of the layouts of docs/data.md",
+    commands: ["join", "simulate", "predict"],
+  },
+  test: {
+    ...text("path"),
+    help: "test data on which every new model is evaluated",
+    commands: ROUNDS,
+  },
+  split: {
+    ...text("way"),
+    help: "how the data are dealt to clients: iid, dirichlet:0.3, shards:2 or groups (one client for each group of the data)",
+    defaultIn: { simulate: "iid", demo: "dirichlet:0.3" },
+    commands: DEALT,
+  },
+  part: {
+    ...text("k/n", /^\d+\/\d+$/, "a part such as 3/10"),
+    help: "take only the k-th of n parts of the data",
+    commands: ["join"],
+  },
+  clients: {
+    ...integer(1, 100_000),
+    default: 10,
+    help: "number of clients",
+    commands: LOCAL,
+  },
+  augment: {
+    ...toggle,
+    default: false,
+    help: "flip and crop training images at random",
+    commands: ROUNDS,
+  },
+} satisfies Group;
+
+const TRAINING = {
+  model: {
+    ...text("model"),
+    default: "fashion-small",
+    help: "fashion-small, cifar, tiny-imagenet, sensor, or a file with a description",
+    commands: ROUNDS,
+  },
+  modelFolder: {
+    ...text("folder"),
+    flag: "model",
+    required: true,
+    help: "the model folder of a run",
+    commands: ["predict"],
+  },
+  algorithm: {
+    ...algorithm,
+    default: "fedavg",
+    help: "federated algorithm; client+server pairs such as fedsam+fedadam go too",
+    commands: ROUNDS,
+  },
+  set: {
+    ...numbers(),
+    default: {},
+    help: "one of the algorithm's own numbers, such as mu=0.1",
+    commands: ROUNDS,
+  },
+  zeta: {
+    ...number(0, 1000),
+    default: 0.15,
+    help: "coefficient of MAN, the activation-norm penalty; 0 switches it off",
+    commands: [...ROUNDS, "demo"],
+  },
+  localEpochs: {
+    ...integer(1, 10_000),
+    default: 5,
+    defaultIn: { demo: 1 },
+    help: "passes over a client's data in a round",
+    commands: [...ROUNDS, "demo"],
+  },
+  batchSize: {
+    ...integer(1, 100_000),
+    default: 50,
+    help: "examples in a batch",
+    commands: ROUNDS,
+  },
+  learningRate: {
+    ...number(0, 1000),
+    default: 0.1,
+    help: "learning rate of the first round",
+    commands: ROUNDS,
+  },
+  learningRateDecay: {
+    ...number(0, 1),
+    default: 0.998,
+    help: "factor on the learning rate after each round",
+    commands: ROUNDS,
+  },
+  weightDecay: {
+    ...number(0, 1000),
+    default: 0.001,
+    help: "weight decay",
+    commands: ROUNDS,
+  },
+  clipNorm: {
+    ...number(0),
+    default: 10,
+    help: "norm to which gradients are clipped; 0 for no clip",
+    commands: ROUNDS,
+  },
+} satisfies Group;
+
+const ROUND = {
+  rounds: {
+    ...integer(1, 1_000_000),
+    default: 20,
+    defaultIn: { demo: 8 },
+    help: "number of rounds",
+    commands: [...ROUNDS, "demo"],
+  },
+  fraction: {
+    ...share,
+    help: "share of the clients that train in a round (1 where neither this nor --clients-per-round is given)",
+    commands: ROUNDS,
+  },
+  clientsPerRound: {
+    ...integer(1, 1_000_000),
+    help: "number of clients that train in a round, instead of --fraction",
+    commands: ROUNDS,
+  },
+  bernoulli: {
+    ...toggle,
+    default: false,
+    help: "each client joins a round by its own coin of probability --fraction",
+    commands: ROUNDS,
+  },
+  gather: {
+    ...integer(1, 1_000_000),
+    help: "clients to wait for before the first round (--minimum where not given)",
+    commands: ["serve"],
+  },
+  minimum: {
+    ...integer(1, 1_000_000),
+    default: 2,
+    help: "fewest clients with which a round is opened",
+    commands: ["serve"],
+  },
+  overSelection: {
+    ...number(1, 10),
+    default: 1.3,
+    help: "how many times more clients are asked than are needed",
+    commands: ["serve"],
+  },
+  quorum: {
+    ...share,
+    default: 1,
+    help: "share of the clients needed whose updates make a round",
+    commands: ["serve"],
+  },
+  deadline: {
+    ...number(0.1, 1_000_000),
+    default: 600,
+    help: "seconds that a round may take",
+    commands: ["serve"],
+  },
+  seed: {
+    ...integer(0),
+    default: 1,
+    help: "seed of every random choice",
+    commands: [...DEALT, "serve"],
+  },
+  workers: {
+    ...integer(1, 256),
+    help: "workers that train (one for each core where not given)",
+    commands: ["simulate"],
+  },
+} satisfies Group;
+
+const CLIENT = {
+  state: {
+    ...text("folder"),
+    default: "fedflat-state",
+    help: "folder of the client's key, its unfinished work and the algorithm's state",
+    commands: ["join"],
+  },
+  labIdentity: {
+    ...text("seed:index", /^\d+:\d+$/, "an identity such as 1:3"),
+    help: "in a laboratory: derive the client's key from a seed, as simulate does for its client of that index",
+    commands: ["join"],
+  },
+  limits: {
+    ...numbers(["modelBytes", "memoryBytes", "seconds"]),
+    default: {},
+    help: "decline work beyond this: modelBytes=, memoryBytes=, seconds=",
+    commands: ["join"],
+  },
+} satisfies Group;
+
+const OUTCOME = {
+  run: {
+    ...text("folder"),
+    help: "the run's folder (runs/ and the time where not given)",
+    commands: [...ROUNDS, "demo"],
+  },
+  resume: {
+    ...toggle,
+    default: false,
+    help: "go on with the run in that folder",
+    commands: ROUNDS,
+  },
+  json: {
+    ...toggle,
+    default: false,
+    help: "one JSON object a line on standard output, and nothing else there",
+    commands: COMMANDS,
+  },
+} satisfies Group;
+
+/** Under which heading the help lists each group. */
+const GROUPS: readonly [string, Group][] = [
+  ["Line:", LINE],
+  ["Data:", DATA],
+  ["Model and local training:", TRAINING],
+  ["Rounds:", ROUND],
+  ["Client:", CLIENT],
+  ["Result:", OUTCOME],
+];
+
+type Table = typeof LINE &
+  typeof DATA &
+  typeof TRAINING &
+  typeof ROUND &
+  typeof CLIENT &
+  typeof OUTCOME;
+type ValueOf<S, C extends CommandName> =
+  S extends Kind<infer T>
+    ? S extends
+        | { default: unknown }
+        | { required: true }
+        | { defaultIn: { [K in C]: unknown } }
+      ? T
+      : T | undefined
+    : never;
+
+/** The settings of one command, read and checked. */
+export type SettingsOf<C extends CommandName> = {
+  readonly [
+    K in keyof Table as C extends Table[K]["commands"][number] ? K : never
+  ]: ValueOf<Table[K], C>;
+};
+
+const flagOf = (key: string, setting: Setting<unknown>) =>
+  setting.flag ?? key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** The rows of one command. */
+const settingsIn = (command: CommandName) =>
+  GROUPS.flatMap(([heading, group]) =>
+    Object.entries(group)
+      .filter(([, { commands }]) => commands.includes(command))
+      .map(([key, setting]) => ({
+        key,
+        setting,
+        heading,
+        flag: flagOf(key, setting),
+        initial: setting.defaultIn?.[command] ?? setting.default,
+      })),
+  );
+
+/** Gives a commander command its options, and `--config`. */
+export function addOptions(command: Command, name: CommandName): void {
+  for (const { key, flag, setting, heading, initial } of settingsIn(name)) {
+    const { placeholder, help, repeatable, required } = setting;
+    const note = required
+      ? " (required)"
+      : typeof initial === "number" || typeof initial === "string"
+        ? ` (default ${initial})`
+        : "";
+    const option = new Option(
+      placeholder === undefined ? `--${flag}` : `--${flag} <${placeholder}>`,
+      help + note,
+    ).helpGroup(heading);
+    option.attributeName = () => key;
+    if (repeatable)
+      option.argParser((value, previous: string[] = []) => [
+        ...previous,
+        value,
+      ]);
+    command.addOption(option);
+  }
+  command.addOption(
+    new Option(
+      "--config <file>",
+      "JSON file with settings under the names of the flags; flags go first",
+    ).helpGroup("Settings:"),
+  );
+}
+
+/**
+ * The settings of a command: from the flags, else from the config file that `--config` names, else the defaults.
+ * @throws ConfigError `usage` that names the flag (or the file's key), what it expects and what it got.
+ */
+export function readSettings<C extends CommandName>(
+  command: C,
+  flags: Readonly<Record<string, unknown>>,
+): SettingsOf<C> {
+  const rows = settingsIn(command);
+  const file = flags.config;
+  const given =
+    typeof file === "string"
+      ? readConfig(
+          file,
+          command,
+          rows.map(({ flag }) => flag),
+        )
+      : {};
+  const result: Record<string, unknown> = {};
+  for (const { key, flag, setting, initial } of rows) {
+    const fromFlag = flags[key] !== undefined;
+    const value = fromFlag ? flags[key] : given[flag];
+    if (value === undefined && !setting.required) {
+      result[key] = initial;
+      continue;
+    }
+    const checked = v.safeParse(setting.schema, value);
+    if (!checked.success) {
+      const label =
+        fromFlag || value === undefined ? `--${flag}` : `${flag}" in "${file}`;
+      throw new ConfigError(
+        "usage",
+        `"${label}" expected ${setting.expected}, got ${show(value)}`,
+      );
+    }
+    result[key] = checked.output;
+  }
+  return result as SettingsOf<C>;
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) return value.map(show).join(" ");
+  return JSON.stringify(value);
+}
+
+function readConfig(
+  file: string,
+  command: CommandName,
+  flags: readonly string[],
+): Readonly<Record<string, unknown>> {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch {
+    throw new ConfigError(
+      "usage",
+      `"--config" expected a file that can be read, got "${file}"`,
+    );
+  }
+  let config: unknown;
+  try {
+    config = JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError(
+      "usage",
+      `"${file}" expected JSON, got ${(error as Error).message}`,
+    );
+  }
+  if (typeof config !== "object" || config === null || Array.isArray(config))
+    throw new ConfigError(
+      "usage",
+      `"${file}" expected an object of settings, got ${JSON.stringify(config)?.slice(0, 40)}`,
+    );
+  for (const key of Object.keys(config))
+    if (!flags.includes(key))
+      throw new ConfigError(
+        "usage",
+        `"${file}" expected settings of ${command}, got "${key}" (did you mean "${nearest(key, flags)}"?)`,
+      );
+  return config as Record<string, unknown>;
+}
+
+/** The name with the fewest letters to insert, delete or change (Levenshtein's distance). */
+function nearest(name: string, names: readonly string[]): string {
+  const distance = (a: string, b: string) => {
+    let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+    for (let i = 1; i <= a.length; i++) {
+      const next = [i];
+      for (let j = 1; j <= b.length; j++)
+        next.push(
+          Math.min(
+            row[j] + 1,
+            next[j - 1] + 1,
+            row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1),
+          ),
+        );
+      row = next;
+    }
+    return row[b.length];
+  };
+  return names.reduce((best, other) =>
+    distance(name, other) < distance(name, best) ? other : best,
+  );
+}

@@ -1,0 +1,178 @@
+import { SingleBar } from "cli-progress";
+import Table from "cli-table3";
+
+/** What a finished round has to show. */
+export interface RoundReport {
+  readonly round: number;
+  readonly rounds: number;
+  /** Share of the examples classified rightly, from 0 to 1, and the mean cross-entropy. */
+  readonly accuracy?: number;
+  readonly loss?: number;
+  /** Sum over the layers of the clients' mean activation norms. */
+  readonly activationNorm?: number;
+  /** Clients whose updates are in the model. */
+  readonly participants: number;
+  readonly seconds: number;
+}
+
+/** How a command shows what it does: to a person at a terminal, in a plain log, or to a program. */
+export interface View {
+  /** One thing that happened: an object for programs, a sentence for people. */
+  say(
+    event: string,
+    facts: Readonly<Record<string, unknown>>,
+    sentence: string,
+  ): void;
+  /** The round that is running: `share` of it is done, from 0 to 1. */
+  progress(round: number, rounds: number, share: number, doing: string): void;
+  round(report: RoundReport): void;
+  /** A drawing; programs do not get it. */
+  draw(text: string): void;
+  /** Leaves the terminal as it was. */
+  close(): void;
+}
+
+/** The view that fits where standard output leads to. */
+export function openView(json: boolean): View {
+  if (json) return jsonView();
+  return process.stdout.isTTY ? terminalView() : plainView();
+}
+
+const print = (line: string) => void process.stdout.write(`${line}\n`);
+
+function jsonView(): View {
+  const write = (object: unknown) => print(JSON.stringify(object));
+  return {
+    say: (event, facts) => write({ event, ...facts }),
+    progress() {},
+    round: (report) => write({ event: "round", ...report }),
+    draw() {},
+    close() {},
+  };
+}
+
+const NONE = "-";
+const percent = (share?: number) =>
+  share === undefined ? NONE : `${(100 * share).toFixed(1)} %`;
+const decimal = (value?: number) =>
+  value === undefined ? NONE : value.toFixed(3);
+
+function plainView(): View {
+  return {
+    say: (_event, _facts, sentence) => print(sentence),
+    progress() {},
+    round({
+      round,
+      rounds,
+      accuracy,
+      loss,
+      activationNorm,
+      participants,
+      seconds,
+    }) {
+      print(
+        `round ${round}/${rounds}: accuracy ${percent(accuracy)}, loss ${decimal(loss)}, activation norm ${decimal(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`,
+      );
+    },
+    draw: print,
+    close() {},
+  };
+}
+
+const COLUMNS = [
+  "Round",
+  "Accuracy",
+  "Loss",
+  "Activation norm",
+  "Clients",
+  "Seconds",
+];
+
+function tableOf(rows: readonly (readonly string[])[]): string {
+  const table = new Table({
+    colWidths: COLUMNS.map((name) => Math.max(10, name.length + 2)),
+    colAligns: COLUMNS.map(() => "right" as const),
+    chars: Object.fromEntries(
+      [
+        "top",
+        "top-mid",
+        "top-left",
+        "top-right",
+        "bottom",
+        "bottom-mid",
+        "bottom-left",
+        "bottom-right",
+        "left",
+        "left-mid",
+        "mid",
+        "mid-mid",
+        "right",
+        "right-mid",
+        "middle",
+      ].map((name) => [name, ""]),
+    ),
+    style: { "padding-left": 0, "padding-right": 0 },
+  });
+  table.push(...rows.map((row) => [...row]));
+  return table.toString();
+}
+
+function terminalView(): View {
+  const bar = new SingleBar({
+    format: "  round {round} {bar} {percentage} %  {doing}",
+    barsize: 30,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+    clearOnComplete: true,
+    hideCursor: true,
+    stream: process.stdout,
+  });
+  let running = false;
+  let headed = false;
+  const clear = () => {
+    if (running) bar.stop();
+    running = false;
+  };
+  const write = (text: string) => {
+    clear();
+    print(text);
+  };
+  return {
+    say(_event, _facts, sentence) {
+      write(sentence);
+      headed = false;
+    },
+    progress(round, rounds, share, doing) {
+      const payload = { round: `${round}/${rounds}`, doing };
+      if (running) bar.update(100 * share, payload);
+      else bar.start(100, 100 * share, payload);
+      running = true;
+    },
+    round({
+      round,
+      rounds,
+      accuracy,
+      loss,
+      activationNorm,
+      participants,
+      seconds,
+    }) {
+      if (!headed) write(tableOf([COLUMNS]));
+      headed = true;
+      write(
+        tableOf([
+          [
+            `${round}/${rounds}`,
+            percent(accuracy),
+            decimal(loss),
+            decimal(activationNorm),
+            String(participants),
+            seconds.toFixed(1),
+          ],
+        ]),
+      );
+    },
+    draw: write,
+    close: clear,
+  };
+}
