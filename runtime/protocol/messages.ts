@@ -1,0 +1,289 @@
+import * as v from "valibot";
+import { ProtocolError } from "../errors.js";
+
+/**
+ * Every control message of docs/protocol.md, one table per direction. A text frame holds one message as JSON.
+ * Unknown fields are dropped, so that either end can be newer than the other.
+ */
+
+/** The protocol's version that this code speaks. */
+export const PROTOCOL = 1;
+
+/** The longest text frame, in bytes of UTF-8. */
+export const MAX_TEXT_BYTES = 64 * 1024;
+
+const bounded = (min: number, max: number) =>
+  v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
+const whole = (min: number, max: number = Number.MAX_SAFE_INTEGER) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
+const hex = (bytes: number) =>
+  v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`)));
+const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
+const orNull = <S extends v.GenericSchema>(schema: S) =>
+  v.nullish(schema, null);
+
+const code = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,63}$/));
+const names = v.pipe(v.array(text(64)), v.maxLength(128));
+const sha256 = hex(32);
+const assignment = hex(16);
+const transfer = whole(1, 0xffffffff);
+const milliseconds = whole(0, 2 ** 31 - 1);
+const blob = v.object({ sha256, bytes: whole(1) });
+const counted = v.object({ round: whole(1), assignment, sha256 });
+
+const message = <T extends string, E extends v.ObjectEntries>(
+  type: T,
+  entries: E,
+) => v.object({ type: v.literal(type), ...entries });
+
+const either = {
+  ack: message("ack", { transfer, offset: whole(0) }),
+  abort: message("abort", { transfer, code }),
+  ping: message("ping", { id: orNull(whole(0)) }),
+  pong: message("pong", { id: orNull(whole(0)) }),
+  error: message("error", { code, message: text(4096) }),
+};
+
+/** What a client sends. */
+export const clientMessages = {
+  hello: message("hello", {
+    protocol: v.pipe(
+      v.tuple([whole(1, 65535), whole(1, 65535)]),
+      v.check(([min, max]) => min <= max, "min <= max"),
+    ),
+    run: orNull(hex(16)),
+    key: hex(32),
+    nonce: hex(32),
+    capabilities: v.object({
+      algorithms: names,
+      layers: names,
+      codecs: names,
+      build: orNull(text(64)),
+    }),
+    samples: orNull(whole(0)),
+    counted: orNull(counted),
+    pending: v.optional(
+      v.pipe(
+        v.array(v.object({ assignment, sha256: orNull(sha256) })),
+        v.maxLength(16),
+      ),
+      [],
+    ),
+    agent: orNull(text(128)),
+  }),
+  proof: message("proof", { signature: hex(64), token: orNull(text(1024)) }),
+  ready: message("ready", {}),
+  busy: message("busy", { reason: text(1024) }),
+  accept: message("accept", { assignment }),
+  decline: message("decline", {
+    assignment,
+    code,
+    message: orNull(text(1024)),
+  }),
+  progress: message("progress", {
+    assignment,
+    epoch: whole(0),
+    batch: whole(0),
+    batches: whole(0),
+    loss: bounded(-1e30, 1e30),
+  }),
+  want: message("want", {
+    transfer,
+    sha256,
+    offset: whole(0),
+    window: whole(1),
+  }),
+  offer: message("offer", {
+    assignment,
+    sha256,
+    bytes: whole(1),
+    samples: whole(1),
+    metrics: v.object({
+      lossBefore: bounded(-1e30, 1e30),
+      lossAfter: bounded(-1e30, 1e30),
+      activationNorms: v.pipe(v.array(bounded(0, 1e30)), v.maxLength(1024)),
+      seconds: bounded(0, 1e9),
+    }),
+  }),
+  report: message("report", {
+    assignment,
+    evaluation: v.object({
+      count: whole(0),
+      correct: whole(0),
+      loss: bounded(-1e30, 1e30),
+    }),
+  }),
+  failed: message("failed", { assignment, code, message: orNull(text(1024)) }),
+  bye: message("bye", { reason: orNull(text(1024)) }),
+  ...either,
+};
+
+/** What the aggregator sends. */
+export const serverMessages = {
+  challenge: message("challenge", {
+    protocol: whole(1, 65535),
+    run: hex(16),
+    nonce: hex(32),
+  }),
+  welcome: message("welcome", {
+    epoch: whole(0),
+    run: hex(16),
+    limits: v.object({
+      frameBytes: whole(1024, 256 * 1024),
+      windowBytes: whole(1024),
+      blobBytes: whole(1),
+    }),
+    heartbeat: whole(100, 3_600_000),
+    bearer: orNull(text(1024)),
+    lastCounted: orNull(counted),
+    round: whole(1),
+    model: orNull(blob),
+  }),
+  assign: message("assign", {
+    assignment,
+    round: whole(1),
+    attempt: whole(1),
+    phase: text(64),
+    task: text(64),
+    model: blob,
+    codec: text(64),
+    settings: v.record(v.string(), v.unknown()),
+    deadline: milliseconds,
+  }),
+  grant: message("grant", {
+    assignment,
+    transfer,
+    offset: whole(0),
+    window: whole(1),
+  }),
+  received: message("received", { assignment }),
+  committed: message("committed", {
+    assignment,
+    round: whole(1),
+    model: blob,
+  }),
+  refused: message("refused", {
+    assignment,
+    code,
+    message: orNull(text(1024)),
+    retryAfter: orNull(milliseconds),
+  }),
+  model: message("model", { round: whole(1), model: blob }),
+  wait: message("wait", {
+    reason: text(1024),
+    retryAfter: orNull(milliseconds),
+    assignment: orNull(assignment),
+  }),
+  finished: message("finished", { reason: text(1024), model: orNull(blob) }),
+  ...either,
+};
+
+type Table = Readonly<
+  Record<string, v.GenericSchema<unknown, { readonly type: string }>>
+>;
+type Outgoing<T extends Table> = {
+  [K in keyof T]: v.InferInput<T[K]>;
+}[keyof T];
+type Incoming<T extends Table> = {
+  [K in keyof T]: v.InferOutput<T[K]>;
+}[keyof T];
+
+/** A message as it was decoded: every field is there, an absent optional one as null. */
+export type ClientMessage = Incoming<typeof clientMessages>;
+export type ServerMessage = Incoming<typeof serverMessages>;
+export type ClientMessageOf<T extends ClientMessage["type"]> = Extract<
+  ClientMessage,
+  { type: T }
+>;
+export type ServerMessageOf<T extends ServerMessage["type"]> = Extract<
+  ServerMessage,
+  { type: T }
+>;
+/** A message as it may be written: optional fields may be left out. */
+export type OutgoingClientMessage = Outgoing<typeof clientMessages>;
+export type OutgoingServerMessage = Outgoing<typeof serverMessages>;
+
+/** A blob's name and length, as models travel in messages. */
+export type BlobName = v.InferOutput<typeof blob>;
+
+/** The message as the text of one frame. @throws ProtocolError `too-large` above 64 KiB. */
+export function encode(
+  message: OutgoingClientMessage | OutgoingServerMessage,
+): string {
+  const encoded = JSON.stringify(message);
+  if (longerThan(encoded, MAX_TEXT_BYTES))
+    throw new ProtocolError(
+      "too-large",
+      `"${message.type}" expected at most ${MAX_TEXT_BYTES} bytes, got more`,
+    );
+  return encoded;
+}
+
+/** A decoded message, or what is wrong with the frame: to be answered with `error` while the line stays open. */
+export type Decoded<M> =
+  | { readonly ok: true; readonly message: M }
+  | { readonly ok: false; readonly error: ProtocolError };
+
+/** Reads a text frame that a client sent. Never throws. */
+export const decodeClientMessage = (text: string): Decoded<ClientMessage> =>
+  decode(clientMessages, text);
+
+/** Reads a text frame that the aggregator sent. Never throws. */
+export const decodeServerMessage = (text: string): Decoded<ServerMessage> =>
+  decode(serverMessages, text);
+
+/** Codes: `too-large`, `not-json`, `not-a-message`, `unknown-type`, `bad-field`. */
+function decode<T extends Table>(table: T, text: string): Decoded<Incoming<T>> {
+  const bad = (code: string, message: string) => ({
+    ok: false as const,
+    error: new ProtocolError(code, message),
+  });
+  if (longerThan(text, MAX_TEXT_BYTES))
+    return bad(
+      "too-large",
+      `"text frame" expected at most ${MAX_TEXT_BYTES} bytes, got more`,
+    );
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return bad("not-json", `"text frame" expected JSON, got ${shown(text)}`);
+  }
+  if (
+    typeof value !== "object" ||
+    value === null ||
+    !("type" in value) ||
+    typeof value.type !== "string"
+  )
+    return bad(
+      "not-a-message",
+      `"text frame" expected an object with a type, got ${shown(text)}`,
+    );
+  const { type } = value;
+  if (!Object.hasOwn(table, type))
+    return bad(
+      "unknown-type",
+      `"type" expected a known message, got ${shown(JSON.stringify(type))}`,
+    );
+  const schema: T[keyof T] = table[type as keyof T];
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  return result.success
+    ? { ok: true, message: result.output }
+    : bad("bad-field", describe(type, result.issues[0]));
+}
+
+/** The sentence for the first thing wrong: `"offer.samples" expected >=1, got 0`. */
+export function describe(label: string, issue: v.BaseIssue<unknown>): string {
+  const path = v.getDotPath(issue);
+  const expected = issue.expected ?? issue.message;
+  return `"${path ? `${label}.${path}` : label}" expected ${expected}, got ${shown(issue.received)}`;
+}
+
+const shown = (text: string) =>
+  text.length > 80 ? `${text.slice(0, 80)}...` : text;
+
+function longerThan(text: string, bytes: number): boolean {
+  if (text.length > bytes) return true;
+  if (text.length * 3 <= bytes) return false;
+  return new TextEncoder().encode(text).length > bytes;
+}
