@@ -26,6 +26,7 @@ const fromClient: OutgoingClientMessage[] = [
       algorithms: ["fedavg"],
       layers: ["dense"],
       codecs: ["float32"],
+      build: "simd",
     },
     samples: 120,
     counted: { round: 3, assignment: id, sha256: hash },
