@@ -1,0 +1,236 @@
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  addToFold,
+  emptyFold,
+  foldFromBytes,
+  foldToBytes,
+  gridOf,
+  mergeFolds,
+  type Domain,
+  type RoundFold,
+} from "../../aggregator/strategies/fold.js";
+import {
+  contributionOf,
+  domainOf,
+  foldFor,
+} from "../../aggregator/strategies/weighted-mean.js";
+import { fedavg } from "../../runtime/algorithms/fedavg.js";
+import { random } from "../../runtime/params/random.js";
+
+const domain: Domain = {
+  size: 19,
+  maxUpdates: 12,
+  maxAbs: 100,
+  maxWeight: { delta: 1000, control: 1 },
+};
+
+interface Update {
+  client: string;
+  delta: Float32Array;
+  control: Float32Array;
+  samples: number;
+}
+
+/** Updates whose numbers differ wildly in size, so that the order would show. */
+function updatesOf(seed: number, count: number): Update[] {
+  const chance = random(seed, "updates");
+  const vector = () =>
+    Float32Array.from({ length: domain.size }, () => {
+      const x = chance.normal() * 10 ** (chance.next() * 12 - 10);
+      return Math.max(-100, Math.min(100, x));
+    });
+  return Array.from({ length: count }, (_, i) => ({
+    client: `c${i}`,
+    delta: vector(),
+    control: vector(),
+    samples: 1 + chance.integer(1000),
+  }));
+}
+
+const add = (fold: RoundFold, u: Update): RoundFold => {
+  addToFold(fold, u.client, `hash of ${u.client}`, {
+    delta: { values: u.delta, weight: u.samples },
+    control: { values: u.control, weight: 1 },
+  });
+  return fold;
+};
+
+test("any order and any tree of merges give the same bytes", () => {
+  fc.assert(
+    fc.property(
+      fc.integer(),
+      fc.integer({ min: 1, max: 12 }),
+      fc.array(fc.nat(), { minLength: 24, maxLength: 24 }),
+      (seed, count, choices) => {
+        const updates = updatesOf(seed, count);
+        const straight = foldToBytes(updates.reduce(add, emptyFold(domain)));
+        const order = [...updates];
+        for (let i = 0; i < count; i++) {
+          const j = choices[i] % count;
+          [order[i], order[j]] = [order[j], order[i]];
+        }
+        assert.deepEqual(
+          foldToBytes(order.reduce(add, emptyFold(domain))),
+          straight,
+        );
+        // One fold each, merged two by two as the choices say, every other one by way of its bytes.
+        const leaves = order.map((u) => add(emptyFold(domain), u));
+        for (let i = 0; leaves.length > 1; i++) {
+          const a = leaves.splice(choices[12 + (i % 12)] % leaves.length, 1)[0];
+          const at = choices[i % 12] % leaves.length;
+          leaves[at] = mergeFolds(
+            i % 2 ? a : foldFromBytes(foldToBytes(a)),
+            leaves[at],
+          );
+        }
+        assert.deepEqual(foldToBytes(leaves[0]), straight);
+      },
+    ),
+  );
+});
+
+test("the sum is right to half a grid step per update", () => {
+  const updates = updatesOf(7, 12);
+  const fold = updates.reduce(add, emptyFold(domain));
+  for (let i = 0; i < domain.size; i++) {
+    // Exact, in integers of 2^-149, float32's smallest step.
+    const exact = updates.reduce(
+      (sum, u) => sum + bigOf(u.delta[i]) * BigInt(u.samples),
+      0n,
+    );
+    const got = bigOf(fold.sums["delta"][i]);
+    const bound = (bigOf(gridOf(domain, "delta")) * 12n) / 2n;
+    const error = got > exact ? got - exact : exact - got;
+    assert.ok(error <= bound, `${i}: ${error} > ${bound}`);
+  }
+  assert.equal(
+    fold.weights["delta"],
+    updates.reduce((n, u) => n + u.samples, 0),
+  );
+  assert.equal(fold.weights["control"], 12);
+});
+
+/** x * 2^149 as an integer, for float32 values and grid sums. */
+function bigOf(x: number): bigint {
+  let power = 149;
+  while (!Number.isInteger(x) && power > 0) {
+    x *= 2;
+    power--;
+  }
+  return BigInt(x) * 2n ** BigInt(power);
+}
+
+test("the grid holds the largest sum of the domain in 2^53 steps, and no coarser one would", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 100000 }),
+      fc.integer({ min: 1, max: 2 ** 29 - 1 }),
+      fc.double({ min: 1e-6, max: 1e6, noNaN: true }),
+      (maxUpdates, weight, maxAbs) => {
+        const grid = gridOf(
+          { size: 1, maxUpdates, maxAbs, maxWeight: { x: weight } },
+          "x",
+        );
+        const steps = (maxUpdates * weight * maxAbs) / grid;
+        assert.ok(steps <= 2 ** 51 && steps > 2 ** 50, `${steps}`);
+        assert.equal(Math.log2(grid), Math.round(Math.log2(grid)));
+      },
+    ),
+  );
+});
+
+test("the extreme values of the domain fold exactly", () => {
+  const edge: Domain = {
+    size: 2,
+    maxUpdates: 4,
+    maxAbs: 128,
+    maxWeight: { delta: 256 },
+  };
+  const fold = emptyFold(edge);
+  for (let i = 0; i < 4; i++)
+    addToFold(fold, `c${i}`, "", {
+      delta: { values: Float32Array.of(128, -128), weight: 256 },
+    });
+  assert.deepEqual([...fold.sums["delta"]], [131072, -131072]);
+});
+
+test("what does not belong in a fold is refused, and leaves it as it was", () => {
+  const [a, b] = updatesOf(3, 2);
+  const fold = add(emptyFold(domain), a);
+  const before = foldToBytes(fold);
+  const values = new Float32Array(domain.size);
+  const one = { values, weight: 1 };
+  const refused = (work: () => unknown, message: RegExp) =>
+    assert.throws(work, { name: "ModelError", code: "fold", message });
+  refused(() => add(fold, a), /"c0" is in the fold already/);
+  refused(() => addToFold(fold, "x", "", { delta: one }), /"control" expected/);
+  refused(
+    () =>
+      addToFold(fold, "x", "", {
+        delta: { values, weight: 1001 },
+        control: one,
+      }),
+    /"weight" expected an integer from 1 to 1000, got 1001/,
+  );
+  refused(
+    () =>
+      addToFold(fold, "x", "", {
+        delta: one,
+        control: { values: values.subarray(1), weight: 1 },
+      }),
+    /"control" expected 19 numbers, got 18/,
+  );
+  refused(() => mergeFolds(fold, fold), /"c0" is in both folds/);
+  refused(
+    () => mergeFolds(fold, add(emptyFold({ ...domain, maxAbs: 200 }), b)),
+    /"domain" expected/,
+  );
+  refused(
+    () =>
+      mergeFolds(
+        add(emptyFold({ ...domain, maxUpdates: 1 }), a),
+        add(emptyFold({ ...domain, maxUpdates: 1 }), b),
+      ),
+    /"members" expected at most 1, got 2/,
+  );
+  assert.deepEqual(foldToBytes(fold), before);
+});
+
+test("bytes that are no fold are refused with a sentence", () => {
+  const bytes = foldToBytes(add(emptyFold(domain), updatesOf(1, 1)[0]));
+  for (let cut = 0; cut < bytes.length; cut += 13)
+    assert.throws(() => foldFromBytes(bytes.subarray(0, cut)), {
+      name: "ModelError",
+    });
+  const text = new TextDecoder("latin1").decode(bytes);
+  const changed = text.replace('\\"maxAbs\\":100', '\\"maxAbs\\":-10');
+  assert.notEqual(changed, text);
+  assert.throws(
+    () =>
+      foldFromBytes(Uint8Array.from(changed, (letter) => letter.charCodeAt(0))),
+    /"maxAbs" expected a positive number, got -10/,
+  );
+});
+
+test("FedAvg over the fold is the mean weighted by samples", () => {
+  const { server } = fedavg;
+  const limits = { size: 2, updates: 3, samples: 30, maxAbs: 8 };
+  const fold = emptyFold(domainOf(server, limits));
+  const updates = [
+    { delta: Float32Array.of(1, -2), samples: 10 },
+    { delta: Float32Array.of(0.5, 4), samples: 30 },
+  ];
+  updates.forEach(({ delta, samples }, i) =>
+    addToFold(fold, `c${i}`, "", contributionOf(server, { delta }, samples)),
+  );
+  const { global } = server.finish({
+    global: Float32Array.of(1, 1),
+    fold: foldFor(fold),
+    state: {},
+    settings: {},
+    population: 2,
+  });
+  assert.deepEqual([...global], [1.625, 3.5]);
+});
