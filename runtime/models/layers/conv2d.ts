@@ -1,0 +1,49 @@
+import * as v from "valibot";
+import { convolutionLayer, fullConvolution } from "./convolution.js";
+import {
+  activation,
+  axes,
+  imageOf,
+  integerOrPair,
+  padding,
+  positiveInteger,
+  windowOf,
+} from "./fields.js";
+import { layerKind } from "./layer.js";
+
+/** Convolution of an image [height, width, channels] by filters [kernelHeight, kernelWidth, channels, filters]. */
+export const conv2d = layerKind({
+  schema: v.strictObject({
+    type: v.literal("conv2d"),
+    filters: positiveInteger,
+    kernelSize: integerOrPair,
+    strides: v.optional(integerOrPair),
+    padding,
+    activation,
+  }),
+  takesRelu: true,
+  resolve(description, input, relu, complain) {
+    const { filters, kernelSize, strides = 1, padding = "valid" } = description;
+    const window = windowOf(
+      imageOf(input, [3], complain),
+      "kernelSize",
+      axes("kernelSize", kernelSize, input, complain),
+      axes("strides", strides, input, complain),
+      padding,
+      complain,
+    );
+    const { kernelHeight, kernelWidth, inChannels } = window;
+    return convolutionLayer(
+      input,
+      window,
+      filters,
+      {
+        name: "kernel",
+        shape: [kernelHeight, kernelWidth, inChannels, filters],
+        initial: { fanIn: kernelHeight * kernelWidth * inChannels },
+      },
+      relu || description.activation === "relu",
+      fullConvolution(window, filters),
+    );
+  },
+});

@@ -1,0 +1,130 @@
+import * as v from "valibot";
+import type { Complain, Shape } from "./layer.js";
+
+// The fields that several kinds of layer share. A schema's message is the end of a sentence: "expected ...".
+
+export const positiveInteger = v.pipe(
+  v.number("a positive integer"),
+  v.safeInteger("a positive integer"),
+  v.minValue(1, "a positive integer"),
+);
+
+const INTEGER_OR_PAIR = "a positive integer or a pair of them";
+/** One number for both axes, or [height, width]. */
+export const integerOrPair = v.union(
+  [positiveInteger, v.strictTuple([positiveInteger, positiveInteger])],
+  INTEGER_OR_PAIR,
+);
+
+export const padding = v.optional(
+  v.picklist(["valid", "same"], `"valid" or "same"`),
+);
+
+export const activation = v.optional(v.literal("relu", `"relu" or nothing`));
+
+/** A layer's input as an image; a sequence [length, channels] is an image of height 1. */
+export interface Image {
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+}
+
+/** How a window (a filter, a pool) slides over an image. */
+export interface Window {
+  readonly inHeight: number;
+  readonly inWidth: number;
+  readonly inChannels: number;
+  readonly outHeight: number;
+  readonly outWidth: number;
+  readonly kernelHeight: number;
+  readonly kernelWidth: number;
+  readonly strideHeight: number;
+  readonly strideWidth: number;
+  readonly padTop: number;
+  readonly padLeft: number;
+}
+
+const text = (shape: Shape) => `[${shape.join(", ")}]`;
+
+/** The input as an image, where it has the rank asked for (2: a sequence, 3: an image). */
+export function imageOf(
+  input: Shape,
+  ranks: readonly (2 | 3)[],
+  complain: Complain,
+): Image {
+  const [height, width, channels] = input.length === 2 ? [1, ...input] : input;
+  if (!ranks.includes(input.length as 2 | 3))
+    complain(
+      "input",
+      ranks
+        .map((rank) =>
+          rank === 2 ? "[length, channels]" : "[height, width, channels]",
+        )
+        .join(" or "),
+      text(input),
+    );
+  return { height, width, channels };
+}
+
+/** A number for each axis of the image: of a sequence only the second axis slides. */
+export function axes(
+  field: string,
+  value: number | readonly [number, number],
+  input: Shape,
+  complain: Complain,
+): readonly [number, number] {
+  if (typeof value !== "number")
+    return input.length === 3
+      ? value
+      : complain(field, "one number for a sequence", JSON.stringify(value));
+  return input.length === 3 ? [value, value] : [1, value];
+}
+
+/**
+ * The window's way over the image. "same" gives ceil(size / stride) outputs and, as in TensorFlow, puts the odd pixel of
+ * padding at the bottom and right.
+ */
+export function windowOf(
+  image: Image,
+  field: string,
+  kernel: readonly [number, number],
+  stride: readonly [number, number],
+  padding: "valid" | "same",
+  complain: Complain,
+): Window {
+  const along = (size: number, kernel: number, stride: number) => {
+    if (padding === "valid") {
+      if (kernel > size)
+        complain(
+          field,
+          `at most its input's ${image.height === 1 ? `length ${image.width}` : `${image.height} x ${image.width}`}`,
+          String(kernel),
+        );
+      return { out: Math.floor((size - kernel) / stride) + 1, pad: 0 };
+    }
+    const out = Math.ceil(size / stride);
+    const total = Math.max((out - 1) * stride + kernel - size, 0);
+    return { out, pad: Math.floor(total / 2) };
+  };
+  const vertical = along(image.height, kernel[0], stride[0]);
+  const horizontal = along(image.width, kernel[1], stride[1]);
+  return {
+    inHeight: image.height,
+    inWidth: image.width,
+    inChannels: image.channels,
+    outHeight: vertical.out,
+    outWidth: horizontal.out,
+    kernelHeight: kernel[0],
+    kernelWidth: kernel[1],
+    strideHeight: stride[0],
+    strideWidth: stride[1],
+    padTop: vertical.pad,
+    padLeft: horizontal.pad,
+  };
+}
+
+/** The shape of the window's output, of the same rank as its input. */
+export const slid = (input: Shape, window: Window, channels: number): Shape =>
+  input.length === 2
+    ? [window.outWidth, channels]
+    : [window.outHeight, window.outWidth, channels];

@@ -1,0 +1,120 @@
+import * as v from "valibot";
+import type { Normalisation } from "../data/dataset.js";
+import { ModelError } from "../errors.js";
+import { MODEL, readBlob, writeBlob } from "../params/blob.js";
+import type { Layout, Vector } from "../params/layout.js";
+import { readSafetensors } from "../params/safetensors.js";
+import {
+  check,
+  parseDescription,
+  type ModelDescription,
+} from "./description.js";
+import { networkOf } from "./network.js";
+
+/** A trained network and what is needed to use it. */
+export interface Model {
+  readonly description: ModelDescription;
+  readonly layout: Layout;
+  readonly weights: Vector;
+  /** What was done to the inputs it learned from; nothing if absent. */
+  readonly normalisation?: Normalisation;
+  /** Class names; one per logit. */
+  readonly classes: readonly string[];
+}
+
+/** What a model file says besides its weights. */
+export type ModelCard = Pick<
+  Model,
+  "description" | "normalisation" | "classes"
+>;
+
+/** The safetensors metadata of a model's blob: the key `model` holds the card as JSON. */
+export const modelMetadata = ({
+  description,
+  normalisation,
+  classes,
+}: ModelCard): Record<string, string> => ({
+  model: JSON.stringify({ description, normalisation, classes }),
+});
+
+/** A model file: the weights as safetensors, the card in its metadata. */
+export const writeModel = (model: Model): Uint8Array<ArrayBuffer> =>
+  writeBlob(model.layout, { [MODEL]: model.weights }, modelMetadata(model));
+
+const numbers = (what: string) =>
+  v.pipe(
+    v.array(v.pipe(v.number(what), v.finite(what)), what),
+    v.minLength(1, what),
+  );
+
+const card = v.looseObject(
+  {
+    description: v.unknown(),
+    normalisation: v.optional(
+      v.looseObject(
+        {
+          scale: v.pipe(
+            v.number("a positive number"),
+            v.finite("a positive number"),
+            v.gtValue(0, "a positive number"),
+          ),
+          mean: numbers("a list of numbers"),
+          deviation: v.pipe(
+            numbers("a list of positive numbers"),
+            v.everyItem((number) => number > 0, "a list of positive numbers"),
+          ),
+        },
+        "an object with scale, mean and deviation",
+      ),
+    ),
+    classes: v.array(v.string("a name"), "a list of class names"),
+  },
+  "a JSON object with description, normalisation and classes",
+);
+
+/**
+ * Reads a model file, or a model blob that carries more than the weights.
+ * @throws ModelError `safetensors`, `model-file` (no or a wrong card), `description`, or `layout` (weights that do not fit).
+ */
+export function loadModel(bytes: Uint8Array): Model {
+  const text = readSafetensors(bytes).metadata["model"];
+  if (text === undefined)
+    throw new ModelError(
+      "model-file",
+      `"model" expected in the file's metadata, got nothing of that name`,
+    );
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new ModelError("model-file", `"model" expected JSON, got other text`);
+  }
+  const {
+    description: described,
+    normalisation,
+    classes,
+  } = check(card, json, "model");
+  const description = parseDescription(described);
+  const network = networkOf(description);
+  if (classes.length !== network.classes)
+    throw new ModelError(
+      "model-file",
+      `"model.classes" expected ${network.classes} names, one per logit, got ${classes.length}`,
+    );
+  const channels = network.input[network.input.length - 1];
+  for (const field of ["mean", "deviation"] as const) {
+    const length = normalisation?.[field].length ?? 1;
+    if (length !== 1 && length !== channels)
+      throw new ModelError(
+        "model-file",
+        `"model.normalisation.${field}" expected one number or one for each of ${channels} channels, got ${length}`,
+      );
+  }
+  return {
+    description,
+    layout: network.layout,
+    weights: readBlob(bytes, network.layout, [MODEL])[MODEL],
+    normalisation,
+    classes,
+  };
+}

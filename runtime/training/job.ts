@@ -1,0 +1,59 @@
+import type { LocalObjective } from "../algorithms/algorithm.js";
+import type { Dataset, Normalisation, Part } from "../data/dataset.js";
+import type { ModelDescription } from "../models/description.js";
+import type { Vector } from "../params/layout.js";
+import type {
+  Evaluation,
+  Progress,
+  RoundMetrics,
+  RoundSettings,
+} from "./local-round.js";
+
+/** Weights of a described network, and how its inputs are normalised. */
+export interface Weighted {
+  readonly description: ModelDescription;
+  readonly weights: Vector;
+  readonly normalisation?: Normalisation;
+}
+
+/** Local training of one round, as data: what an algorithm adds is in `objective`. */
+export interface TrainJob extends Weighted {
+  readonly objective: LocalObjective;
+  readonly part: Part;
+  readonly settings: RoundSettings;
+}
+
+export interface EvaluateJob extends Weighted {
+  readonly part: Part;
+}
+
+export interface PredictJob extends Weighted {
+  /** Examples end to end, not normalised. */
+  readonly inputs: Dataset["inputs"];
+}
+
+export interface Trained {
+  /** theta_end - w_t */
+  readonly delta: Vector;
+  readonly metrics: RoundMetrics;
+}
+
+export interface JobOptions {
+  /** Told after a batch, at most every 100 ms. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** Ends the job at the next batch: the promise rejects with the code `cancelled`. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Does jobs in a worker, one after the other. Every promise rejects with a FedflatError: `cancelled`; `failed` where the
+ * worker trapped, ran out of memory or was killed (the next job gets a fresh one); else what is wrong with the job.
+ */
+export interface Trainer {
+  train(job: TrainJob, options?: JobOptions): Promise<Trained>;
+  evaluate(job: EvaluateJob, options?: JobOptions): Promise<Evaluation>;
+  /** Logits of each example, [examples, classes] end to end. */
+  predict(job: PredictJob, options?: JobOptions): Promise<Float32Array>;
+  /** Ends the worker at once; jobs under way reject with `cancelled`. */
+  close(): void;
+}

@@ -1,0 +1,311 @@
+import { elements, type Cells, type Run } from "../models/layers/layer.js";
+import type { Network, NetworkLayer } from "../models/network.js";
+import type { Vector } from "../params/layout.js";
+import { random, type Random } from "../params/random.js";
+import { SCRATCH_BYTES, type Heap, type Kernels } from "../wasm/kernels.js";
+
+/** What a plan is compiled for: each purpose needs more memory than the one before it. */
+export type Purpose = "predict" | "train" | "curvature";
+
+/** What one batch measured. */
+export interface BatchResult {
+  /** Mean over the batch, natural logarithm, without MAN. */
+  readonly crossEntropy: number;
+  /** Examples whose largest logit is at the label. */
+  readonly correct: number;
+}
+
+export interface ObjectiveResult extends BatchResult {
+  /** A_l of each tap (`Plan.taps`), mean over batch and elements of a^2. */
+  readonly activationNorms: readonly number[];
+}
+
+/** MAN's part of the objective F = cross-entropy + (zeta/2) sum_l A_l (Yashwanth et al., WACV 2024, arXiv:2512.08314). */
+export interface Penalty {
+  readonly zeta: number;
+  /** Count the logits among the penalised layers. */
+  readonly includesLogits: boolean;
+}
+
+/**
+ * A network compiled for one heap and a largest batch: every buffer allocated once, every pass a fixed list of kernel calls.
+ * The caller puts examples into `inputs()` and classes into `labels()`, then runs a pass over the first `batch` of them.
+ * Views are valid until something is allocated on the heap, so ask for them anew.
+ */
+export interface Plan {
+  readonly network: Network;
+  readonly maxBatch: number;
+  readonly kernels: Kernels;
+  readonly heap: Heap;
+  /** Bytes that the plan holds. */
+  readonly bytes: number;
+  /** Names of the activations whose norms are measured: `${layer index}.${type}`, in layer order. */
+  readonly taps: readonly string[];
+  /** Addresses of float32 vectors over the layout; `gradient` is 0 in a plan that only predicts. */
+  readonly parameters: number;
+  readonly gradient: number;
+  /** Normalised examples, [maxBatch, ...input]. */
+  inputs(): Float32Array;
+  /** Classes, [maxBatch]. */
+  labels(): Int32Array;
+  /** Copies weights in, and out. */
+  setWeights(weights: Vector): void;
+  weights(): Vector;
+  /** The logits of the batch as a view [batch, classes]; dropout is off. */
+  forward(batch: number): Float32Array;
+  /** Cross-entropy and hits of the batch; dropout is off. */
+  evaluate(batch: number): BatchResult;
+  /**
+   * Objective and its gradient with respect to all parameters, into `gradient`, at the weights that lie at address
+   * `parameters`. `chance` is what dropout draws from.
+   */
+  lossAndGradient(
+    batch: number,
+    penalty: Penalty,
+    chance: Random,
+  ): ObjectiveResult;
+  /** Gives the memory back; the plan is of no more use. */
+  free(): void;
+}
+
+/** Where everything lies, from `base` on. */
+interface Arrangement {
+  readonly parameters: number;
+  readonly gradient: number;
+  readonly inputs: number;
+  readonly labels: number;
+  readonly scratch: number;
+  readonly temporary: number;
+  readonly logits: number;
+  readonly logitsGradient: number;
+  readonly cells: readonly Cells[];
+  /** Layers before this one have nothing to learn. */
+  readonly firstLearning: number;
+  readonly end: number;
+}
+
+/** Largest alignment that a kernel asks for, in bytes. */
+const ALIGNMENT = 16;
+
+/**
+ * Lays the buffers end to end. Activations that the backward pass needs have a place each; gradients of activations, and
+ * activations of a plan that only predicts, take turns in two places, for each is needed by its neighbour only.
+ */
+function arrange(
+  network: Network,
+  maxBatch: number,
+  purpose: Purpose,
+  base: number,
+): Arrangement {
+  let end = base;
+  const take = (words: number): number => {
+    const at = end;
+    end += Math.ceil((words * 4) / ALIGNMENT) * ALIGNMENT;
+    return at;
+  };
+  const { layers, layout } = network;
+  const learns = purpose !== "predict";
+  const firstLearning = layers.findIndex((l) => l.parameters.length > 0);
+  const largest = (sizes: readonly number[]) => Math.max(0, ...sizes);
+  const outputs = layers.map(({ output }) => maxBatch * elements(output));
+
+  const parameters = take(layout.size);
+  const gradient = learns ? take(layout.size) : 0;
+  const inputs = take(maxBatch * elements(network.input));
+  const labels = take(maxBatch);
+  const scratch = take(SCRATCH_BYTES / 4);
+
+  /** Which of two turns each layer's output takes, where layers that work in place keep their input's. */
+  const turnsOf = (pass: "forward" | "backward") => {
+    let turn = 0;
+    return layers.map(
+      ({ inPlace }) => (turn = inPlace[pass] ? turn : 1 - turn),
+    );
+  };
+  /** Addresses of two buffers that the outputs share in turn. */
+  const alternate = (turns: readonly number[]): number[] => {
+    const sides = [0, 1].map((side) =>
+      take(largest(outputs.filter((_, i) => turns[i] === side))),
+    );
+    return turns.map((turn) => sides[turn]);
+  };
+  const chain = (first: number): number[] => {
+    let at = first;
+    return layers.map(
+      ({ inPlace }, i) => (at = inPlace.forward ? at : take(outputs[i])),
+    );
+  };
+
+  const y = learns ? chain(inputs) : alternate(turnsOf("forward"));
+  // A layer that works on the network's input in place finds it there.
+  if (!learns)
+    for (let i = 0; i < layers.length && layers[i].inPlace.forward; i++)
+      y[i] = inputs;
+  const memory = layers.map(({ remembers }) =>
+    remembers > 0 ? take(maxBatch * remembers) : 0,
+  );
+  const nowhere = layers.map(() => 0);
+  const dy = learns ? alternate(turnsOf("backward")) : nowhere;
+  const curvature = purpose === "curvature";
+  const yTangent = curvature ? chain(0) : nowhere;
+  const dyTangent = curvature ? alternate(turnsOf("backward")) : nowhere;
+  const direction = curvature ? take(layout.size) : 0;
+  const product = curvature ? take(layout.size) : 0;
+  const temporary = curvature
+    ? take(
+        largest([
+          ...outputs,
+          maxBatch * elements(network.input),
+          ...layout.parameters.map(({ size }) => size),
+        ]),
+      )
+    : 0;
+
+  const at = (vector: number, layer: NetworkLayer) =>
+    layer.places.map(({ offset }) => vector + 4 * offset);
+  const cells = layers.map((layer, i): Cells => {
+    const before = i > firstLearning;
+    return {
+      x: i === 0 ? inputs : y[i - 1],
+      y: y[i],
+      memory: memory[i],
+      parameters: at(parameters, layer),
+      dy: dy[i],
+      dx: before ? dy[i - 1] : 0,
+      gradients: at(gradient, layer),
+      xTangent: before ? yTangent[i - 1] : 0,
+      yTangent: yTangent[i],
+      directions: at(direction, layer),
+      dyTangent: dyTangent[i],
+      dxTangent: before ? dyTangent[i - 1] : 0,
+      products: at(product, layer),
+    };
+  });
+  const last = layers.length - 1;
+  return {
+    parameters,
+    gradient,
+    inputs,
+    labels,
+    scratch,
+    temporary,
+    logits: y[last],
+    logitsGradient: dy[last],
+    cells,
+    firstLearning,
+    end,
+  };
+}
+
+/** Bytes that `compile` will take from the heap, to be checked against a device's limits before training. */
+export const memoryNeeded = (
+  network: Network,
+  maxBatch: number,
+  purpose: Purpose = "train",
+): number => arrange(network, maxBatch, purpose, 0).end;
+
+/**
+ * Allocates the plan's memory (in one piece) and binds the network's passes to it.
+ * @throws whatever the heap throws where it cannot give `memoryNeeded` bytes.
+ */
+export function compile(
+  network: Network,
+  maxBatch: number,
+  kernels: Kernels,
+  heap: Heap,
+  purpose: Purpose = "train",
+): Plan {
+  const bytes = memoryNeeded(network, maxBatch, purpose);
+  const base = heap.allocate(bytes);
+  const places = arrange(network, maxBatch, purpose, base);
+  const { layers, layout, classes } = network;
+  const { cells, logits, labels } = places;
+  const run: Run = {
+    kernels,
+    memory: heap.memory,
+    scratch: places.scratch,
+    temporary: places.temporary,
+    batch: 0,
+    training: false,
+    random: random(0),
+  };
+  const last = layers.length - 1;
+  const sizes = layers.map(({ output }) => elements(output));
+  const taps = layers.flatMap(({ rectified }, i) => (rectified ? [i] : []));
+  const parameterView = () =>
+    new Float32Array(heap.memory.buffer, places.parameters, layout.size);
+
+  const begin = (batch: number, training: boolean): void => {
+    if (!(batch >= 1 && batch <= maxBatch))
+      throw new RangeError(`"batch" expected 1 to ${maxBatch}, got ${batch}`);
+    if (training && purpose === "predict")
+      throw new RangeError(`"purpose" expected "train", got "predict"`);
+    run.batch = batch;
+    run.training = training;
+  };
+  const forward = (batch: number): void => {
+    begin(batch, false);
+    for (let i = 0; i < layers.length; i++)
+      layers[i].forward(run, cells[i], false);
+  };
+
+  return {
+    network,
+    maxBatch,
+    kernels,
+    heap,
+    bytes,
+    taps: taps.map((i) => `${layers[i].index}.${layers[i].type}`),
+    parameters: places.parameters,
+    gradient: places.gradient,
+    inputs: () =>
+      new Float32Array(
+        heap.memory.buffer,
+        places.inputs,
+        maxBatch * elements(network.input),
+      ),
+    labels: () => new Int32Array(heap.memory.buffer, labels, maxBatch),
+    setWeights: (weights) => parameterView().set(weights),
+    weights: () => parameterView().slice(),
+    forward(batch) {
+      forward(batch);
+      return new Float32Array(heap.memory.buffer, logits, batch * classes);
+    },
+    evaluate(batch) {
+      forward(batch);
+      return {
+        crossEntropy:
+          kernels.softmaxCrossEntropy(logits, labels, 0, 0, batch, classes, 1) /
+          batch,
+        correct: kernels.countCorrect(logits, labels, batch, classes),
+      };
+    },
+    lossAndGradient(batch, { zeta, includesLogits }, chance) {
+      begin(batch, true);
+      run.random = chance;
+      const activationNorms: number[] = [];
+      for (let i = 0; i < layers.length; i++) {
+        const squares = layers[i].forward(run, cells[i], layers[i].rectified);
+        if (layers[i].rectified)
+          activationNorms.push(squares / (batch * sizes[i]));
+      }
+      // prettier-ignore
+      const loss = kernels.softmaxCrossEntropy(logits, labels, places.logitsGradient, 0, batch, classes, 1 / batch);
+      const correct = kernels.countCorrect(logits, labels, batch, classes);
+      if (includesLogits)
+        activationNorms.push(
+          kernels.squaredNorm(logits, batch * classes) / (batch * classes),
+        );
+      for (let i = last; i >= places.firstLearning; i--) {
+        const penalised = layers[i].rectified || (includesLogits && i === last);
+        layers[i].backward(
+          run,
+          cells[i],
+          penalised ? zeta / (batch * sizes[i]) : 0,
+        );
+      }
+      return { crossEntropy: loss / batch, correct, activationNorms };
+    },
+    free: () => heap.free(base),
+  };
+}
