@@ -1,3 +1,5 @@
+import { DataError } from "../errors.js";
+
 /**
  * Labelled examples as they are held in memory: bytes stay bytes until a batch is made (images as uint8 take a quarter
  * of the space), and a client's part is a list of row numbers, so that many clients can share one data set.
@@ -36,4 +38,114 @@ export interface Augmentation {
   readonly flip: boolean;
   /** Pixels of zero padding (after normalisation) from which the crop is taken; 0 for none. */
   readonly crop: number;
+}
+
+/** What a reader found, before it is checked. */
+export interface Examples {
+  readonly shape: readonly number[];
+  readonly inputs: Float32Array | Uint8Array;
+  readonly labels: ArrayLike<number>;
+  readonly groups?: ArrayLike<number>;
+  /** Without names the classes are numbered up to the largest label. */
+  readonly classes?: readonly string[];
+}
+
+/** More classes than this is taken for a mistake (a column of measurements read as labels). */
+const MAX_CLASSES = 10_000;
+
+/**
+ * The data set of what a reader found. Labels and groups are copied onto shared memory; inputs stay where they are
+ * (readers allocate them with `sharedBuffer`).
+ * @param source the file's name, for the error's sentence
+ * @throws DataError `count` where lengths differ, `label` out of range, `not-finite` input, `group` not an integer
+ */
+export function makeDataset(source: string, examples: Examples): Dataset {
+  const { shape, inputs } = examples;
+  const count = examples.labels.length;
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (count === 0 || size === 0)
+    throw unexpected("count", source, "examples", "at least one", "none");
+  if (inputs.length !== count * size)
+    throw unexpected(
+      "count",
+      source,
+      "inputs",
+      `${count} examples of ${shape.join("x")} (one per label)`,
+      `${inputs.length} numbers, which is ${inputs.length / size} examples`,
+    );
+  if (inputs instanceof Float32Array)
+    for (let i = 0; i < inputs.length; i++)
+      if (!Number.isFinite(inputs[i]))
+        throw unexpected(
+          "not-finite",
+          source,
+          `inputs, example ${Math.floor(i / size)}`,
+          "finite numbers",
+          String(inputs[i]),
+        );
+
+  const bound = examples.classes?.length ?? MAX_CLASSES;
+  const labels = integers(source, "label", examples.labels, 0, bound - 1);
+  const classes =
+    examples.classes ??
+    Array.from(
+      { length: labels.reduce((a, b) => Math.max(a, b), 0) + 1 },
+      (_, i) => String(i),
+    );
+  if (!examples.groups) return { shape, inputs, labels, classes };
+  if (examples.groups.length !== count)
+    throw unexpected(
+      "count",
+      source,
+      "groups",
+      `${count} (one per label)`,
+      String(examples.groups.length),
+    );
+  const limit = 2 ** 31 - 1;
+  const groups = integers(source, "group", examples.groups, -limit, limit);
+  return { shape, inputs, labels, classes, groups };
+}
+
+/** Memory that workers share where the platform allows it (Node, cross-origin isolated pages), else plain memory. */
+export function sharedBuffer(bytes: number): ArrayBufferLike {
+  return typeof SharedArrayBuffer === "undefined"
+    ? new ArrayBuffer(bytes)
+    : new SharedArrayBuffer(bytes);
+}
+
+/** The DataError of one sentence: `"source" field expected X, got Y`. */
+export function unexpected(
+  code: string,
+  source: string,
+  field: string,
+  expected: string,
+  got: string,
+): DataError {
+  return new DataError(
+    code,
+    `"${source}" ${field} expected ${expected}, got ${got}`,
+  );
+}
+
+function integers(
+  source: string,
+  field: string,
+  values: ArrayLike<number>,
+  min: number,
+  max: number,
+): Int32Array {
+  const out = new Int32Array(sharedBuffer(4 * values.length));
+  for (let i = 0; i < out.length; i++) {
+    const value = values[i];
+    if (!(Number.isInteger(value) && value >= min && value <= max))
+      throw unexpected(
+        field,
+        source,
+        `${field} of example ${i}`,
+        `an integer from ${min} to ${max}`,
+        String(value),
+      );
+    out[i] = value;
+  }
+  return out;
 }

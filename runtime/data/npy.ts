@@ -1,0 +1,152 @@
+import { sharedBuffer, unexpected } from "./dataset.js";
+
+/** One NumPy array, read where it lies. */
+export interface NpyArray {
+  readonly source: string;
+  readonly shape: readonly number[];
+  /** NumPy's name of the type without its byte order: "u1", "f4", "U12". */
+  readonly type: string;
+  /** Number of elements. */
+  readonly length: number;
+  /** Element i in C order, as a number; for text NaN. */
+  at(i: number): number;
+  /** The elements' bytes. */
+  readonly bytes: Uint8Array;
+}
+
+type Read = (view: DataView, at: number, littleEndian: boolean) => number;
+const NUMBERS: Record<string, Read> = {
+  b1: (view, at) => view.getUint8(at),
+  u1: (view, at) => view.getUint8(at),
+  i1: (view, at) => view.getInt8(at),
+  u2: (view, at, little) => view.getUint16(at, little),
+  i2: (view, at, little) => view.getInt16(at, little),
+  u4: (view, at, little) => view.getUint32(at, little),
+  i4: (view, at, little) => view.getInt32(at, little),
+  u8: (view, at, little) => Number(view.getBigUint64(at, little)),
+  i8: (view, at, little) => Number(view.getBigInt64(at, little)),
+  f4: (view, at, little) => view.getFloat32(at, little),
+  f8: (view, at, little) => view.getFloat64(at, little),
+};
+
+/**
+ * Reads an NPY file, versions 1 to 3 (numpy.lib.format), in C order.
+ * @throws DataError `magic`, `truncated`, `header`, `type` (not a number of at most 8 bytes, nor text), `order`, `count`
+ */
+export function readNpy(source: string, bytes: Uint8Array): NpyArray {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const magic = "\x93NUMPY";
+  if (
+    bytes.length < 12 ||
+    [...magic].some((letter, i) => bytes[i] !== letter.charCodeAt(0)) ||
+    bytes[6] < 1 ||
+    bytes[6] > 3
+  )
+    throw unexpected(
+      "magic",
+      source,
+      "beginning",
+      "that of an NPY file of version 1 to 3",
+      "another",
+    );
+  const start = bytes[6] === 1 ? 10 : 12;
+  const end =
+    start +
+    (bytes[6] === 1 ? view.getUint16(8, true) : view.getUint32(8, true));
+  if (end > bytes.length)
+    throw unexpected(
+      "truncated",
+      source,
+      "header",
+      `${end} bytes`,
+      String(bytes.length),
+    );
+  // The header is a Python dict literal that NumPy itself always writes in this form.
+  const header = new TextDecoder().decode(bytes.slice(start, end));
+  const descr = /'descr':\s*'([<>=|])([a-zA-Z]\d+)'/.exec(header);
+  const order = /'fortran_order':\s*(True|False)/.exec(header);
+  const dims = /'shape':\s*\(([\d,\sL]*)\)/.exec(header);
+  if (!descr || !order || !dims)
+    throw unexpected(
+      descr ? "header" : "type",
+      source,
+      "header",
+      "descr, fortran_order and shape of a plain array",
+      header.trim().slice(0, 120),
+    );
+  const type = descr[2];
+  const text = /^U\d+$/.test(type);
+  const read = NUMBERS[type];
+  if (!read && !text)
+    throw unexpected(
+      "type",
+      source,
+      "type",
+      `one of ${Object.keys(NUMBERS).join(", ")}`,
+      type,
+    );
+  if (
+    order[1] === "True" &&
+    dims[1].split(",").filter((d) => d.trim()).length > 1
+  )
+    throw unexpected(
+      "order",
+      source,
+      "order",
+      "C order (numpy.ascontiguousarray)",
+      "Fortran order",
+    );
+  const shape = dims[1]
+    .split(",")
+    .map((d) => d.trim().replace("L", ""))
+    .filter((d) => d !== "")
+    .map(Number);
+  const length = shape.reduce((product, n) => product * n, 1);
+  const size = text ? 4 * Number(type.slice(1)) : Number(type.slice(1));
+  if (bytes.length !== end + length * size)
+    throw unexpected(
+      bytes.length < end + length * size ? "truncated" : "count",
+      source,
+      "size",
+      `${end + length * size} bytes for ${shape.join("x") || "a scalar"} of ${type}`,
+      String(bytes.length),
+    );
+  const littleEndian = descr[1] !== ">";
+  return {
+    source,
+    shape,
+    type,
+    length,
+    at: read ? (i) => read(view, end + i * size, littleEndian) : () => NaN,
+    bytes: bytes.subarray(end),
+  };
+}
+
+/** The array's numbers on shared memory: bytes as bytes, all else as float32. */
+export function numbersOf(array: NpyArray): Uint8Array | Float32Array {
+  if (array.type === "u1") {
+    const bytes = new Uint8Array(sharedBuffer(array.length));
+    bytes.set(array.bytes);
+    return bytes;
+  }
+  const values = new Float32Array(sharedBuffer(4 * array.length));
+  for (let i = 0; i < values.length; i++) values[i] = array.at(i);
+  return values;
+}
+
+/** The strings of a text array (UTF-32, little-endian). @throws DataError `type` for an array of numbers. */
+export function textsOf(array: NpyArray): string[] {
+  if (!array.type.startsWith("U"))
+    throw unexpected("type", array.source, "type", "text (U)", array.type);
+  const width = Number(array.type.slice(1));
+  const { bytes } = array;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: array.length }, (_, i) => {
+    let text = "";
+    for (let j = 0; j < width; j++) {
+      const point = view.getUint32(4 * (i * width + j), true);
+      if (point !== 0 && point <= 0x10ffff) text += String.fromCodePoint(point);
+    }
+    return text;
+  });
+}
