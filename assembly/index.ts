@@ -1,3 +1,12 @@
-export function squaredNormStub(): f64 {
-  return 0;
-}
+// What runtime/wasm/kernels.ts describes: one file per kernel family.
+export { gemm } from "./kernels/gemm";
+export { conv2d, conv2dBackpropInput, conv2dBackpropFilter } from "./kernels/conv2d";
+export { depthwiseConv2d, depthwiseConv2dBackpropInput, depthwiseConv2dBackpropFilter } from "./kernels/depthwise";
+export { maxPool, maxPoolBackprop, gatherByIndex, avgPool, avgPoolBackprop } from "./kernels/pool";
+export { groupNorm, groupNormBackprop } from "./kernels/group-norm";
+export { relu, reluBackprop, reluBackpropSumRows, squaredNorm } from "./kernels/activation-norm";
+export { softmaxCrossEntropy, countCorrect } from "./kernels/loss";
+export { fill, axpy, axpby, multiply, dot, sumRows, unsortedSegmentSum } from "./kernels/vector";
+export { stepSquaredNorm, step, samAscent, asamSquaredNorm, asamAscent } from "./kernels/optimizer";
+export { foldFloat32, foldFloat16, foldInt8, checkRange, checkRangeFloat16 } from "./kernels/fold";
+export { ceiling } from "./kernels/ceiling";

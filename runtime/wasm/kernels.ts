@@ -30,6 +30,7 @@ export interface Kernels {
   ): number;
 
   // conv2d.ts: one-dimensional convolution is the case height = kernelHeight = 1.
+  // kernelHeight * kernelWidth * inChannels is at most MAX_PATCH.
   /** y = relu?(conv(x, w) + bias?). Returns the sum of squares of y if `norm`, else 0. */
   conv2d(
     x: number,
@@ -260,13 +261,24 @@ export interface Kernels {
     size: number,
     coefficient: number,
   ): void;
+  /** reluBackprop over [rows, columns] that also sums the rows: dbias[c] = sum over rows of dz[row, c], a bias' gradient for nothing. */
+  reluBackpropSumRows(
+    a: number,
+    dy: number,
+    dz: number,
+    dbias: number,
+    rows: number,
+    columns: number,
+    coefficient: number,
+  ): void;
   /** sum of x_i^2, in float64 accuracy. */
   squaredNorm(x: number, size: number): number;
 
   // loss.ts
   /**
-   * labels: int32 [batch]. dlogits (may be null) = scale (softmax(logits) - onehot). losses (may be null): float32 [batch].
-   * probabilities (may be null): float32 [batch, classes]. Returns the sum over the batch of the cross-entropy, natural logarithm.
+   * labels: int32 [batch]. dlogits (may be null, may be logits) = scale (softmax(logits) - onehot).
+   * probabilities (may be null): float32 [batch, classes]. Returns the sum over the batch of the cross-entropy, natural logarithm;
+   * NaN if a label is outside [0, classes).
    */
   softmaxCrossEntropy(
     logits: number,
@@ -351,8 +363,8 @@ export interface Kernels {
 
   // fold.ts: reproducible sums (architecture.md, idea 8)
   /**
-   * sum[i] += (weight x[i] + C) - C in float64, C = 1.5 * 2^52 * grid. Returns how many elements are not finite or beyond maxAbs;
-   * the caller looks with `checkRange` first, for a fold cannot be undone.
+   * sum[i] += (weight x[i] + C) - C in float64, C = 1.5 * 2^52 * grid. The caller looks with `checkRange` first, for a fold
+   * cannot be undone. sum: float64 [size].
    */
   foldFloat32(
     sum: number,
@@ -361,15 +373,39 @@ export interface Kernels {
     weight: number,
     c: number,
   ): void;
+  /** The same with x as float16. */
+  foldFloat16(
+    sum: number,
+    x: number,
+    size: number,
+    weight: number,
+    c: number,
+  ): void;
+  /** The same with x as int8; the codec's scale belongs into the weight. */
+  foldInt8(
+    sum: number,
+    x: number,
+    size: number,
+    weight: number,
+    c: number,
+  ): void;
   /** How many elements of float32 x are not finite or larger than maxAbs in size. */
   checkRange(x: number, size: number, maxAbs: number): number;
+  /** How many elements of float16 x are not finite or larger than maxAbs in size. */
+  checkRangeFloat16(x: number, size: number, maxAbs: number): number;
 
-  // ceiling.ts (for the bench): a register-only multiply-add loop of 2 * 4 * 8 * iterations ... operations; returns a value to keep it alive.
+  // ceiling.ts (for the bench): a register-only multiply-add loop of CEILING_OPERATIONS * iterations; returns a value to keep it alive.
   ceiling(iterations: number): number;
 }
 
 /** Bytes of scratch memory that gemm and the convolutions may use. */
 export const SCRATCH_BYTES = 4 * 1024 * 1024;
+
+/** Largest kernelHeight * kernelWidth * inChannels of a convolution: one patch and 8 columns of its filter must fit into scratch. */
+export const MAX_PATCH = 49152;
+
+/** Floating-point operations in one iteration of `ceiling`. */
+export const CEILING_OPERATIONS = 64;
 
 /** Where kernels work: a memory, and a way to get and give back parts of it. Addresses are 16-byte aligned. */
 export interface Heap {

@@ -1,0 +1,179 @@
+import { high, low, madd, positive, sum4 } from "../lanes/lanes";
+
+// y[b, oy, ox, c M + q] = relu?(bias[c M + q] + sum over ky, kx of x[b, oy sh + ky - padTop, ox sw + kx - padLeft, c] w[ky, kx, c, q]),
+// M = multiplier, where x outside the image is 0.
+//
+// x: [batch, inHeight, inWidth, inChannels]. w: [kernelHeight, kernelWidth, inChannels, M]. bias: [inChannels M] or null.
+// y: [batch, outHeight, outWidth, inChannels M].
+//
+// With M = 1 four channels at a time; otherwise, and for the last channels, one at a time. A sum stays in a register over the window.
+
+/** The part of a window that lies inside the image: taps from `first` to before `last` when the window begins at `start`. */
+@inline
+function first(start: i32): i32 {
+  return max(0, -start);
+}
+
+@inline
+function last(start: i32, kernel: i32, size: i32): i32 {
+  return min(kernel, size - start);
+}
+
+export function depthwiseConv2d(
+  x: usize, w: usize, bias: usize, y: usize,
+  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+  relu: i32, norm: i32,
+): f64 {
+  const outChannels = inChannels * multiplier;
+  const vectors = multiplier == 1 ? inChannels & ~3 : 0;
+  const tap = <usize>outChannels << 2;
+  const pixel = <usize>inChannels << 2;
+  let squares: f64 = 0;
+  for (let image = 0; image < batch; image++) {
+    for (let oy = 0; oy < outHeight; oy++) {
+      const top = oy * strideHeight - padTop;
+      const ky0 = first(top), ky1 = last(top, kernelHeight, inHeight);
+      for (let ox = 0; ox < outWidth; ox++) {
+        const left = ox * strideWidth - padLeft;
+        const kx0 = first(left), kx1 = last(left, kernelWidth, inWidth);
+        const corner = x + <usize>((image * inHeight + top) * inWidth + left) * pixel;
+        let c = 0;
+        for (; c < vectors; c += 4) {
+          const at = <usize>c << 2;
+          let sum = bias ? v128.load(bias + at) : f32x4.splat(0);
+          for (let ky = ky0; ky < ky1; ky++) {
+            for (let kx = kx0; kx < kx1; kx++) {
+              const value = v128.load(corner + <usize>(ky * inWidth + kx) * pixel + at);
+              sum = madd(value, v128.load(w + <usize>(ky * kernelWidth + kx) * tap + at), sum);
+            }
+          }
+          if (relu) sum = positive(sum);
+          if (norm) squares += sum4(f32x4.mul(sum, sum));
+          v128.store(y + at, sum);
+        }
+        for (c *= multiplier; c < outChannels; c++) {
+          const at = <usize>c << 2;
+          const from = corner + (<usize>(c / multiplier) << 2);
+          let sum: f32 = bias ? load<f32>(bias + at) : 0;
+          for (let ky = ky0; ky < ky1; ky++) {
+            for (let kx = kx0; kx < kx1; kx++) {
+              sum += load<f32>(from + <usize>(ky * inWidth + kx) * pixel) * load<f32>(w + <usize>(ky * kernelWidth + kx) * tap + at);
+            }
+          }
+          if (relu) sum = sum < 0 ? 0 : sum;
+          if (norm) squares += <f64>sum * <f64>sum;
+          store<f32>(y + at, sum);
+        }
+        y += tap;
+      }
+    }
+  }
+  return squares;
+}
+
+// dx: like x. Every output adds dy w to the inputs of its window.
+export function depthwiseConv2dBackpropInput(
+  dy: usize, w: usize, dx: usize,
+  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+): void {
+  const outChannels = inChannels * multiplier;
+  const vectors = multiplier == 1 ? inChannels & ~3 : 0;
+  const tap = <usize>outChannels << 2;
+  const pixel = <usize>inChannels << 2;
+  memory.fill(dx, 0, <usize>(batch * inHeight * inWidth) * pixel);
+  for (let image = 0; image < batch; image++) {
+    for (let oy = 0; oy < outHeight; oy++) {
+      const top = oy * strideHeight - padTop;
+      const ky0 = first(top), ky1 = last(top, kernelHeight, inHeight);
+      for (let ox = 0; ox < outWidth; ox++) {
+        const left = ox * strideWidth - padLeft;
+        const kx0 = first(left), kx1 = last(left, kernelWidth, inWidth);
+        const corner = dx + <usize>((image * inHeight + top) * inWidth + left) * pixel;
+        for (let ky = ky0; ky < ky1; ky++) {
+          for (let kx = kx0; kx < kx1; kx++) {
+            const to = corner + <usize>(ky * inWidth + kx) * pixel;
+            const weights = w + <usize>(ky * kernelWidth + kx) * tap;
+            let c = 0;
+            for (; c < vectors; c += 4) {
+              const at = <usize>c << 2;
+              v128.store(to + at, madd(v128.load(dy + at), v128.load(weights + at), v128.load(to + at)));
+            }
+            for (; c < inChannels; c++) {
+              const at = <usize>c << 2;
+              let sum: f32 = 0;
+              for (let q = 0, from = <usize>(c * multiplier) << 2; q < multiplier; q++, from += 4) sum += load<f32>(dy + from) * load<f32>(weights + from);
+              store<f32>(to + at, load<f32>(to + at) + sum);
+            }
+          }
+        }
+        dy += tap;
+      }
+    }
+  }
+}
+
+// dw: like w. For every weight the sum over all outputs of x dy; a row of outputs in float32, rows in float64.
+export function depthwiseConv2dBackpropFilter(
+  x: usize, dy: usize, dw: usize,
+  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+): void {
+  const outChannels = inChannels * multiplier;
+  const vectors = multiplier == 1 ? inChannels & ~3 : 0;
+  const outPixel = <usize>outChannels << 2;
+  const pixel = <usize>inChannels << 2;
+  const step = <usize>strideWidth * pixel;
+  for (let ky = 0; ky < kernelHeight; ky++) {
+    const oy0 = firstOutput(padTop - ky, strideHeight), oy1 = min(outHeight, firstOutput(inHeight + padTop - ky, strideHeight));
+    for (let kx = 0; kx < kernelWidth; kx++) {
+      const ox0 = firstOutput(padLeft - kx, strideWidth), ox1 = min(outWidth, firstOutput(inWidth + padLeft - kx, strideWidth));
+      let c = 0;
+      for (; c < vectors; c += 4) {
+        const at = <usize>c << 2;
+        let s0 = f64x2.splat(0), s1 = f64x2.splat(0);
+        for (let image = 0; image < batch; image++) {
+          for (let oy = oy0; oy < oy1; oy++) {
+            let from = x + <usize>((image * inHeight + oy * strideHeight + ky - padTop) * inWidth + ox0 * strideWidth + kx - padLeft) * pixel + at;
+            let gradient = dy + <usize>((image * outHeight + oy) * outWidth + ox0) * outPixel + at;
+            let row = f32x4.splat(0);
+            for (let ox = ox0; ox < ox1; ox++) {
+              row = madd(v128.load(from), v128.load(gradient), row);
+              from += step;
+              gradient += outPixel;
+            }
+            s0 = f64x2.add(s0, low(row));
+            s1 = f64x2.add(s1, high(row));
+          }
+        }
+        v128.store(dw + at, v128.shuffle<i64>(f32x4.demote_f64x2_zero(s0), f32x4.demote_f64x2_zero(s1), 0, 2));
+      }
+      for (c *= multiplier; c < outChannels; c++) {
+        const at = <usize>c << 2;
+        let sum: f64 = 0;
+        for (let image = 0; image < batch; image++) {
+          for (let oy = oy0; oy < oy1; oy++) {
+            let from = x + <usize>((image * inHeight + oy * strideHeight + ky - padTop) * inWidth + ox0 * strideWidth + kx - padLeft) * pixel + (<usize>(c / multiplier) << 2);
+            let gradient = dy + <usize>((image * outHeight + oy) * outWidth + ox0) * outPixel + at;
+            let row: f32 = 0;
+            for (let ox = ox0; ox < ox1; ox++) {
+              row += load<f32>(from) * load<f32>(gradient);
+              from += step;
+              gradient += outPixel;
+            }
+            sum += row;
+          }
+        }
+        store<f32>(dw + at, <f32>sum);
+      }
+      dw += outPixel;
+    }
+  }
+}
+
+/** The first output whose window reaches `offset` or beyond: ceil(offset / stride), at least 0. */
+@inline
+function firstOutput(offset: i32, stride: i32): i32 {
+  return offset <= 0 ? 0 : (offset + stride - 1) / stride;
+}

@@ -1,0 +1,77 @@
+import { ACCUMULATE, NORM, RELU, clearSquares, multiply, squares } from "../lanes/tile";
+import { packColumns, packColumnsTransposed, transpose } from "../lanes/pack";
+import { A_ROWS, BLOCK_ROWS, C_ROWS, EDGE, PACKED, ROWS_COPY } from "../lanes/scratch";
+
+// C = op(A) op(B) [+ C] [+ bias], then ReLU if asked.
+//
+// A: [m, k], or [k, m] if transposed; lda floats from row to row. B: [k, n], or [n, k] if transposed; ldb. C: [m, n]; ldc.
+// bias: [n] or null. Every matrix is row-major and may be part of a wider one.
+//
+// Blocks: BLOCK_INNER x BLOCK_COLUMNS of B are packed into panels that the register tile reads one after the other;
+// BLOCK_ROWS rows of A are read where they lie, or, if A is transposed, from a transposed copy.
+
+/** A panel of B, this times 32 bytes, stays in the first-level cache. */
+const BLOCK_INNER: i32 = 256;
+/** A block of B stays in the second-level cache. */
+const BLOCK_COLUMNS: i32 = 256;
+
+export function gemm(
+  transposeA: i32,
+  transposeB: i32,
+  m: i32,
+  n: i32,
+  k: i32,
+  a: usize,
+  lda: i32,
+  b: usize,
+  ldb: i32,
+  c: usize,
+  ldc: i32,
+  accumulate: i32,
+  bias: usize,
+  relu: i32,
+  norm: i32,
+  scratch: usize,
+): f64 {
+  clearSquares();
+  const aStride = <usize>lda << 2;
+  const bStride = <usize>ldb << 2;
+  const cStride = <usize>ldc << 2;
+  for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {
+    const columns = min(BLOCK_COLUMNS, n - n0);
+    let k0 = 0;
+    // Once even for k = 0, which leaves the bias alone.
+    do {
+      const inner = min(BLOCK_INNER, k - k0);
+      if (transposeB) packColumnsTransposed(b + <usize>n0 * bStride + (<usize>k0 << 2), bStride, inner, columns, scratch + PACKED);
+      else packColumns(b + <usize>k0 * bStride + (<usize>n0 << 2), bStride, inner, columns, scratch + PACKED);
+      let flags = 0;
+      if (accumulate || k0 > 0) flags |= ACCUMULATE;
+      if (k0 + inner >= k) {
+        if (relu) flags |= RELU;
+        if (norm) flags |= NORM;
+      }
+      const blockBias = bias && k0 == 0 ? bias + (<usize>n0 << 2) : 0;
+      for (let m0 = 0; m0 < m; m0 += BLOCK_ROWS) {
+        const rows = min(BLOCK_ROWS, m - m0);
+        let from = a + <usize>m0 * aStride + (<usize>k0 << 2);
+        let stride = aStride;
+        if (transposeA) {
+          from = scratch + ROWS_COPY;
+          stride = <usize>inner << 2;
+          transpose(a + <usize>k0 * aStride + (<usize>m0 << 2), aStride, from, stride, inner, rows);
+        }
+        let to = c + <usize>m0 * cStride + (<usize>n0 << 2);
+        for (let i = 0; i < rows; i++) {
+          store<u32>(scratch + A_ROWS + (i << 2), <u32>from);
+          store<u32>(scratch + C_ROWS + (i << 2), <u32>to);
+          from += stride;
+          to += cStride;
+        }
+        multiply(scratch + A_ROWS, 0, 1, 0, inner, scratch + PACKED, rows, columns, scratch + C_ROWS, 0, blockBias, flags, scratch + EDGE);
+      }
+      k0 += inner;
+    } while (k0 < k);
+  }
+  return squares;
+}

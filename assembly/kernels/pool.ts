@@ -1,0 +1,149 @@
+// Windows over [batch, inHeight, inWidth, channels] giving [batch, outHeight, outWidth, channels], channel by channel; the window of
+// output (oy, ox) begins at (oy strideHeight - padTop, ox strideWidth - padLeft), and only its part inside the image counts.
+//
+// Four channels at a time, then one at a time.
+
+// y = the largest element of the window. argmax (int32, like y, may be null): its index into x, the first if several are equal.
+export function maxPool(
+  x: usize, y: usize, argmax: usize,
+  batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+): void {
+  const lanes = i32x4(0, 1, 2, 3);
+  for (let image = 0; image < batch; image++) {
+    for (let oy = 0; oy < outHeight; oy++) {
+      const top = oy * strideHeight - padTop;
+      const y0 = image * inHeight + max(0, top), y1 = image * inHeight + min(inHeight, top + kernelHeight);
+      for (let ox = 0; ox < outWidth; ox++) {
+        const left = ox * strideWidth - padLeft;
+        const x0 = max(0, left), x1 = min(inWidth, left + kernelWidth);
+        const start = (y0 * inWidth + x0) * channels;
+        let c = 0;
+        for (; c + 4 <= channels; c += 4) {
+          let best = v128.load(x + (<usize>(start + c) << 2));
+          let index = i32x4.splat(start + c);
+          for (let iy = y0; iy < y1; iy++) {
+            for (let ix = x0; ix < x1; ix++) {
+              const at = (iy * inWidth + ix) * channels + c;
+              const value = v128.load(x + (<usize>at << 2));
+              const larger = f32x4.gt(value, best);
+              best = v128.bitselect(value, best, larger);
+              index = v128.bitselect(i32x4.splat(at), index, larger);
+            }
+          }
+          v128.store(y, best);
+          y += 16;
+          if (argmax) {
+            v128.store(argmax, i32x4.add(index, lanes));
+            argmax += 16;
+          }
+        }
+        for (; c < channels; c++) {
+          let index = start + c;
+          let best = load<f32>(x + (<usize>index << 2));
+          for (let iy = y0; iy < y1; iy++) {
+            for (let ix = x0; ix < x1; ix++) {
+              const at = (iy * inWidth + ix) * channels + c;
+              const value = load<f32>(x + (<usize>at << 2));
+              if (value > best) {
+                best = value;
+                index = at;
+              }
+            }
+          }
+          store<f32>(y, best);
+          y += 4;
+          if (argmax) {
+            store<i32>(argmax, index);
+            argmax += 4;
+          }
+        }
+      }
+    }
+  }
+}
+
+// dx = 0 for inSize elements, then dx[argmax[i]] += dy[i] for outSize elements.
+export function maxPoolBackprop(dy: usize, argmax: usize, dx: usize, inSize: i32, outSize: i32): void {
+  memory.fill(dx, 0, <usize>inSize << 2);
+  for (const end = dy + (<usize>outSize << 2); dy < end; dy += 4, argmax += 4) {
+    const to = dx + (<usize>load<u32>(argmax) << 2);
+    store<f32>(to, load<f32>(to) + load<f32>(dy));
+  }
+}
+
+// y[i] = x[index[i]]; index: int32 [size].
+export function gatherByIndex(x: usize, index: usize, y: usize, size: i32): void {
+  for (const end = y + (<usize>size << 2); y < end; y += 4, index += 4) store<f32>(y, load<f32>(x + (<usize>load<u32>(index) << 2)));
+}
+
+// y = the mean of the window.
+export function avgPool(
+  x: usize, y: usize,
+  batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+): void {
+  for (let image = 0; image < batch; image++) {
+    for (let oy = 0; oy < outHeight; oy++) {
+      const top = oy * strideHeight - padTop;
+      const y0 = max(0, top), y1 = min(inHeight, top + kernelHeight);
+      for (let ox = 0; ox < outWidth; ox++) {
+        const left = ox * strideWidth - padLeft;
+        const x0 = max(0, left), x1 = min(inWidth, left + kernelWidth);
+        const share: f32 = 1 / <f32>((y1 - y0) * (x1 - x0));
+        let c = 0;
+        for (; c + 4 <= channels; c += 4) {
+          let sum = f32x4.splat(0);
+          for (let iy = y0; iy < y1; iy++) {
+            for (let ix = x0; ix < x1; ix++) {
+              sum = f32x4.add(sum, v128.load(x + (<usize>(((image * inHeight + iy) * inWidth + ix) * channels + c) << 2)));
+            }
+          }
+          v128.store(y, f32x4.mul(sum, f32x4.splat(share)));
+          y += 16;
+        }
+        for (; c < channels; c++) {
+          let sum: f32 = 0;
+          for (let iy = y0; iy < y1; iy++) {
+            for (let ix = x0; ix < x1; ix++) {
+              sum += load<f32>(x + (<usize>(((image * inHeight + iy) * inWidth + ix) * channels + c) << 2));
+            }
+          }
+          store<f32>(y, sum * share);
+          y += 4;
+        }
+      }
+    }
+  }
+}
+
+// dx = 0, then every output adds its share of dy to the elements of its window.
+export function avgPoolBackprop(
+  dy: usize, dx: usize,
+  batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+): void {
+  memory.fill(dx, 0, <usize>(batch * inHeight * inWidth * channels) << 2);
+  const pixel = <usize>channels << 2;
+  for (let image = 0; image < batch; image++) {
+    for (let oy = 0; oy < outHeight; oy++) {
+      const top = oy * strideHeight - padTop;
+      const y0 = max(0, top), y1 = min(inHeight, top + kernelHeight);
+      for (let ox = 0; ox < outWidth; ox++) {
+        const left = ox * strideWidth - padLeft;
+        const x0 = max(0, left), x1 = min(inWidth, left + kernelWidth);
+        const share: f32 = 1 / <f32>((y1 - y0) * (x1 - x0));
+        for (let iy = y0; iy < y1; iy++) {
+          for (let ix = x0; ix < x1; ix++) {
+            const to = dx + <usize>((image * inHeight + iy) * inWidth + ix) * pixel;
+            let c: usize = 0;
+            for (; c + 16 <= pixel; c += 16)
+              v128.store(to + c, f32x4.add(v128.load(to + c), f32x4.mul(v128.load(dy + c), f32x4.splat(share))));
+            for (; c < pixel; c += 4) store<f32>(to + c, load<f32>(to + c) + load<f32>(dy + c) * share);
+          }
+        }
+        dy += pixel;
+      }
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import { high, low, madd, sum2 } from "../lanes/lanes";
+
+// Vectors of `size` floats; a matrix [rows, columns] is row-major. Four lanes at a time, then one at a time: nothing behind the
+// end is read or written. Sums run in float64, four accumulators of two lanes, so that they keep their accuracy over millions.
+
+// y[i] = value
+export function fill(y: usize, size: i32, value: f32): void {
+  const v = f32x4.splat(value);
+  const end = y + (<usize>size << 2);
+  for (; y + 16 <= end; y += 16) v128.store(y, v);
+  for (; y < end; y += 4) store<f32>(y, value);
+}
+
+// y[i] += coefficient x[i]
+export function axpy(y: usize, x: usize, size: i32, coefficient: f32): void {
+  const a = f32x4.splat(coefficient);
+  const end = y + (<usize>size << 2);
+  for (; y + 16 <= end; y += 16, x += 16) v128.store(y, madd(a, v128.load(x), v128.load(y)));
+  for (; y < end; y += 4, x += 4) store<f32>(y, load<f32>(y) + coefficient * load<f32>(x));
+}
+
+// y[i] = a x[i] + b y[i]
+export function axpby(y: usize, x: usize, size: i32, a: f32, b: f32): void {
+  const a4 = f32x4.splat(a);
+  const b4 = f32x4.splat(b);
+  const end = y + (<usize>size << 2);
+  for (; y + 16 <= end; y += 16, x += 16) v128.store(y, madd(a4, v128.load(x), f32x4.mul(b4, v128.load(y))));
+  for (; y < end; y += 4, x += 4) store<f32>(y, a * load<f32>(x) + b * load<f32>(y));
+}
+
+// y[i] = x1[i] x2[i]
+export function multiply(y: usize, x1: usize, x2: usize, size: i32): void {
+  const end = y + (<usize>size << 2);
+  for (; y + 16 <= end; y += 16, x1 += 16, x2 += 16) v128.store(y, f32x4.mul(v128.load(x1), v128.load(x2)));
+  for (; y < end; y += 4, x1 += 4, x2 += 4) store<f32>(y, load<f32>(x1) * load<f32>(x2));
+}
+
+// sum of x[i] y[i]
+export function dot(x: usize, y: usize, size: i32): f64 {
+  let s0 = f64x2.splat(0), s1 = f64x2.splat(0), s2 = f64x2.splat(0), s3 = f64x2.splat(0);
+  const end = x + (<usize>size << 2);
+  for (; x + 32 <= end; x += 32, y += 32) {
+    const x0 = v128.load(x), x1 = v128.load(x, 16);
+    const y0 = v128.load(y), y1 = v128.load(y, 16);
+    s0 = f64x2.add(s0, f64x2.mul(low(x0), low(y0)));
+    s1 = f64x2.add(s1, f64x2.mul(high(x0), high(y0)));
+    s2 = f64x2.add(s2, f64x2.mul(low(x1), low(y1)));
+    s3 = f64x2.add(s3, f64x2.mul(high(x1), high(y1)));
+  }
+  let sum = sum2(f64x2.add(f64x2.add(s0, s1), f64x2.add(s2, s3)));
+  for (; x < end; x += 4, y += 4) sum += <f64>load<f32>(x) * <f64>load<f32>(y);
+  return sum;
+}
+
+// out[column] = sum over rows of x[row, column]; blocks of rows are summed in float32 and added up in float64 order of blocks, so
+// that the error grows with the block and not with the number of rows.
+export function sumRows(x: usize, out: usize, rows: i32, columns: i32): void {
+  const stride = <usize>columns << 2;
+  let column = 0;
+  for (; column + 4 <= columns; column += 4) {
+    let s0 = f64x2.splat(0), s1 = f64x2.splat(0);
+    let from = x + (<usize>column << 2);
+    for (let row = 0; row < rows; ) {
+      let block = f32x4.splat(0);
+      for (const last = min(rows, row + 64); row < last; row++) {
+        block = f32x4.add(block, v128.load(from));
+        from += stride;
+      }
+      s0 = f64x2.add(s0, low(block));
+      s1 = f64x2.add(s1, high(block));
+    }
+    const to = out + (<usize>column << 2);
+    v128.store(to, v128.shuffle<i64>(f32x4.demote_f64x2_zero(s0), f32x4.demote_f64x2_zero(s1), 0, 2));
+  }
+  for (; column < columns; column++) {
+    let sum: f64 = 0;
+    let from = x + (<usize>column << 2);
+    for (let row = 0; row < rows; row++) {
+      sum += load<f32>(from);
+      from += stride;
+    }
+    store<f32>(out + (<usize>column << 2), <f32>sum);
+  }
+}
+
+// out[s, :] = sum of x[row, :] over rows with segmentIds[row] = s; ids outside [0, segments) are left out. segmentIds: int32 [rows].
+export function unsortedSegmentSum(x: usize, segmentIds: usize, out: usize, rows: i32, columns: i32, segments: i32): void {
+  const stride = <usize>columns << 2;
+  memory.fill(out, 0, <usize>segments * stride);
+  for (let row = 0; row < rows; row++) {
+    const segment = load<i32>(segmentIds + (<usize>row << 2));
+    if (<u32>segment < <u32>segments) axpy(out + <usize>segment * stride, x, columns, 1);
+    x += stride;
+  }
+}

@@ -1,0 +1,43 @@
+import { ConfigError } from "../errors.js";
+import type { KernelBuild, Kernels } from "./kernels.js";
+
+/** The two builds as platform code found them: the bytes of kernels.simd.wasm and kernels.relaxed.wasm. */
+export type KernelBinaries = Readonly<Record<KernelBuild, BufferSource>>;
+
+/** One build, compiled once; a `WebAssembly.Module` can be posted to workers. */
+export interface CompiledKernels {
+  readonly build: KernelBuild;
+  readonly module: WebAssembly.Module;
+}
+
+/** The build this engine takes: relaxed SIMD where it is known, else SIMD. */
+export function chooseBuild(binaries: KernelBinaries): KernelBuild {
+  return WebAssembly.validate(binaries.relaxed) ? "relaxed" : "simd";
+}
+
+/**
+ * Compiles the best build, or the one named.
+ * @throws ConfigError `no-simd` if this engine does not know the build's instructions.
+ */
+export async function compileKernels(
+  binaries: KernelBinaries,
+  build: KernelBuild = chooseBuild(binaries),
+): Promise<CompiledKernels> {
+  const bytes = binaries[build];
+  if (!WebAssembly.validate(bytes))
+    throw new ConfigError(
+      "no-simd",
+      `"kernel build" expected an engine with WebAssembly ${build === "simd" ? "SIMD" : "relaxed SIMD"}, got one without`,
+    );
+  return { build, module: await WebAssembly.compile(bytes) };
+}
+
+/** Instantiates the module on a memory; its functions work on addresses in that memory, wherever it grows. */
+export async function instantiateKernels(
+  { module }: CompiledKernels,
+  memory: WebAssembly.Memory,
+): Promise<Kernels> {
+  const instance = await WebAssembly.instantiate(module, { env: { memory } });
+  // The compiler of the module checks nothing against this type: test/kernels/binary.test.ts compares the names.
+  return instance.exports as unknown as Kernels;
+}

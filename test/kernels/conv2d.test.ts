@@ -1,0 +1,178 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { assertClose, BUILDS, noise, openLab } from "./lab.js";
+import * as reference from "./reference.js";
+import {
+  inputSize,
+  outputPixels,
+  taps,
+  windows,
+  type Windows,
+} from "./reference.js";
+
+/** The arguments of a convolution kernel after its buffers; `channels` is outChannels or the multiplier. */
+const geometry = (g: Windows, channels: number) =>
+  [
+    g.batch,
+    g.inHeight,
+    g.inWidth,
+    g.inChannels,
+    g.outHeight,
+    g.outWidth,
+    channels,
+    g.kernelHeight,
+    g.kernelWidth,
+    g.strideHeight,
+    g.strideWidth,
+    g.padTop,
+    g.padLeft,
+  ] as const;
+
+type Case = readonly [
+  batch: number,
+  input: readonly [number, number, number],
+  kernel: readonly [number, number],
+  channels: number,
+];
+
+/** batch, [height, width, channels], [kernelHeight, kernelWidth], outChannels */
+const CASES: readonly Case[] = [
+  [1, [1, 1, 1], [1, 1], 1],
+  [2, [5, 5, 1], [5, 5], 3],
+  [3, [6, 7, 2], [3, 3], 5],
+  [2, [9, 8, 4], [2, 3], 8],
+  [1, [8, 8, 3], [5, 5], 13],
+  [5, [7, 7, 9], [3, 2], 12],
+  [2, [1, 67, 5], [1, 5], 9],
+  [3, [1, 33, 9], [1, 4], 16],
+  [1, [1, 300, 2], [1, 3], 7],
+  [1, [40, 40, 2], [3, 3], 4],
+  [2, [6, 6, 67], [3, 3], 6],
+  [1, [3, 4, 600], [1, 1], 10],
+  [1, [3, 3, 300], [2, 2], 67],
+];
+const STRIDES: readonly (readonly [number, number])[] = [
+  [1, 1],
+  [2, 2],
+  [3, 3],
+  [1, 2],
+  [3, 1],
+];
+
+/** Calls `check` for every case, stride and padding. */
+function eachGeometry(
+  cases: readonly Case[],
+  check: (g: Windows, channels: number, what: string) => void,
+): void {
+  for (const [batch, input, kernel, channels] of cases)
+    for (const stride of STRIDES)
+      for (const padding of ["valid", "same"] as const)
+        check(
+          windows(batch, input, kernel, stride, padding),
+          channels,
+          `${batch} x ${input} * ${kernel} x ${channels}, stride ${stride}, ${padding}`,
+        );
+}
+
+for (const build of BUILDS)
+  describe(`conv2d, ${build}`, async () => {
+    const lab = await openLab(build);
+    const { kernels, scratch } = lab;
+
+    test("forward, with and without bias, ReLU and norm", () =>
+      eachGeometry(CASES, (g, channels, what) => {
+        const x = noise(inputSize(g), 1);
+        const w = noise(taps(g) * g.inChannels * channels, 2);
+        const bias = noise(channels, 3);
+        const plain = reference.conv2d.forward(g, channels, x, w);
+        const [inX, inW, inBias] = [lab.put(x), lab.put(w), lab.put(bias)];
+        for (const full of [0, 1]) {
+          const y = lab.room(plain.length);
+          const run = () =>
+            kernels.conv2d(
+              inX.address,
+              inW.address,
+              full ? inBias.address : 0,
+              y.address,
+              ...geometry(g, channels),
+              full,
+              full,
+              scratch,
+            );
+          const squares = run();
+          const expected = full
+            ? reference.relu(plain.map((v, i) => v + bias[i % channels]))
+            : plain;
+          const first = y.read();
+          assertClose(first, expected, 2e-6, what);
+          const expectedSquares = full ? reference.squaredNorm(expected) : 0;
+          assert.ok(
+            Math.abs(squares - expectedSquares) <= 1e-6 * expectedSquares,
+            `${what}: norm`,
+          );
+          assert.equal(run(), squares);
+          assert.deepEqual(y.read(), first, "the same bits again");
+        }
+        lab.close();
+      }));
+
+    test("gradient by the input", () =>
+      eachGeometry(CASES, (g, channels, what) => {
+        const dy = noise(outputPixels(g) * channels, 1);
+        const w = noise(taps(g) * g.inChannels * channels, 2);
+        const [inDy, inW, dx] = [
+          lab.put(dy),
+          lab.put(w),
+          lab.room(inputSize(g)),
+        ];
+        const run = () =>
+          kernels.conv2dBackpropInput(
+            inDy.address,
+            inW.address,
+            dx.address,
+            ...geometry(g, channels),
+            scratch,
+          );
+        run();
+        const first = dx.read();
+        assertClose(
+          first,
+          reference.conv2d.backpropInput(g, channels, dy, w),
+          2e-6,
+          what,
+        );
+        run();
+        assert.deepEqual(dx.read(), first, "the same bits again");
+        lab.close();
+      }));
+
+    test("gradient by the filter", () =>
+      eachGeometry(CASES, (g, channels, what) => {
+        const x = noise(inputSize(g), 1);
+        const dy = noise(outputPixels(g) * channels, 2);
+        const [inX, inDy, dw] = [
+          lab.put(x),
+          lab.put(dy),
+          lab.room(taps(g) * g.inChannels * channels),
+        ];
+        const run = () =>
+          kernels.conv2dBackpropFilter(
+            inX.address,
+            inDy.address,
+            dw.address,
+            ...geometry(g, channels),
+            scratch,
+          );
+        run();
+        const first = dw.read();
+        assertClose(
+          first,
+          reference.conv2d.backpropFilter(g, channels, x, dy),
+          2e-6,
+          what,
+        );
+        run();
+        assert.deepEqual(dw.read(), first, "the same bits again");
+        lab.close();
+      }));
+  });
