@@ -2,21 +2,24 @@ import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DataError } from "../runtime/errors.js";
 import { unexpected, type Dataset } from "../runtime/data/dataset.js";
+import { CIFAR_10, CIFAR_100, readCifar } from "../runtime/data/cifar.js";
+import { readCsv, type CsvOptions } from "../runtime/data/csv.js";
+import { harFiles, readHar } from "../runtime/data/har.js";
 import { readIdxPair } from "../runtime/data/idx.js";
 import { inflate, isGzip } from "../runtime/data/inflate.js";
 import { readNpy } from "../runtime/data/npy.js";
 import { datasetsOf, readNpz } from "../runtime/data/npz.js";
 
-export interface OpenOptions {
-  /** Class names in label order; needed where the data's own numbering may differ from the federation's. */
-  readonly classes?: readonly string[];
+/** `classes` may be needed in any format, where the data's own numbering may differ from the federation's; the rest is for CSV. */
+export interface OpenOptions extends CsvOptions {
   /** Most bytes one compressed file may unpack to. */
   readonly limitBytes?: number;
 }
 
 /** What lies at a path. At least one of train and test is there; both have the same shape and the same classes. */
 export interface OpenedData {
-  readonly format: "idx" | "npz" | "npy";
+  readonly format:
+    "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv";
   readonly train?: Dataset;
   readonly test?: Dataset;
 }
@@ -36,8 +39,21 @@ interface Format {
 
 const FORMATS: readonly Format[] = [
   { lookedFor: "*-images-idx3-ubyte(.gz)", open: openIdx },
+  {
+    lookedFor: "cifar-100-binary (train.bin, test.bin)",
+    open: openCifar100,
+  },
+  {
+    lookedFor: "cifar-10-batches-bin (data_batch_1.bin ..., test_batch.bin)",
+    open: openCifar10,
+  },
+  {
+    lookedFor: "UCI HAR Dataset (train/Inertial Signals ...)",
+    open: openHar,
+  },
   { lookedFor: "*.npz", open: openNpz },
   { lookedFor: "x.npy with y.npy (or x_train.npy ...)", open: openNpy },
+  { lookedFor: "*.csv", open: openCsv },
 ];
 
 /**
@@ -97,6 +113,62 @@ async function openIdx(place: Place): Promise<OpenedData | undefined> {
   return train || test ? { format: "idx", train, test } : undefined;
 }
 
+async function openCifar100(place: Place): Promise<OpenedData | undefined> {
+  const here = await within(place, "cifar-100-binary");
+  if (!here.names.includes("train.bin") && !here.names.includes("test.bin"))
+    return undefined;
+  const classes = await classNames(here, "fine_label_names.txt");
+  const open = async (name: string) =>
+    here.names.includes(name)
+      ? readCifar(
+          [{ source: name, bytes: await read(here, name) }],
+          CIFAR_100,
+          classes,
+        )
+      : undefined;
+  return {
+    format: "cifar-100",
+    train: await open("train.bin"),
+    test: await open("test.bin"),
+  };
+}
+
+async function openCifar10(place: Place): Promise<OpenedData | undefined> {
+  const here = await within(place, "cifar-10-batches-bin");
+  const open = async (pattern: RegExp) => {
+    const files = here.names.filter((name) => pattern.test(name));
+    if (files.length === 0) return undefined;
+    const batches = [];
+    for (const name of files)
+      batches.push({ source: name, bytes: await read(here, name) });
+    return readCifar(
+      batches,
+      CIFAR_10,
+      await classNames(here, "batches.meta.txt"),
+    );
+  };
+  const train = await open(/^data_batch_\d+\.bin$/);
+  const test = await open(/^test_batch\.bin$/);
+  return train || test ? { format: "cifar-10", train, test } : undefined;
+}
+
+async function openHar(place: Place): Promise<OpenedData | undefined> {
+  const here = await within(place, "UCI HAR Dataset");
+  const open = async (half: "train" | "test") => {
+    if (!here.names.includes(half)) return undefined;
+    const inside = await readdir(join(here.folder, half)).catch(
+      (): string[] => [],
+    );
+    if (!inside.includes("Inertial Signals")) return undefined;
+    const files = [];
+    for (const name of harFiles(half)) files.push(await read(here, name));
+    return readHar(half, files);
+  };
+  const train = await open("train");
+  const test = await open("test");
+  return train || test ? { format: "uci-har", train, test } : undefined;
+}
+
 async function openNpz(place: Place): Promise<OpenedData | undefined> {
   const files = place.names.filter((name) => name.endsWith(".npz"));
   if (files.length === 0) return undefined;
@@ -122,6 +194,26 @@ async function openNpy(place: Place): Promise<OpenedData | undefined> {
   };
 }
 
+async function openCsv(place: Place): Promise<OpenedData | undefined> {
+  const files = place.names.filter((name) => /\.csv(\.gz)?$/.test(name));
+  if (files.length === 0) return undefined;
+  const classes = await classNames(place, "classes.txt");
+  const open = async (name: string, before?: Dataset) => ({
+    train: readCsv(name, await read(place, name), {
+      ...place.options,
+      classes: classes ?? textual(before),
+    }),
+  });
+  return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
+}
+
+/** The class names of training data whose labels were texts: the test data must be numbered by them. */
+function textual(train?: Dataset): readonly string[] | undefined {
+  return train?.classes.some((name, i) => name !== String(i))
+    ? train.classes
+    : undefined;
+}
+
 /** Data of one file, or of train.EXT and test.EXT. */
 async function oneOrTwo(
   place: Place,
@@ -134,7 +226,7 @@ async function oneOrTwo(
 ): Promise<{ train?: Dataset; test?: Dataset }> {
   if (files.length === 1) return open(files[0]);
   const named = (split: string) =>
-    files.find((name) => name === split + extension);
+    files.find((name) => name.replace(/\.gz$/, "") === split + extension);
   const trainFile = named("train");
   const testFile = named("test");
   if (!trainFile || !testFile || files.length > 2)
@@ -181,6 +273,13 @@ function together(path: string, opened: OpenedData): OpenedData {
     train: { ...train, classes },
     test: { ...test, classes },
   };
+}
+
+/** The named folder where the place holds it, else the place itself. */
+async function within(place: Place, name: string): Promise<Place> {
+  return place.names.includes(name)
+    ? look(join(place.folder, name), place.options)
+    : place;
 }
 
 async function look(folder: string, options: OpenOptions): Promise<Place> {

@@ -1,0 +1,273 @@
+import assert from "node:assert/strict";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { gzipSync } from "node:zlib";
+import { openData } from "../../cli/data.js";
+import {
+  normalisationOf,
+  normalisations,
+} from "../../runtime/data/normalise.js";
+
+/** A folder of files that is gone after the test. */
+function folderOf(
+  t: TestContext,
+  files: Record<string, string | Uint8Array>,
+): string {
+  const folder = mkdtempSync(join(tmpdir(), "fedflat-data-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  for (const [name, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true });
+    writeFileSync(join(folder, name), content);
+  }
+  return folder;
+}
+
+/** One CIFAR row: label bytes, then red = first, first+1 ..., green +85, blue +170 (mod 256). */
+function cifarRow(labels: number[], first: number): number[] {
+  const pixels = Array.from(
+    { length: 3072 },
+    (_, i) => (first + (i % 1024) + 85 * Math.floor(i / 1024)) & 255,
+  );
+  return [...labels, ...pixels];
+}
+
+function refuse(path: string, code: string, message: RegExp, options = {}) {
+  return assert.rejects(openData(path, options), {
+    name: "DataError",
+    code,
+    message,
+  });
+}
+
+test("CIFAR-100: the fine label counts, planes become channels, names come from beside", async (t) => {
+  const names = Array.from({ length: 100 }, (_, i) => `fine ${i}`);
+  const folder = folderOf(t, {
+    "cifar-100-binary/train.bin": Uint8Array.from([
+      ...cifarRow([3, 99], 0),
+      ...cifarRow([19, 7], 50),
+    ]),
+    "cifar-100-binary/test.bin": Uint8Array.from(cifarRow([0, 1], 9)),
+    "cifar-100-binary/fine_label_names.txt": names.join("\n") + "\n\n",
+  });
+  for (const path of [folder, join(folder, "cifar-100-binary")]) {
+    const { format, train, test } = await openData(path);
+    assert.equal(format, "cifar-100");
+    assert.deepEqual(train!.shape, [32, 32, 3]);
+    assert.deepEqual([...train!.labels], [99, 7]);
+    assert.deepEqual([...test!.labels], [1]);
+    assert.deepEqual(train!.classes, names);
+    // Pixel (row 1, column 2) of image 1 is value 34 of each plane.
+    assert.deepEqual(
+      [...train!.inputs.subarray(3072 + 3 * 34, 3072 + 3 * 35)],
+      [84, 169, 254],
+    );
+  }
+  const alone = await openData(join(folder, "cifar-100-binary/test.bin"));
+  assert.equal(alone.train, undefined);
+  assert.equal(alone.test!.labels.length, 1);
+});
+
+test("CIFAR-10: batches follow one another", async (t) => {
+  const folder = folderOf(t, {
+    "data_batch_1.bin": Uint8Array.from(cifarRow([4], 0)),
+    "data_batch_2.bin": Uint8Array.from(cifarRow([9], 1)),
+    "test_batch.bin": Uint8Array.from(cifarRow([0], 2)),
+  });
+  const { format, train, test } = await openData(folder);
+  assert.equal(format, "cifar-10");
+  assert.deepEqual([...train!.labels], [4, 9]);
+  assert.deepEqual([...train!.inputs.subarray(3072, 3075)], [1, 86, 171]);
+  assert.deepEqual([...test!.labels], [0]);
+  assert.equal(train!.classes.length, 10);
+});
+
+test("CIFAR that is cut or mislabelled is refused", async (t) => {
+  const cut = folderOf(t, { "train.bin": new Uint8Array(3073) });
+  await refuse(
+    cut,
+    "truncated",
+    /^"train.bin" size expected a multiple of 3074 bytes \(one image\), got 3073$/,
+  );
+  const wrong = folderOf(t, {
+    "train.bin": Uint8Array.from(cifarRow([0, 100], 0)),
+  });
+  await refuse(
+    wrong,
+    "label",
+    /^"train.bin" label of example 0 expected an integer from 0 to 99, got 100$/,
+  );
+});
+
+const signals = ["body_acc", "body_gyro", "total_acc"].flatMap((signal) =>
+  ["x", "y", "z"].map((axis) => `${signal}_${axis}`),
+);
+
+/** The official layout with windows whose value at time t of channel c is 1000 w + 10 c + t / 1000. */
+function harLayout(windows: number): Record<string, string> {
+  const files: Record<string, string> = {
+    "UCI HAR Dataset/train/y_train.txt": "5\n1\n6\n".slice(0, 2 * windows),
+    "UCI HAR Dataset/train/subject_train.txt": "30\n1\n30\n",
+  };
+  signals.forEach((name, c) => {
+    files[`UCI HAR Dataset/train/Inertial Signals/${name}_train.txt`] =
+      Array.from(
+        { length: windows },
+        (_, w) =>
+          " " +
+          Array.from({ length: 128 }, (_, time) =>
+            (1000 * w + 10 * c + time / 1000).toExponential(7),
+          ).join("  "),
+      ).join("\n") + "\n";
+  });
+  return files;
+}
+
+test("UCI HAR: nine signals become channels, people become groups", async (t) => {
+  const { format, train, test } = await openData(folderOf(t, harLayout(3)));
+  assert.equal(format, "uci-har");
+  assert.equal(test, undefined);
+  assert.deepEqual(train!.shape, [128, 9]);
+  assert.deepEqual([...train!.labels], [4, 0, 5]);
+  assert.deepEqual([...train!.groups!], [30, 1, 30]);
+  assert.equal(train!.classes[5], "LAYING");
+  const at = (window: number, time: number, channel: number) =>
+    train!.inputs[(window * 128 + time) * 9 + channel];
+  for (const [window, time, channel] of [
+    [0, 0, 0],
+    [0, 127, 8],
+    [2, 64, 3],
+  ])
+    assert.equal(
+      at(window, time, channel),
+      Math.fround(
+        Number((1000 * window + 10 * channel + time / 1000).toExponential(7)),
+      ),
+    );
+});
+
+test("UCI HAR with a part missing, short or wrong is refused by file and line", async (t) => {
+  const signal = "UCI HAR Dataset/train/Inertial Signals/body_gyro_y_train.txt";
+  const without = (change: (files: Record<string, string>) => void) => {
+    const files = harLayout(3);
+    change(files);
+    return folderOf(t, files);
+  };
+  await refuse(
+    without((files) => delete files[signal]),
+    "unreadable",
+    /body_gyro_y_train.txt" expected readable data, got nothing there$/,
+  );
+  await refuse(
+    without((files) => (files[signal] = harLayout(2)[signal])),
+    "count",
+    /body_gyro_y_train.txt" lines expected 3, one per label of "train\/y_train.txt", got 2$/,
+  );
+  await refuse(
+    without((files) => (files[signal] = files[signal].slice(0, -30))),
+    "count",
+    /body_gyro_y_train.txt" line 3 expected 128 numbers, got 126$/,
+  );
+  await refuse(
+    without((files) => (files[signal] = files[signal].replace("e", "x"))),
+    "not-finite",
+    /body_gyro_y_train.txt" line 1 expected finite numbers, got "/,
+  );
+  await refuse(
+    without(
+      (files) => (files["UCI HAR Dataset/train/y_train.txt"] = "1\n7\n2"),
+    ),
+    "label",
+    /y_train.txt" line 2 expected an activity from 1 to 6, got 7$/,
+  );
+});
+
+test("CSV: test labels are numbered by the training data's names; packed files open", async (t) => {
+  const folder = folderOf(t, {
+    "train.csv": "a,label\n1,walk\n2,sit\n",
+    "test.csv.gz": gzipSync("a,label\n5,walk\n"),
+  });
+  const { format, train, test } = await openData(folder);
+  assert.equal(format, "csv");
+  assert.deepEqual(train!.classes, ["sit", "walk"]);
+  assert.deepEqual(test!.classes, train!.classes);
+  assert.deepEqual([...test!.labels], [1]);
+
+  const numbered = folderOf(t, {
+    "train.csv": "a,label\n1,0\n2,1\n",
+    "test.csv": "a,label\n5,3\n",
+  });
+  const both = await openData(numbered);
+  assert.equal(both.train!.classes.length, 4);
+  assert.equal(both.test!.classes.length, 4);
+});
+
+test("data that is ambiguous, of two shapes or cut is refused", async (t) => {
+  const csv = "a,label\n1,0\n";
+  await refuse(
+    folderOf(t, { "a.csv": csv, "b.csv": csv }),
+    "unknown-data",
+    /expected one .csv file, or train.csv and test.csv, got a.csv, b.csv$/,
+  );
+  await refuse(
+    folderOf(t, { "train.csv": csv, "test.csv": "a,b,label\n1,2,0\n" }),
+    "shape",
+    /test examples expected 1, got 2$/,
+  );
+  const packed = gzipSync(csv.repeat(1000));
+  await refuse(
+    folderOf(t, { "a.csv.gz": packed.subarray(0, packed.length - 9) }),
+    "truncated",
+    /^"a.csv.gz" expected whole gzip data, got one that ends early/,
+  );
+  await refuse(folderOf(t, { "a.csv.gz": packed }), "too-large", /bombs/, {
+    limitBytes: 1000,
+  });
+});
+
+test("what FEDFLAT_DATA holds opens, and has the published statistics", async (t) => {
+  const root = process.env.FEDFLAT_DATA;
+  if (!root) {
+    t.skip(
+      "FEDFLAT_DATA names no folder with the full data sets (.ci/run makes it)",
+    );
+    return;
+  }
+  const close = (got: readonly number[], expected: readonly number[]) =>
+    got.forEach((value, i) =>
+      assert.ok(Math.abs(value - expected[i]) < 1e-4, `${got} is ${expected}`),
+    );
+
+  const cifar = await openData(join(root, "cifar-100-binary"));
+  assert.equal(cifar.format, "cifar-100");
+  assert.equal(cifar.train!.labels.length, 50_000);
+  assert.equal(cifar.test!.labels.length, 10_000);
+  const measured = normalisationOf(cifar.train!);
+  close(measured.mean, normalisations["cifar-100"].mean);
+  close(measured.deviation, normalisations["cifar-100"].deviation);
+
+  const fashion = await openData(join(root, "fashion-mnist"));
+  assert.equal(fashion.train!.labels.length, 60_000);
+  assert.equal(fashion.test!.labels.length, 10_000);
+  close(
+    normalisationOf(fashion.train!).mean,
+    normalisations["fashion-mnist"].mean,
+  );
+  close(
+    normalisationOf(fashion.train!).deviation,
+    normalisations["fashion-mnist"].deviation,
+  );
+
+  const har = await openData(join(root, "uci-har.npz"));
+  assert.deepEqual(har.train!.shape, [128, 9]);
+  assert.equal(har.train!.labels.length, 7352);
+  assert.equal(har.test!.labels.length, 2947);
+  assert.deepEqual(
+    [...new Set(har.test!.groups)].sort((a, b) => a - b),
+    [2, 4, 9, 10, 12, 13, 18, 20, 24],
+  );
+  const counts = new Array(6).fill(0);
+  for (const label of har.train!.labels) counts[label]++;
+  assert.deepEqual(counts, [1226, 1073, 986, 1286, 1374, 1407]);
+});
