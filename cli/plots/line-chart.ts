@@ -1,0 +1,198 @@
+import { scaleLinear } from "d3-scale";
+import { axes, element, path, picture, text, widthOf } from "./svg.js";
+
+/** One line of a chart. */
+export interface Series {
+  readonly name: string;
+  /** Series of one family (a method with and without MAN) have one colour and one kind of mark. */
+  readonly family: string;
+  /** Drawn dashed, with hollow marks. */
+  readonly dashed?: boolean;
+  readonly points: readonly Point[];
+}
+
+export interface Point {
+  readonly x: number;
+  readonly y: number;
+  /** Half the height of the band around the line here: a standard deviation. */
+  readonly deviation?: number;
+}
+
+export interface LineChart {
+  readonly title: string;
+  /** What is measured along each axis, with its unit. */
+  readonly x: string;
+  readonly y: string;
+  readonly series: readonly Series[];
+  /** Said below the legend: what dashes and bands mean. */
+  readonly notes?: readonly string[];
+}
+
+/** Okabe and Ito's colours, which people with any colour vision can tell apart; without the yellow that white swallows. */
+const COLOURS = [
+  "#0072b2",
+  "#d55e00",
+  "#009e73",
+  "#cc79a7",
+  "#e69f00",
+  "#56b4e9",
+  "#000000",
+];
+
+const polygon = (corners: number, radius: number, turned: number) =>
+  Array.from({ length: corners }, (_, i) => {
+    const angle = 2 * Math.PI * (i / corners + turned);
+    return [radius * Math.sin(angle), -radius * Math.cos(angle)] as const;
+  });
+
+/** Marks around the origin: colour is never the only difference. */
+const MARKS = [
+  polygon(24, 4, 0),
+  polygon(4, 5, 1 / 8),
+  polygon(3, 5.4, 0),
+  polygon(4, 5.4, 0),
+  polygon(3, 5.4, 1 / 2),
+];
+
+/** About so many marks on a line; more would hide it. */
+const MARKS_A_LINE = 10;
+
+const PLOT = { left: 78, top: 54, width: 620, height: 400 };
+const LEGEND_ROW = 26;
+
+/** A chart as SVG: axes with labels, one line a series, the legend beside the data. */
+export function lineChart(chart: LineChart): string {
+  const { title, series, notes = [] } = chart;
+  const rows = series.length + 1 + notes.length;
+  const area = {
+    left: PLOT.left,
+    top: PLOT.top,
+    right: PLOT.left + PLOT.width,
+    bottom: PLOT.top + Math.max(PLOT.height, LEGEND_ROW * rows),
+  };
+  const all = series.flatMap(({ points }) => points);
+  const x = scaleLinear(extent(all.map((point) => point.x)), [
+    area.left,
+    area.right,
+  ]);
+  const y = scaleLinear(
+    extent(
+      all.flatMap(({ y, deviation = 0 }) => [y - deviation, y + deviation]),
+    ),
+    [area.bottom, area.top],
+  ).nice();
+
+  const families = [...new Set(series.map(({ family }) => family))];
+  const styles = series.map(({ family, dashed = false }) => {
+    const number = families.indexOf(family);
+    const colour = COLOURS[number % COLOURS.length];
+    const mark = MARKS[number % MARKS.length];
+    return {
+      colour,
+      line: {
+        fill: "none",
+        stroke: colour,
+        "stroke-width": 2,
+        "stroke-linejoin": "round",
+        ...(dashed ? { "stroke-dasharray": "6 4" } : {}),
+      },
+      markAt: (cx: number, cy: number) =>
+        element("path", {
+          d: path(
+            mark.map(([dx, dy]) => [cx + dx, cy + dy]),
+            true,
+          ),
+          fill: dashed ? "#ffffff" : colour,
+          stroke: colour,
+          "stroke-width": 1.5,
+        }),
+    };
+  });
+
+  const bands = series.map(({ points }, i) =>
+    points.length > 1 && points.some(({ deviation = 0 }) => deviation > 0)
+      ? element("path", {
+          d: path(
+            [
+              ...points.map((p) => [x(p.x), y(p.y + (p.deviation ?? 0))]),
+              ...[...points]
+                .reverse()
+                .map((p) => [x(p.x), y(p.y - (p.deviation ?? 0))]),
+            ] as [number, number][],
+            true,
+          ),
+          fill: styles[i].colour,
+          "fill-opacity": 0.1,
+        })
+      : "",
+  );
+  const lines = series.map(({ points }, i) =>
+    element("path", {
+      d: path(points.map((point) => [x(point.x), y(point.y)])),
+      ...styles[i].line,
+    }),
+  );
+  const marks = series.flatMap(({ points }, i) => {
+    const every = Math.ceil(points.length / MARKS_A_LINE);
+    // Staggered, so that the marks of lines that run together do not hide each other.
+    const first = points.length > MARKS_A_LINE ? i % every : 0;
+    return points
+      .filter((_, j) => j % every === first)
+      .map((point) => styles[i].markAt(x(point.x), y(point.y)));
+  });
+
+  const left = area.right + 26;
+  const rowAt = (row: number) => area.top + 14 + LEGEND_ROW * row;
+  const legend = series.map(
+    ({ name }, i) =>
+      element("path", {
+        d: path([
+          [left, rowAt(i)],
+          [left + 40, rowAt(i)],
+        ]),
+        ...styles[i].line,
+      }) +
+      styles[i].markAt(left + 20, rowAt(i)) +
+      text({ x: left + 50, y: rowAt(i) + 4.5 }, name),
+  );
+  const remarks = notes.map((note, i) =>
+    text(
+      {
+        x: left,
+        y: rowAt(series.length + i) + 10,
+        "font-size": 12,
+        fill: "#555",
+      },
+      note,
+    ),
+  );
+  const legendWidth = Math.max(
+    0,
+    ...series.map(({ name }) => 50 + widthOf(name)),
+    ...notes.map(widthOf),
+  );
+  return picture(
+    left + legendWidth + 14,
+    area.bottom + 62,
+    title,
+    `${chart.y} against ${chart.x}: ${series.map(({ name }) => name).join(", ")}`,
+    axes(
+      area,
+      { label: chart.x, scale: x, ticks: 8 },
+      { label: chart.y, scale: y, ticks: 8 },
+    ),
+    ...bands,
+    ...lines,
+    ...marks,
+    ...legend,
+    ...remarks,
+  );
+}
+
+/** The range of the values; a little wider where it would be a point. */
+function extent(values: readonly number[]): [number, number] {
+  if (values.length === 0) return [0, 1];
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+}

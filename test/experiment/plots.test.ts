@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { landscape } from "../../cli/plots/landscape.js";
+import { lineChart } from "../../cli/plots/line-chart.js";
+import { toPng } from "../../cli/plots/png.js";
+
+const chart = lineChart({
+  title: `Accuracy <of> "A & B"`,
+  x: "round",
+  y: "accuracy (%)",
+  series: [
+    {
+      name: "A + MAN",
+      family: "A",
+      points: [
+        { x: 1, y: 10, deviation: 1 },
+        { x: 2, y: 20, deviation: 2 },
+      ],
+    },
+    { name: "A", family: "A", dashed: true, points: [{ x: 1, y: 8 }] },
+    { name: "B", family: "B", points: [] },
+  ],
+  notes: ["dashed: without MAN"],
+});
+
+/** The names of the elements, after a check that every one is closed in its turn and every attribute is whole. */
+function elementsOf(svg: string): string[] {
+  const names: string[] = [];
+  const open: string[] = [];
+  const rest = svg
+    .trim()
+    .replace(
+      /<(\/?)([a-zA-Z]+)((?: [a-zA-Z0-9-]+="[^"<]*")*)(\/?)>/g,
+      (_, closing, name, _attributes, empty) => {
+        if (closing) assert.equal(open.pop(), name);
+        else {
+          names.push(name);
+          if (!empty) open.push(name);
+        }
+        return "";
+      },
+    );
+  assert.deepEqual(open, []);
+  assert.doesNotMatch(rest, /[<>]/);
+  assert.doesNotMatch(svg, /NaN|undefined|Infinity/);
+  return names;
+}
+
+/** Width and height of a PNG, from its header chunk. */
+function sizeOf(png: Uint8Array): [number, number] {
+  assert.deepEqual(
+    [...png.slice(1, 4)],
+    [..."PNG"].map((c) => c.charCodeAt(0)),
+  );
+  const view = new DataView(png.buffer, png.byteOffset);
+  return [view.getUint32(16), view.getUint32(20)];
+}
+
+test("a line chart is whole markup and names its axes and every series", () => {
+  elementsOf(chart);
+  for (const label of [
+    "round",
+    "accuracy (%)",
+    "A + MAN",
+    "dashed: without MAN",
+  ])
+    assert.ok(chart.includes(`>${label}</text>`), label);
+  assert.ok(chart.includes("Accuracy &lt;of&gt; &quot;A &amp; B&quot;"));
+});
+
+test("no series, one point, equal values: still a chart", () => {
+  for (const points of [
+    [],
+    [{ x: 3, y: 0 }],
+    [
+      { x: 1, y: 5 },
+      { x: 2, y: 5 },
+    ],
+  ])
+    elementsOf(
+      lineChart({
+        title: "t",
+        x: "x",
+        y: "y",
+        series: [{ name: "s", family: "s", points }],
+      }),
+    );
+  elementsOf(lineChart({ title: "t", x: "x", y: "y", series: [] }));
+});
+
+test("a landscape has a ring for every level, also where the loss overflows", () => {
+  const coordinates = [-1, -0.5, 0, 0.5, 1];
+  const losses = coordinates.map((b) =>
+    coordinates.map((a) =>
+      a === 1 && b === 1 ? Infinity : 0.1 + a * a + b * b,
+    ),
+  );
+  const names = elementsOf(landscape("slice", { coordinates, losses }));
+  assert.ok(names.filter((name) => name === "path").length > 10);
+  elementsOf(
+    landscape("flat", {
+      coordinates,
+      losses: losses.map((row) => row.map(() => 0)),
+    }),
+  );
+});
+
+test("the PNG has twice the pixels of the SVG, and is not blank", async () => {
+  const [, width, height] =
+    /width="([\d.]+)" height="([\d.]+)"/.exec(chart) ?? [];
+  const png = await toPng(chart);
+  const [w, h] = sizeOf(png);
+  assert.ok(
+    Math.abs(w - 2 * Number(width)) <= 1 &&
+      Math.abs(h - 2 * Number(height)) <= 1,
+  );
+  const blank = await toPng(
+    chart.replace(/<(text|path|line)[^]*<\/svg>/, "</svg>"),
+  );
+  assert.ok(png.length > 4 * blank.length);
+});
