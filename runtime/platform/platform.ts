@@ -11,8 +11,6 @@ export interface Platform {
 }
 
 export interface SocketOptions {
-  /** Bearer token for the upgrade request where the server asks for one. */
-  readonly token?: string;
   /** PEM of a certificate authority, and of the client's own certificate and key (Node only). */
   readonly tls?: {
     readonly ca?: string;
@@ -32,11 +30,15 @@ export interface Socket {
   onClose?: (code: number, reason: string) => void;
 }
 
-/** Small named blobs that survive a power cut: a write is whole or has not happened. */
+/**
+ * Named blobs that survive a power cut: a write is whole or has not happened. Names match /^[a-z0-9][a-z0-9.-]*$/.
+ */
 export interface StateStore {
   get(name: string): Promise<Uint8Array | undefined>;
   put(name: string, bytes: Uint8Array): Promise<void>;
   delete(name: string): Promise<void>;
+  /** The names of all blobs. */
+  list(): Promise<string[]>;
   close(): Promise<void>;
 }
 

@@ -130,7 +130,7 @@ export const serverMessages = {
     run: hex(16),
     limits: v.object({
       frameBytes: whole(1024, 256 * 1024),
-      windowBytes: whole(1024),
+      windowBytes: whole(1024, 16 * 1024 * 1024),
       blobBytes: whole(1),
     }),
     heartbeat: whole(100, 3_600_000),

@@ -1,0 +1,83 @@
+import { setFlagsFromString } from "node:v8";
+import { Worker } from "node:worker_threads";
+import { WebSocket } from "ws";
+import { MAX_FRAME_BYTES } from "../protocol/chunks.js";
+import { storedIdentity } from "./node-identity.js";
+import { openStateFolder } from "./node-state.js";
+import type {
+  Identity,
+  Platform,
+  Socket,
+  SocketOptions,
+  WorkerPort,
+} from "./platform.js";
+
+export interface NodeOptions {
+  /** Who this client is, instead of the key kept in its state folder: a laboratory's. */
+  readonly identity?: Identity;
+  /**
+   * Lets Node 20 run the relaxed-SIMD kernels. A switch of V8's that holds for the whole process, so only a program that
+   * owns its process may ask for it; newer Node has them anyway.
+   */
+  readonly relaxedSimd?: boolean;
+}
+
+/** The platform of Node and of Electron's main and utility processes. */
+export function nodePlatform(options: NodeOptions = {}): Platform {
+  return {
+    openSocket,
+    openState: openStateFolder,
+    identity: async (store) => options.identity ?? storedIdentity(store),
+    startWorker: () => startWorker(options.relaxedSimd ?? false),
+  };
+}
+
+function openSocket(url: string, { tls }: SocketOptions): Socket {
+  const line = new WebSocket(url, {
+    perMessageDeflate: false,
+    maxPayload: MAX_FRAME_BYTES,
+    skipUTF8Validation: false,
+    ...tls,
+  });
+  let problem = "";
+  const socket: Socket = {
+    get bufferedAmount() {
+      return line.bufferedAmount;
+    },
+    send(data) {
+      // A line that is closing drops what is sent; its end is told by onClose.
+      if (line.readyState === WebSocket.OPEN) line.send(data);
+    },
+    close(code = 1000, reason = "") {
+      if (line.readyState === WebSocket.CONNECTING) line.terminate();
+      else line.close(code, reason);
+    },
+  };
+  line.binaryType = "nodebuffer";
+  line.on("open", () => socket.onOpen?.());
+  line.on("message", (data: Buffer, isBinary: boolean) =>
+    socket.onMessage?.(isBinary ? data : data.toString("utf8")),
+  );
+  line.on("error", (error) => (problem = error.message));
+  line.on("close", (code, reason) =>
+    socket.onClose?.(code, reason.toString() || problem),
+  );
+  return socket;
+}
+
+function startWorker(relaxedSimd: boolean): WorkerPort {
+  // A worker cannot be given V8 flags of its own. Later versions have relaxed SIMD, and no such flag.
+  if (relaxedSimd && process.version.startsWith("v20."))
+    setFlagsFromString("--experimental-wasm-relaxed-simd");
+  const worker = new Worker(new URL("./node-worker.js", import.meta.url));
+  let reason = "";
+  const port: WorkerPort = {
+    post: (message, transfer = []) => worker.postMessage(message, transfer),
+    terminate: () => void worker.terminate(),
+  };
+  worker.on("message", (message) => port.onMessage?.(message));
+  // Without this listener the error would end the host's process.
+  worker.on("error", (error) => (reason = error.message));
+  worker.on("exit", (code) => port.onExit?.(reason || `exit code ${code}`));
+  return port;
+}

@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { createHash, createPublicKey, verify } from "node:crypto";
+import { once } from "node:events";
+import * as fs from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { memoryLine } from "../../runtime/platform/memory-line.js";
+import {
+  clientId,
+  labIdentity,
+  storedIdentity,
+} from "../../runtime/platform/node-identity.js";
+import { openStateFolder } from "../../runtime/platform/node-state.js";
+
+async function folder(): Promise<string> {
+  const path = await fs.mkdtemp(join(tmpdir(), "fedflat-"));
+  after(() => fs.rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+test("blobs are kept, replaced, listed and deleted, and only this user can read them", async () => {
+  const path = join(await folder(), "made", "here");
+  const store = await openStateFolder(path);
+  assert.equal(await store.get("a.b-1"), undefined);
+  await store.put("a.b-1", bytes("one"));
+  await store.put("a.b-1", bytes("two"));
+  await store.put("c", bytes("three"));
+  assert.deepEqual(await store.get("a.b-1"), bytes("two"));
+  assert.deepEqual((await store.list()).sort(), ["a.b-1", "c"]);
+  await store.delete("c");
+  await store.delete("c");
+  assert.deepEqual(await store.list(), ["a.b-1"]);
+  if (process.platform !== "win32")
+    assert.equal((await fs.stat(join(path, "a.b-1"))).mode & 0o777, 0o600);
+  await store.close();
+  assert.deepEqual(await fs.readdir(path), ["a.b-1"]);
+  for (const name of ["../x", "", "A", "lock", "a/b"])
+    await assert.rejects(store.put(name, bytes("")), TypeError, name);
+});
+
+test("a half-written file of a crash is no blob, and goes", async () => {
+  const path = await folder();
+  await fs.writeFile(join(path, "a.tmp"), "half");
+  const store = await openStateFolder(path);
+  assert.deepEqual(await store.list(), []);
+  assert.deepEqual(await fs.readdir(path), ["lock"]);
+  await store.close();
+});
+
+test("a folder has one living client; the lock of a dead one is taken over", async () => {
+  const path = await folder();
+  const store = await openStateFolder(path);
+  await assert.rejects(openStateFolder(path), { code: "state-locked" });
+  await store.close();
+
+  const other = spawn(
+    process.execPath,
+    [
+      "--input-type=module",
+      "-e",
+      `const { openStateFolder } = await import(${JSON.stringify(new URL("../../runtime/platform/node-state.js", import.meta.url).href)});
+       await openStateFolder(${JSON.stringify(path)}); console.log("open"); setInterval(() => {}, 1000);`,
+    ],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  await once(other.stdout, "data");
+  await assert.rejects(openStateFolder(path), {
+    code: "state-locked",
+    message: new RegExp(`process ${other.pid}`),
+  });
+  other.kill("SIGKILL");
+  await once(other, "exit");
+  const again = await openStateFolder(path);
+  await again.close();
+
+  // The number of a living process that is not the holder.
+  await fs.writeFile(join(path, "lock"), `${process.pid} another life`);
+  await (await openStateFolder(path)).close();
+  await fs.writeFile(join(path, "lock"), "nonsense");
+  await (await openStateFolder(path)).close();
+});
+
+test("a folder that cannot be used is one sentence", async () => {
+  const path = await folder();
+  await fs.writeFile(join(path, "file"), "");
+  await assert.rejects(openStateFolder(join(path, "file")), {
+    code: "state-unusable",
+  });
+});
+
+test("the key is made once, and what it signs verifies elsewhere", async () => {
+  const path = await folder();
+  const store = await openStateFolder(path);
+  const identity = await storedIdentity(store);
+  const again = await storedIdentity(store);
+  assert.deepEqual(again.publicKey, identity.publicKey);
+  assert.equal(identity.publicKey.length, 32);
+  const key = createPublicKey({
+    key: {
+      kty: "OKP",
+      crv: "Ed25519",
+      x: Buffer.from(identity.publicKey).toString("base64url"),
+    },
+    format: "jwk",
+  });
+  const signature = await again.sign(bytes("message"));
+  assert.equal(signature.length, 64);
+  assert.ok(verify(null, bytes("message"), key, signature));
+  await store.put("key", bytes("damaged"));
+  await assert.rejects(storedIdentity(store), { code: "key-unreadable" });
+  await store.close();
+});
+
+test("a laboratory's key depends on seed and index alone", async (t) => {
+  // RFC 8032, section 7.1, would need its own seed: openssl says what this one's public key is.
+  const seed = createHash("sha256")
+    .update("fedflat lab identity\u00007\u00003")
+    .digest();
+  const der = Buffer.concat([
+    Buffer.from("302e020100300506032b657004220420", "hex"),
+    seed,
+  ]);
+  assert.equal(clientId(labIdentity("7", 3)), clientId(labIdentity("7", 3)));
+  assert.notEqual(clientId(labIdentity("7", 3)), clientId(labIdentity("7", 4)));
+  const openssl = await new Promise<Buffer | undefined>((resolve) => {
+    const child = execFile(
+      "openssl",
+      ["pkey", "-inform", "DER", "-pubout", "-outform", "DER"],
+      { encoding: "buffer" },
+      (error, stdout) => resolve(error ? undefined : stdout),
+    );
+    child.stdin?.on("error", () => {});
+    child.stdin?.end(der);
+  });
+  if (openssl === undefined) return t.skip("no openssl here");
+  assert.deepEqual(
+    Buffer.from(labIdentity("7", 3).publicKey),
+    openssl.subarray(-32),
+  );
+});
+
+test("a line in memory delivers in order, later, and what was sent before the close", async () => {
+  const [a, b] = memoryLine();
+  const got: unknown[] = [];
+  const closes: unknown[] = [];
+  a.onOpen = () => {
+    a.send("one");
+    a.send(Uint8Array.of(2));
+    assert.deepEqual(got, []);
+    assert.equal(a.bufferedAmount, 4);
+    a.close(4000, "enough");
+    a.send("lost");
+  };
+  b.onMessage = (data) => got.push(data);
+  a.onClose = (...args) => closes.push(["a", ...args]);
+  b.onClose = (...args) => closes.push(["b", ...args]);
+  await new Promise((resolve) => setImmediate(resolve));
+  b.send("too late");
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(got, ["one", Uint8Array.of(2)]);
+  assert.deepEqual(closes, [
+    ["b", 4000, "enough"],
+    ["a", 4000, "enough"],
+  ]);
+});
