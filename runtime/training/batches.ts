@@ -1,0 +1,158 @@
+import type { Augmentation, Normalisation, Part } from "../data/dataset.js";
+import { DataError } from "../errors.js";
+import { elements } from "../models/layers/layer.js";
+import type { Network } from "../models/network.js";
+import { random, type Random } from "../params/random.js";
+
+/**
+ * Sets aside about that share of a part for evaluation, never to be trained on. Each row draws its own lot from the seed, so
+ * that a row once set aside stays so when the data grow. At least one row is on each side where there are two.
+ */
+export function holdOut(
+  { dataset, rows }: Part,
+  share: number,
+  seed: string,
+): { readonly train: Part; readonly test: Part } {
+  if (share <= 0 || rows.length < 2)
+    return {
+      train: { dataset, rows },
+      test: { dataset, rows: new Uint32Array() },
+    };
+  const lots = Float64Array.from(rows, (row) =>
+    random(seed, "hold-out", row).next(),
+  );
+  const sorted = lots.slice().sort();
+  const limit = Math.min(
+    Math.max(share, sorted[0] + Number.EPSILON),
+    sorted[sorted.length - 1],
+  );
+  return {
+    train: { dataset, rows: rows.filter((_, i) => lots[i] >= limit) },
+    test: { dataset, rows: rows.filter((_, i) => lots[i] < limit) },
+  };
+}
+
+/** The rows cut into batches of `size`; the last one may be shorter. */
+export function* batchesOf(
+  rows: Uint32Array,
+  size: number,
+): Generator<Uint32Array> {
+  for (let from = 0; from < rows.length; from += size)
+    yield rows.subarray(from, from + size);
+}
+
+/**
+ * Makes sure that the part fits the network: shape of the examples, rows that exist, labels that are classes.
+ * @throws DataError `shape`, `rows`, `label`, or `empty`.
+ */
+export function checkPart({ dataset, rows }: Part, network: Network): void {
+  const { shape, inputs, labels } = dataset;
+  if (shape.join() !== network.input.join())
+    throw new DataError(
+      "shape",
+      `"data" expected examples of shape [${network.input.join(", ")}], got [${shape.join(", ")}]`,
+    );
+  if (inputs.length !== labels.length * elements(shape))
+    throw new DataError(
+      "shape",
+      `"data" expected ${labels.length * elements(shape)} input numbers for ${labels.length} labels, got ${inputs.length}`,
+    );
+  if (rows.length === 0)
+    throw new DataError("empty", `"data" expected at least one example, got 0`);
+  for (const row of rows) {
+    if (row >= labels.length)
+      throw new DataError(
+        "rows",
+        `"row" expected below ${labels.length}, got ${row}`,
+      );
+    if (labels[row] < 0 || labels[row] >= network.classes)
+      throw new DataError(
+        "label",
+        `"label" expected 0 to ${network.classes - 1}, got ${labels[row]} (example ${row})`,
+      );
+  }
+}
+
+/** Writes examples, normalised, one after the other into `target`. */
+export type Gather = (rows: Uint32Array, target: Float32Array) => void;
+
+/** A gatherer of these inputs, each of `shape`. A byte is looked up in a table, for it has 256 values per channel only. */
+export function gatherOf(
+  inputs: Float32Array | Uint8Array,
+  shape: readonly number[],
+  normalisation: Normalisation | undefined,
+): Gather {
+  const size = elements(shape);
+  if (normalisation === undefined)
+    return (rows, target) =>
+      rows.forEach((row, i) =>
+        target.set(inputs.subarray(row * size, (row + 1) * size), i * size),
+      );
+  const channels = shape[shape.length - 1];
+  const { scale, mean, deviation } = normalisation;
+  const at = (numbers: readonly number[], channel: number) =>
+    numbers[numbers.length === 1 ? 0 : channel];
+  const normalised = (value: number, channel: number) =>
+    (value / scale - at(mean, channel)) / at(deviation, channel);
+  if (inputs instanceof Uint8Array) {
+    const table = Float32Array.from({ length: 256 * channels }, (_, i) =>
+      normalised(Math.floor(i / channels), i % channels),
+    );
+    return (rows, target) => {
+      let to = 0;
+      for (const row of rows)
+        for (let from = row * size, end = from + size; from < end;)
+          for (let channel = 0; channel < channels; channel++)
+            target[to++] = table[inputs[from++] * channels + channel];
+    };
+  }
+  const factors = Float64Array.from(
+    { length: channels },
+    (_, channel) => 1 / (scale * at(deviation, channel)),
+  );
+  const offsets = Float64Array.from({ length: channels }, (_, channel) =>
+    normalised(0, channel),
+  );
+  return (rows, target) => {
+    let to = 0;
+    for (const row of rows)
+      for (let from = row * size, end = from + size; from < end;)
+        for (let channel = 0; channel < channels; channel++)
+          target[to++] = inputs[from++] * factors[channel] + offsets[channel];
+  };
+}
+
+/**
+ * Changes normalised images in place, each by itself: mirrored with probability 0.5; then, with probability 0.5, cropped at
+ * random from its own zero-padded copy (algorithms.md, the paper's set-up).
+ */
+export function augment(
+  target: Float32Array,
+  count: number,
+  [height, width, channels]: readonly number[],
+  { flip, crop }: Augmentation,
+  chance: Random,
+): void {
+  const size = height * width * channels;
+  const original = new Float32Array(size);
+  for (let i = 0; i < count; i++) {
+    const mirrored = flip && chance.next() < 0.5;
+    const cropped = crop > 0 && chance.next() < 0.5;
+    const down = cropped ? chance.integer(2 * crop + 1) - crop : 0;
+    const right = cropped ? chance.integer(2 * crop + 1) - crop : 0;
+    if (!mirrored && down === 0 && right === 0) continue;
+    const image = target.subarray(i * size, (i + 1) * size);
+    original.set(image);
+    let to = 0;
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const row = y + down;
+        const column = mirrored ? width - 1 - (x + right) : x + right;
+        const inside =
+          row >= 0 && row < height && column >= 0 && column < width;
+        let from = (row * width + column) * channels;
+        for (let channel = 0; channel < channels; channel++)
+          image[to++] = inside ? original[from++] : 0;
+      }
+  }
+}

@@ -1,0 +1,215 @@
+import { ModelError } from "../errors.js";
+import { elements } from "../models/layers/layer.js";
+import { networkOf, type Network } from "../models/network.js";
+import { parseDescription } from "../models/description.js";
+import { random } from "../params/random.js";
+import type { Heap, Kernels } from "../wasm/kernels.js";
+import {
+  augment,
+  batchesOf,
+  checkPart,
+  gatherOf,
+  type Gather,
+} from "./batches.js";
+import type {
+  EvaluateJob,
+  PredictJob,
+  Trained,
+  TrainJob,
+  Weighted,
+} from "./job.js";
+import { LOSS_SAMPLES, type Evaluation, type Progress } from "./local-round.js";
+import { compile, memoryNeeded, type Plan, type Purpose } from "./plan.js";
+import { stepperMemory, stepperOf } from "./step.js";
+
+/** What a job tells and asks its surroundings after each batch. */
+export interface Hooks {
+  /** After a batch of training. */
+  progress(progress: Progress): void;
+  /** Lets messages in and out; rejects if the job is to end. */
+  pause(): Promise<void>;
+}
+
+/** Does jobs on one heap. It keeps the last plan, so that the next job on the same network finds it compiled. */
+export interface Engine {
+  train(job: TrainJob, hooks: Hooks): Promise<Trained>;
+  evaluate(job: EvaluateJob, hooks: Hooks): Promise<Evaluation>;
+  predict(job: PredictJob, hooks: Hooks): Promise<Float32Array>;
+  /** Gives the plan's memory back. */
+  free(): void;
+}
+
+/** Examples per batch where only the forward pass runs; always the same, so that sums come out the same on any plan. */
+const FORWARD_BATCH = 32;
+
+/** Bytes of WebAssembly memory that training takes at most, whatever the algorithm. */
+export const trainingMemory = (network: Network, batchSize: number): number =>
+  memoryNeeded(network, batchSize) + stepperMemory(network.layout.size);
+
+export function engineOn(kernels: Kernels, heap: Heap): Engine {
+  let kept: { plan: Plan; text: string; purpose: Purpose } | undefined;
+
+  function free(): void {
+    kept?.plan.free();
+    kept = undefined;
+  }
+
+  /** The kept plan if it serves, else a new one in its place; with the job's weights in it. */
+  function planFor(
+    { description, weights }: Weighted,
+    purpose: Purpose,
+    batch: number,
+  ): Plan {
+    const text = JSON.stringify(description);
+    const serves =
+      kept?.text === text &&
+      (purpose === "predict" || kept.purpose === purpose) &&
+      kept.plan.maxBatch >= batch;
+    if (!serves) {
+      const network = networkOf(parseDescription(description));
+      free();
+      const plan = compile(network, batch, kernels, heap, purpose);
+      kept = { plan, text, purpose };
+    }
+    const { plan } = kept!;
+    if (weights.length !== plan.network.layout.size)
+      throw new ModelError(
+        "layout",
+        `"weights" expected ${plan.network.layout.size} numbers, got ${weights.length}`,
+      );
+    plan.setWeights(weights);
+    return plan;
+  }
+
+  /** Sums over the rows, forward passes only. */
+  async function measure(
+    plan: Plan,
+    gather: Gather,
+    labels: Int32Array,
+    rows: Uint32Array,
+    size: number,
+    hooks: Hooks,
+  ): Promise<Evaluation> {
+    let correct = 0;
+    let loss = 0;
+    for (const batch of batchesOf(rows, size)) {
+      load(plan, gather, labels, batch);
+      const measured = plan.evaluate(batch.length);
+      correct += measured.correct;
+      loss += measured.crossEntropy * batch.length;
+      await hooks.pause();
+    }
+    return { count: rows.length, correct, loss };
+  }
+
+  return {
+    free,
+
+    async train(job, hooks) {
+      const { part, settings, objective, normalisation } = job;
+      const { seed, localEpochs, batchSize, augmentation } = settings;
+      const started = performance.now();
+      const plan = planFor(job, "train", batchSize);
+      const { network } = plan;
+      checkPart(part, network);
+      const { inputs, labels, shape } = part.dataset;
+      const gather = gatherOf(inputs, shape, normalisation);
+      const sample = part.rows.subarray(0, LOSS_SAMPLES);
+      const meanLoss = async () =>
+        (await measure(plan, gather, labels, sample, batchSize, hooks)).loss /
+        sample.length;
+
+      const lossBefore = await meanLoss();
+      const batches = localEpochs * Math.ceil(part.rows.length / batchSize);
+      const norms = new Float64Array(
+        plan.taps.length + Number(settings.manIncludesLogits),
+      );
+      const stepper = stepperOf(plan, objective, settings);
+      try {
+        let batch = 0;
+        for (let epoch = 0; epoch < localEpochs; epoch++) {
+          const chance = random(seed, "epoch", epoch);
+          const order = settings.shuffle
+            ? chance.shuffle(part.rows.slice())
+            : part.rows;
+          norms.fill(0);
+          for (const rows of batchesOf(order, batchSize)) {
+            const target = load(plan, gather, labels, rows);
+            if (augmentation !== undefined && shape.length === 3)
+              augment(target, rows.length, shape, augmentation, chance);
+            const measured = stepper.step(rows.length, chance);
+            const { crossEntropy: loss, activationNorms } = measured;
+            if (!Number.isFinite(loss))
+              throw new ModelError(
+                "diverged",
+                `"loss" expected a finite number, got ${loss} in epoch ${epoch + 1}: a smaller learning rate or a clip may help`,
+              );
+            activationNorms.forEach(
+              (norm, i) => (norms[i] += (norm * rows.length) / order.length),
+            );
+            batch++;
+            hooks.progress({ epoch, batch, batches, loss, activationNorms });
+            await hooks.pause();
+          }
+        }
+      } finally {
+        stepper.free();
+      }
+      const lossAfter = await meanLoss();
+      return {
+        delta: plan.weights().map((weight, i) => weight - job.weights[i]),
+        metrics: {
+          samples: part.rows.length,
+          lossBefore,
+          lossAfter,
+          activationNorms: [...norms],
+          seconds: (performance.now() - started) / 1000,
+        },
+      };
+    },
+
+    async evaluate(job, hooks) {
+      const { part, normalisation } = job;
+      const plan = planFor(job, "predict", FORWARD_BATCH);
+      checkPart(part, plan.network);
+      const { inputs, labels, shape } = part.dataset;
+      const gather = gatherOf(inputs, shape, normalisation);
+      return measure(plan, gather, labels, part.rows, FORWARD_BATCH, hooks);
+    },
+
+    async predict(job, hooks) {
+      const { inputs, normalisation } = job;
+      const plan = planFor(job, "predict", FORWARD_BATCH);
+      const { input, classes } = plan.network;
+      const count = inputs.length / elements(input);
+      if (!Number.isInteger(count))
+        throw new ModelError(
+          "shape",
+          `"inputs" expected a multiple of ${elements(input)} numbers, got ${inputs.length}`,
+        );
+      const gather = gatherOf(inputs, input, normalisation);
+      const logits = new Float32Array(count * classes);
+      const rows = Uint32Array.from({ length: count }, (_, i) => i);
+      for (const batch of batchesOf(rows, FORWARD_BATCH)) {
+        gather(batch, plan.inputs());
+        logits.set(plan.forward(batch.length), batch[0] * classes);
+        await hooks.pause();
+      }
+      return logits;
+    },
+  };
+}
+
+/** Puts these rows, normalised, and their labels into the plan; returns the place of its inputs. */
+function load(
+  plan: Plan,
+  gather: Gather,
+  labels: Int32Array,
+  rows: Uint32Array,
+): Float32Array {
+  const target = plan.inputs();
+  gather(rows, target);
+  const classes = plan.labels();
+  rows.forEach((row, i) => (classes[i] = labels[row]));
+  return target;
+}

@@ -1,0 +1,82 @@
+import type { Dataset } from "../data/dataset.js";
+import { ConfigError, DataError, FedflatError, ModelError } from "../errors.js";
+import type { EvaluateJob, PredictJob, TrainJob } from "./job.js";
+import type { Progress } from "./local-round.js";
+
+/** A job as it is posted: its data set is named, not sent. */
+export type PostedJob =
+  | {
+      readonly kind: "train";
+      readonly job: Omit<TrainJob, "part">;
+      readonly dataset: number;
+      readonly rows: Uint32Array;
+    }
+  | {
+      readonly kind: "evaluate";
+      readonly job: Omit<EvaluateJob, "part">;
+      readonly dataset: number;
+      readonly rows: Uint32Array;
+    }
+  | { readonly kind: "predict"; readonly job: PredictJob };
+
+/** From the host to the worker. */
+export type ToWorker =
+  | {
+      readonly type: "data";
+      readonly dataset: number;
+      readonly content: Dataset;
+    }
+  | { readonly type: "forget"; readonly dataset: number }
+  | {
+      readonly type: "job";
+      readonly id: number;
+      readonly posted: PostedJob;
+      /** Becomes non-zero to cancel at once, where memory can be shared. */
+      readonly flag?: Int32Array;
+    }
+  | { readonly type: "cancel"; readonly id: number };
+
+/** From the worker to the host. */
+export type FromWorker =
+  | {
+      readonly type: "progress";
+      readonly id: number;
+      readonly progress: Progress;
+    }
+  | { readonly type: "done"; readonly id: number; readonly result: unknown }
+  | {
+      readonly type: "error";
+      /** Absent where the worker could not start. */
+      readonly id?: number;
+      readonly error: PostedError;
+      /** The worker's memory can no longer be trusted. */
+      readonly fatal: boolean;
+    };
+
+export interface PostedError {
+  readonly name: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+export const cancelled = (): FedflatError =>
+  new FedflatError("cancelled", `"job" was cancelled`);
+
+/** An error as it is posted; whatever is not one of ours is a `failed`. */
+export function postedError(error: unknown): PostedError {
+  if (error instanceof FedflatError)
+    return { name: error.name, code: error.code, message: error.message };
+  return {
+    name: "FedflatError",
+    code: "failed",
+    message: `"worker" expected to finish its job, got ${String(error)}`,
+  };
+}
+
+/** The error that was posted, of its own class again. */
+export function errorFrom({ name, code, message }: PostedError): FedflatError {
+  const Class =
+    [ModelError, DataError, ConfigError].find((one) => one.name === name) ??
+    FedflatError;
+  return new Class(code, message);
+}

@@ -1,0 +1,125 @@
+import type { LocalObjective } from "../algorithms/algorithm.js";
+import type { Random } from "../params/random.js";
+import type { Vector } from "../params/layout.js";
+import type { RoundSettings } from "./local-round.js";
+import type { ObjectiveResult, Plan } from "./plan.js";
+
+type StepSettings = Pick<
+  RoundSettings,
+  "learningRate" | "weightDecay" | "clipNorm" | "zeta" | "manIncludesLogits"
+>;
+
+/** Local steps on one plan, with the objective's own vectors on its heap. */
+export interface Stepper {
+  /** One step on the first `batch` examples of the plan; what is measured is measured before the step. */
+  step(batch: number, chance: Random): ObjectiveResult;
+  free(): void;
+}
+
+/** Bytes of the heap that `stepperOf` takes for an objective with every term. */
+export const stepperMemory = (parameters: number): number => 3 * 4 * parameters;
+
+/**
+ * The step that all algorithms share (architecture.md, idea 1):
+ * g <- clip(grad F + p (theta - center) + v); theta <- theta - eta (g + wd theta), in one pass over the parameters.
+ * With `ascent`, grad F is taken at theta + e: SAM's e = rho g1 / ||g1|| (Foret et al. 2021, arXiv:2010.01412, eq. 2), ASAM's
+ * e = rho T^2 g1 / ||T g1||, T = |theta| + eta on kernels and 1 elsewhere (Kwon et al. 2021, arXiv:2102.11600, eq. 8).
+ */
+export function stepperOf(
+  plan: Plan,
+  objective: LocalObjective,
+  settings: StepSettings,
+): Stepper {
+  const { kernels, heap, parameters: theta, gradient } = plan;
+  const { layout } = plan.network;
+  const { proximal, linear, ascent } = objective;
+  const bytes = 4 * layout.size;
+  const held: number[] = [];
+  const hold = (vector?: Vector): number => {
+    const address = heap.allocate(bytes);
+    held.push(address);
+    if (vector !== undefined)
+      new Float32Array(heap.memory.buffer, address, layout.size).set(vector);
+    return address;
+  };
+  const free = () => held.splice(0).forEach((address) => heap.free(address));
+  const copy = (to: number, from: number) =>
+    new Uint8Array(heap.memory.buffer).copyWithin(to, from, from + bytes);
+
+  let center = 0;
+  let correction = 0;
+  let kept = 0;
+  try {
+    if (proximal !== undefined) center = hold(proximal.center);
+    if (linear !== undefined) correction = hold(linear);
+    if (ascent !== undefined) kept = hold();
+  } catch (error) {
+    free();
+    throw error;
+  }
+  const proximity = proximal?.coefficient ?? 0;
+  const weightDecay = settings.weightDecay + (objective.weightDecay ?? 0);
+  const penalty = {
+    zeta: settings.zeta,
+    includesLogits: settings.manIncludesLogits,
+  };
+
+  /** What a vector of this norm is multiplied by so that it is no longer than the limit. */
+  const clipScale = (norm: number) =>
+    settings.clipNorm > 0 ? Math.min(1, settings.clipNorm / norm) : 1;
+
+  /** Moves theta to theta + e, having kept it. */
+  function ascend({
+    kind,
+    radius,
+    eta = 0,
+    clipped,
+  }: NonNullable<LocalObjective["ascent"]>): void {
+    copy(kept, theta);
+    const scale = clipped
+      ? clipScale(Math.sqrt(kernels.squaredNorm(gradient, layout.size)))
+      : 1;
+    // Keeps a gradient of zero at zero; the two values are those of the authors' code.
+    const tiny = clipped ? 1e-16 : 1e-7;
+    const factor = (squaredNorm: number) =>
+      (radius * scale) / (scale * Math.sqrt(squaredNorm) + tiny);
+    if (kind === "sam") {
+      const length = factor(kernels.squaredNorm(gradient, layout.size));
+      kernels.samAscent(theta, kept, gradient, layout.size, length);
+      return;
+    }
+    const parts = layout.parameters.map(({ name, offset, size }) => ({
+      at: 4 * offset,
+      size,
+      // T = 1 is asked for by a negative eta.
+      eta: name.endsWith(".kernel") ? eta : -1,
+    }));
+    let sum = 0;
+    for (const { at, size, eta } of parts)
+      sum += kernels.asamSquaredNorm(kept + at, gradient + at, size, eta);
+    const length = factor(sum);
+    for (const { at, size, eta } of parts)
+      // prettier-ignore
+      kernels.asamAscent(theta + at, kept + at, gradient + at, size, length, eta);
+  }
+
+  return {
+    step(batch, chance) {
+      const measured = plan.lossAndGradient(batch, penalty, chance);
+      if (ascent !== undefined) {
+        ascend(ascent);
+        plan.lossAndGradient(batch, penalty, chance);
+        copy(theta, kept);
+      }
+      const scale =
+        settings.clipNorm > 0
+          ? // prettier-ignore
+            clipScale(Math.sqrt(kernels.stepSquaredNorm(gradient, theta, center, correction, layout.size, proximity)))
+          : 1;
+      // prettier-ignore
+      kernels.step(theta, gradient, center, correction, layout.size, proximity, scale, settings.learningRate, weightDecay);
+      return measured;
+    },
+    free,
+  };
+}

@@ -1,0 +1,68 @@
+import type {
+  Algorithm,
+  ClientContext,
+  NamedVectors,
+} from "../algorithms/algorithm.js";
+import type { Part } from "../data/dataset.js";
+import type { Vector } from "../params/layout.js";
+import type { JobOptions, Trainer, Weighted } from "./job.js";
+import type { RoundResult, RoundSettings } from "./local-round.js";
+
+/** A client's part in one round. */
+export interface LocalRound extends Weighted {
+  readonly algorithm: Algorithm;
+  readonly settings: RoundSettings;
+  readonly part: Part;
+  /** The client's committed state; a vector that is missing is zero. */
+  readonly state?: NamedVectors;
+  /** What the server broadcast beside the model; a vector that is missing is zero. */
+  readonly received?: NamedVectors;
+}
+
+/**
+ * Trains one local round: the algorithm turns model, state and settings into an objective, a worker trains, and the
+ * algorithm turns the delta into what is kept and sent. The algorithm itself never goes to the worker, so it may be anyone's.
+ * @throws FedflatError as `Trainer.train`
+ */
+export async function trainRound(
+  trainer: Trainer,
+  round: LocalRound,
+  options?: JobOptions,
+): Promise<RoundResult> {
+  const { algorithm, settings, part, weights, description } = round;
+  const { client } = algorithm;
+  const samples = part.rows.length;
+  const context: ClientContext = {
+    global: weights,
+    state: whole(client.state, round.state, weights),
+    received: whole(client.receives, round.received, weights),
+    settings: { ...algorithm.defaults, ...settings.algorithmSettings },
+    share: samples / settings.meanSamples,
+    learningRate: settings.learningRate,
+    initialLearningRate: settings.initialLearningRate,
+    steps: settings.localEpochs * Math.ceil(samples / settings.batchSize),
+  };
+  const { delta, metrics } = await trainer.train(
+    {
+      description,
+      weights,
+      normalisation: round.normalisation,
+      objective: client.objective(context),
+      part,
+      settings,
+    },
+    options,
+  );
+  const { state, update } = client.afterTraining({ ...context, delta });
+  return { delta, state, update, metrics };
+}
+
+/** Every vector named, zero where it was not given. */
+const whole = (
+  names: readonly string[],
+  given: NamedVectors | undefined,
+  like: Vector,
+): NamedVectors =>
+  Object.fromEntries(
+    names.map((name) => [name, given?.[name] ?? new Float32Array(like.length)]),
+  );

@@ -1,0 +1,271 @@
+import type { Dataset } from "../data/dataset.js";
+import { FedflatError } from "../errors.js";
+import type { WorkerPort } from "../platform/platform.js";
+import type {
+  EvaluateJob,
+  JobOptions,
+  PredictJob,
+  Trained,
+  Trainer,
+  TrainJob,
+} from "./job.js";
+import type { Evaluation } from "./local-round.js";
+import {
+  cancelled,
+  errorFrom,
+  type FromWorker,
+  type PostedJob,
+  type ToWorker,
+} from "./messages.js";
+
+/** Wait before the first restart of a worker after a failure, doubled with each failure in a row, in milliseconds. */
+const FIRST_WAIT = 100;
+const LONGEST_WAIT = 30_000;
+
+/** Data sets that a worker keeps at hand: what it trains on, what it tests on. */
+const KEPT_DATASETS = 2;
+
+type Job =
+  | { readonly kind: "train"; readonly job: TrainJob }
+  | { readonly kind: "evaluate"; readonly job: EvaluateJob }
+  | { readonly kind: "predict"; readonly job: PredictJob };
+
+/** A job that waits for its turn or is at work. */
+interface Ticket {
+  readonly job: Job;
+  readonly options: JobOptions;
+  resolve(result: unknown): void;
+  reject(error: FedflatError): void;
+}
+
+/**
+ * A trainer with its own workers, started when there is work and as often as they fail. Jobs wait in one queue, and none
+ * depends on which worker does it.
+ */
+export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
+  const waiting: Ticket[] = [];
+  const shelf = datasetShelf();
+  const lanes = Array.from({ length: workers }, () => lane(startWorker, shelf));
+  let closed = false;
+
+  function assign(): void {
+    for (const one of lanes) {
+      if (one.busy()) continue;
+      const ticket = waiting.shift();
+      if (ticket === undefined) return;
+      void one.work(ticket).then(assign);
+    }
+  }
+
+  function submit(job: Job, options: JobOptions = {}): Promise<unknown> {
+    const { signal } = options;
+    if (closed || signal?.aborted) return Promise.reject(cancelled());
+    return new Promise((resolve, reject) => {
+      const ticket: Ticket = { job, options, resolve, reject };
+      signal?.addEventListener(
+        "abort",
+        () => {
+          const place = waiting.indexOf(ticket);
+          if (place === -1) return;
+          waiting.splice(place, 1);
+          reject(cancelled());
+        },
+        { once: true },
+      );
+      waiting.push(ticket);
+      assign();
+    });
+  }
+
+  return {
+    // The worker answers each kind of job with that kind's result.
+    train: (job, options) =>
+      submit({ kind: "train", job }, options) as Promise<Trained>,
+    evaluate: (job, options) =>
+      submit({ kind: "evaluate", job }, options) as Promise<Evaluation>,
+    predict: (job, options) =>
+      submit({ kind: "predict", job }, options) as Promise<Float32Array>,
+    close() {
+      closed = true;
+      for (const ticket of waiting.splice(0)) ticket.reject(cancelled());
+      for (const one of lanes) one.close();
+    },
+  };
+}
+
+/** Numbers data sets, and holds each one's shared copy for as long as the caller holds the data set. */
+function datasetShelf() {
+  const known = new WeakMap<Dataset, { id: number; content: Dataset }>();
+  let next = 1;
+  return (dataset: Dataset) => {
+    const found = known.get(dataset);
+    if (found !== undefined) return found;
+    const entry = { id: next++, content: shared(dataset) };
+    known.set(dataset, entry);
+    return entry;
+  };
+}
+type Shelf = ReturnType<typeof datasetShelf>;
+
+/** The data set on memory that all workers can see, where the engine has such memory; else the data set itself. */
+function shared({ inputs, labels, ...rest }: Dataset): Dataset {
+  if (typeof SharedArrayBuffer === "undefined")
+    return { inputs, labels, ...rest };
+  const share = <T extends Float32Array | Uint8Array | Int32Array>(
+    array: T,
+  ): T => {
+    if (array.buffer instanceof SharedArrayBuffer) return array;
+    const Kind = array.constructor as new (buffer: SharedArrayBuffer) => T;
+    const copy = new Kind(new SharedArrayBuffer(array.byteLength));
+    copy.set(array);
+    return copy;
+  };
+  return { ...rest, inputs: share(inputs), labels: share(labels) };
+}
+
+/** One worker after another, each doing one job at a time. */
+function lane(startWorker: () => WorkerPort, shelf: Shelf) {
+  let port: WorkerPort | undefined;
+  /** Ids of the data sets that the worker has, the newest last. */
+  let has: number[] = [];
+  let failures = 0;
+  let nextId = 1;
+  let current: { id: number; ticket: Ticket; flag?: Int32Array } | undefined;
+  let finish: (() => void) | undefined;
+
+  const post = (message: ToWorker) => port?.post(message);
+
+  /** Ends the worker; the next job gets a fresh one. */
+  function discard(): void {
+    const old = port;
+    port = undefined;
+    has = [];
+    if (old === undefined) return;
+    old.onMessage = undefined;
+    old.onExit = undefined;
+    old.terminate();
+  }
+
+  function settle(act: (ticket: Ticket) => void): void {
+    const settled = current;
+    current = undefined;
+    if (settled !== undefined) act(settled.ticket);
+    finish?.();
+  }
+
+  function fail(error: FedflatError): void {
+    failures++;
+    discard();
+    settle(({ reject }) => reject(error));
+  }
+
+  function receive(message: FromWorker): void {
+    if (message.type === "error" && message.fatal)
+      return fail(errorFrom(message.error));
+    if (current === undefined || message.id !== current.id) return;
+    if (message.type === "progress")
+      return current.ticket.options.onProgress?.(message.progress);
+    failures = 0;
+    settle(({ resolve, reject }) =>
+      message.type === "done"
+        ? resolve(message.result)
+        : reject(errorFrom(message.error)),
+    );
+  }
+
+  function start(): void {
+    try {
+      const started = startWorker();
+      port = started;
+      started.onMessage = (message) => {
+        if (port === started) receive(message as FromWorker);
+      };
+      started.onExit = (reason) => {
+        if (port === started)
+          fail(
+            new FedflatError(
+              "failed",
+              `"worker" expected to finish its job, got its end: ${reason}`,
+            ),
+          );
+      };
+    } catch (error) {
+      fail(
+        error instanceof FedflatError
+          ? error
+          : new FedflatError(
+              "failed",
+              `"worker" expected to start, got ${String(error)}`,
+            ),
+      );
+    }
+  }
+
+  /** The job with its data set named, after making sure that the worker has it. */
+  function posted({ kind, job }: Job): PostedJob {
+    if (kind === "predict") return { kind, job };
+    const { part, ...rest } = job;
+    const { id, content } = shelf(part.dataset);
+    if (!has.includes(id)) post({ type: "data", dataset: id, content });
+    has = [...has.filter((other) => other !== id), id];
+    for (const old of has.splice(0, has.length - KEPT_DATASETS))
+      post({ type: "forget", dataset: old });
+    return { kind, job: rest, dataset: id, rows: part.rows } as PostedJob;
+  }
+
+  function begin(): void {
+    if (current === undefined) return;
+    if (port === undefined) start();
+    if (current === undefined) return;
+    const { id, ticket, flag } = current;
+    try {
+      post({ type: "job", id, posted: posted(ticket.job), flag });
+    } catch (error) {
+      fail(
+        new FedflatError(
+          "failed",
+          `"job" expected to reach its worker, got ${String(error)}`,
+        ),
+      );
+    }
+  }
+
+  return {
+    busy: () => current !== undefined,
+
+    /** Resolves when the lane is free again, whatever became of the job. */
+    work(ticket: Ticket): Promise<void> {
+      const id = nextId++;
+      const flag =
+        typeof SharedArrayBuffer === "undefined"
+          ? undefined
+          : new Int32Array(new SharedArrayBuffer(4));
+      current = { id, ticket, flag };
+      const { signal } = ticket.options;
+      const cancel = () => {
+        if (flag !== undefined) Atomics.store(flag, 0, 1);
+        if (port !== undefined) post({ type: "cancel", id });
+        else settle(({ reject }) => reject(cancelled()));
+      };
+      signal?.addEventListener("abort", cancel, { once: true });
+      return new Promise<void>((resolve) => {
+        finish = () => {
+          signal?.removeEventListener("abort", cancel);
+          finish = undefined;
+          resolve();
+        };
+        const wait =
+          port !== undefined || failures === 0
+            ? 0
+            : Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT);
+        if (wait === 0) begin();
+        else setTimeout(begin, wait);
+      });
+    },
+
+    close(): void {
+      discard();
+      settle(({ reject }) => reject(cancelled()));
+    },
+  };
+}

@@ -1,0 +1,110 @@
+import { FedflatError } from "../errors.js";
+import type { Dataset, Part } from "../data/dataset.js";
+import type { Engine, Hooks } from "./engine.js";
+import {
+  cancelled,
+  postedError,
+  type FromWorker,
+  type PostedJob,
+  type ToWorker,
+} from "./messages.js";
+
+/** The worker's side of its port to the host. */
+export interface HostPort {
+  post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+  onMessage?: (message: unknown) => void;
+}
+
+/** Shortest time between two progress messages, in milliseconds. */
+const PROGRESS_INTERVAL = 100;
+
+/**
+ * Ends the macrotask, so that messages get in and out: a loop that awaits only promises would never see a cancel. Node's
+ * setImmediate is the quickest way; a browser has a message to itself.
+ */
+const nextTask: () => Promise<void> = (() => {
+  const { setImmediate } = globalThis as {
+    setImmediate?: (callback: () => void) => void;
+  };
+  if (setImmediate !== undefined)
+    return () => new Promise<void>((resolve) => setImmediate(resolve));
+  const { port1, port2 } = new MessageChannel();
+  return () =>
+    new Promise<void>((resolve) => {
+      port1.onmessage = () => resolve();
+      port2.postMessage(null);
+    });
+})();
+
+/**
+ * Does the jobs that come through the port, one at a time. An error that is none of ours (a trap, no memory left) is told as
+ * `fatal`: the host then ends this worker.
+ */
+export function serveJobs(
+  port: HostPort,
+  startEngine: () => Promise<Engine>,
+): void {
+  const datasets = new Map<number, Dataset>();
+  const abandoned = new Set<number>();
+  const tell = (message: FromWorker, transfer?: readonly ArrayBuffer[]) =>
+    port.post(message, transfer);
+  const engine = startEngine();
+  engine.catch((error: unknown) =>
+    tell({ type: "error", error: postedError(error), fatal: true }),
+  );
+
+  async function work(
+    id: number,
+    posted: PostedJob,
+    flag: Int32Array | undefined,
+  ): Promise<void> {
+    let told = -Infinity;
+    const hooks: Hooks = {
+      progress(progress) {
+        const now = performance.now();
+        if (now - told < PROGRESS_INTERVAL && progress.batch > 1) return;
+        told = now;
+        tell({ type: "progress", id, progress });
+      },
+      async pause() {
+        await nextTask();
+        if (abandoned.has(id) || (flag && Atomics.load(flag, 0) !== 0))
+          throw cancelled();
+      },
+    };
+    try {
+      const result = await perform(await engine, posted, hooks);
+      tell({ type: "done", id, result });
+    } catch (error) {
+      const fatal = !(error instanceof FedflatError);
+      tell({ type: "error", id, error: postedError(error), fatal });
+    } finally {
+      abandoned.delete(id);
+    }
+  }
+
+  function perform(
+    engine: Engine,
+    posted: PostedJob,
+    hooks: Hooks,
+  ): Promise<unknown> {
+    if (posted.kind === "predict") return engine.predict(posted.job, hooks);
+    // The host posts a data set before the first job that names it.
+    const part: Part = {
+      dataset: datasets.get(posted.dataset)!,
+      rows: posted.rows,
+    };
+    return posted.kind === "train"
+      ? engine.train({ ...posted.job, part }, hooks)
+      : engine.evaluate({ ...posted.job, part }, hooks);
+  }
+
+  port.onMessage = (received) => {
+    const message = received as ToWorker;
+    if (message.type === "data") datasets.set(message.dataset, message.content);
+    if (message.type === "forget") datasets.delete(message.dataset);
+    if (message.type === "cancel") abandoned.add(message.id);
+    if (message.type === "job")
+      void work(message.id, message.posted, message.flag);
+  };
+}
