@@ -61,17 +61,25 @@ export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
     const { signal } = options;
     if (closed || signal?.aborted) return Promise.reject(cancelled());
     return new Promise((resolve, reject) => {
-      const ticket: Ticket = { job, options, resolve, reject };
-      signal?.addEventListener(
-        "abort",
-        () => {
-          const place = waiting.indexOf(ticket);
-          if (place === -1) return;
-          waiting.splice(place, 1);
-          reject(cancelled());
-        },
-        { once: true },
-      );
+      const drop = () => {
+        const place = waiting.indexOf(ticket);
+        if (place === -1) return;
+        waiting.splice(place, 1);
+        ticket.reject(cancelled());
+      };
+      const done =
+        <T>(settle: (value: T) => void) =>
+        (value: T) => {
+          signal?.removeEventListener("abort", drop);
+          settle(value);
+        };
+      const ticket: Ticket = {
+        job,
+        options,
+        resolve: done(resolve),
+        reject: done(reject),
+      };
+      signal?.addEventListener("abort", drop);
       waiting.push(ticket);
       assign();
     });
@@ -213,11 +221,12 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
     return { kind, job: rest, dataset: id, rows: part.rows } as PostedJob;
   }
 
-  function begin(): void {
-    if (current === undefined) return;
+  /** Hands the job over, unless it has been cancelled or its worker did not start. */
+  function begin(id: number): void {
+    if (current?.id !== id) return;
     if (port === undefined) start();
-    if (current === undefined) return;
-    const { id, ticket, flag } = current;
+    if (current?.id !== id) return;
+    const { ticket, flag } = current;
     try {
       post({ type: "job", id, posted: posted(ticket.job), flag });
     } catch (error) {
@@ -258,8 +267,8 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
           port !== undefined || failures === 0
             ? 0
             : Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT);
-        if (wait === 0) begin();
-        else setTimeout(begin, wait);
+        if (wait === 0) begin(id);
+        else setTimeout(begin, wait, id);
       });
     },
 

@@ -14,6 +14,26 @@ export function activationBackward(
   else if (penalty !== 0) kernels.axpy(dy, y, size, penalty);
 }
 
+/** The same, and the bias' gradient: the sum of dy over all rows of `columns` numbers. */
+export function biasedActivationBackward(
+  run: Run,
+  cells: Cells,
+  form: Pick<Layer, "rectified" | "output">,
+  columns: number,
+  penalty: number,
+): void {
+  const { kernels, batch } = run;
+  const { y, dy, gradients } = cells;
+  const rows = (batch * elements(form.output)) / columns;
+  if (form.rectified)
+    // prettier-ignore
+    kernels.reluBackpropSumRows(y, dy, dy, gradients[1], rows, columns, penalty);
+  else {
+    activationBackward(run, cells, form, penalty);
+    kernels.sumRows(dy, gradients[1], rows, columns);
+  }
+}
+
 /** yTangent <- yTangent masked by the ReLU. */
 export function activationTangent(
   { kernels, batch }: Run,

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { convolutionLayer, fullConvolution } from "./convolution.js";
 import {
   activation,
+  checkPatch,
   imageOf,
   padding,
   positiveInteger,
@@ -30,6 +31,7 @@ export const conv1d = layerKind({
       padding,
       complain,
     );
+    checkPatch(window, complain);
     return convolutionLayer(
       input,
       window,

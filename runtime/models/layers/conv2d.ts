@@ -3,6 +3,7 @@ import { convolutionLayer, fullConvolution } from "./convolution.js";
 import {
   activation,
   axes,
+  checkPatch,
   imageOf,
   integerOrPair,
   padding,
@@ -32,6 +33,7 @@ export const conv2d = layerKind({
       padding,
       complain,
     );
+    checkPatch(window, complain);
     const { kernelHeight, kernelWidth, inChannels } = window;
     return convolutionLayer(
       input,

@@ -1,7 +1,7 @@
 import {
-  activationBackward,
   activationBackwardTangent,
   activationTangent,
+  biasedActivationBackward,
 } from "./activation.js";
 import { slid, type Window } from "./fields.js";
 import {
@@ -81,7 +81,6 @@ export function convolutionLayer(
 ): Layer {
   const form = { output: slid(input, window, channels), rectified };
   const positions = window.outHeight * window.outWidth;
-  const sizeOf = (shape: Shape) => elements(shape);
   return {
     ...form,
     input,
@@ -95,9 +94,8 @@ export function convolutionLayer(
       convolution.apply(run, x, w, bias, y, rectified, norm),
     backward(run, cells, penalty) {
       const { x, dy, dx, parameters, gradients } = cells;
-      activationBackward(run, cells, form, penalty);
+      biasedActivationBackward(run, cells, form, channels, penalty);
       convolution.backpropFilter(run, x, dy, gradients[0]);
-      run.kernels.sumRows(dy, gradients[1], run.batch * positions, channels);
       if (dx !== 0) convolution.backpropInput(run, dy, parameters[0], dx);
     },
     forwardTangent(run, cells) {
@@ -108,7 +106,7 @@ export function convolutionLayer(
         const { kernels, batch, temporary } = run;
         // prettier-ignore
         convolution.apply(run, xTangent, parameters[0], 0, temporary, false, false);
-        kernels.axpy(yTangent, temporary, batch * sizeOf(form.output), 1);
+        kernels.axpy(yTangent, temporary, batch * elements(form.output), 1);
       }
       activationTangent(run, cells, form);
     },
@@ -120,13 +118,13 @@ export function convolutionLayer(
       convolution.backpropFilter(run, x, dyTangent, products[0]);
       if (xTangent !== 0) {
         convolution.backpropFilter(run, xTangent, dy, temporary);
-        kernels.axpy(products[0], temporary, sizeOf(kernel.shape), 1);
+        kernels.axpy(products[0], temporary, elements(kernel.shape), 1);
       }
       kernels.sumRows(dyTangent, products[1], batch * positions, channels);
       if (dxTangent === 0) return;
       convolution.backpropInput(run, dyTangent, parameters[0], dxTangent);
       convolution.backpropInput(run, dy, directions[0], temporary);
-      kernels.axpy(dxTangent, temporary, batch * sizeOf(input), 1);
+      kernels.axpy(dxTangent, temporary, batch * elements(input), 1);
     },
   };
 }

@@ -1,8 +1,8 @@
 import * as v from "valibot";
 import {
-  activationBackward,
   activationBackwardTangent,
   activationTangent,
+  biasedActivationBackward,
 } from "./activation.js";
 import { activation, positiveInteger } from "./fields.js";
 import { layerKind, OUT_OF_PLACE, type Layer } from "./layer.js";
@@ -49,10 +49,9 @@ export const dense = layerKind({
       backward(run, cells, penalty) {
         const { kernels, batch, scratch } = run;
         const { x, dy, dx, parameters, gradients } = cells;
-        activationBackward(run, cells, form, penalty);
+        biasedActivationBackward(run, cells, form, units, penalty);
         // prettier-ignore
         kernels.gemm(1, 0, features, units, batch, x, features, dy, units, gradients[0], units, 0, 0, 0, 0, scratch);
-        kernels.sumRows(dy, gradients[1], batch, units);
         // prettier-ignore
         if (dx !== 0) kernels.gemm(0, 1, batch, features, units, dy, units, parameters[0], units, dx, features, 0, 0, 0, 0, scratch);
       },

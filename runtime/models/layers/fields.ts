@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { MAX_PATCH } from "../../wasm/kernels.js";
 import type { Complain, Shape } from "./layer.js";
 
 // The fields that several kinds of layer share. A schema's message is the end of a sentence: "expected ...".
@@ -121,6 +122,17 @@ export function windowOf(
     padTop: vertical.pad,
     padLeft: horizontal.pad,
   };
+}
+
+/** Refuses a filter whose patch the convolution kernels cannot hold in their scratch memory. */
+export function checkPatch(window: Window, complain: Complain): void {
+  const patch = window.kernelHeight * window.kernelWidth * window.inChannels;
+  if (patch > MAX_PATCH)
+    complain(
+      "kernelSize",
+      `at most ${MAX_PATCH} numbers under the filter (height x width x channels)`,
+      String(patch),
+    );
 }
 
 /** The shape of the window's output, of the same rank as its input. */

@@ -65,8 +65,9 @@ export const groupNorm = layerKind({
         const { x, dy, dx, memory, parameters, gradients } = cells;
         const deviation = memory + 4 * batch * groups;
         activationBackward(run, cells, form, penalty);
+        // Where nothing before it learns, dx takes dy's place.
         // prettier-ignore
-        kernels.groupNormBackprop(x, parameters[0], memory, deviation, dy, dx, gradients[0], gradients[1],
+        kernels.groupNormBackprop(x, parameters[0], memory, deviation, dy, dx === 0 ? dy : dx, gradients[0], gradients[1],
           batch, positions, channels, groups);
       },
       forwardTangent(run, cells) {
