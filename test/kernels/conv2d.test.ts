@@ -1,39 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { eachGeometry, geometry, type Case } from "./geometry.js";
 import { assertClose, BUILDS, noise, openLab } from "./lab.js";
 import * as reference from "./reference.js";
-import {
-  inputSize,
-  outputPixels,
-  taps,
-  windows,
-  type Windows,
-} from "./reference.js";
-
-/** The arguments of a convolution kernel after its buffers; `channels` is outChannels or the multiplier. */
-const geometry = (g: Windows, channels: number) =>
-  [
-    g.batch,
-    g.inHeight,
-    g.inWidth,
-    g.inChannels,
-    g.outHeight,
-    g.outWidth,
-    channels,
-    g.kernelHeight,
-    g.kernelWidth,
-    g.strideHeight,
-    g.strideWidth,
-    g.padTop,
-    g.padLeft,
-  ] as const;
-
-type Case = readonly [
-  batch: number,
-  input: readonly [number, number, number],
-  kernel: readonly [number, number],
-  channels: number,
-];
+import { inputSize, outputPixels, taps } from "./reference.js";
 
 /** batch, [height, width, channels], [kernelHeight, kernelWidth], outChannels */
 const CASES: readonly Case[] = [
@@ -51,28 +21,34 @@ const CASES: readonly Case[] = [
   [1, [3, 4, 600], [1, 1], 10],
   [1, [3, 3, 300], [2, 2], 67],
 ];
-const STRIDES: readonly (readonly [number, number])[] = [
-  [1, 1],
-  [2, 2],
-  [3, 3],
-  [1, 2],
-  [3, 1],
-];
-
-/** Calls `check` for every case, stride and padding. */
-function eachGeometry(
-  cases: readonly Case[],
-  check: (g: Windows, channels: number, what: string) => void,
-): void {
-  for (const [batch, input, kernel, channels] of cases)
-    for (const stride of STRIDES)
-      for (const padding of ["valid", "same"] as const)
-        check(
-          windows(batch, input, kernel, stride, padding),
-          channels,
-          `${batch} x ${input} * ${kernel} x ${channels}, stride ${stride}, ${padding}`,
-        );
-}
+/** A sum of w times a convolution: its gradients by differences of the float64 reference. */
+test("the reference's gradients are its finite differences", () => {
+  const g = reference.windows(2, [4, 5, 2], [3, 2], [2, 1], "same");
+  const channels = 3;
+  const x = noise(inputSize(g), 1);
+  const w = noise(taps(g) * g.inChannels * channels, 2);
+  const dy = noise(outputPixels(g) * channels, 3);
+  const along = (y: Float64Array) =>
+    y.reduce((sum, v, i) => sum + v * dy[i], 0);
+  assertClose(
+    reference.conv2d.backpropInput(g, channels, dy, w),
+    reference.finiteDifferences(
+      (at) => along(reference.conv2d.forward(g, channels, at, w)),
+      x,
+    ),
+    1e-8,
+    "dx",
+  );
+  assertClose(
+    reference.conv2d.backpropFilter(g, channels, x, dy),
+    reference.finiteDifferences(
+      (at) => along(reference.conv2d.forward(g, channels, x, at)),
+      w,
+    ),
+    1e-8,
+    "dw",
+  );
+});
 
 for (const build of BUILDS)
   describe(`conv2d, ${build}`, async () => {

@@ -318,3 +318,45 @@ export function finiteDifferences(
     return (above - below) / (2 * h);
   });
 }
+
+/** Gradients of groupNorm for dy, by the chain rule written out: through the values, the mean and the deviation. */
+export function groupNormBackprop(
+  x: Values,
+  gamma: Values,
+  beta: Values,
+  dy: Values,
+  shape: readonly [number, number, number, number],
+  epsilon: number,
+) {
+  const [batch, positions, channels, groups] = shape;
+  const { normal, inverseDeviation } = groupNorm(
+    x,
+    gamma,
+    beta,
+    shape,
+    epsilon,
+  );
+  const width = channels / groups;
+  const groupOf = (i: number) =>
+    Math.floor(i / (positions * channels)) * groups +
+    Math.floor((i % channels) / width);
+  const dgamma = new Float64Array(channels);
+  const dbeta = new Float64Array(channels);
+  const byMean = new Float64Array(batch * groups);
+  const byDeviation = new Float64Array(batch * groups);
+  normal.forEach((n, i) => {
+    dgamma[i % channels] += dy[i] * n;
+    dbeta[i % channels] += dy[i];
+    byMean[groupOf(i)] += (gamma[i % channels] * dy[i]) / (positions * width);
+    byDeviation[groupOf(i)] +=
+      (gamma[i % channels] * dy[i] * n) / (positions * width);
+  });
+  const dx = normal.map(
+    (n, i) =>
+      inverseDeviation[groupOf(i)] *
+      (gamma[i % channels] * dy[i] -
+        byMean[groupOf(i)] -
+        n * byDeviation[groupOf(i)]),
+  );
+  return { dx, dgamma, dbeta };
+}
