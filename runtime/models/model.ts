@@ -73,22 +73,10 @@ const card = v.looseObject(
 );
 
 /**
- * Reads a model file, or a model blob that carries more than the weights.
- * @throws ModelError `safetensors`, `model-file` (no or a wrong card), `description`, or `layout` (weights that do not fit).
+ * Reads a model card: `{description, normalisation?, classes}`, an object parsed from JSON.
+ * @throws ModelError `model-file` or `description` that names the field.
  */
-export function loadModel(bytes: Uint8Array): Model {
-  const text = readSafetensors(bytes).metadata["model"];
-  if (text === undefined)
-    throw new ModelError(
-      "model-file",
-      `"model" expected in the file's metadata, got nothing of that name`,
-    );
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    throw new ModelError("model-file", `"model" expected JSON, got other text`);
-  }
+export function parseCard(json: unknown): ModelCard {
   const {
     description: described,
     normalisation,
@@ -110,11 +98,31 @@ export function loadModel(bytes: Uint8Array): Model {
         `"model.normalisation.${field}" expected one number or one for each of ${channels} channels, got ${length}`,
       );
   }
+  return { description, normalisation, classes };
+}
+
+/**
+ * Reads a model file, or a model blob that carries more than the weights.
+ * @throws ModelError `safetensors`, `model-file` (no or a wrong card), `description`, or `layout` (weights that do not fit).
+ */
+export function loadModel(bytes: Uint8Array): Model {
+  const text = readSafetensors(bytes).metadata["model"];
+  if (text === undefined)
+    throw new ModelError(
+      "model-file",
+      `"model" expected in the file's metadata, got nothing of that name`,
+    );
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new ModelError("model-file", `"model" expected JSON, got other text`);
+  }
+  const read = parseCard(json);
+  const { layout } = networkOf(read.description);
   return {
-    description,
-    layout: network.layout,
-    weights: readBlob(bytes, network.layout, [MODEL])[MODEL],
-    normalisation,
-    classes,
+    ...read,
+    layout,
+    weights: readBlob(bytes, layout, [MODEL])[MODEL],
   };
 }

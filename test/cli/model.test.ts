@@ -1,0 +1,79 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import type { OpenedData } from "../../cli/data.js";
+import { modelNamed } from "../../cli/model.js";
+
+const folder = mkdtempSync(join(tmpdir(), "fedflat-model-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const file = (content: unknown) => {
+  const path = join(folder, "model.json");
+  writeFileSync(
+    path,
+    typeof content === "string" ? content : JSON.stringify(content),
+  );
+  return path;
+};
+
+const data = (shape: number[], classes: string[]): OpenedData => ({
+  format: "csv",
+  train: {
+    shape,
+    classes,
+    inputs: new Float32Array(shape.reduce((a, b) => a * b, 1)),
+    labels: new Int32Array(1),
+  },
+});
+
+const description = {
+  input: [4],
+  layers: [
+    { type: "dense", units: 5, activation: "relu" },
+    { type: "dense", units: 2 },
+  ],
+};
+
+test("a preset takes the classes of the data and its own data set's normalisation", async () => {
+  const names = ["left", "right", "up"];
+  const card = await modelNamed("fashion-small", data([28, 28, 1], names));
+  assert.deepEqual(card.classes, names);
+  assert.deepEqual(card.normalisation?.mean, [0.286]);
+  assert.equal((await modelNamed("cifar")).classes.length, 100);
+});
+
+test("a file holds a description, or a whole card", async () => {
+  assert.deepEqual(await modelNamed(file(description)), {
+    description,
+    classes: ["0", "1"],
+  });
+  const card = {
+    description,
+    normalisation: { scale: 2, mean: [1], deviation: [3] },
+    classes: ["no", "yes"],
+  };
+  assert.deepEqual(await modelNamed(file(card), data([4], ["a", "b"])), card);
+});
+
+test("what does not fit is refused by name", async () => {
+  const refused = (name: string, message: RegExp, opened?: OpenedData) =>
+    assert.rejects(modelNamed(name, opened), { message });
+  await refused(
+    "fashion-smal",
+    /"--model" expected one of .*fashion-small.*got "fashion-smal"/,
+  );
+  await refused(file("{"), /expected JSON/);
+  await refused(file({ input: [4], layers: [] }), /at least one layer/);
+  await refused(
+    "fashion-small",
+    /expected examples of 28x28x1 for the model fashion-small, got 32x32x3/,
+    data([32, 32, 3], ["a"]),
+  );
+  await refused(
+    file({ description, classes: ["no", "yes"] }),
+    /expected 2 classes .* got 3/,
+    data([4], ["a", "b", "c"]),
+  );
+});
