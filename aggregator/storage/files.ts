@@ -1,0 +1,360 @@
+import { createHash, randomBytes } from "node:crypto";
+import * as v from "valibot";
+import { ConfigError, FedflatError } from "../../runtime/errors.js";
+import {
+  nodeFiles,
+  writeWhole,
+  type FileLayer,
+  type WritableFile,
+} from "./file-layer.js";
+import { emptyHistory, LedgerRecord, remember } from "./history.js";
+import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
+import {
+  genesisRecord,
+  type Blob,
+  type Checkpoint,
+  type CommitRecord,
+  type Ledger,
+  type Opened,
+} from "./ledger.js";
+import { requireEpoch } from "./memory.js";
+
+/** Checkpoints kept: the newest, and those to fall back on should it turn out damaged. */
+const KEPT = 3;
+
+/** Folders that this process has open, by file layer: a lock with our own process id is stale only if it is not among them. */
+const held = new WeakMap<FileLayer, Set<string>>();
+
+/**
+ * The ledger in a folder: `journal` (see journal.ts), `blobs/<sha256>` and `lock`. Blobs are durable before the record that
+ * names them is written, so whatever the moment of a crash, what the journal says is there.
+ */
+export function fileLedger(
+  folder: string,
+  files: FileLayer = nodeFiles,
+): Ledger {
+  const blobs = `${folder}/blobs`;
+  let history = emptyHistory();
+  let journal: WritableFile | undefined;
+  let length = 0;
+  let previous = FIRST;
+  let broken: FedflatError | undefined;
+  let queue: Promise<unknown> = Promise.resolve();
+
+  /** One write after the other, each only in the epoch it was meant for. */
+  function inTurn<T>(epoch: number, work: () => Promise<T>): Promise<T> {
+    const done = queue.then(async () => {
+      requireEpoch(epoch, history.epoch);
+      if (broken !== undefined) throw broken;
+      if (journal === undefined)
+        throw new FedflatError("closed", `"ledger" expected to be open`);
+      return work();
+    });
+    queue = done.catch(() => {});
+    return done;
+  }
+
+  async function append(record: LedgerRecord, durable: boolean): Promise<void> {
+    const { bytes, hash } = frame(JSON.stringify(record), previous);
+    try {
+      await journal!.write(bytes);
+      if (durable) await journal!.sync();
+    } catch (error) {
+      throw await withdraw(error as NodeJS.ErrnoException);
+    }
+    length += bytes.length;
+    previous = hash;
+    remember(history, record);
+  }
+
+  /** After a failed write: a full disk can be waited for if the half record goes away; all else ends the ledger. */
+  async function withdraw(error: NodeJS.ErrnoException): Promise<FedflatError> {
+    if (error.code === "ENOSPC" || error.code === "EDQUOT")
+      try {
+        await journal!.truncate(length);
+        await journal!.sync();
+        return storageFull(error);
+      } catch {
+        // Falls through: what the disk holds is not known any more.
+      }
+    broken = new FedflatError(
+      "storage-failed",
+      `"${folder}/journal" cannot be written any more (${error.message}): restart, and the ledger goes back to what is on disk`,
+      { cause: error },
+    );
+    return broken;
+  }
+
+  async function putBlob({ sha256, bytes }: Blob): Promise<void> {
+    try {
+      await writeWhole(files, blobs, sha256, bytes);
+    } catch (error) {
+      await files.remove(`${blobs}/.${sha256}.tmp`).catch(() => {});
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "ENOSPC" || code === "EDQUOT") throw storageFull(error);
+      // The blob is named by nothing yet, so the ledger itself is sound; but a disk that fails is not to be trusted.
+      broken = new FedflatError(
+        "storage-failed",
+        `"${blobs}" cannot be written (${message})`,
+        { cause: error },
+      );
+      throw broken;
+    }
+  }
+
+  const storageFull = (cause: unknown) =>
+    new FedflatError("storage-full", `"${folder}" is on a full disk`, {
+      cause,
+    });
+
+  /** Drops the blobs that none of the last checkpoints names, and what half-written ones left. */
+  async function sweep(): Promise<void> {
+    const kept = new Set(
+      history.commits
+        .slice(-KEPT)
+        .flatMap(({ model, state }) => [model, state]),
+    );
+    for (const name of await files.list(blobs))
+      if (!kept.has(name)) await files.remove(`${blobs}/${name}`);
+  }
+
+  async function readBlob(sha256: string): Promise<Blob | undefined> {
+    const bytes = await files.read(`${blobs}/${sha256}`);
+    return bytes && sha256Of(bytes) === sha256 ? { sha256, bytes } : undefined;
+  }
+
+  return {
+    async open(genesis): Promise<Opened> {
+      await files.makeFolder(blobs);
+      await lock(files, folder);
+      try {
+        const notes: string[] = [];
+        const path = `${folder}/journal`;
+        let bytes = await files.read(path);
+        if (bytes === undefined) {
+          bytes = await begin(genesis);
+          await writeWhole(files, folder, "journal", bytes);
+        }
+        const read = understand(path, bytes);
+        const { last, end } = await lastGood(read, notes);
+        if (end < bytes.length) {
+          // What is cut off is kept aside, for whoever wants to know what happened.
+          await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
+          const whole = await files.open(path, "append");
+          await whole.truncate(end);
+          await whole.sync();
+          await whole.close();
+        }
+        history = emptyHistory();
+        previous = FIRST;
+        for (const { record, end: at, hash } of read.records)
+          if (at <= end) {
+            remember(history, record);
+            previous = hash;
+          }
+        length = end;
+        // An epoch that was cut off was perhaps in use: the new one is above all that were ever written.
+        const epoch = 1 + Math.max(read.highestEpoch, history.epoch);
+        journal = await files.open(path, "append");
+        broken = undefined;
+        await append({ type: "epoch", epoch }, true);
+        await sweep();
+        return {
+          epoch,
+          run: history.run,
+          last,
+          attempt: history.attempt,
+          clients: [...history.clients.values()],
+          history: [...history.commits],
+          notes,
+        };
+      } catch (error) {
+        await journal?.close().catch(() => {});
+        journal = undefined;
+        await unlock(files, folder);
+        throw error;
+      }
+    },
+
+    register: (epoch, client) =>
+      inTurn(epoch, () => append({ type: "client", client }, false)),
+
+    beginAttempt: (epoch, attempt) =>
+      inTurn(epoch, () => append({ type: "attempt", attempt }, true)),
+
+    abandonAttempt: (epoch, round, attempt) =>
+      inTurn(epoch, () => append({ type: "abandoned", round, attempt }, true)),
+
+    commit: (epoch, record, { model, state }) =>
+      inTurn(epoch, async () => {
+        await putBlob(model);
+        await putBlob(state);
+        await append({ type: "commit", commit: record }, true);
+        await sweep().catch(() => {});
+      }),
+
+    lastCounted: (client) => history.counted.get(client),
+
+    async close() {
+      await queue;
+      if (journal === undefined) return;
+      await journal.close();
+      journal = undefined;
+      await unlock(files, folder);
+    },
+  };
+
+  /** The bytes of a new journal, its first checkpoint in place. A crash before the journal has its name leaves nothing that counts. */
+  async function begin(genesis: Checkpoint): Promise<Uint8Array> {
+    const ours = [genesis.model.sha256, genesis.state.sha256];
+    for (const name of await files.list(blobs))
+      if (!name.startsWith(".") && !ours.includes(name))
+        throw new ConfigError(
+          "state-damaged",
+          `"${folder}" expected the journal that names ${name}, got no journal`,
+        );
+    await putBlob(genesis.model);
+    await putBlob(genesis.state);
+    const records: LedgerRecord[] = [
+      { type: "run", run: randomBytes(16).toString("hex") },
+      { type: "commit", commit: genesisRecord(genesis) },
+    ];
+    const parts = [MAGIC];
+    let before = FIRST;
+    for (const record of records) {
+      const { bytes, hash } = frame(JSON.stringify(record), before);
+      parts.push(bytes);
+      before = hash;
+    }
+    return Buffer.concat(parts);
+  }
+
+  /** The newest commit whose blobs are sound, and where the journal is to end so that it says the same. */
+  async function lastGood(
+    read: Understood,
+    notes: string[],
+  ): Promise<{ last: Opened["last"]; end: number }> {
+    const { records, good, size, damaged } = read;
+    if (good < size)
+      notes.push(
+        damaged
+          ? `The journal is damaged at byte ${good} of ${size}; what follows was cut off.`
+          : `The journal's last record was not finished; ${size - good} bytes were cut off.`,
+      );
+    const commits = records.filter(
+      (
+        r,
+      ): r is typeof r & { record: { type: "commit"; commit: CommitRecord } } =>
+        r.record.type === "commit",
+    );
+    for (const { record, end } of [...commits].reverse()) {
+      const model = await readBlob(record.commit.model);
+      const state = await readBlob(record.commit.state);
+      if (model && state) {
+        const newest = record.commit === commits.at(-1)!.record.commit;
+        return {
+          last: { record: record.commit, model, state },
+          end: newest ? good : end,
+        };
+      }
+      notes.push(
+        `The checkpoint of round ${record.commit.round} is damaged or gone; the one before it is used.`,
+      );
+    }
+    throw new ConfigError(
+      "state-damaged",
+      `"${folder}" expected at least one sound checkpoint, got none (${notes.join(" ")})`,
+    );
+  }
+}
+
+interface Understood {
+  readonly records: readonly {
+    readonly record: LedgerRecord;
+    readonly end: number;
+    readonly hash: Uint8Array;
+  }[];
+  readonly good: number;
+  readonly size: number;
+  readonly damaged: boolean;
+  readonly highestEpoch: number;
+}
+
+/** @throws ConfigError `state-damaged` where it is no journal of ours. */
+function understand(path: string, bytes: Uint8Array): Understood {
+  const fail = (got: string): never => {
+    throw new ConfigError(
+      "state-damaged",
+      `"${path}" expected a journal of fedflat, got ${got}`,
+    );
+  };
+  if (MAGIC.some((byte, i) => bytes[i] !== byte)) fail("other bytes");
+  const { records, good, damaged } = readJournal(bytes);
+  const read = records.map(({ payload, end, hash }) => {
+    let json: unknown;
+    try {
+      json = JSON.parse(payload);
+    } catch {
+      fail(`a record without meaning before byte ${end}`);
+    }
+    const record = v.safeParse(LedgerRecord, json);
+    if (!record.success)
+      return fail(`a record of an unknown form before byte ${end}`);
+    return { record: record.output, end, hash };
+  });
+  // The journal is made with these two in it, so their absence is no crash's doing.
+  if (read[0]?.record.type !== "run" || read[1]?.record.type !== "commit")
+    fail("damaged first records");
+  const highestEpoch = read.reduce(
+    (most, { record }) =>
+      record.type === "epoch" ? Math.max(most, record.epoch) : most,
+    0,
+  );
+  return { records: read, good, size: bytes.length, damaged, highestEpoch };
+}
+
+const sha256Of = (bytes: Uint8Array): string =>
+  createHash("sha256").update(bytes).digest("hex");
+
+/** @throws ConfigError `state-locked` */
+async function lock(files: FileLayer, folder: string): Promise<void> {
+  const path = `${folder}/lock`;
+  let ours = held.get(files);
+  if (ours === undefined) held.set(files, (ours = new Set()));
+  for (let tries = 0; ; tries++)
+    try {
+      const file = await files.open(path, "exclusive");
+      await file.write(new TextEncoder().encode(String(process.pid)));
+      await file.close();
+      ours.add(folder);
+      return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || tries > 0)
+        throw error;
+      const pid = Number(
+        new TextDecoder().decode((await files.read(path)) ?? new Uint8Array()),
+      );
+      const alive = pid === process.pid ? ours.has(folder) : isAlive(pid);
+      if (alive)
+        throw new ConfigError(
+          "state-locked",
+          `"${folder}" expected no other server, got one with process id ${pid} (if there is none, remove ${path})`,
+        );
+      await files.remove(path);
+    }
+}
+
+async function unlock(files: FileLayer, folder: string): Promise<void> {
+  held.get(files)?.delete(folder);
+  await files.remove(`${folder}/lock`);
+}
+
+function isAlive(pid: number): boolean {
+  if (!Number.isSafeInteger(pid) || pid < 1) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}

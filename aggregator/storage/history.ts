@@ -1,0 +1,100 @@
+import * as v from "valibot";
+import type {
+  AttemptRecord,
+  CommitRecord,
+  Counted,
+  RegisteredClient,
+} from "./ledger.js";
+
+const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const counted = v.object({
+  client: v.string(),
+  round: whole,
+  assignment: v.string(),
+  sha256: v.string(),
+});
+
+/** What a ledger's journal is a list of. */
+export const LedgerRecord = v.variant("type", [
+  v.object({ type: v.literal("run"), run: v.string() }),
+  v.object({ type: v.literal("epoch"), epoch: whole }),
+  v.object({
+    type: v.literal("client"),
+    client: v.object({ id: v.string(), samples: v.nullable(whole) }),
+  }),
+  v.object({
+    type: v.literal("attempt"),
+    attempt: v.object({
+      round: whole,
+      attempt: whole,
+      selected: v.pipe(v.array(v.string()), v.readonly()),
+      goal: whole,
+      population: whole,
+      meanSamples: v.number(),
+      maxSamples: whole,
+      key: v.string(),
+    }),
+  }),
+  v.object({ type: v.literal("abandoned"), round: whole, attempt: whole }),
+  v.object({
+    type: v.literal("commit"),
+    commit: v.object({
+      round: whole,
+      attempt: whole,
+      model: v.string(),
+      state: v.string(),
+      members: v.pipe(v.array(counted), v.readonly()),
+      line: v.record(v.string(), v.unknown()),
+    }),
+  }),
+]);
+export type LedgerRecord = v.InferOutput<typeof LedgerRecord>;
+
+/** What the records say when they are read in order; every ledger keeps one. */
+export interface History {
+  run: string;
+  epoch: number;
+  attempt: AttemptRecord | undefined;
+  readonly clients: Map<string, RegisteredClient>;
+  readonly commits: CommitRecord[];
+  readonly counted: Map<string, Counted>;
+}
+
+export const emptyHistory = (): History => ({
+  run: "",
+  epoch: 0,
+  attempt: undefined,
+  clients: new Map(),
+  commits: [],
+  counted: new Map(),
+});
+
+/** Takes one more record into the history, in place. */
+export function remember(history: History, record: LedgerRecord): void {
+  switch (record.type) {
+    case "run":
+      history.run = record.run;
+      return;
+    case "epoch":
+      history.epoch = record.epoch;
+      return;
+    case "client":
+      history.clients.set(record.client.id, record.client);
+      return;
+    case "attempt":
+      history.attempt = record.attempt;
+      return;
+    case "abandoned":
+      if (
+        history.attempt?.round === record.round &&
+        history.attempt.attempt === record.attempt
+      )
+        history.attempt = undefined;
+      return;
+    case "commit":
+      history.attempt = undefined;
+      history.commits.push(record.commit);
+      for (const member of record.commit.members)
+        history.counted.set(member.client, member);
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * What an aggregator remembers over a restart, behind one interface: who is registered, which attempt is open, and the
+ * committed rounds. `commit` is the only commit point of a run: what it promises is on disk when it resolves, together with
+ * the model and the algorithm's state that the record names. An update itself is never stored.
+ *
+ * Every write names the epoch that `open` returned and is refused (`stale-epoch`) if the ledger was opened again since.
+ */
+export interface Ledger {
+  /**
+   * Opens the ledger for this process alone and begins a new epoch. A new ledger begins with `genesis`, the model and the
+   * state before the first round, as its commit 0; an old one has its own.
+   * @throws ConfigError `state-locked` where another server has it, `state-damaged` where nothing good is left in it.
+   */
+  open(genesis: Checkpoint): Promise<Opened>;
+  /** Remembers a client, or its new number of samples. Durable with the next attempt or commit. */
+  register(epoch: number, client: RegisteredClient): Promise<void>;
+  /** Durable when it resolves; nothing of the attempt may be sent to anybody before that. */
+  beginAttempt(epoch: number, attempt: AttemptRecord): Promise<void>;
+  /** The attempt is called off: a restart will not reopen it. */
+  abandonAttempt(epoch: number, round: number, attempt: number): Promise<void>;
+  /** The round is committed when it resolves, and not before: the blobs are durable first, then the record that names them. */
+  commit(epoch: number, record: CommitRecord, blobs: Checkpoint): Promise<void>;
+  /** The last update of this client that is in a committed round. */
+  lastCounted(client: string): Counted | undefined;
+  close(): Promise<void>;
+}
+
+/** Bytes and their name. */
+export interface Blob {
+  readonly sha256: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The global model, and the server's state of the algorithm. */
+export interface Checkpoint {
+  readonly model: Blob;
+  readonly state: Blob;
+}
+
+/** The commit before the first round. */
+export const genesisRecord = ({ model, state }: Checkpoint): CommitRecord => ({
+  round: 0,
+  attempt: 0,
+  model: model.sha256,
+  state: state.sha256,
+  members: [],
+  line: {},
+});
+
+export interface Opened {
+  readonly epoch: number;
+  /** The run's id: 32 hex digits, made when the ledger was. */
+  readonly run: string;
+  /** The last good commit and its checkpoint. */
+  readonly last: Checkpoint & { readonly record: CommitRecord };
+  /** The attempt that was open when the process ended. */
+  readonly attempt?: AttemptRecord;
+  readonly clients: readonly RegisteredClient[];
+  /** All commits, from the first. */
+  readonly history: readonly CommitRecord[];
+  /** What was found and mended, in sentences. */
+  readonly notes: readonly string[];
+}
+
+export interface RegisteredClient {
+  readonly id: string;
+  /** n_k, if known. */
+  readonly samples: number | null;
+}
+
+/** All that an attempt needs to be opened again as it was. */
+export interface AttemptRecord {
+  readonly round: number;
+  readonly attempt: number;
+  /** Sorted. */
+  readonly selected: readonly string[];
+  readonly goal: number;
+  readonly population: number;
+  readonly meanSamples: number;
+  /** The most samples that an update of this attempt may claim: it decides the fold's grid. */
+  readonly maxSamples: number;
+  /** 32 random bytes in hex, from which each client's assignment id is derived. */
+  readonly key: string;
+}
+
+export interface CommitRecord {
+  /** 0 is the model before the first round. */
+  readonly round: number;
+  readonly attempt: number;
+  /** SHA-256 of the model blob and of the blob of the algorithm's state. */
+  readonly model: string;
+  readonly state: string;
+  /** Sorted by client. */
+  readonly members: readonly Counted[];
+  /** What `rounds.jsonl` says of the round. */
+  readonly line: Readonly<Record<string, unknown>>;
+}
+
+/** One update in a committed round. */
+export interface Counted {
+  readonly client: string;
+  readonly round: number;
+  readonly assignment: string;
+  /** SHA-256 of the update. */
+  readonly sha256: string;
+}
