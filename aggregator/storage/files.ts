@@ -219,8 +219,8 @@ export function fileLedger(
       { type: "run", run: randomBytes(16).toString("hex") },
       { type: "commit", commit: genesisRecord(genesis) },
     ];
-    const parts = [MAGIC];
-    let before = FIRST;
+    const parts: Uint8Array<ArrayBuffer>[] = [MAGIC];
+    let before: Uint8Array = FIRST;
     for (const record of records) {
       const { bytes, hash } = frame(JSON.stringify(record), before);
       parts.push(bytes);

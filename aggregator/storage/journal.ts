@@ -14,7 +14,7 @@ const OPENING = new TextEncoder().encode('{"type":"');
 export function frame(
   payload: string,
   previous: Uint8Array,
-): { bytes: Uint8Array; hash: Uint8Array } {
+): { bytes: Uint8Array<ArrayBuffer>; hash: Uint8Array } {
   const encoded = new TextEncoder().encode(payload);
   const bytes = new Uint8Array(HEAD + encoded.length);
   bytes.set(previous, 8);

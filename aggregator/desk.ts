@@ -1,0 +1,224 @@
+import { createHash } from "node:crypto";
+import { algorithmNamed } from "../runtime/algorithms/built-in.js";
+import type {
+  Algorithm,
+  NamedNumbers,
+  ServerState,
+} from "../runtime/algorithms/algorithm.js";
+import { float32 } from "../runtime/codecs/float32.js";
+import { MODEL, readBlob, writeBlob } from "../runtime/params/blob.js";
+import type { Layout, Vector } from "../runtime/params/layout.js";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../runtime/params/safetensors.js";
+import { ModelError } from "../runtime/errors.js";
+import {
+  refusalOf,
+  UPDATE_CHECKS,
+  vectorsOf,
+  type Refusal,
+} from "./rounds/admission.js";
+import type { Blob, Checkpoint } from "./storage/ledger.js";
+import type { Arithmetic } from "./strategies/arithmetic.js";
+import { addToFold, emptyFold, type RoundFold } from "./strategies/fold.js";
+import {
+  contributionOf,
+  domainOf,
+  foldFor,
+} from "./strategies/weighted-mean.js";
+
+/**
+ * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the model, writing the next
+ * checkpoint. It holds the current model and the algorithm's state. This is the plain form that works where it is called;
+ * `desk-worker.ts` puts the same one behind a worker, so that the event loop never waits for a large blob.
+ */
+export interface Desk {
+  /** Kernels that fold. */
+  readonly build: string;
+  /** Takes a committed model and state as the current ones. */
+  load(checkpoint: Checkpoint): Promise<void>;
+  /** Begins an empty fold; what the one before held is dropped. */
+  openFold(limits: FoldLimits): Promise<void>;
+  /** Looks at an update. One that is not refused is kept until `fold` or `drop`. The bytes are given away. */
+  check(
+    key: string,
+    sha256: string,
+    bytes: Uint8Array,
+  ): Promise<Refusal | undefined>;
+  /** Adds a kept update to the fold and lets go of it. */
+  fold(key: string, client: string, samples: number): Promise<void>;
+  drop(key: string): Promise<void>;
+  /** Moves the model by the fold; the result is the current model from now on. */
+  finish(population: number): Promise<Checkpoint>;
+  close(): Promise<void>;
+}
+
+export interface FoldLimits {
+  /** The most updates, and the most samples that one may have: they decide the grid. */
+  readonly updates: number;
+  readonly samples: number;
+}
+
+export interface DeskSettings {
+  readonly algorithm: string;
+  readonly algorithmSettings: NamedNumbers;
+  readonly layout: Layout;
+  /** Goes into every model blob: description, normalisation, class names. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly maxAbs: number;
+  readonly maxNorm: number;
+}
+
+/** @param own the algorithm itself, where it is not one of the built-in ones. */
+export function openDesk(
+  settings: DeskSettings,
+  arithmetic: Arithmetic,
+  own?: Algorithm,
+): Desk {
+  const { layout, maxAbs, maxNorm, algorithmSettings, metadata } = settings;
+  const { client, server } = own ?? algorithmNamed(settings.algorithm);
+  const { header } = float32.form(layout, client.sends);
+  const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
+  let global: Vector;
+  let state: ServerState;
+  let fold: RoundFold | undefined;
+
+  return {
+    build: arithmetic.build,
+    async load({ model, state: stored }) {
+      global = readBlob(model.bytes, layout, [MODEL])[MODEL];
+      state = readState(stored.bytes, Object.keys(server.state), layout.size);
+    },
+    async openFold({ updates, samples }) {
+      arithmetic.release();
+      fold = emptyFold(
+        domainOf(server, { size: layout.size, updates, samples, maxAbs }),
+        arithmetic,
+      );
+    },
+    async check(key, sha256, bytes) {
+      const refusal = refusalOf(UPDATE_CHECKS, {
+        bytes,
+        sha256,
+        header,
+        maxAbs,
+        maxNorm,
+        vectors: client.sends,
+        arithmetic,
+      });
+      if (refusal === undefined) kept.set(key, { sha256, bytes });
+      return refusal;
+    },
+    async fold(key, id, samples) {
+      const update = kept.get(key);
+      if (update === undefined || fold === undefined)
+        throw new Error(`nothing to fold for ${key}`);
+      kept.delete(key);
+      const vectors = vectorsOf({
+        bytes: update.bytes,
+        header,
+        vectors: client.sends,
+      });
+      addToFold(
+        fold,
+        id,
+        update.sha256,
+        contributionOf(server, vectors, samples),
+        arithmetic,
+      );
+    },
+    async drop(key) {
+      kept.delete(key);
+    },
+    async finish(population) {
+      if (fold === undefined) throw new Error("no fold is open");
+      const next = server.finish({
+        global,
+        fold: foldFor(fold),
+        state,
+        settings: algorithmSettings,
+        population,
+      });
+      arithmetic.release();
+      fold = undefined;
+      ({ global, state } = next);
+      return checkpointOf(server, layout, metadata, global, state);
+    },
+    async close() {
+      arithmetic.release();
+    },
+  };
+}
+
+/** The checkpoint before the first round. */
+export function firstCheckpoint(
+  { server }: Algorithm,
+  settings: NamedNumbers,
+  layout: Layout,
+  metadata: Readonly<Record<string, string>>,
+  weights: Vector,
+): Checkpoint {
+  const state = Object.fromEntries(
+    Object.entries(server.state).map(([name, initial]) => [
+      name,
+      new Float64Array(layout.size).fill(initial(settings)),
+    ]),
+  );
+  return checkpointOf(server, layout, metadata, weights, state);
+}
+
+function checkpointOf(
+  server: Algorithm["server"],
+  layout: Layout,
+  metadata: Readonly<Record<string, string>>,
+  global: Vector,
+  state: ServerState,
+): Checkpoint {
+  const broadcast = Object.entries(server.broadcast?.(state) ?? {}).map(
+    ([name, vector]) => [name, Float32Array.from(vector)] as const,
+  );
+  return {
+    model: blobOf(
+      writeBlob(
+        layout,
+        { [MODEL]: global, ...Object.fromEntries(broadcast) },
+        metadata,
+      ),
+    ),
+    state: blobOf(
+      writeSafetensors(
+        Object.entries(state).map(([name, data]) => ({
+          name,
+          shape: [data.length],
+          data,
+        })),
+      ),
+    ),
+  };
+}
+
+const blobOf = (bytes: Uint8Array): Blob => ({
+  sha256: createHash("sha256").update(bytes).digest("hex"),
+  bytes,
+});
+
+/** @throws ModelError `state` where the stored state is not this algorithm's. */
+function readState(
+  bytes: Uint8Array,
+  names: readonly string[],
+  size: number,
+): ServerState {
+  const { tensors } = readSafetensors(bytes);
+  return Object.fromEntries(
+    names.map((name) => {
+      const data = tensors.get(name)?.data;
+      if (!(data instanceof Float64Array) || data.length !== size)
+        throw new ModelError(
+          "state",
+          `"${name}" expected ${size} float64 numbers in the stored state of the algorithm, got ${data?.length ?? "none"}`,
+        );
+      return [name, data];
+    }),
+  );
+}
