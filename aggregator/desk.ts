@@ -91,7 +91,6 @@ export function openDesk(
       state = readState(stored.bytes, Object.keys(server.state), layout.size);
     },
     async openFold({ updates, samples }) {
-      arithmetic.release();
       fold = emptyFold(
         domainOf(server, { size: layout.size, updates, samples, maxAbs }),
         arithmetic,
@@ -140,14 +139,11 @@ export function openDesk(
         settings: algorithmSettings,
         population,
       });
-      arithmetic.release();
       fold = undefined;
       ({ global, state } = next);
       return checkpointOf(server, layout, metadata, global, state);
     },
-    async close() {
-      arithmetic.release();
-    },
+    async close() {},
   };
 }
 

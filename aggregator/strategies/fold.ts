@@ -71,9 +71,12 @@ export function emptyFold(
       fail(
         `"maxWeight.${vector}" expected an integer from 1 to 2^29 - 1, got ${weight}`,
       );
-    sums[vector] = arithmetic.sums(size);
     weights[vector] = 0;
   }
+  const vectors = Object.keys(maxWeight);
+  arithmetic.sums(size, vectors.length).forEach((sum, i) => {
+    sums[vectors[i]] = sum;
+  });
   return { domain, sums, weights, members: new Map(), build: arithmetic.build };
 }
 

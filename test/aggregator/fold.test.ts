@@ -16,6 +16,10 @@ import {
   domainOf,
   foldFor,
 } from "../../aggregator/strategies/weighted-mean.js";
+import {
+  plain,
+  wasmArithmetic,
+} from "../../aggregator/strategies/arithmetic.js";
 import { fedavg } from "../../runtime/algorithms/fedavg.js";
 import { random } from "../../runtime/params/random.js";
 
@@ -233,4 +237,38 @@ test("FedAvg over the fold is the mean weighted by samples", () => {
     population: 2,
   });
   assert.deepEqual([...global], [1.625, 3.5]);
+});
+
+test("the WebAssembly kernels fold and look to the same bits as the plain loop", async () => {
+  const wasm = await wasmArithmetic();
+  assert.match(wasm.build, /^(simd|relaxed)$/);
+  const chance = random("kernels");
+  // Lengths that reach the tail, the second iteration and the second slice.
+  for (const size of [1, 2, 3, 4, 5, 31, 67, 65536, 65539, 140001]) {
+    const large: Domain = { ...domain, size };
+    const folds = [wasm, plain].map((arithmetic) => {
+      const fold = emptyFold(large, arithmetic);
+      const own = random("values", size);
+      for (let i = 0; i < 3; i++) {
+        const values = Float32Array.from({ length: size }, () => own.normal());
+        addToFold(
+          fold,
+          `c${i}`,
+          "",
+          {
+            delta: { values, weight: 1 + 333 * i },
+            control: { values, weight: 1 },
+          },
+          arithmetic,
+        );
+      }
+      return fold;
+    });
+    assert.deepEqual(folds[0].sums, folds[1].sums);
+    const x = Float32Array.from({ length: size }, () => 100 * chance.normal());
+    x[chance.integer(size)] = NaN;
+    x[chance.integer(size)] = -Infinity;
+    for (const limit of [50, 3.5e38])
+      assert.equal(wasm.outOfRange(x, limit), plain.outOfRange(x, limit));
+  }
 });
