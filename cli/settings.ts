@@ -8,15 +8,17 @@ import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
  * Every setting of the command line, in one table: the flags, the keys of a config file, the checks and the help are all
  * made from it. A key `localEpochs` is the flag `--local-epochs` and the config file's `"local-epochs"`.
  */
-export type CommandName = "serve" | "join" | "simulate" | "predict" | "demo";
-
-export const COMMANDS: readonly CommandName[] = [
+export const COMMANDS = [
   "serve",
   "join",
   "simulate",
+  "experiment",
+  "flatness",
   "predict",
   "demo",
-];
+] as const;
+
+export type CommandName = (typeof COMMANDS)[number];
 
 /** What a value must be: a check that also reads it from text, and how an error and the help name it. */
 interface Kind<T> {
@@ -37,6 +39,8 @@ interface Setting<T> extends Kind<T> {
   readonly required?: boolean;
   /** The flag, where it is not the key. */
   readonly flag?: string;
+  /** Stands without a flag, first on the line. */
+  readonly positional?: boolean;
 }
 
 const numberFromText = v.pipe(
@@ -165,12 +169,43 @@ const LINE = {
   },
 } satisfies Group;
 
+const EXPERIMENT = {
+  file: {
+    ...text("file"),
+    positional: true,
+    required: true,
+    help: "the experiment, JSON or YAML (see examples/experiments/)",
+    commands: ["experiment"],
+  },
+  out: {
+    ...text("folder"),
+    help: "folder of all its runs and results; what is finished there is not run again (runs/ and the file's name where not given)",
+    commands: ["experiment"],
+  },
+  parallel: {
+    ...integer(1, 256),
+    help: "runs at once (one for each core where not given)",
+    commands: ["experiment"],
+  },
+  page: {
+    ...text("file"),
+    help: "write the results page to this Markdown file too, its pictures into a folder of the same name",
+    commands: ["experiment"],
+  },
+  dataOfRuns: {
+    ...text("path"),
+    flag: "data",
+    help: "data set of the runs, instead of the file's",
+    commands: ["experiment"],
+  },
+} satisfies Group;
+
 const DATA = {
   data: {
     ...text("path"),
     required: true,
     help: "data set: a folder or a file in one of the layouts of docs/data.md",
-    commands: ["join", "simulate", "predict"],
+    commands: ["join", "simulate", "flatness", "predict"],
   },
   test: {
     ...text("path"),
@@ -214,7 +249,7 @@ const TRAINING = {
     flag: "model",
     required: true,
     help: "the model folder of a run",
-    commands: ["predict"],
+    commands: ["flatness", "predict"],
   },
   algorithm: {
     ...algorithm,
@@ -330,12 +365,62 @@ const ROUND = {
     ...integer(0),
     default: 1,
     help: "seed of every random choice",
-    commands: [...DEALT, "serve"],
+    commands: [...DEALT, "serve", "flatness"],
   },
   workers: {
     ...integer(1, 256),
     help: "workers that train (one for each core where not given)",
     commands: ["simulate"],
+  },
+} satisfies Group;
+
+const FLATNESS = {
+  top: {
+    ...integer(1, 50),
+    default: 1,
+    help: "how many of the Hessian's largest eigenvalues",
+    commands: ["flatness"],
+  },
+  probes: {
+    ...integer(2, 1_000_000),
+    default: 30,
+    help: "random vectors for the trace, where the model is too large for the exact one",
+    commands: ["flatness"],
+  },
+  perLayer: {
+    ...toggle,
+    default: false,
+    help: "the same for the block of each layer's parameters",
+    commands: ["flatness"],
+  },
+  slice: {
+    ...toggle,
+    default: false,
+    help: "the loss on a plane along two filter-normalised random directions: CSV, SVG and PNG",
+    commands: ["flatness"],
+  },
+  sliceRadius: {
+    ...number(0.001, 100),
+    default: 1,
+    help: "half the side of that plane; 1 changes each filter by as much as its own norm",
+    commands: ["flatness"],
+  },
+  slicePoints: {
+    ...integer(3, 501),
+    default: 21,
+    help: "points along each side of that plane",
+    commands: ["flatness"],
+  },
+  samples: {
+    ...integer(1),
+    help: "take so many examples, drawn by the seed (all training examples where not given)",
+    commands: ["flatness"],
+  },
+  outcome: {
+    ...text("folder"),
+    flag: "out",
+    help: "folder for flatness.json and the slice (the model's where not given)",
+    commands: ["flatness"],
   },
 } satisfies Group;
 
@@ -381,18 +466,22 @@ const OUTCOME = {
 
 /** Under which heading the help lists each group. */
 const GROUPS: readonly [string, Group][] = [
+  ["Experiment:", EXPERIMENT],
   ["Line:", LINE],
   ["Data:", DATA],
   ["Model and local training:", TRAINING],
   ["Rounds:", ROUND],
+  ["Flatness:", FLATNESS],
   ["Client:", CLIENT],
   ["Result:", OUTCOME],
 ];
 
-type Table = typeof LINE &
+type Table = typeof EXPERIMENT &
+  typeof LINE &
   typeof DATA &
   typeof TRAINING &
   typeof ROUND &
+  typeof FLATNESS &
   typeof CLIENT &
   typeof OUTCOME;
 type ValueOf<S, C extends CommandName> =
@@ -429,10 +518,23 @@ const settingsIn = (command: CommandName) =>
       })),
   );
 
+/** What a parsed commander command was given: its options, and its arguments under the names of their settings. */
+export function givenTo(command: Command): Record<string, unknown> {
+  const names = command.registeredArguments.map((argument) => argument.name());
+  return {
+    ...command.opts(),
+    ...Object.fromEntries(names.map((name, i) => [name, command.args[i]])),
+  };
+}
+
 /** Gives a commander command its options, and `--config`. */
 export function addOptions(command: Command, name: CommandName): void {
   for (const { key, flag, setting, heading, initial } of settingsIn(name)) {
     const { placeholder, help, repeatable, required } = setting;
+    if (setting.positional) {
+      command.argument(`<${flag}>`, help);
+      continue;
+    }
     const note = required
       ? " (required)"
       : typeof initial === "number" || typeof initial === "string"
@@ -466,16 +568,30 @@ export function readSettings<C extends CommandName>(
   command: C,
   flags: Readonly<Record<string, unknown>>,
 ): SettingsOf<C> {
-  const rows = settingsIn(command);
   const file = flags.config;
-  const given =
-    typeof file === "string"
-      ? readConfig(
-          file,
-          command,
-          rows.map(({ flag }) => flag),
-        )
-      : {};
+  return typeof file === "string"
+    ? checkSettings(command, flags, readConfig(file), file)
+    : checkSettings(command, flags);
+}
+
+/**
+ * The same where the settings beside the flags have been read already; `source` is what errors call them.
+ * @throws ConfigError `usage`
+ */
+export function checkSettings<C extends CommandName>(
+  command: C,
+  flags: Readonly<Record<string, unknown>>,
+  given: Readonly<Record<string, unknown>> = {},
+  source = "settings",
+): SettingsOf<C> {
+  const rows = settingsIn(command);
+  const known = rows.map(({ flag }) => flag);
+  for (const key of Object.keys(given))
+    if (!known.includes(key))
+      throw new ConfigError(
+        "usage",
+        `"${source}" expected settings of ${command}, got "${key}" (did you mean "${nearest(key, known)}"?)`,
+      );
   const result: Record<string, unknown> = {};
   for (const { key, flag, setting, initial } of rows) {
     const fromFlag = flags[key] !== undefined;
@@ -487,7 +603,9 @@ export function readSettings<C extends CommandName>(
     const checked = v.safeParse(setting.schema, value);
     if (!checked.success) {
       const label =
-        fromFlag || value === undefined ? `--${flag}` : `${flag}" in "${file}`;
+        fromFlag || value === undefined
+          ? `--${flag}`
+          : `${flag}" in "${source}`;
       throw new ConfigError(
         "usage",
         `"${label}" expected ${setting.expected}, got ${show(value)}`,
@@ -504,11 +622,7 @@ function show(value: unknown): string {
   return JSON.stringify(value);
 }
 
-function readConfig(
-  file: string,
-  command: CommandName,
-  flags: readonly string[],
-): Readonly<Record<string, unknown>> {
+function readConfig(file: string): Readonly<Record<string, unknown>> {
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -532,12 +646,6 @@ function readConfig(
       "usage",
       `"${file}" expected an object of settings, got ${JSON.stringify(config)?.slice(0, 40)}`,
     );
-  for (const key of Object.keys(config))
-    if (!flags.includes(key))
-      throw new ConfigError(
-        "usage",
-        `"${file}" expected settings of ${command}, got "${key}" (did you mean "${nearest(key, flags)}"?)`,
-      );
   return config as Record<string, unknown>;
 }
 

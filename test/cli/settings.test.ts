@@ -8,6 +8,7 @@ import { ConfigError } from "../../runtime/errors.js";
 import {
   COMMANDS,
   addOptions,
+  givenTo,
   readSettings,
   type CommandName,
   type SettingsOf,
@@ -24,7 +25,7 @@ function parse<C extends CommandName>(
   const command = new Command(name).exitOverride();
   addOptions(command, name);
   command.parse(argv, { from: "user" });
-  return readSettings(name, command.opts());
+  return readSettings(name, givenTo(command));
 }
 
 function config(content: unknown): string {
