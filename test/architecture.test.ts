@@ -70,8 +70,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ],
 };
 
-// Files of the public surface and of a platform bind rooms together and stand beside the arrows.
-const BINDERS = /^runtime\/(index|node|browser|client)\.ts$/;
+// Files of the public surface and a worker's entry bind rooms together and stand beside the arrows.
+const BINDERS =
+  /^runtime\/((index|node|browser|client)|platform\/(node|browser)-worker)\.ts$/;
 const PLATFORM_LEAF = /^runtime\/platform\//;
 
 const root = fileURLToPath(new URL("../../", import.meta.url));

@@ -1,0 +1,13 @@
+import { parentPort } from "node:worker_threads";
+import { engineOn } from "../../runtime/training/engine.js";
+import { serveJobs, type HostPort } from "../../runtime/training/worker.js";
+import { openKernels } from "./engines.js";
+
+// A worker whose kernels trap: one of them is sent to an address behind the end of the memory.
+const port: HostPort = { post: (message) => parentPort!.postMessage(message) };
+serveJobs(port, async () => {
+  const { kernels, heap } = await openKernels("simd");
+  const fill = () => kernels.fill(heap.memory.buffer.byteLength, 1, 0);
+  return engineOn({ ...kernels, maxPool: fill }, heap);
+});
+parentPort!.on("message", (message) => port.onMessage?.(message));
