@@ -32,12 +32,15 @@ export async function compileKernels(
   return { build, module: await WebAssembly.compile(bytes) };
 }
 
-/** Instantiates the module on a memory; its functions work on addresses in that memory, wherever it grows. */
-export async function instantiateKernels(
+/**
+ * Instantiates the module on a memory; its functions work on addresses in that memory, wherever it grows. At once, because a
+ * kernel that tfjs calls cannot wait; browsers allow that for modules under 8 MB.
+ */
+export function instantiateKernels(
   { module }: CompiledKernels,
   memory: WebAssembly.Memory,
-): Promise<Kernels> {
-  const instance = await WebAssembly.instantiate(module, { env: { memory } });
+): Kernels {
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
   // The compiler of the module checks nothing against this type: test/kernels/binary.test.ts compares the names.
   return instance.exports as unknown as Kernels;
 }

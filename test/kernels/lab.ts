@@ -41,7 +41,7 @@ export interface Lab {
 /** Opens one build on a memory of its own. */
 export async function openLab(build: KernelBuild): Promise<Lab> {
   const heap = ownHeap(SCRATCH_BYTES);
-  const kernels = await instantiateKernels(
+  const kernels = instantiateKernels(
     await compileKernels(readKernelBinaries(), build),
     heap.memory,
   );

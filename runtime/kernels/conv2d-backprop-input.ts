@@ -1,0 +1,31 @@
+import { Conv2DBackpropInput, type TensorInfo } from "@tensorflow/tfjs-core";
+import { convolution, type ConvolutionAttributes } from "./convolution.js";
+import { checkTensor, type Registration } from "./registration.js";
+
+/** The gradient of tf.conv2d with respect to its input; also the forward of tf.conv2dTranspose. */
+export const conv2dBackpropInput: Registration<
+  { dy: TensorInfo; filter: TensorInfo },
+  ConvolutionAttributes & { readonly inputShape: readonly number[] }
+> = {
+  kernelName: Conv2DBackpropInput,
+  compute({ inputs: { dy, filter }, attrs, ...call }) {
+    checkTensor("Conv2DBackpropInput.filter", filter, 4);
+    const form = convolution(
+      "Conv2DBackpropInput",
+      attrs.inputShape,
+      filter.shape,
+      attrs,
+    );
+    if ("obstacle" in form) return call.leave(...form.obstacle);
+    checkTensor("Conv2DBackpropInput.dy", dy, form.outShape);
+    const dx = call.output(attrs.inputShape);
+    call.kernels.conv2dBackpropInput(
+      call.addressOf(dy),
+      call.addressOf(filter),
+      call.addressOf(dx),
+      ...form.geometry,
+      call.scratch,
+    );
+    return dx;
+  },
+};

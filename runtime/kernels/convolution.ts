@@ -1,0 +1,98 @@
+import { backend_util } from "@tensorflow/tfjs-core";
+import { MAX_PATCH } from "../wasm/kernels.js";
+
+/** What tfjs hands to every kernel of the convolution family. */
+export interface ConvolutionAttributes {
+  readonly strides: [number, number] | number;
+  readonly pad: "valid" | "same" | number | backend_util.ExplicitPadding;
+  readonly dilations?: [number, number] | number | null;
+  readonly dimRoundingMode?: "floor" | "round" | "ceil";
+  /** Not among the attributes of depthwise convolutions, whose gradients tfjs knows for NHWC alone. */
+  readonly dataFormat?: "NHWC" | "NCHW";
+}
+
+/** The numbers that our convolutions take after their addresses, in their order. */
+export type Geometry = [
+  batch: number,
+  inHeight: number,
+  inWidth: number,
+  inChannels: number,
+  outHeight: number,
+  outWidth: number,
+  outChannelsOrMultiplier: number,
+  kernelHeight: number,
+  kernelWidth: number,
+  strideHeight: number,
+  strideWidth: number,
+  padTop: number,
+  padLeft: number,
+];
+
+/** What our convolutions cannot do: the argument, what they expect, what it is. */
+export type Obstacle = [argument: string, expected: string, got: string];
+
+/**
+ * Shapes and attributes as our kernels' numbers, or what stands against it. NHWC is looked at first: tfjs's own arithmetic
+ * of shapes is right for our kernels only there.
+ * @throws RangeError where the filter is not for as many channels; Error of tfjs for strides and padding that make no sense.
+ */
+export function convolution(
+  kernelName: string,
+  inShape: readonly number[],
+  filterShape: readonly number[],
+  attrs: ConvolutionAttributes,
+  depthwise = false,
+):
+  | { readonly geometry: Geometry; readonly outShape: readonly number[] }
+  | { readonly obstacle: Obstacle } {
+  if (attrs.dataFormat !== undefined && attrs.dataFormat !== "NHWC")
+    return { obstacle: ["dataFormat", "NHWC", attrs.dataFormat] };
+  if (filterShape[2] !== inShape[3])
+    throw new RangeError(
+      `"${kernelName}.filter" expected ${inShape[3]} input channels, got [${filterShape.join(", ")}]`,
+    );
+  const info = backend_util.computeConv2DInfo(
+    inShape as [number, number, number, number],
+    filterShape as [number, number, number, number],
+    attrs.strides,
+    attrs.dilations ?? 1,
+    attrs.pad,
+    attrs.dimRoundingMode,
+    depthwise,
+  );
+  if (info.dilationHeight !== 1 || info.dilationWidth !== 1)
+    return {
+      obstacle: [
+        "dilations",
+        "1",
+        `[${info.dilationHeight}, ${info.dilationWidth}]`,
+      ],
+    };
+  const patch = info.filterHeight * info.filterWidth * info.inChannels;
+  if (!depthwise && patch > MAX_PATCH)
+    return {
+      obstacle: [
+        "filter",
+        `at most ${MAX_PATCH} inputs per output`,
+        String(patch),
+      ],
+    };
+  return {
+    outShape: info.outShape,
+    geometry: [
+      info.batchSize,
+      info.inHeight,
+      info.inWidth,
+      info.inChannels,
+      info.outHeight,
+      info.outWidth,
+      depthwise ? filterShape[3] : info.outChannels,
+      info.filterHeight,
+      info.filterWidth,
+      info.strideHeight,
+      info.strideWidth,
+      info.padInfo.top,
+      info.padInfo.left,
+    ],
+  };
+}

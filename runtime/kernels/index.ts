@@ -1,0 +1,50 @@
+import "@tensorflow/tfjs-backend-wasm";
+import { backend, env, setBackend } from "@tensorflow/tfjs-core";
+import { ConfigError } from "../errors.js";
+import type { KernelBuild } from "../wasm/kernels.js";
+import { batchMatMul } from "./batch-mat-mul.js";
+import { conv2dBackpropFilter } from "./conv2d-backprop-filter.js";
+import { conv2dBackpropInput } from "./conv2d-backprop-input.js";
+import { conv2d } from "./conv2d.js";
+import { depthwiseConv2dBackpropFilter } from "./depthwise-conv2d-backprop-filter.js";
+import { depthwiseConv2dBackpropInput } from "./depthwise-conv2d-backprop-input.js";
+import { fusedConv2d } from "./fused-conv2d.js";
+import { fusedMatMul } from "./fused-mat-mul.js";
+import { lentBy } from "./lent.js";
+import { maxPoolGrad } from "./max-pool-grad.js";
+import { register } from "./registration.js";
+import { unsortedSegmentSum } from "./unsorted-segment-sum.js";
+
+/**
+ * `import "fedflat/kernels"` puts our kernels into the user's own tfjs, under the names that tfjs knows them by, so that plain
+ * tfjs code trains conv2d, conv1d, depthwiseConv2d and gather on the wasm backend. It may stand before or after
+ * `tf.setBackend("wasm")`; nothing else has to be called. tfjs's own kernels go on doing what ours cannot (dilated
+ * convolutions, activations other than ReLU).
+ */
+register(batchMatMul);
+register(conv2d);
+register(conv2dBackpropFilter);
+register(conv2dBackpropInput);
+register(depthwiseConv2dBackpropFilter);
+register(depthwiseConv2dBackpropInput);
+register(fusedConv2d);
+register(fusedMatMul);
+register(maxPoolGrad);
+register(unsortedSegmentSum);
+
+// Our module cannot import the shared memory of tfjs's threaded build.
+env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
+
+/**
+ * Starts tfjs's wasm backend, makes it the active one and proves that our kernels run on it: what would otherwise be found
+ * out at the first convolution. Returns the build that this engine takes.
+ * @throws ConfigError `tfjs-start`, `tfjs-version` or `tfjs-threads`.
+ */
+export async function kernelsReady(): Promise<KernelBuild> {
+  if (!(await setBackend("wasm")))
+    throw new ConfigError(
+      "tfjs-start",
+      `"tf.setBackend" expected the wasm backend to start, got none: is tfjs-backend-wasm-simd.wasm beside its JavaScript?`,
+    );
+  return lentBy(backend()).build;
+}

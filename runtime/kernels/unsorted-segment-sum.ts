@@ -1,0 +1,25 @@
+import { UnsortedSegmentSum, type TensorInfo } from "@tensorflow/tfjs-core";
+import { checkTensor, type Registration } from "./registration.js";
+
+/** tf.unsortedSegmentSum, which tfjs-wasm lacks (tensorflow/tfjs#8082): the gradient of tf.gather rests on it. */
+export const unsortedSegmentSum: Registration<
+  { x: TensorInfo; segmentIds: TensorInfo },
+  { readonly numSegments: number }
+> = {
+  kernelName: UnsortedSegmentSum,
+  compute({ inputs: { x, segmentIds }, attrs: { numSegments }, ...call }) {
+    checkTensor("UnsortedSegmentSum.x", x, Math.max(1, x.shape.length));
+    const [rows, ...rest] = x.shape;
+    checkTensor("UnsortedSegmentSum.segmentIds", segmentIds, [rows], "int32");
+    const out = call.output([numSegments, ...rest]);
+    call.kernels.unsortedSegmentSum(
+      call.addressOf(x),
+      call.addressOf(segmentIds),
+      call.addressOf(out),
+      rows,
+      rest.reduce((product, length) => product * length, 1),
+      numSegments,
+    );
+    return out;
+  },
+};

@@ -1,0 +1,27 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { build } from "esbuild";
+
+/**
+ * Registers tfjs-core's gradients, as the package @tensorflow/tfjs does. In Node tfjs-core by itself has none, and its file
+ * of them can only be reached through a bundler; the registry and the engine are global, so a bundled copy serves.
+ */
+export async function registerGradients(): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-gradients-"));
+  const outfile = join(folder, "gradients.mjs");
+  try {
+    await build({
+      entryPoints: ["@tensorflow/tfjs-core/dist/register_all_gradients.js"],
+      bundle: true,
+      format: "esm",
+      platform: "node",
+      outfile,
+      logLevel: "error",
+    });
+    await import(pathToFileURL(outfile).href);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
