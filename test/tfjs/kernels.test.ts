@@ -402,7 +402,7 @@ test("weights changed in place are used at once by our kernels, which keep no pa
 test("an empty batch gives an empty output", async () => {
   await tf.setBackend("wasm");
   const y = tf.conv2d(
-    tf.zeros([0, 6, 6, 3]),
+    image(tf.zeros([0, 6, 6, 3])),
     image(numbers([3, 3, 3, 4], 2)),
     1,
     "same",
