@@ -5,3 +5,18 @@ export {
   DataError,
   ConfigError,
 } from "./errors.js";
+export { loadModel, writeModel, type Model } from "./models/model.js";
+export type { ModelDescription } from "./models/description.js";
+export type { Algorithm } from "./algorithms/algorithm.js";
+export type { Dataset, Normalisation, Part } from "./data/dataset.js";
+export type {
+  ClientData,
+  ClientEvents,
+  ClientOptions,
+  CommittedModel,
+  DataRequest,
+  Inputs,
+  Limits,
+  Outcome,
+  Prediction,
+} from "./client.js";

@@ -192,6 +192,13 @@ export class Connection {
     this.tell(message);
   }
 
+  /** Says an offer or report again that is not settled. False where there is none. */
+  repeat(assignment: string): boolean {
+    const offered = this.#offers.get(assignment);
+    if (offered !== undefined) this.tell(offered.message);
+    return offered !== undefined;
+  }
+
   /** Takes an offer back, or forgets one that was settled otherwise. */
   settle(assignment: string): void {
     const offered = this.#offers.get(assignment);

@@ -19,8 +19,10 @@ export interface ServerLine {
   /** Sends any text, for instance nonsense. */
   raw(data: string | Uint8Array): void;
   chunk(transfer: number, offset: number, bytes: Uint8Array): void;
-  /** The next message of this type; messages of other types before it are skipped. */
-  next<T extends ClientMessage["type"]>(type: T): Promise<ClientMessageOf<T>>;
+  /** The next message of these types; messages of other types before it are skipped. */
+  next<T extends ClientMessage["type"]>(
+    ...types: T[]
+  ): Promise<ClientMessageOf<T>>;
   /** The next binary frame. */
   nextChunk(): Promise<{ transfer: number; offset: number; bytes: Uint8Array }>;
   /** Resolves with the close code. */
@@ -112,11 +114,11 @@ function serverLine(socket: WebSocket, host: string): ServerLine {
     raw: (data) => socket.send(data),
     chunk: (transfer, offset, bytes) =>
       socket.send(encodeChunk({ transfer, offset, bytes })),
-    async next(type) {
+    async next<T extends ClientMessage["type"]>(...types: T[]) {
       for (;;) {
         const message = await messages.next();
-        if (message.type === type)
-          return message as ClientMessageOf<typeof type>;
+        if (types.includes(message.type as T))
+          return message as ClientMessageOf<T>;
       }
     },
     nextChunk: chunks.next,

@@ -1,0 +1,536 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import * as fs from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
+import type { NamedVectors } from "../../runtime/algorithms/algorithm.js";
+import type { ClientEvents, ClientOptions } from "../../runtime/client.js";
+import { FedflatError } from "../../runtime/errors.js";
+import { parseDescription } from "../../runtime/models/description.js";
+import { initialWeights } from "../../runtime/models/initial.js";
+import { loadModel, writeModel } from "../../runtime/models/model.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { FederatedClient } from "../../runtime/node.js";
+import { readBlob } from "../../runtime/params/blob.js";
+import { random } from "../../runtime/params/random.js";
+import { clientId, labIdentity } from "../../runtime/platform/node-identity.js";
+import type {
+  ClientMessageOf,
+  OutgoingServerMessage,
+} from "../../runtime/protocol/messages.js";
+import { holdOut } from "../../runtime/training/batches.js";
+import type { Trainer } from "../../runtime/training/job.js";
+import { trainRound } from "../../runtime/training/train-round.js";
+import {
+  scriptedServer,
+  type ScriptedServer,
+  type ServerLine,
+} from "../connection/scripted-server.js";
+import { trainerHere } from "../training/engines.js";
+
+const description = parseDescription({
+  input: [6],
+  layers: [
+    { type: "dense", units: 5, activation: "relu" },
+    { type: "dense", units: 3 },
+  ],
+});
+const network = networkOf(description);
+const classes = ["low", "middle", "high"];
+const modelOf = (seed: string) =>
+  writeModel({
+    description,
+    layout: network.layout,
+    weights: initialWeights(network, seed),
+    normalisation: { scale: 2, mean: [0.1], deviation: [0.7] },
+    classes,
+  });
+const blobOf = (bytes: Uint8Array) => ({
+  sha256: createHash("sha256").update(bytes).digest("hex"),
+  bytes: bytes.length,
+});
+const first = modelOf("first");
+
+const chance = random("client test");
+const data = {
+  x: Float32Array.from({ length: 6 * 40 }, () => chance.normal()),
+  y: Array.from({ length: 40 }, () => chance.integer(3)),
+};
+const identity = labIdentity("client test", 0);
+const { train, test: heldOut } = holdOut(
+  {
+    dataset: {
+      shape: [6],
+      inputs: data.x,
+      labels: Int32Array.from(data.y),
+      classes,
+    },
+    rows: Uint32Array.from(data.y, (_, i) => i),
+  },
+  0.1,
+  clientId(identity),
+);
+
+const settings = {
+  algorithm: "fedavg",
+  algorithmSettings: {},
+  localEpochs: 2,
+  batchSize: 8,
+  learningRate: 0.1,
+  initialLearningRate: 0.1,
+  weightDecay: 0.001,
+  clipNorm: 10,
+  zeta: 0.15,
+  manIncludesLogits: false,
+  shuffle: true,
+  population: 4,
+  meanSamples: 30,
+  seed: "a seed",
+};
+let number = 0;
+const assignOf = (
+  changes: Partial<Extract<OutgoingServerMessage, { type: "assign" }>> = {},
+) => ({
+  type: "assign" as const,
+  assignment: (++number).toString(16).padStart(32, "0"),
+  round: 1,
+  attempt: 1,
+  phase: "train",
+  task: "train",
+  model: blobOf(first),
+  codec: "float32",
+  settings,
+  deadline: 60_000,
+  ...changes,
+});
+
+let trainer: Trainer;
+before(async () => {
+  trainer = await trainerHere("simd");
+});
+
+async function stateFolder(): Promise<string> {
+  const path = await fs.mkdtemp(join(tmpdir(), "fedflat-client-"));
+  after(() => fs.rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+interface Started {
+  readonly client: FederatedClient;
+  readonly running: Promise<Awaited<ReturnType<FederatedClient["run"]>>>;
+  readonly events: ClientEvents["assignment"][];
+  readonly problems: Error[];
+}
+
+async function start(
+  server: ScriptedServer,
+  changes: Partial<ClientOptions> = {},
+): Promise<Started> {
+  const client = new FederatedClient({
+    url: server.url,
+    state: changes.state ?? (await stateFolder()),
+    data,
+    identity,
+    trainer,
+    ...changes,
+  });
+  const events: ClientEvents["assignment"][] = [];
+  const problems: Error[] = [];
+  client.on("assignment", (event) => events.push(event));
+  client.on("problem", (error) => problems.push(error));
+  const running = client.run();
+  after(async () => {
+    await client.stop();
+    await server.close();
+  });
+  return { client, running, events, problems };
+}
+
+/** Answers the client's next `want` with this model. */
+async function serveModel(line: ServerLine, bytes: Uint8Array): Promise<void> {
+  const { transfer, offset, sha256 } = await line.next("want");
+  assert.equal(sha256, blobOf(bytes).sha256);
+  line.chunk(transfer, offset, bytes.subarray(offset));
+  await line.next("ack");
+}
+
+/** Takes the update of an offer, whole. */
+async function takeUpdate(
+  line: ServerLine,
+  offer: ClientMessageOf<"offer">,
+): Promise<Uint8Array> {
+  const { assignment, bytes } = offer;
+  line.send({
+    type: "grant",
+    assignment,
+    transfer: 2 * ++number,
+    offset: 0,
+    window: bytes,
+  });
+  const update = new Uint8Array(bytes);
+  for (let held = 0; held < bytes;) {
+    const chunk = await line.nextChunk();
+    update.set(chunk.bytes, chunk.offset);
+    held += chunk.bytes.length;
+  }
+  assert.equal(blobOf(update).sha256, offer.sha256);
+  return update;
+}
+
+/** What the client should send, computed without client, connection or store. */
+const expected = (
+  algorithm: string,
+  state: NamedVectors = {},
+  weights = loadModel(first).weights,
+) =>
+  trainRound(trainer, {
+    description,
+    weights,
+    normalisation: loadModel(first).normalisation,
+    algorithm: algorithmNamed(algorithm),
+    settings: { ...settings, algorithm },
+    part: train,
+    state,
+  });
+
+test("one round: model here, update there, committed, and the new model to predict with", async () => {
+  const server = await scriptedServer();
+  const { client, running, events } = await start(server);
+  const models: string[] = [];
+  client.on("model", ({ sha256 }) => models.push(sha256));
+  const progress: number[] = [];
+  client.on("progress", ({ round, batches }) => progress.push(round, batches));
+  await assert.rejects(client.predict(data.x), { code: "no-model" });
+  const { line, hello } = await server.welcomed();
+  assert.equal(hello.samples, train.rows.length);
+  assert.deepEqual(hello.capabilities.codecs, ["float32"]);
+  await line.next("ready");
+
+  const assign = assignOf();
+  line.send(assign);
+  assert.equal((await line.next("accept")).assignment, assign.assignment);
+  await serveModel(line, first);
+  const offer = await line.next("offer");
+  assert.equal(offer.samples, train.rows.length);
+  const update = await takeUpdate(line, offer);
+  const reference = await expected("fedavg");
+  assert.deepEqual(
+    readBlob(update, network.layout, ["delta"])["delta"],
+    reference.delta,
+  );
+  const { seconds: _, ...metrics } = offer.metrics;
+  const { seconds: __, samples: ___, ...measured } = reference.metrics;
+  assert.deepEqual(metrics, measured);
+  assert.deepEqual(new Set(progress), new Set([1, 10]));
+
+  const second = modelOf("second");
+  line.send({ type: "received", assignment: assign.assignment });
+  line.send({
+    type: "committed",
+    assignment: assign.assignment,
+    round: 1,
+    model: blobOf(second),
+  });
+  await serveModel(line, second);
+  line.send({ type: "finished", reason: "one round", model: blobOf(second) });
+  await line.next("bye");
+  const outcome = await running;
+  assert.equal(outcome.reason, "finished");
+  assert.equal(outcome.model?.round, 1);
+  assert.deepEqual(outcome.model?.weights, loadModel(second).weights);
+  assert.deepEqual(models, [blobOf(second).sha256]);
+  assert.deepEqual(
+    events.map(({ what }) => what),
+    ["accepted", "offered", "received", "committed"],
+  );
+  const predictions = await client.predict([[...data.x.subarray(0, 6)]]);
+  assert.equal(predictions.length, 1);
+  assert.equal(predictions[0].name, classes[predictions[0].label]);
+  assert.ok(
+    Math.abs(predictions[0].probabilities.reduce((a, b) => a + b) - 1) < 1e-6,
+  );
+});
+
+test("the algorithm's state moves when its update is committed, and only then", async () => {
+  const server = await scriptedServer();
+  const state = await stateFolder();
+  const started = await start(server, { state });
+  const { line } = await server.welcomed();
+  const feddyn = { ...settings, algorithm: "feddyn" };
+  const round = async (
+    line: ServerLine,
+    end: (assignment: string) => void,
+    model?: Uint8Array,
+  ) => {
+    const assign = assignOf({ settings: feddyn });
+    line.send(assign);
+    if (model) await serveModel(line, model);
+    const update = await takeUpdate(line, await line.next("offer"));
+    line.send({ type: "received", assignment: assign.assignment });
+    end(assign.assignment);
+    return readBlob(update, network.layout, ["delta"])["delta"];
+  };
+  const zero = await expected("feddyn");
+  assert.deepEqual(
+    await round(
+      line,
+      (assignment) => line.send({ type: "refused", assignment, code: "late" }),
+      first,
+    ),
+    zero.delta,
+  );
+  const commit = (line: ServerLine) => (assignment: string) =>
+    line.send({
+      type: "committed",
+      assignment,
+      round: 1,
+      model: blobOf(first),
+    });
+  assert.deepEqual(await round(line, commit(line)), zero.delta);
+  const once = await expected("feddyn", zero.state);
+  assert.notDeepEqual(once.delta, zero.delta);
+  assert.deepEqual(await round(line, commit(line)), once.delta);
+  line.send({ type: "ping" });
+  await line.next("pong");
+
+  // The same after a restart.
+  await started.client.stop();
+  assert.equal((await started.running).reason, "stopped");
+  const files = await fs.readdir(state);
+  assert.equal(files.filter((name) => name.startsWith("state.")).length, 1);
+  assert.equal(files.filter((name) => name.startsWith("update.")).length, 0);
+  const { client } = await start(server, { state });
+  const again = await server.line();
+  const { counted } = await again.next("hello");
+  assert.equal(counted?.round, 1);
+  await client.stop();
+
+  // A damaged state is a lost one, and hello says so.
+  const name = files.find((name) => name.startsWith("state."))!;
+  await fs.truncate(join(state, name), 100);
+  const third = await start(server, { state });
+  const last = await server.welcomed();
+  assert.equal(last.hello.counted, null);
+  assert.deepEqual(
+    await round(last.line, commit(last.line), first),
+    zero.delta,
+  );
+  await third.client.stop();
+});
+
+test("a finished update outlives the process, and is offered until it is settled", async () => {
+  const server = await scriptedServer();
+  const state = await stateFolder();
+  const before = await start(server, { state });
+  const one = await server.welcomed();
+  const assign = assignOf();
+  one.line.send(assign);
+  await serveModel(one.line, first);
+  const offer = await one.line.next("offer");
+  await before.client.stop();
+
+  const after = await start(server, { state });
+  const two = await server.welcomed();
+  assert.equal(two.hello.run, server.run);
+  assert.deepEqual(two.hello.pending, [
+    { assignment: assign.assignment, sha256: offer.sha256 },
+  ]);
+  assert.deepEqual(await two.line.next("offer"), offer);
+  await takeUpdate(two.line, offer);
+  // Offered again after a broken line; and an assignment that comes again is not trained again.
+  two.line.socket.terminate();
+  const three = await server.welcomed();
+  assert.deepEqual(await three.line.next("offer"), offer);
+  three.line.send(assign);
+  assert.deepEqual(await three.line.next("offer"), offer);
+  three.line.socket.terminate();
+
+  // The commit that it missed is told by welcome.
+  const lastCounted = {
+    round: 1,
+    assignment: assign.assignment,
+    sha256: offer.sha256,
+  };
+  const four = await server.welcomed({ lastCounted });
+  await four.line.next("ready");
+  four.line.socket.terminate();
+  const five = await server.welcomed({ lastCounted });
+  assert.deepEqual(five.hello.counted, lastCounted);
+  assert.deepEqual(five.hello.pending, []);
+  assert.deepEqual(
+    after.events.map(({ what }) => what),
+    ["committed"],
+  );
+});
+
+test("what the device cannot or may not do is declined by name", async () => {
+  const server = await scriptedServer();
+  let available: true | string = true;
+  const { problems } = await start(server, {
+    limits: { modelBytes: 10_000, memoryBytes: 8_000_000 },
+    available: () => available,
+    data: ({ round }) => {
+      if (round === 7) throw new Error("the sensor is off");
+      return round === 8 ? { x: new Float32Array(5), y: [0] } : data;
+    },
+  });
+  const { line, hello } = await server.welcomed();
+  assert.equal(hello.samples, null);
+  const declined = async (
+    code: string,
+    changes: Parameters<typeof assignOf>[0],
+    model?: Uint8Array,
+  ) => {
+    line.send(assignOf(changes));
+    if (model) await serveModel(line, model);
+    const { code: got, message } = await line.next("decline");
+    assert.equal(got, code, message ?? "");
+    assert.ok(message);
+  };
+  await declined("task", { task: "secure-sum" });
+  await declined("codec", { codec: "int2" });
+  await declined("algorithm", {
+    settings: { ...settings, algorithm: "fedmagic" },
+  });
+  await declined("settings", { settings: { ...settings, momentum: 0.9 } });
+  await declined("settings", { settings: {} });
+  await declined("model-bytes", {
+    model: { sha256: "00".repeat(32), bytes: 10_001 },
+  });
+  await declined("data", { round: 7 }, first);
+  await declined("data", { round: 8 });
+  await declined("memory", {
+    settings: { ...settings, batchSize: 65_536, localEpochs: 10_000 },
+  });
+  available = "on battery";
+  await declined("busy", {});
+  assert.deepEqual(problems, []);
+});
+
+test("what goes wrong in training is told as failed, and the client goes on", async () => {
+  const server = await scriptedServer();
+  let trap = false;
+  const { events } = await start(server, {
+    limits: { seconds: 1000 },
+    trainer: {
+      ...trainer,
+      train: (job, options) =>
+        trap
+          ? Promise.reject(new FedflatError("failed", "unreachable"))
+          : trainer.train(job, options),
+    },
+  });
+  const { line } = await server.welcomed();
+  const failed = async (code: string, changes = {}) => {
+    line.send(assignOf(changes));
+    const { code: got, message } = await line.next("failed");
+    assert.equal(got, code, message ?? "");
+  };
+  // The wrong bytes twice: the model is given up.
+  const given = assignOf();
+  line.send(given);
+  for (let i = 0; i < 2; i++) {
+    const { transfer } = await line.next("want");
+    line.chunk(transfer, 0, new Uint8Array(first.length));
+  }
+  assert.equal((await line.next("failed")).code, "model");
+  const unknown = failed("model");
+  const { transfer } = await line.next("want");
+  line.send({ type: "abort", transfer, code: "unknown-blob" });
+  await unknown;
+
+  const diverged = assignOf({
+    settings: { ...settings, learningRate: 1e6, clipNorm: 0, weightDecay: 1e6 },
+  });
+  line.send(diverged);
+  await serveModel(line, first);
+  assert.equal((await line.next("failed")).code, "diverged");
+  trap = true;
+  await failed("trap");
+  trap = false;
+  line.send(assignOf());
+  await line.next("offer");
+  assert.equal(events.filter(({ what }) => what === "failed").length, 4);
+});
+
+test("an evaluation runs on the examples held out, and is reported", async () => {
+  const server = await scriptedServer();
+  await start(server);
+  const { line } = await server.welcomed();
+  const assign = assignOf({ task: "evaluate", settings: {} });
+  line.send(assign);
+  await serveModel(line, first);
+  const { evaluation } = await line.next("report");
+  const { weights, normalisation } = loadModel(first);
+  assert.deepEqual(
+    evaluation,
+    await trainer.evaluate({
+      description,
+      weights,
+      normalisation,
+      part: heldOut,
+    }),
+  );
+  assert.ok(evaluation.count > 0);
+  line.send({ type: "received", assignment: assign.assignment });
+});
+
+test("a real worker is stopped in the middle of a round, by the server and by the host", async () => {
+  const server = await scriptedServer();
+  const { client, running, events } = await start(server, {
+    trainer: undefined,
+  });
+  const { line } = await server.welcomed();
+  const long = { ...settings, localEpochs: 10_000 };
+  const assign = assignOf({ settings: long });
+  line.send(assign);
+  await serveModel(line, first);
+  assert.equal((await line.next("progress")).assignment, assign.assignment);
+  line.send({
+    type: "refused",
+    assignment: assign.assignment,
+    code: "abandoned",
+  });
+  const next = assignOf({ settings: long });
+  // The worker may still be ending the void work.
+  do line.send(next);
+  while ((await line.next("accept", "decline")).type === "decline");
+  await line.next("progress");
+  await client.stop();
+  assert.equal((await line.next("failed")).code, "stopped");
+  await line.next("bye");
+  assert.equal((await running).reason, "stopped");
+  assert.ok(!events.some(({ what }) => what === "offered"));
+});
+
+test("stop with force, and a listener that throws, leave nothing behind", async () => {
+  const server = await scriptedServer();
+  const { client, running, problems } = await start(server, {
+    trainer: undefined,
+  });
+  client.on("progress", () => {
+    throw new Error("the host's own mistake");
+  });
+  const { line } = await server.welcomed();
+  line.send(assignOf({ settings: { ...settings, localEpochs: 10_000 } }));
+  await serveModel(line, first);
+  await line.next("progress");
+  await client.stop({ force: true });
+  assert.equal((await running).reason, "stopped");
+  assert.equal(problems[0].message, "the host's own mistake");
+});
+
+test("a mistake of the host's is one sentence", async () => {
+  const folder = await stateFolder();
+  const wrong = (options: Partial<ClientOptions>) => () =>
+    new FederatedClient({ url: "ws://h", state: folder, data, ...options });
+  assert.throws(wrong({ url: "http://h" }), { code: "url" });
+  assert.throws(wrong({ url: "nowhere" }), { code: "url" });
+  assert.throws(wrong({ holdOut: 1 }), { code: "hold-out" });
+  const client = wrong({ url: "ws://127.0.0.1:9", patience: 1 })();
+  const running = client.run();
+  await assert.rejects(client.run(), { code: "running" });
+  assert.equal((await running).reason, "unreachable");
+});
