@@ -2,6 +2,7 @@ import { ModelError } from "../errors.js";
 import { elements } from "../models/layers/layer.js";
 import { networkOf, type Network } from "../models/network.js";
 import { parseDescription } from "../models/description.js";
+import type { Vector } from "../params/layout.js";
 import { random } from "../params/random.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import {
@@ -12,6 +13,7 @@ import {
   type Gather,
 } from "./batches.js";
 import type {
+  CurvatureJob,
   EvaluateJob,
   PredictJob,
   Trained,
@@ -34,6 +36,7 @@ export interface Hooks {
 export interface Engine {
   train(job: TrainJob, hooks: Hooks): Promise<Trained>;
   evaluate(job: EvaluateJob, hooks: Hooks): Promise<Evaluation>;
+  hessianProduct(job: CurvatureJob, hooks: Hooks): Promise<Float64Array>;
   predict(job: PredictJob, hooks: Hooks): Promise<Float32Array>;
   /** Gives the plan's memory back. */
   free(): void;
@@ -72,11 +75,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       kept = { plan, text, purpose };
     }
     const { plan } = kept!;
-    if (weights.length !== plan.network.layout.size)
-      throw new ModelError(
-        "layout",
-        `"weights" expected ${plan.network.layout.size} numbers, got ${weights.length}`,
-      );
+    checkLength("weights", weights, plan.network.layout.size);
     plan.setWeights(weights);
     return plan;
   }
@@ -177,6 +176,28 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       return measure(plan, gather, labels, part.rows, FORWARD_BATCH, hooks);
     },
 
+    async hessianProduct(job, hooks) {
+      const { part, direction, normalisation } = job;
+      const plan = planFor(job, "curvature", FORWARD_BATCH);
+      const { size } = plan.network.layout;
+      checkLength("direction", direction, size);
+      checkPart(part, plan.network);
+      const { inputs, labels, shape } = part.dataset;
+      const gather = gatherOf(inputs, shape, normalisation);
+      const view = (address: number) =>
+        new Float32Array(heap.memory.buffer, address, size);
+      view(plan.direction).set(direction);
+      const sum = new Float64Array(size);
+      for (const batch of batchesOf(part.rows, FORWARD_BATCH)) {
+        load(plan, gather, labels, batch);
+        plan.hessianProduct(batch.length, { zeta: 0, includesLogits: false });
+        const mean = view(plan.product);
+        for (let i = 0; i < size; i++) sum[i] += batch.length * mean[i];
+        await hooks.pause();
+      }
+      return sum;
+    },
+
     async predict(job, hooks) {
       const { inputs, normalisation } = job;
       const plan = planFor(job, "predict", FORWARD_BATCH);
@@ -198,6 +219,14 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       return logits;
     },
   };
+}
+
+function checkLength(name: string, vector: Vector, size: number): void {
+  if (vector.length !== size)
+    throw new ModelError(
+      "layout",
+      `"${name}" expected ${size} numbers, got ${vector.length}`,
+    );
 }
 
 /** Puts these rows, normalised, and their labels into the plan; returns the place of its inputs. */

@@ -27,6 +27,11 @@ export interface EvaluateJob extends Weighted {
   readonly part: Part;
 }
 
+export interface CurvatureJob extends EvaluateJob {
+  /** A vector over the layout. */
+  readonly direction: Vector;
+}
+
 export interface PredictJob extends Weighted {
   /** Examples end to end, not normalised. */
   readonly inputs: Dataset["inputs"];
@@ -52,6 +57,14 @@ export interface JobOptions {
 export interface Trainer {
   train(job: TrainJob, options?: JobOptions): Promise<Trained>;
   evaluate(job: EvaluateJob, options?: JobOptions): Promise<Evaluation>;
+  /**
+   * The Hessian of the summed cross-entropy of the part (without MAN and weight decay) times a direction: exact up to
+   * float32. Sums over disjoint parts add up to the sum over their union.
+   */
+  hessianProduct(
+    job: CurvatureJob,
+    options?: JobOptions,
+  ): Promise<Float64Array>;
   /** Logits of each example, [examples, classes] end to end. */
   predict(job: PredictJob, options?: JobOptions): Promise<Float32Array>;
   /** Ends the worker at once; jobs under way reject with `cancelled`. */

@@ -1,23 +1,39 @@
 import type { Dataset } from "../data/dataset.js";
 import { ConfigError, DataError, FedflatError, ModelError } from "../errors.js";
-import type { EvaluateJob, PredictJob, TrainJob } from "./job.js";
-import type { Progress } from "./local-round.js";
+import type {
+  CurvatureJob,
+  EvaluateJob,
+  PredictJob,
+  Trained,
+  TrainJob,
+} from "./job.js";
+import type { Evaluation, Progress } from "./local-round.js";
 
-/** A job as it is posted: its data set is named, not sent. */
-export type PostedJob =
-  | {
-      readonly kind: "train";
-      readonly job: Omit<TrainJob, "part">;
-      readonly dataset: number;
-      readonly rows: Uint32Array;
-    }
-  | {
-      readonly kind: "evaluate";
-      readonly job: Omit<EvaluateJob, "part">;
-      readonly dataset: number;
-      readonly rows: Uint32Array;
-    }
-  | { readonly kind: "predict"; readonly job: PredictJob };
+/** Every kind of job, and what it answers. */
+export interface Jobs {
+  readonly train: { readonly job: TrainJob; readonly result: Trained };
+  readonly evaluate: { readonly job: EvaluateJob; readonly result: Evaluation };
+  readonly hessianProduct: {
+    readonly job: CurvatureJob;
+    readonly result: Float64Array;
+  };
+  readonly predict: { readonly job: PredictJob; readonly result: Float32Array };
+}
+
+/** One job with its kind. */
+export type Job = {
+  [Kind in keyof Jobs]: {
+    readonly kind: Kind;
+    readonly job: Jobs[Kind]["job"];
+  };
+}[keyof Jobs];
+
+/** A job as it is posted: the part it works on is named, not sent. */
+export interface PostedJob {
+  readonly kind: keyof Jobs;
+  readonly job: object;
+  readonly part?: { readonly dataset: number; readonly rows: Uint32Array };
+}
 
 /** From the host to the worker. */
 export type ToWorker =

@@ -1,7 +1,7 @@
 import { elements, type Cells, type Run } from "../models/layers/layer.js";
 import type { Network, NetworkLayer } from "../models/network.js";
 import type { Vector } from "../params/layout.js";
-import { random, type Random } from "../params/random.js";
+import type { Random } from "../params/random.js";
 import { SCRATCH_BYTES, type Heap, type Kernels } from "../wasm/kernels.js";
 
 /** What a plan is compiled for: each purpose needs more memory than the one before it. */
@@ -64,6 +64,14 @@ export interface Plan {
     penalty: Penalty,
     chance: Random,
   ): ObjectiveResult;
+  /** The direction of `hessianProduct`, and what it writes: float32 vectors over the layout; 0 unless for curvature. */
+  readonly direction: number;
+  readonly product: number;
+  /**
+   * The Hessian of the objective of the batch times the vector at `direction`, into `product`: exact, by Pearlmutter's
+   * R-operator (1994) through every layer; dropout is off. Writes `gradient` too.
+   */
+  hessianProduct(batch: number, penalty: Penalty): void;
   /** Gives the memory back; the plan is of no more use. */
   free(): void;
 }
@@ -78,6 +86,9 @@ interface Arrangement {
   readonly temporary: number;
   readonly logits: number;
   readonly logitsGradient: number;
+  readonly probabilities: number;
+  readonly direction: number;
+  readonly product: number;
   readonly cells: readonly Cells[];
   /** Layers before this one have nothing to learn. */
   readonly firstLearning: number;
@@ -151,6 +162,7 @@ function arrange(
   const dyTangent = curvature ? alternate(turnsOf("backward")) : nowhere;
   const direction = curvature ? take(layout.size) : 0;
   const product = curvature ? take(layout.size) : 0;
+  const probabilities = curvature ? take(outputs[layers.length - 1]) : 0;
   const temporary = curvature
     ? take(
         largest([
@@ -191,6 +203,9 @@ function arrange(
     temporary,
     logits: y[last],
     logitsGradient: dy[last],
+    probabilities,
+    direction,
+    product,
     cells,
     firstLearning,
     end,
@@ -226,8 +241,7 @@ export function compile(
     scratch: places.scratch,
     temporary: places.temporary,
     batch: 0,
-    training: false,
-    random: random(0),
+    remember: false,
   };
   const last = layers.length - 1;
   const sizes = layers.map(({ output }) => elements(output));
@@ -235,13 +249,14 @@ export function compile(
   const parameterView = () =>
     new Float32Array(heap.memory.buffer, places.parameters, layout.size);
 
-  const begin = (batch: number, training: boolean): void => {
+  const begin = (batch: number, remember: boolean, chance?: Random): void => {
     if (!(batch >= 1 && batch <= maxBatch))
       throw new RangeError(`"batch" expected 1 to ${maxBatch}, got ${batch}`);
-    if (training && purpose === "predict")
+    if (remember && purpose === "predict")
       throw new RangeError(`"purpose" expected "train", got "predict"`);
     run.batch = batch;
-    run.training = training;
+    run.remember = remember;
+    run.random = chance;
   };
   const forward = (batch: number): void => {
     begin(batch, false);
@@ -281,8 +296,7 @@ export function compile(
       };
     },
     lossAndGradient(batch, { zeta, includesLogits }, chance) {
-      begin(batch, true);
-      run.random = chance;
+      begin(batch, true, chance);
       const activationNorms: number[] = [];
       for (let i = 0; i < layers.length; i++) {
         const squares = layers[i].forward(run, cells[i], layers[i].rectified);
@@ -306,6 +320,50 @@ export function compile(
       }
       return { crossEntropy: loss / batch, correct, activationNorms };
     },
+    direction: places.direction,
+    product: places.product,
+    hessianProduct(batch, { zeta, includesLogits }) {
+      if (purpose !== "curvature")
+        throw new RangeError(
+          `"purpose" expected "curvature", got "${purpose}"`,
+        );
+      begin(batch, true);
+      const { firstLearning, probabilities, logitsGradient } = places;
+      for (let i = 0; i < layers.length; i++) {
+        layers[i].forward(run, cells[i], false);
+        if (i >= firstLearning) layers[i].forwardTangent(run, cells[i]);
+      }
+      // prettier-ignore
+      kernels.softmaxCrossEntropy(logits, labels, logitsGradient, probabilities, batch, classes, 1 / batch);
+      softmaxTangent(heap.memory, cells[last], probabilities, batch, classes);
+      for (let i = last; i >= firstLearning; i--) {
+        const penalised = layers[i].rectified || (includesLogits && i === last);
+        const penalty = penalised ? zeta / (batch * sizes[i]) : 0;
+        layers[i].backward(run, cells[i], penalty);
+        layers[i].backwardTangent(run, cells[i], penalty);
+      }
+    },
     free: () => heap.free(base),
   };
+}
+
+/** dlogits' = p (l' - sum p l') / batch, row by row: the derivative of softmax(l) - onehot along l'. */
+function softmaxTangent(
+  memory: WebAssembly.Memory,
+  { yTangent, dyTangent }: Cells,
+  probabilities: number,
+  batch: number,
+  classes: number,
+): void {
+  const view = (address: number) =>
+    new Float32Array(memory.buffer, address, batch * classes);
+  const p = view(probabilities);
+  const along = view(yTangent);
+  const out = view(dyTangent);
+  for (let row = 0; row < batch * classes; row += classes) {
+    let mean = 0;
+    for (let i = row; i < row + classes; i++) mean += p[i] * along[i];
+    for (let i = row; i < row + classes; i++)
+      out[i] = (p[i] * (along[i] - mean)) / batch;
+  }
 }

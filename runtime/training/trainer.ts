@@ -1,19 +1,13 @@
 import type { Dataset } from "../data/dataset.js";
 import { FedflatError } from "../errors.js";
 import type { WorkerPort } from "../platform/platform.js";
-import type {
-  EvaluateJob,
-  JobOptions,
-  PredictJob,
-  Trained,
-  Trainer,
-  TrainJob,
-} from "./job.js";
-import type { Evaluation } from "./local-round.js";
+import type { JobOptions, Trainer } from "./job.js";
 import {
   cancelled,
   errorFrom,
   type FromWorker,
+  type Job,
+  type Jobs,
   type PostedJob,
   type ToWorker,
 } from "./messages.js";
@@ -24,11 +18,6 @@ const LONGEST_WAIT = 30_000;
 
 /** Data sets that a worker keeps at hand: what it trains on, what it tests on. */
 const KEPT_DATASETS = 2;
-
-type Job =
-  | { readonly kind: "train"; readonly job: TrainJob }
-  | { readonly kind: "evaluate"; readonly job: EvaluateJob }
-  | { readonly kind: "predict"; readonly job: PredictJob };
 
 /** A job that waits for its turn or is at work. */
 interface Ticket {
@@ -57,7 +46,11 @@ export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
     }
   }
 
-  function submit(job: Job, options: JobOptions = {}): Promise<unknown> {
+  function submit<Kind extends keyof Jobs>(
+    kind: Kind,
+    job: Jobs[Kind]["job"],
+    options: JobOptions = {},
+  ): Promise<Jobs[Kind]["result"]> {
     const { signal } = options;
     if (closed || signal?.aborted) return Promise.reject(cancelled());
     return new Promise((resolve, reject) => {
@@ -74,9 +67,10 @@ export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
           settle(value);
         };
       const ticket: Ticket = {
-        job,
+        job: { kind, job } as Job,
         options,
-        resolve: done(resolve),
+        // The worker answers each kind of job with that kind's result.
+        resolve: done(resolve as (result: unknown) => void),
         reject: done(reject),
       };
       signal?.addEventListener("abort", drop);
@@ -86,13 +80,10 @@ export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
   }
 
   return {
-    // The worker answers each kind of job with that kind's result.
-    train: (job, options) =>
-      submit({ kind: "train", job }, options) as Promise<Trained>,
-    evaluate: (job, options) =>
-      submit({ kind: "evaluate", job }, options) as Promise<Evaluation>,
-    predict: (job, options) =>
-      submit({ kind: "predict", job }, options) as Promise<Float32Array>,
+    train: (job, options) => submit("train", job, options),
+    evaluate: (job, options) => submit("evaluate", job, options),
+    hessianProduct: (job, options) => submit("hessianProduct", job, options),
+    predict: (job, options) => submit("predict", job, options),
     close() {
       closed = true;
       for (const ticket of waiting.splice(0)) ticket.reject(cancelled());
@@ -119,16 +110,23 @@ type Shelf = ReturnType<typeof datasetShelf>;
 function shared({ inputs, labels, ...rest }: Dataset): Dataset {
   if (typeof SharedArrayBuffer === "undefined")
     return { inputs, labels, ...rest };
-  const share = <T extends Float32Array | Uint8Array | Int32Array>(
+  const share = <T extends Dataset["inputs"] | Int32Array>(
     array: T,
+    Kind: new (buffer: SharedArrayBuffer) => T,
   ): T => {
     if (array.buffer instanceof SharedArrayBuffer) return array;
-    const Kind = array.constructor as new (buffer: SharedArrayBuffer) => T;
     const copy = new Kind(new SharedArrayBuffer(array.byteLength));
     copy.set(array);
     return copy;
   };
-  return { ...rest, inputs: share(inputs), labels: share(labels) };
+  return {
+    ...rest,
+    inputs:
+      inputs instanceof Uint8Array
+        ? share<Uint8Array>(inputs, Uint8Array)
+        : share<Float32Array>(inputs, Float32Array),
+    labels: share<Int32Array>(labels, Int32Array),
+  };
 }
 
 /** One worker after another, each doing one job at a time. */
@@ -211,14 +209,14 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
 
   /** The job with its data set named, after making sure that the worker has it. */
   function posted({ kind, job }: Job): PostedJob {
-    if (kind === "predict") return { kind, job };
+    if (!("part" in job)) return { kind, job };
     const { part, ...rest } = job;
     const { id, content } = shelf(part.dataset);
     if (!has.includes(id)) post({ type: "data", dataset: id, content });
     has = [...has.filter((other) => other !== id), id];
     for (const old of has.splice(0, has.length - KEPT_DATASETS))
       post({ type: "forget", dataset: old });
-    return { kind, job: rest, dataset: id, rows: part.rows } as PostedJob;
+    return { kind, job: rest, part: { dataset: id, rows: part.rows } };
   }
 
   /** Hands the job over, unless it has been cancelled or its worker did not start. */

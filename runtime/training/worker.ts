@@ -1,5 +1,5 @@
 import { FedflatError } from "../errors.js";
-import type { Dataset, Part } from "../data/dataset.js";
+import type { Dataset } from "../data/dataset.js";
 import type { Engine, Hooks } from "./engine.js";
 import {
   cancelled,
@@ -85,18 +85,18 @@ export function serveJobs(
 
   function perform(
     engine: Engine,
-    posted: PostedJob,
+    { kind, job, part }: PostedJob,
     hooks: Hooks,
   ): Promise<unknown> {
-    if (posted.kind === "predict") return engine.predict(posted.job, hooks);
     // The host posts a data set before the first job that names it.
-    const part: Part = {
-      dataset: datasets.get(posted.dataset)!,
-      rows: posted.rows,
-    };
-    return posted.kind === "train"
-      ? engine.train({ ...posted.job, part }, hooks)
-      : engine.evaluate({ ...posted.job, part }, hooks);
+    const dataset = part && datasets.get(part.dataset);
+    const whole = { ...job, ...(part && { part: { ...part, dataset } }) };
+    // What was posted is what the host's trainer took, with types, from its caller.
+    const does = engine[kind] as (
+      job: object,
+      hooks: Hooks,
+    ) => Promise<unknown>;
+    return does(whole, hooks);
   }
 
   port.onMessage = (received) => {

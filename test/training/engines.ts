@@ -91,6 +91,8 @@ export async function trainerHere(build: KernelBuild): Promise<Trainer> {
   return {
     train: (job, options) => engine.train(job, hooks(options)),
     evaluate: (job, options) => engine.evaluate(job, hooks(options)),
+    hessianProduct: (job, options) =>
+      engine.hessianProduct(job, hooks(options)),
     predict: (job, options) => engine.predict(job, hooks(options)),
     close: () => engine.free(),
   };

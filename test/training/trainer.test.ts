@@ -138,6 +138,28 @@ test("a worker gives the same bits as this thread, the same seed gives the same 
   assert.equal(correct, measured.correct);
 });
 
+test("Hessian-vector products of disjoint parts add up to that of their union", async () => {
+  const { trainer } = open(2);
+  const direction = weights.map((_, i) => Math.sin(i));
+  const over = (from: number, to: number) =>
+    trainer.hessianProduct({
+      description,
+      weights,
+      part: { ...part, rows: part.rows.subarray(from, to) },
+      direction,
+    });
+  const [whole, left, right] = await Promise.all([
+    over(0, 40),
+    over(0, 13),
+    over(13, 40),
+  ]);
+  const largest = whole.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+  assert.ok(largest > 1);
+  whole.forEach((value, i) =>
+    assert.ok(Math.abs(left[i] + right[i] - value) < 1e-5 * largest),
+  );
+});
+
 test("results do not depend on how many workers there are", async () => {
   const jobs = ["a", "b", "c", "d", "e"].map((seed) => job({ seed }));
   const [one, three] = await Promise.all(

@@ -28,7 +28,7 @@ export const dropout = layerKind({
       forward(run, { x, y, memory }) {
         const { kernels, batch, random } = run;
         const mask = new Float32Array(run.memory.buffer, memory, batch * size);
-        if (!run.training) mask.fill(1);
+        if (random === undefined) mask.fill(1);
         else
           for (let i = 0; i < mask.length; i++)
             mask[i] = random.next() < rate ? 0 : 1 / (1 - rate);

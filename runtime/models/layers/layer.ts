@@ -27,10 +27,10 @@ export interface Run {
   readonly temporary: number;
   /** Examples in this batch. */
   batch: number;
-  /** Dropout acts and what the backward pass needs is remembered. */
-  training: boolean;
-  /** Where dropout draws from. */
-  random: Random;
+  /** What the backward pass needs is remembered. */
+  remember: boolean;
+  /** Where dropout draws from; without it nothing is dropped. */
+  random?: Random;
 }
 
 /**

@@ -41,9 +41,9 @@ export const maxPool = layerKind({
       rectified: false,
       remembers: outSize,
       inPlace: OUT_OF_PLACE,
-      forward({ kernels, batch, training }, { x, y, memory }) {
+      forward({ kernels, batch, remember }, { x, y, memory }) {
         // prettier-ignore
-        kernels.maxPool(x, y, training ? memory : 0, batch, inHeight, inWidth, inChannels, outHeight, outWidth,
+        kernels.maxPool(x, y, remember ? memory : 0, batch, inHeight, inWidth, inChannels, outHeight, outWidth,
           kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
         return 0;
       },

@@ -1,0 +1,99 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { DataError, ModelError } from "../runtime/errors.js";
+import { loadModel, type Model } from "../runtime/models/model.js";
+import { nodePlatform } from "../runtime/platform/node.js";
+import { trainerOf } from "../runtime/training/trainer.js";
+import { openData } from "./data.js";
+import type { SettingsOf } from "./settings.js";
+
+/** `fedflat predict`: class names and probabilities of every example, and the accuracy. */
+export async function predict(
+  settings: SettingsOf<"predict">,
+  signal: AbortSignal,
+): Promise<void> {
+  const model = await readModel(settings.modelFolder);
+  const { classes, description } = model;
+  const { test, train } = await openData(settings.data, {
+    classes,
+    shape: description.input,
+  });
+  const dataset = test ?? train!;
+  if (dataset.shape.join() !== description.input.join())
+    throw new DataError(
+      "shape",
+      `"${settings.data}" expected examples of ${description.input.join("x")} for the model, got ${dataset.shape.join("x")}`,
+    );
+  const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
+  try {
+    const { inputs, labels } = dataset;
+    const logits = await trainer.predict({ ...model, inputs }, { signal });
+    write(model, labels, logits, settings.json);
+  } finally {
+    trainer.close();
+  }
+}
+
+/** The model of a run's folder. @throws ModelError `model-file` where there is none or it is damaged. */
+export async function readModel(folder: string): Promise<Model> {
+  const file = join(folder, "weights.safetensors");
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(file);
+  } catch (error) {
+    throw new ModelError(
+      "model-file",
+      `"--model" expected a folder with weights.safetensors, got "${folder}" (${(error as NodeJS.ErrnoException).code})`,
+    );
+  }
+  return loadModel(bytes);
+}
+
+function softmax(logits: Float32Array): number[] {
+  const largest = logits.reduce((a, b) => Math.max(a, b));
+  const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
+}
+
+/** A field of CSV (RFC 4180). */
+const field = (text: string) =>
+  /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+
+function write(
+  { classes }: Model,
+  labels: Int32Array,
+  logits: Float32Array,
+  json: boolean,
+): void {
+  const lines: string[] = json
+    ? []
+    : [["label", "prediction", ...classes].map(field).join(",")];
+  let correct = 0;
+  for (let i = 0; i < labels.length; i++) {
+    const probabilities = softmax(
+      logits.subarray(i * classes.length, (i + 1) * classes.length),
+    );
+    const best = probabilities.indexOf(Math.max(...probabilities));
+    const [label, prediction] = [classes[labels[i]], classes[best]];
+    if (labels[i] === best) correct++;
+    lines.push(
+      json
+        ? JSON.stringify({ label, prediction, probabilities })
+        : [
+            field(label),
+            field(prediction),
+            ...probabilities.map((p) => p.toFixed(6)),
+          ].join(","),
+    );
+  }
+  const accuracy = correct / labels.length;
+  if (json)
+    lines.push(
+      JSON.stringify({ event: "done", examples: labels.length, accuracy }),
+    );
+  process.stdout.write(`${lines.join("\n")}\n`);
+  process.stderr.write(
+    `accuracy ${(100 * accuracy).toFixed(2)} % of ${labels.length} examples\n`,
+  );
+}
