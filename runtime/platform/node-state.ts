@@ -43,8 +43,14 @@ export async function openStateFolder(folder: string): Promise<StateStore> {
     },
     async put(name, bytes) {
       const target = path(name);
-      await writeSynced(target + TEMPORARY, bytes);
-      await fs.rename(target + TEMPORARY, target);
+      try {
+        await writeSynced(target + TEMPORARY, bytes);
+        await fs.rename(target + TEMPORARY, target);
+      } catch (error) {
+        // A full disk is no reason to leave half a file on it.
+        await fs.rm(target + TEMPORARY, { force: true });
+        throw error;
+      }
       await syncFolder(folder);
     },
     async delete(name) {

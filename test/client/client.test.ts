@@ -365,6 +365,31 @@ test("a finished update outlives the process, and is offered until it is settled
   );
 });
 
+test("a line that breaks while the client trains does not cost the round", async () => {
+  const server = await scriptedServer();
+  let finish = () => {};
+  const gate = new Promise<void>((resolve) => (finish = resolve));
+  await start(server, {
+    trainer: {
+      ...trainer,
+      train: (job, options) => gate.then(() => trainer.train(job, options)),
+    },
+  });
+  const one = await server.welcomed();
+  const assign = assignOf();
+  one.line.send(assign);
+  await serveModel(one.line, first);
+  one.line.socket.terminate();
+  const two = await server.welcomed();
+  assert.deepEqual(two.hello.pending, [
+    { assignment: assign.assignment, sha256: null },
+  ]);
+  two.line.send(assign);
+  await two.line.next("accept");
+  finish();
+  await takeUpdate(two.line, await two.line.next("offer"));
+});
+
 test("what the device cannot or may not do is declined by name", async () => {
   const server = await scriptedServer();
   let available: true | string = true;
