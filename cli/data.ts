@@ -10,7 +10,10 @@ import { inflate, isGzip } from "../runtime/data/inflate.js";
 import { readNpy } from "../runtime/data/npy.js";
 import { datasetsOf, readNpz } from "../runtime/data/npz.js";
 
-/** `classes` may be needed in any format, where the data's own numbering may differ from the federation's; the rest is for CSV. */
+/**
+ * `classes` may be needed in any format, where the data's own numbering may differ from the federation's, and `unlabelled`
+ * (data to predict: IDX, NPZ, NPY and CSV may come without labels, which are then -1); the rest is for CSV.
+ */
 export interface OpenOptions extends CsvOptions {
   /** Most bytes one compressed file may unpack to. */
   readonly limitBytes?: number;
@@ -97,14 +100,16 @@ async function openIdx(place: Place): Promise<OpenedData | undefined> {
     const labels = beside.find(
       (name) => name === stem || name === `${stem}.gz`,
     );
-    if (!labels)
+    if (!labels && !place.options.unlabelled)
       throw new DataError(
         "missing",
         `"${join(place.folder, images)}" expected ${stem}(.gz) beside it, got no such file`,
       );
     return readIdxPair(
       { source: images, bytes: await read(place, images) },
-      { source: labels, bytes: await read(place, labels) },
+      labels === undefined
+        ? undefined
+        : { source: labels, bytes: await read(place, labels) },
       await classNames(place, "classes.txt"),
     );
   };
@@ -178,6 +183,7 @@ async function openNpz(place: Place): Promise<OpenedData | undefined> {
       name,
       await readNpz(name, await read(place, name), place.options.limitBytes),
       classes,
+      place.options.unlabelled,
     );
   return { format: "npz", ...(await oneOrTwo(place, files, ".npz", open)) };
 }

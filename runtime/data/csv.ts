@@ -16,6 +16,8 @@ export interface CsvOptions {
   readonly classes?: readonly string[];
   /** Shape of an example, such as [28, 28, 1]; left out: [columns]. */
   readonly shape?: readonly number[];
+  /** Allow data without a label column (no such name, or without a header just the columns of `shape`): labels are then -1. */
+  readonly unlabelled?: boolean;
 }
 
 const LABEL_NAMES = ["label", "class", "target", "y"];
@@ -64,8 +66,10 @@ export function readCsv(
       ? column(source, "label", options.label, columns, named)
       : named
         ? guess(columns, LABEL_NAMES)
-        : width - 1;
-  if (labelColumn < 0)
+        : options.unlabelled && width === sizeOf(options.shape)
+          ? -1
+          : width - 1;
+  if (labelColumn < 0 && !options.unlabelled)
     throw unexpected(
       "column",
       source,
@@ -83,7 +87,7 @@ export function readCsv(
     (i) => i !== labelColumn && i !== groupColumn,
   );
   const shape = options.shape ?? [features.length];
-  if (shape.reduce((product, n) => product * n, 1) !== features.length)
+  if (sizeOf(shape) !== features.length)
     throw unexpected(
       "shape",
       source,
@@ -119,7 +123,7 @@ export function readCsv(
         );
       inputs[out++] = Number(field);
     }
-    labels.push(fields[labelColumn].trim());
+    if (labelColumn >= 0) labels.push(fields[labelColumn].trim());
     if (groupColumn >= 0) groups.push(fields[groupColumn].trim());
   };
   if (!named) take(first);
@@ -128,7 +132,9 @@ export function readCsv(
   return makeDataset(source, {
     shape,
     inputs: inputs.subarray(0, out),
-    ...numbered(source, labels, options.classes),
+    ...(labelColumn >= 0
+      ? numbered(source, labels, options.classes)
+      : { classes: options.classes }),
     groups: groupColumn >= 0 ? groupNumbers(groups) : undefined,
   });
 }
@@ -191,6 +197,10 @@ function quoted(record: string, delimiter: string): string[] {
     else fields[fields.length - 1] += letter;
   }
   return fields;
+}
+
+function sizeOf(shape?: readonly number[]): number | undefined {
+  return shape?.reduce((product, n) => product * n, 1);
 }
 
 function isNumber(field: string): boolean {

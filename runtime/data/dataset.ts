@@ -9,7 +9,7 @@ export interface Dataset {
   readonly shape: readonly number[];
   /** Examples end to end, row-major. May lie on a SharedArrayBuffer. */
   readonly inputs: Float32Array | Uint8Array;
-  /** One class per example, from 0. */
+  /** One class per example, from 0; all -1 where data without labels was allowed (to predict). */
   readonly labels: Int32Array;
   /** Class names; its length is the number of classes. */
   readonly classes: readonly string[];
@@ -44,7 +44,8 @@ export interface Augmentation {
 export interface Examples {
   readonly shape: readonly number[];
   readonly inputs: Float32Array | Uint8Array;
-  readonly labels: ArrayLike<number>;
+  /** Left out for data without labels. */
+  readonly labels?: ArrayLike<number>;
   readonly groups?: ArrayLike<number>;
   /** Without names the classes are numbered up to the largest label. */
   readonly classes?: readonly string[];
@@ -61,9 +62,9 @@ const MAX_CLASSES = 10_000;
  */
 export function makeDataset(source: string, examples: Examples): Dataset {
   const { shape, inputs } = examples;
-  const count = examples.labels.length;
   const size = shape.reduce((product, n) => product * n, 1);
-  if (count === 0 || size === 0)
+  const count = examples.labels?.length ?? inputs.length / size;
+  if (inputs.length === 0 || count === 0 || size === 0)
     throw unexpected("count", source, "examples", "at least one", "none");
   if (inputs.length !== count * size)
     throw unexpected(
@@ -85,13 +86,13 @@ export function makeDataset(source: string, examples: Examples): Dataset {
         );
 
   const bound = examples.classes?.length ?? MAX_CLASSES;
-  const labels = integers(source, "label", examples.labels, 0, bound - 1);
+  const labels = examples.labels
+    ? integers(source, "label", examples.labels, 0, bound - 1)
+    : new Int32Array(sharedBuffer(4 * count)).fill(-1);
+  const largest = labels.reduce((a, b) => Math.max(a, b), -1);
   const classes =
     examples.classes ??
-    Array.from(
-      { length: labels.reduce((a, b) => Math.max(a, b), 0) + 1 },
-      (_, i) => String(i),
-    );
+    Array.from({ length: largest + 1 }, (_, i) => String(i));
   if (!examples.groups) return { shape, inputs, labels, classes };
   if (examples.groups.length !== count)
     throw unexpected(

@@ -71,16 +71,16 @@ export function readIdx(
 
 /**
  * A pair of IDX files: inputs of shape [n, height, width] (a channel axis is added), [n, height, width, channels] or
- * [n, features], and labels of shape [n].
+ * [n, features], and labels of shape [n]. Without labels they are -1.
  * @throws DataError
  */
 export function readIdxPair(
   images: { source: string; bytes: Uint8Array },
-  labels: { source: string; bytes: Uint8Array },
+  labels?: { source: string; bytes: Uint8Array },
   classes?: readonly string[],
 ): Dataset {
   const inputs = readIdx(images.source, images.bytes);
-  const targets = readIdx(labels.source, labels.bytes);
+  const targets = labels && readIdx(labels.source, labels.bytes);
   const [count, ...shape] = inputs.shape;
   if (shape.length < 1 || shape.length > 3)
     throw unexpected(
@@ -90,7 +90,7 @@ export function readIdxPair(
       "2 to 4 (examples first)",
       String(inputs.shape.length),
     );
-  if (targets.shape.length !== 1 || targets.shape[0] !== count)
+  if (labels && targets && targets.shape.join() !== String(count))
     throw unexpected(
       "count",
       labels.source,
@@ -98,10 +98,10 @@ export function readIdxPair(
       `${count}, one per image of "${images.source}"`,
       targets.shape.join("x"),
     );
-  return makeDataset(labels.source, {
+  return makeDataset(labels?.source ?? images.source, {
     shape: shape.length === 2 ? [...shape, 1] : shape,
     inputs: inputs.values,
-    labels: targets.values,
+    labels: targets?.values,
     classes,
   });
 }

@@ -22,12 +22,14 @@ export async function readNpz(
  * Data sets from named arrays: x and y (training), or x_train, y_train, x_test, y_test; beside each optionally one of
  * group, groups or subject (group_train, ...), and `classes` as text. x of bytes with shape [n, height, width] is grey
  * images and gets a channel axis; any other x keeps the shape it has.
+ * @param unlabelled allow x without y: labels are then -1
  * @throws DataError
  */
 export function datasetsOf(
   source: string,
   arrays: ReadonlyMap<string, NpyArray>,
   classes?: readonly string[],
+  unlabelled = false,
 ): { train?: Dataset; test?: Dataset } {
   const named = arrays.get("classes");
   const names = classes ?? (named && textsOf(named));
@@ -35,7 +37,7 @@ export function datasetsOf(
     const x = arrays.get(`x${suffix}`);
     const y = arrays.get(`y${suffix}`);
     if (!x && !y) return undefined;
-    if (!x || !y)
+    if (!x || (!y && !unlabelled))
       throw unexpected(
         "missing",
         source,
@@ -52,7 +54,7 @@ export function datasetsOf(
         "[examples, ...]",
         `[${x.shape.join(", ")}]`,
       );
-    if (y.length !== count || y.shape[0] !== count)
+    if (y && (y.length !== count || y.shape[0] !== count))
       throw unexpected(
         "count",
         y.source,
@@ -63,10 +65,10 @@ export function datasetsOf(
     const group = ["group", "groups", "subject"]
       .map((name) => arrays.get(name + suffix))
       .find((array) => array !== undefined);
-    return makeDataset(y.source, {
+    return makeDataset(y?.source ?? x.source, {
       shape: x.type === "u1" && shape.length === 2 ? [...shape, 1] : shape,
       inputs: numbersOf(x),
-      labels: valuesOf(y),
+      labels: y && valuesOf(y),
       groups: group && valuesOf(group),
       classes: names,
     });

@@ -109,6 +109,10 @@ test("arrays that do not belong together are refused by name", async () => {
     );
   const x = array("x", "(2, 1)", [1, 2]);
   refuse({ x }, '"d.npz" arrays expected both x and y, got x');
+  assert.deepEqual(
+    [...datasetsOf("d.npz", new Map([["x", x]]), ["a"], true).train!.labels],
+    [-1, -1],
+  );
   refuse(
     { images: x },
     '"d.npz" arrays expected x and y, or x_train, y_train, x_test, y_test, got images',

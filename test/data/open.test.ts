@@ -226,6 +226,34 @@ test("data that is ambiguous, of two shapes or cut is refused", async (t) => {
   });
 });
 
+test("data to predict may come without labels", async (t) => {
+  const folder = folderOf(t, {
+    "pixels.csv": "1,2,3,4\n5,6,7,8\n",
+    "named.csv": "a,b,c,d\n1,2,3,4\n",
+    "labelled.csv": "1,2,3,4,1\n",
+    "images/train-images-idx3-ubyte": Uint8Array.from([
+      ...[0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2],
+      ...[1, 2, 3, 4],
+    ]),
+  });
+  const options = {
+    unlabelled: true,
+    shape: [2, 2, 1],
+    classes: ["no", "yes"],
+  };
+  const labels = async (name: string) => {
+    const { train } = await openData(join(folder, name), options);
+    assert.deepEqual(train!.shape, [2, 2, 1]);
+    assert.deepEqual([...train!.inputs.subarray(0, 4)], [1, 2, 3, 4]);
+    assert.deepEqual(train!.classes, ["no", "yes"]);
+    return [...train!.labels];
+  };
+  assert.deepEqual(await labels("pixels.csv"), [-1, -1]);
+  assert.deepEqual(await labels("named.csv"), [-1]);
+  assert.deepEqual(await labels("labelled.csv"), [1]);
+  assert.deepEqual(await labels("images"), [-1]);
+});
+
 test("what FEDFLAT_DATA holds opens, and has the published statistics", async (t) => {
   const root = process.env.FEDFLAT_DATA;
   if (!root) {

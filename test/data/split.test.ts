@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { random } from "../../runtime/params/random.js";
 import { makeDataset, type Dataset } from "../../runtime/data/dataset.js";
 import {
   classCounts,
@@ -90,6 +91,90 @@ test("a small delta gives clients of few classes, a large one clients like the w
   assert.ok(Math.abs(concentration("dirichlet:10") - 0.109) < 0.01);
   assert.ok(concentration("dirichlet:0.001") > 0.45);
   assert.ok(Math.abs(concentration("iid") - 0.1) < 0.005);
+});
+
+/**
+ * The split of algorithms.md by the letter and slowly, as Acar et al.'s code does it: a random client, again while it is full;
+ * a class from its prior, again while that is used up. Gamma(shape < 1) by Jöhnk's method. Returns classes per client.
+ */
+function dirichletByRejection(
+  labels: Int32Array,
+  classes: number,
+  clients: number,
+  delta: number,
+  seed: number,
+): number[][] {
+  const { next } = random("reference", seed);
+  const gamma = (): number => {
+    for (;;) {
+      const x = next() ** (1 / delta);
+      const y = next() ** (1 / (1 - delta));
+      if (x + y > 0 && x + y <= 1) return (-Math.log(1 - next()) * x) / (x + y);
+    }
+  };
+  const priors = Array.from({ length: clients }, () => {
+    const masses = Array.from({ length: classes }, gamma);
+    const sum = masses.reduce((a, b) => a + b);
+    return masses.map((mass) => mass / sum);
+  });
+  const left = new Array(classes).fill(0);
+  for (const label of labels) left[label]++;
+  const counts = priors.map(() => new Array<number>(classes).fill(0));
+  const room = counts.map(() => labels.length / clients);
+  for (let placed = 0; placed < labels.length;) {
+    const client = Math.floor(next() * clients);
+    if (room[client] === 0) continue;
+    room[client]--;
+    for (;;) {
+      let draw = next();
+      const label = priors[client].findIndex((mass) => (draw -= mass) < 0);
+      if (label < 0 || left[label] === 0) continue;
+      left[label]--;
+      counts[client][label]++;
+      break;
+    }
+    placed++;
+  }
+  return counts;
+}
+
+test("the Dirichlet split is distributed as the paper's code deals it", () => {
+  // With a much smaller delta the letter of it may draw for ever: a client whose prior is all but used up.
+  const [clients, classes, delta, runs] = [10, 10, 0.8, 150];
+  const data = labelled(600, classes);
+  const statistics = (deal: (seed: number) => ArrayLike<number>[]) => {
+    const values = Array.from({ length: runs }, (_, seed) => {
+      const shares = deal(seed).flatMap((mine) => Array.from(mine));
+      return {
+        squared: shares.reduce((sum, count) => sum + (count / 60) ** 2, 0),
+        absent: shares.filter((count) => count === 0).length,
+      };
+    });
+    return (["squared", "absent"] as const).map((name) => {
+      const mean = values.reduce((sum, value) => sum + value[name], 0) / runs;
+      const variance =
+        values.reduce((sum, value) => sum + (value[name] - mean) ** 2, 0) /
+        (runs - 1);
+      return { mean, error: Math.sqrt(variance / runs) };
+    });
+  };
+  const ours = statistics((seed) =>
+    classCounts(
+      data,
+      splitRows(data, { kind: "dirichlet", delta }, clients, seed),
+    ),
+  );
+  const theirs = statistics((seed) =>
+    dirichletByRejection(data.labels, classes, clients, delta, seed),
+  );
+  ours.forEach(({ mean, error }, i) => {
+    const apart = Math.abs(mean - theirs[i].mean);
+    const allowed = 4 * Math.hypot(error, theirs[i].error);
+    assert.ok(
+      apart < allowed,
+      `${mean} and ${theirs[i].mean}, ${allowed} apart`,
+    );
+  });
 });
 
 test("two shards per client hold at most two classes where shards divide the classes", () => {
