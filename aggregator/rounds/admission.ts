@@ -10,7 +10,7 @@ export interface Refusal {
 /** One condition of admission: says what is wrong, or nothing. */
 export interface Check<Subject> {
   /** The refusal's code. */
-  readonly code: string;
+  readonly code: string | ((subject: Subject) => string);
   wrong(subject: Subject): string | undefined;
 }
 
@@ -21,7 +21,8 @@ export function refusalOf<Subject>(
 ): Refusal | undefined {
   for (const { code, wrong } of checks) {
     const message = wrong(subject);
-    if (message !== undefined) return { code, message };
+    if (message !== undefined)
+      return { code: typeof code === "string" ? code : code(subject), message };
   }
   return undefined;
 }
@@ -41,15 +42,11 @@ export interface Offered {
   readonly maxSamples: number;
 }
 
-const OVER: Readonly<Record<string, string>> = {
+/** What became of an assignment, in words. */
+export const OVER: Readonly<Record<string, string>> = {
   late: "the round closed without it",
   abandoned: "the attempt was called off",
 };
-
-const over = (code: string): Check<Offered> => ({
-  code,
-  wrong: (offer) => (offer.over === code ? OVER[code] : undefined),
-});
 
 export const OFFER_CHECKS: readonly Check<Offered>[] = [
   {
@@ -64,8 +61,11 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
         ? `"sha256" expected ${before} as offered before, got ${sha256}`
         : undefined,
   },
-  over("late"),
-  over("abandoned"),
+  {
+    code: ({ over }) => over!,
+    wrong: ({ over }) =>
+      over && (OVER[over] ?? "this assignment was refused before"),
+  },
   {
     code: "bytes",
     wrong: ({ bytes, expectedBytes }) =>

@@ -94,7 +94,12 @@ export type RoundState = Common &
         /** Resting after an abandoned attempt: opens at the deadline, not before. */
         readonly resting: boolean;
       }
-    | { readonly at: "opening"; readonly open: Attempt }
+    | {
+        readonly at: "opening";
+        readonly open: Attempt;
+        /** Why the storage lets wait. */
+        readonly paused?: string;
+      }
     | {
         readonly at: "collecting";
         readonly open: Attempt;
@@ -107,6 +112,7 @@ export type RoundState = Common &
         readonly at: "committing";
         readonly open: Attempt;
         readonly members: Members;
+        readonly paused?: string;
       }
     | { readonly at: "finished"; readonly round: number }
     | {
@@ -136,10 +142,12 @@ export type RoundEvent =
       readonly work: Work;
       readonly code: string;
     }
-  /** A client that was lost is here again. */
+  /** A client that was lost because it was away (`left`) is here again. */
   | { readonly type: "back"; readonly client: string }
   /** The round stands in the journal. */
   | { readonly type: "committed" }
+  /** The storage cannot take it now (a full disk) and is tried again. */
+  | { readonly type: "paused"; readonly reason: string }
   /** The storage failed, and nothing may go on. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "deadline"; readonly number: number }
@@ -170,7 +178,7 @@ export type RoundEffect =
       readonly open: Attempt;
       readonly members: Members;
     }
-  /** Drop the fold; model, state and round number stay as they were. */
+  /** Drop the fold and tell all members; model, state and round number stay as they were. */
   | {
       readonly type: "abandon";
       readonly open: Attempt;
@@ -178,7 +186,12 @@ export type RoundEffect =
       readonly reason: string;
     }
   | { readonly type: "finished"; readonly round: number }
-  | { readonly type: "stopped"; readonly reason: string };
+  | {
+      readonly type: "stopped";
+      readonly reason: string;
+      /** Nobody asked for it. */
+      readonly failed: boolean;
+    };
 
 export interface Step {
   readonly state: RoundState;
@@ -230,7 +243,7 @@ export function step(
       return settle(rules, state, event);
     case "back":
       return state.at === "collecting" &&
-        state.members.get(event.client)?.status === "lost"
+        state.members.get(event.client)?.code === "left"
         ? {
             state: withMember(state, event.client, { status: "asked" }),
             effects: [
@@ -242,8 +255,12 @@ export function step(
       return state.at === "committing"
         ? next(rules, state)
         : { state, effects: [] };
+    case "paused":
+      return state.at === "opening" || state.at === "committing"
+        ? arm({ ...state, paused: event.reason }, rules.storageDeadline)
+        : { state, effects: [] };
     case "broken":
-      return stop(state, committedOf(state), event.reason);
+      return stop(state, committedOf(state), event.reason, true);
     case "deadline":
       return event.number === state.deadline
         ? expire(rules, state)
@@ -476,12 +493,9 @@ function closePhase(rules: RoundRules, state: Collecting): Step {
 }
 
 function abandon(rules: RoundRules, state: Collecting, reason: string): Step {
-  const { members, told } = dismiss(state);
+  const { members } = dismiss(state);
   const { open } = state;
-  const effects: RoundEffect[] = [
-    ...told,
-    { type: "abandon", open, members, reason },
-  ];
+  const effects: RoundEffect[] = [{ type: "abandon", open, members, reason }];
   if (state.draining)
     return then(effects, stop(state, open.round - 1, "drained"));
   return then(
@@ -516,10 +530,15 @@ function next(rules: RoundRules, state: Committing): Step {
 }
 
 /** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
-function stop(from: Common, round: number, reason: string): Step {
+function stop(
+  from: Common,
+  round: number,
+  reason: string,
+  failed = false,
+): Step {
   return {
     state: { ...common(from), at: "stopped", round, reason },
-    effects: [{ type: "stopped", reason }],
+    effects: [{ type: "stopped", reason, failed }],
   };
 }
 
@@ -545,6 +564,7 @@ function expire(rules: RoundRules, state: Running): Step {
         state,
         committedOf(state),
         `the storage did not answer within ${rules.storageDeadline} ms`,
+        true,
       );
     case "collecting": {
       const counted = countOf(state.members, "counted");
@@ -567,7 +587,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
         ? `Round ${state.round} rests for ${rules.pause} ms before attempt ${state.attempt}.`
         : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready.`;
     case "opening":
-      return `Round ${state.open.round} waits for the storage to write down attempt ${state.open.attempt}.`;
+      return `Round ${state.open.round} waits for the storage to write down attempt ${state.open.attempt}${state.paused ? `: ${state.paused}` : ""}.`;
     case "collecting": {
       const missing = [...state.members]
         .filter(([, { status }]) => status === "asked")
@@ -579,7 +599,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
       return `Round ${state.open.round}, attempt ${state.open.attempt} (${rules.phases[state.phase].name}) has ${countOf(state.members, "counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
     }
     case "committing":
-      return `Round ${state.open.round} waits for the storage to take the new model.`;
+      return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;
     case "finished":
       return `Nothing: all ${state.round} rounds are done.`;
     case "stopped":

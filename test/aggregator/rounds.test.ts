@@ -255,8 +255,23 @@ test("a storage that does not answer, or fails, ends the run with a sentence", (
     {
       type: "stopped",
       reason: "the storage did not answer within 200 ms",
+      failed: true,
     },
   ]);
+});
+
+test("a full disk is waited for, saying so", () => {
+  const run = drive(rulesWith(), false);
+  run.roster(1);
+  const before = run.state.deadline;
+  run.send({ type: "paused", reason: "the disk is full" });
+  assert.equal(run.state.deadline, before + 1);
+  assert.equal(
+    waitsFor(rulesWith(), run.state),
+    "Round 1 waits for the storage to write down attempt 1: the disk is full.",
+  );
+  run.send({ type: "begun" });
+  assert.equal(run.state.at, "collecting");
 });
 
 test("draining finishes the round in progress and opens no other", () => {

@@ -1,0 +1,1451 @@
+import { createHash, createHmac, randomBytes } from "node:crypto";
+import { EventEmitter } from "node:events";
+import {
+  algorithmNamed,
+  algorithmSettings,
+  BUILT_IN,
+} from "../runtime/algorithms/built-in.js";
+import type { Algorithm } from "../runtime/algorithms/algorithm.js";
+import { float32 } from "../runtime/codecs/float32.js";
+import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { modelMetadata, type Model } from "../runtime/models/model.js";
+import { readSafetensors } from "../runtime/params/safetensors.js";
+import type { Socket } from "../runtime/platform/platform.js";
+import { MAX_FRAME_BYTES, type Chunk } from "../runtime/protocol/chunks.js";
+import type {
+  ClientMessage,
+  ClientMessageOf,
+  OutgoingServerMessage,
+} from "../runtime/protocol/messages.js";
+import type { Evaluation } from "../runtime/training/local-round.js";
+import {
+  lackOf,
+  newClient,
+  rosterOf,
+  type Assignment,
+  type Client,
+  type Needs,
+} from "./clients.js";
+import { firstCheckpoint, openDesk, type Desk } from "./desk.js";
+import { openDeskInWorker } from "./desk-in-worker.js";
+import {
+  openEvaluations,
+  type EvaluationLine,
+  type Evaluations,
+} from "./evaluations.js";
+import type { Admission } from "./identity.js";
+import { silent, type Log } from "./log.js";
+import { meanMetrics, type ClientMetrics } from "./metrics.js";
+import {
+  OFFER_CHECKS,
+  OVER,
+  refusalOf,
+  type Refusal,
+} from "./rounds/admission.js";
+import {
+  retryAfter,
+  start,
+  step,
+  waitsFor,
+  type Attempt,
+  type Members,
+  type RoundEffect,
+  type RoundEvent,
+  type RoundRules,
+  type RoundState,
+  type Work,
+} from "./rounds/round.js";
+import {
+  openRunFolder,
+  requireRunFolder,
+  stateFolder,
+  type RunFolder,
+} from "./run-folder.js";
+import { Session, type Origin, type SessionHost } from "./session.js";
+import {
+  readAggregatorSettings,
+  type AggregatorSettings,
+  type GivenSettings,
+} from "./settings.js";
+import { fileLedger } from "./storage/files.js";
+import type {
+  AttemptRecord,
+  Blob,
+  CommitRecord,
+  Ledger,
+  Opened,
+} from "./storage/ledger.js";
+import { memoryLedger } from "./storage/memory.js";
+import { plain, wasmArithmetic } from "./strategies/arithmetic.js";
+import { openUploads, type Uploads } from "./uploads.js";
+
+/** Blobs above this size are hashed, checked and folded in a worker. */
+const WORKER_FROM = 1024 * 1024;
+/** Committed models that clients can still fetch. */
+const MODELS_KEPT = 3;
+/** How often lines and uploads are looked after, in milliseconds. */
+const BEAT = 1000;
+
+export interface AggregatorOptions {
+  /** The network with the weights to begin with; after a resume the checkpoint's weights take their place. */
+  readonly model: Model;
+  readonly settings?: GivenSettings;
+  /** An algorithm that is not built in; its name goes before the settings'. */
+  readonly algorithm?: Algorithm;
+  /** The run's folder; without one nothing outlives the process. */
+  readonly folder?: string;
+  /** Go on with the run in that folder. */
+  readonly resume?: boolean;
+  /** What else is to stand in the run's config.json. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Evaluates a committed model (a model blob) on test data that the server has. Must not block the event loop. */
+  readonly evaluate?: (model: Uint8Array) => Promise<Evaluation>;
+  /** Which clients may take part; any key where not given. */
+  readonly admission?: Admission;
+  readonly log?: Log;
+  /** Takes the place of the folder's own ledger. */
+  readonly ledger?: Ledger;
+}
+
+/** A committed round, as `rounds.jsonl` and `timings.jsonl` have it. */
+export interface RoundLine {
+  readonly round: number;
+  readonly attempt: number;
+  readonly algorithm: string;
+  /** Ids of the clients counted, sorted, and the hashes of their updates. */
+  readonly participants: readonly string[];
+  readonly updates: readonly string[];
+  readonly samples: number;
+  /** Means over all samples of the participants. */
+  readonly lossBefore: number;
+  readonly lossAfter: number;
+  readonly activationNorms: readonly number[];
+  readonly learningRate: number;
+  /** SHA-256 of the model and of the algorithm's state. */
+  readonly model: string;
+  readonly state: string;
+  /** Kernels of the fold, and of the clients. */
+  readonly build: string;
+  readonly clientBuilds: readonly string[];
+}
+
+export interface RoundTimings {
+  readonly round: number;
+  readonly seconds: number;
+  /** The longest local training. */
+  readonly trainSeconds: number;
+  readonly updateBytes: number;
+}
+
+export interface AggregatorEvents {
+  /** What the run waits for, in a sentence; at each change. */
+  waiting: [sentence: string];
+  client: [
+    change: {
+      readonly client: string;
+      readonly change: "joined" | "ready" | "busy" | "left";
+      readonly reason?: string;
+    },
+  ];
+  opened: [
+    attempt: {
+      readonly round: number;
+      readonly attempt: number;
+      readonly selected: readonly string[];
+    },
+  ];
+  progress: [
+    progress: {
+      readonly client: string;
+      readonly round: number;
+      readonly batch: number;
+      readonly batches: number;
+      readonly loss: number;
+    },
+  ];
+  /** An update was folded. */
+  counted: [
+    update: {
+      readonly client: string;
+      readonly round: number;
+      readonly counted: number;
+      readonly goal: number;
+    },
+  ];
+  refused: [refusal: Refusal & { readonly client: string }];
+  abandoned: [
+    attempt: {
+      readonly round: number;
+      readonly attempt: number;
+      readonly reason: string;
+    },
+  ];
+  round: [line: RoundLine, timings: RoundTimings];
+  evaluation: [line: EvaluationLine];
+}
+
+/** How a run came to rest. */
+export interface Ending {
+  readonly reason: "finished" | "stopped" | "failed";
+  /** Why it stopped or failed. */
+  readonly message: string;
+  /** Rounds committed. */
+  readonly rounds: number;
+  /** The model blob of the last committed round. */
+  readonly model: Uint8Array;
+}
+
+export interface Status {
+  readonly run: string;
+  /** Rounds committed, and to be committed. */
+  readonly committed: number;
+  readonly rounds: number;
+  readonly waitsFor: string;
+  readonly model: string;
+  readonly clients: readonly {
+    readonly id: string;
+    readonly connected: boolean;
+    readonly state: string;
+    readonly samples: number | null;
+  }[];
+}
+
+/**
+ * The aggregator of one run: lines come in by `attach` (from server.ts, or from a simulation's memory), rounds go on by
+ * themselves, and `done` tells how it ended. All decisions about rounds are those of rounds/round.ts; this class carries
+ * them out.
+ */
+export class Aggregator extends EventEmitter<AggregatorEvents> {
+  readonly settings: AggregatorSettings;
+  readonly admission: Admission;
+  readonly log: Log;
+  /** Resolves when all rounds are committed and evaluated, or the run has stopped; never rejects. */
+  readonly done: Promise<Ending>;
+
+  readonly #options: AggregatorOptions;
+  readonly #algorithm: Algorithm;
+  readonly #rules: RoundRules;
+  readonly #needs: Needs;
+  readonly #metadata: Record<string, string>;
+  readonly #updateBytes: number;
+  readonly #uploads: Uploads;
+  readonly #evaluations: Evaluations;
+  readonly #clients = new Map<string, Client>();
+  readonly #sessions = new Set<Session>();
+  readonly #assignments = new Map<string, Assignment>();
+  readonly #blobs = new Map<string, Uint8Array>();
+
+  #resolve!: (ending: Ending) => void;
+  #desk!: Desk;
+  #ledger!: Ledger;
+  #folder: RunFolder | undefined;
+  #opened!: Opened;
+  #host!: SessionHost;
+  #state!: RoundState;
+  #model!: Blob;
+  #committed = 0;
+  #attempt: AttemptRecord | undefined;
+  #phaseDue = 0;
+  #openedAt = 0;
+  #deadline: NodeJS.Timeout | undefined;
+  #beat: NodeJS.Timeout | undefined;
+  #rosterDue: NodeJS.Immediate | undefined;
+  #events: RoundEvent[] = [];
+  #stepping = false;
+  #said = "";
+  /** Everything that is written to the run's folder, one after the other. */
+  #writing: Promise<void> = Promise.resolve();
+  #closing = false;
+
+  /** @throws ConfigError `settings`, ModelError `unknown-algorithm`, `algorithm-settings`. */
+  constructor(options: AggregatorOptions) {
+    super();
+    const settings = readAggregatorSettings(options.settings ?? {});
+    this.#options = options;
+    this.#algorithm =
+      options.algorithm ?? algorithmNamed(settings.algorithm, []);
+    this.settings = {
+      ...settings,
+      algorithm: this.#algorithm.name,
+      algorithmSettings: algorithmSettings(
+        this.#algorithm,
+        settings.algorithmSettings,
+      ),
+    };
+    this.admission = options.admission ?? { kind: "any" };
+    this.log = options.log ?? silent;
+    const { model } = options;
+    this.#metadata = modelMetadata(model);
+    this.#updateBytes = float32.form(
+      model.layout,
+      this.#algorithm.client.sends,
+    ).bytes;
+    this.#needs = {
+      algorithm: this.#algorithm.name,
+      layers: new Set(model.description.layers.map(({ type }) => type)),
+      codec: float32.name,
+    };
+    this.#rules = rulesOf(this.settings);
+    this.#uploads = openUploads({
+      budgetBytes: Math.max(settings.budgetBytes, 2 * this.#updateBytes),
+      windowBytes: settings.windowBytes,
+      stall: settings.stall,
+      arrived: ({ assignment, sha256 }, bytes) =>
+        void this.#check(assignment, sha256, bytes),
+      evicted: (assignment) =>
+        this.log.warn({ assignment }, "a stalled upload lost its room"),
+    });
+    this.#evaluations = openEvaluations({
+      seed: settings.seed,
+      fraction: settings.evaluateFraction,
+      deadline: settings.evaluateDeadline,
+      test: options.evaluate,
+      log: this.log,
+      give: (assignment) => {
+        this.#assignments.set(assignment.id, assignment);
+        this.#give(this.#clientOf(assignment.client), assignment);
+      },
+      takeBack: (assignment) => {
+        this.#end(assignment, "late");
+        this.#assignments.delete(assignment.id);
+      },
+      done: (line) => {
+        this.#write((folder) => folder.evaluation(line));
+        this.emit("evaluation", line);
+      },
+    });
+    this.done = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
+
+  /** The run's id. */
+  get run(): string {
+    return this.#opened.run;
+  }
+
+  /** The current global model, as a blob. */
+  get model(): Blob {
+    return this.#model;
+  }
+
+  /**
+   * Opens the run's folder and begins, or goes on where it was.
+   * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm), `state-locked`, `state-damaged`.
+   */
+  async start(): Promise<void> {
+    const { folder, resume = false, model, ledger } = this.#options;
+    if (folder !== undefined && ledger === undefined)
+      requireRunFolder(folder, resume);
+    const genesis = firstCheckpoint(
+      this.#algorithm,
+      this.settings.algorithmSettings,
+      model.layout,
+      this.#metadata,
+      model.weights,
+    );
+    this.#ledger =
+      ledger ??
+      (folder === undefined ? memoryLedger() : fileLedger(stateFolder(folder)));
+    this.#opened = await this.#ledger.open(genesis);
+    try {
+      await this.#begin();
+    } catch (error) {
+      await this.#desk?.close();
+      await this.#ledger.close();
+      throw error;
+    }
+  }
+
+  async #begin(): Promise<void> {
+    const { last, attempt, clients, history, notes } = this.#opened;
+    const { folder, config } = this.#options;
+    for (const note of notes) this.log.warn({ run: this.run }, note);
+    const changed = (what: string) =>
+      new ConfigError(
+        "resume",
+        `"run" expected the ${what} that the run was begun with, got another`,
+      );
+    if (
+      readSafetensors(last.model.bytes).metadata["model"] !==
+      this.#metadata["model"]
+    )
+      throw changed("model");
+    const begun = history.at(-1)?.line["algorithm"] ?? this.#algorithm.name;
+    if (begun !== this.#algorithm.name)
+      throw changed(`algorithm (${String(begun)})`);
+
+    this.#desk = await this.#openDesk();
+    await this.#desk.load(last);
+    this.#committed = last.record.round;
+    this.#keepModel(last.model);
+    if (folder !== undefined) {
+      this.#folder = openRunFolder(folder);
+      const lines = history.filter(({ round }) => round > 0);
+      await this.#folder.begin(
+        { ...config, ...this.settings, model: this.#options.model.description },
+        lines.map(({ line }) => line),
+      );
+      await this.#writeModel(last.record.round);
+    }
+
+    this.#host = {
+      run: this.run,
+      admission: this.admission,
+      log: this.log,
+      heartbeat: this.settings.heartbeat,
+      helloDeadline: this.settings.helloDeadline,
+      windowBytes: this.settings.windowBytes,
+      admitted: (session) => this.#welcome(session),
+      message: (session, message) => this.#message(session, message),
+      chunk: (session, chunk: Chunk) => this.#uploads.chunk(session, chunk),
+      blob: (sha256) => this.#blobs.get(sha256),
+      closed: (session) => this.#lineClosed(session),
+    };
+    for (const { id, samples } of clients) {
+      // Remembered clients are expected back, and drawn as if they were here, for as long as one that just left.
+      const client = this.#clientOf(id);
+      client.samples = samples;
+      client.registered = true;
+      client.ready = true;
+      this.#expect(client);
+    }
+    this.#beat = setInterval(
+      () => this.#lookAfter(),
+      Math.min(BEAT, this.settings.heartbeat / 2),
+    );
+    this.log.info(
+      {
+        run: this.run,
+        epoch: this.#opened.epoch,
+        committed: this.#committed,
+        build: this.#desk.build,
+      },
+      attempt
+        ? `the run goes on with round ${attempt.round}, attempt ${attempt.attempt}`
+        : "the run begins",
+    );
+    if (attempt !== undefined) await this.#prepare(attempt);
+    const { state, effects } = start(this.#rules, this.#committed, attempt);
+    this.#state = state;
+    for (const effect of effects) this.#carryOut(effect);
+    this.#rosterChanged();
+    this.#saysWhatItWaitsFor();
+  }
+
+  /** Takes lines: started, and not at its end. */
+  get open(): boolean {
+    return this.#state !== undefined && !this.#closing;
+  }
+
+  /** Gives the aggregator one more line: a WebSocket, or one end of a line in memory. */
+  attach(line: Socket, origin: Origin): void {
+    if (!this.open) return line.close(1012, "restarting");
+    const session = new Session(line, origin, this.#host);
+    this.#sessions.add(session);
+  }
+
+  /** Whether this bearer opens the models: it belongs to a line that is open. */
+  opens(bearer: string): boolean {
+    for (const session of this.#sessions)
+      if (session.bearer === bearer) return true;
+    return false;
+  }
+
+  /** A model that may be fetched now. */
+  blob(sha256: string): Uint8Array | undefined {
+    return this.#blobs.get(sha256);
+  }
+
+  /** Opens no further round; the one in progress is still finished. */
+  drain(): void {
+    this.#send({ type: "drain" });
+  }
+
+  /**
+   * Ends now: what was committed is on disk, an attempt in progress is gone on with after a resume. Clients are told to come
+   * back. Safe to call at any time, also twice.
+   */
+  async stop(reason = "stopped"): Promise<void> {
+    this.#send({ type: "stop", reason });
+    await this.done;
+    await this.#close();
+  }
+
+  status(): Status {
+    return {
+      run: this.run,
+      committed: this.#committed,
+      rounds: this.settings.rounds,
+      waitsFor: waitsFor(this.#rules, this.#state),
+      model: this.#model.sha256,
+      clients: [...this.#clients.values()]
+        .sort((a, b) => (a.id < b.id ? -1 : 1))
+        .map((client) => ({
+          id: client.id,
+          connected: client.session !== undefined,
+          state: stateOf(client),
+          samples: client.samples,
+        })),
+    };
+  }
+
+  // ---- rounds: events in, effects carried out ----
+
+  #send(event: RoundEvent): void {
+    this.#events.push(event);
+    if (this.#stepping || this.#state === undefined) return;
+    this.#stepping = true;
+    try {
+      for (;;) {
+        const next = this.#events.shift();
+        if (next === undefined) break;
+        const { state, effects } = step(this.#rules, this.#state, next);
+        this.#state = state;
+        for (const effect of effects) this.#carryOut(effect);
+      }
+    } finally {
+      this.#stepping = false;
+    }
+    this.#saysWhatItWaitsFor();
+  }
+
+  #saysWhatItWaitsFor(): void {
+    const sentence = waitsFor(this.#rules, this.#state);
+    if (sentence === this.#said) return;
+    this.#said = sentence;
+    this.emit("waiting", sentence);
+  }
+
+  #carryOut(effect: RoundEffect): void {
+    switch (effect.type) {
+      case "deadline":
+        clearTimeout(this.#deadline);
+        this.#phaseDue = performance.now() + effect.after;
+        this.#deadline = setTimeout(
+          () => this.#send({ type: "deadline", number: effect.number }),
+          effect.after,
+        );
+        return;
+      case "begin":
+        return void this.#beginAttempt(effect.open);
+      case "assign":
+        return this.#assign(effect.client, effect.work);
+      case "fold":
+        return void this.#fold(effect.client, effect.work);
+      case "late":
+        return this.#late(effect.client, effect.work);
+      case "phase":
+        // Plain training has one phase; what comes between several is the matter of the mode that has them.
+        return;
+      case "close":
+        return void this.#commit(effect.open, effect.members);
+      case "abandon":
+        return this.#abandon(effect);
+      case "finished":
+        return void this.#finish();
+      case "stopped":
+        return this.#stopped(effect.reason, effect.failed);
+    }
+  }
+
+  async #beginAttempt(open: Attempt): Promise<void> {
+    const known = open.selected.map((id) => this.#clientOf(id).samples);
+    const { maxSamples } = this.settings;
+    // Room for data that grew since the client said how many it has, and no more: the limit decides how fine the grid is.
+    const limit = known.includes(null)
+      ? maxSamples
+      : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...(known as number[]))));
+    const attempt: AttemptRecord = {
+      ...open,
+      maxSamples: Math.min(maxSamples, limit),
+      key: randomBytes(32).toString("hex"),
+    };
+    await this.#durably(async () => {
+      await this.#ledger.beginAttempt(this.#opened.epoch, attempt);
+      await this.#prepare(attempt);
+      this.#send({ type: "begun" });
+    });
+  }
+
+  async #prepare(attempt: AttemptRecord): Promise<void> {
+    this.#attempt = attempt;
+    this.#openedAt = performance.now();
+    await this.#desk.openFold({
+      updates: attempt.selected.length,
+      samples: attempt.maxSamples,
+    });
+    const { round, selected } = attempt;
+    this.log.info(
+      { round, attempt: attempt.attempt, selected: selected.length },
+      "a round opens",
+    );
+    this.emit("opened", { round, attempt: attempt.attempt, selected });
+  }
+
+  /** Does what must be on disk: waits while the disk is full, and ends the run if it fails. */
+  async #durably(work: () => Promise<void>): Promise<void> {
+    for (;;)
+      try {
+        return await work();
+      } catch (error) {
+        const reason = error instanceof Error ? error.message : String(error);
+        if (
+          error instanceof FedflatError &&
+          error.code === "storage-full" &&
+          !this.#closing
+        ) {
+          this.log.error({ err: error }, "the disk is full: rounds pause");
+          this.#send({ type: "paused", reason });
+          await new Promise((resolve) =>
+            setTimeout(resolve, this.settings.pause),
+          );
+        } else {
+          this.log.error({ err: error }, "the run cannot go on");
+          return this.#send({ type: "broken", reason });
+        }
+      }
+  }
+
+  #assign(id: string, work: Work): void {
+    const attempt = this.#attempt!;
+    const { learningRate, learningRateDecay, seed } = this.settings;
+    const s = this.settings;
+    const client = this.#clientOf(id);
+    const assignmentId = assignmentIdOf(attempt.key, "train", work.phase, id);
+    const assignment: Assignment = {
+      id: assignmentId,
+      client: id,
+      task: "train",
+      phase: this.#rules.phases[work.phase].name,
+      work,
+      model: this.#model,
+      settings: {
+        algorithm: s.algorithm,
+        algorithmSettings: s.algorithmSettings,
+        localEpochs: s.localEpochs,
+        batchSize: s.batchSize,
+        learningRate: learningRate * learningRateDecay ** (work.round - 1),
+        initialLearningRate: learningRate,
+        weightDecay: s.weightDecay,
+        clipNorm: s.clipNorm,
+        zeta: s.zeta,
+        manIncludesLogits: s.manIncludesLogits,
+        shuffle: s.shuffle,
+        augmentation: s.augmentation,
+        population: attempt.population,
+        meanSamples: attempt.meanSamples,
+        seed: createHash("sha256")
+          .update([seed, work.round, work.attempt, id].join("\0"))
+          .digest("hex"),
+      },
+      due: this.#phaseDue,
+      // Asked again in the same attempt: what it offered before still stands.
+      offer: this.#assignments.get(assignmentId)?.offer,
+      folded: false,
+      over: undefined,
+    };
+    this.#assignments.set(assignment.id, assignment);
+    this.#give(client, assignment);
+  }
+
+  /** Queues work for a client, in place of the same work given before. */
+  #give(client: Client, assignment: Assignment): void {
+    if (client.inHand?.id === assignment.id) client.inHand = assignment;
+    else {
+      const at = client.tasks.findIndex(({ id }) => id === assignment.id);
+      if (at >= 0) client.tasks[at] = assignment;
+      else client.tasks.push(assignment);
+      this.#flush(client);
+    }
+  }
+
+  /** Sends the client its next work if it can take it now. */
+  #flush(client: Client): void {
+    if (!client.session || !client.said || !client.ready || client.inHand)
+      return;
+    const assignment = client.tasks.shift();
+    if (assignment === undefined) return;
+    client.inHand = assignment;
+    client.session.send({
+      type: "assign",
+      assignment: assignment.id,
+      round: assignment.work.round,
+      attempt: assignment.work.attempt,
+      phase: assignment.phase,
+      task: assignment.task,
+      model: nameOf(assignment.model),
+      codec: float32.name,
+      settings: assignment.settings,
+      deadline: Math.max(0, Math.round(assignment.due - performance.now())),
+    });
+  }
+
+  /** The client has nothing in hand any more. */
+  #free(client: Client, assignment: Assignment): void {
+    const at = client.tasks.findIndex(({ id }) => id === assignment.id);
+    if (at >= 0) client.tasks.splice(at, 1);
+    if (client.inHand?.id === assignment.id) client.inHand = undefined;
+    this.#flush(client);
+  }
+
+  /** The work of this round that was given to clients, by client. */
+  #givenFor(work: Work): Map<string, Assignment> {
+    const given = new Map<string, Assignment>();
+    for (const assignment of this.#assignments.values()) {
+      const { round, attempt, phase } = assignment.work;
+      if (
+        assignment.task === "train" &&
+        round === work.round &&
+        attempt === work.attempt &&
+        phase === work.phase
+      )
+        given.set(assignment.client, assignment);
+    }
+    return given;
+  }
+
+  #late(client: string, work: Work): void {
+    const assignment = this.#givenFor(work).get(client);
+    if (assignment !== undefined) this.#end(assignment, "late");
+  }
+
+  /** Ends an assignment without counting it, and says so to a client that knows of it. */
+  #end(assignment: Assignment, code: string): void {
+    void this.#desk.drop(assignment.id);
+    this.#uploads.release(assignment.id);
+    if (assignment.over !== undefined) return;
+    assignment.over = code;
+    const client = this.#clientOf(assignment.client);
+    if (client.inHand?.id === assignment.id || assignment.offer !== undefined)
+      this.#refuse(client, assignment.id, { code, message: OVER[code] });
+    this.#free(client, assignment);
+  }
+
+  #refuse(
+    client: Client,
+    assignment: string,
+    { code, message }: Refusal,
+    retry?: number,
+  ): void {
+    this.log.warn(
+      { client: client.id.slice(0, 32), assignment, code },
+      `refused an update: ${message}`,
+    );
+    this.emit("refused", { client: client.id, code, message });
+    client.session?.send({
+      type: "refused",
+      assignment,
+      code,
+      message: message.slice(0, 1024),
+      retryAfter: retry,
+    });
+  }
+
+  async #fold(id: string, work: Work): Promise<void> {
+    const given = this.#givenFor(work);
+    const assignment = given.get(id)!;
+    const client = this.#clientOf(id);
+    try {
+      await this.#desk.fold(assignment.id, id, assignment.offer!.samples);
+    } catch (error) {
+      this.log.error({ err: error }, "an admitted update could not be folded");
+      return this.#send({
+        type: "broken",
+        reason: error instanceof Error ? error.message : String(error),
+      });
+    }
+    assignment.folded = true;
+    this.#uploads.release(assignment.id);
+    client.session?.send({ type: "received", assignment: assignment.id });
+    this.log.info(
+      { client: id.slice(0, 32), round: work.round },
+      "an update is folded",
+    );
+    this.emit("counted", {
+      client: id,
+      round: work.round,
+      counted: [...given.values()].filter(({ folded }) => folded).length,
+      goal: this.#attempt?.goal ?? 0,
+    });
+    this.#free(client, assignment);
+  }
+
+  #abandon({ open, reason }: Extract<RoundEffect, { type: "abandon" }>): void {
+    const { round, attempt } = open;
+    this.log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
+    this.emit("abandoned", { round, attempt, reason });
+    for (let phase = 0; phase < this.#rules.phases.length; phase++)
+      for (const assignment of this.#givenFor({
+        round,
+        attempt,
+        phase,
+      }).values())
+        this.#end(assignment, "abandoned");
+    this.#attempt = undefined;
+    void this.#durably(() =>
+      this.#ledger.abandonAttempt(this.#opened.epoch, round, attempt),
+    );
+  }
+
+  // ---- the commit ----
+
+  async #commit(open: Attempt, members: Members): Promise<void> {
+    const counted = [...members]
+      .filter(([, { status }]) => status === "counted")
+      .map(([id]) => id)
+      .sort();
+    const work = { round: open.round, attempt: open.attempt, phase: 0 };
+    const given = this.#givenFor(work);
+    const assignments = counted.map((id) => given.get(id)!);
+    await this.#durably(async () => {
+      const checkpoint = await this.#desk.finish(open.population);
+      const line = this.#lineOf(open, assignments, checkpoint);
+      const record: CommitRecord = {
+        round: open.round,
+        attempt: open.attempt,
+        model: checkpoint.model.sha256,
+        state: checkpoint.state.sha256,
+        members: assignments.map(({ id, client, offer }) => ({
+          client,
+          round: open.round,
+          assignment: id,
+          sha256: offer!.sha256,
+        })),
+        line: { ...line },
+      };
+      await this.#durably(async () => {
+        await this.#ledger.commit(this.#opened.epoch, record, checkpoint);
+        this.#committedRound(line, assignments, checkpoint.model);
+      });
+    });
+  }
+
+  #lineOf(
+    open: Attempt,
+    assignments: readonly Assignment[],
+    checkpoint: { readonly model: Blob; readonly state: Blob },
+  ): RoundLine {
+    const offers: ClientMetrics[] = assignments.map(({ offer }) => offer!);
+    const { learningRate, learningRateDecay } = this.settings;
+    const { samples, lossBefore, lossAfter, activationNorms } =
+      meanMetrics(offers);
+    return {
+      round: open.round,
+      attempt: open.attempt,
+      algorithm: this.#algorithm.name,
+      participants: assignments.map(({ client }) => client),
+      updates: assignments.map(({ offer }) => offer!.sha256),
+      samples,
+      lossBefore,
+      lossAfter,
+      activationNorms,
+      learningRate: learningRate * learningRateDecay ** (open.round - 1),
+      model: checkpoint.model.sha256,
+      state: checkpoint.state.sha256,
+      build: this.#desk.build,
+      clientBuilds: [
+        ...new Set(
+          assignments.map(
+            ({ client }) => this.#clientOf(client).build ?? "unknown",
+          ),
+        ),
+      ].sort(),
+    };
+  }
+
+  /** The round is on disk: now everybody may know. */
+  #committedRound(
+    line: RoundLine,
+    assignments: readonly Assignment[],
+    model: Blob,
+  ): void {
+    const { round } = line;
+    this.#committed = round;
+    this.#attempt = undefined;
+    this.#keepModel(model);
+    const members = new Set<string>();
+    for (const assignment of assignments) {
+      members.add(assignment.client);
+      this.#clientOf(assignment.client).session?.send({
+        type: "committed",
+        assignment: assignment.id,
+        round,
+        model: nameOf(model),
+      });
+    }
+    for (const client of this.#clients.values())
+      if (!members.has(client.id))
+        client.session?.send({ type: "model", round, model: nameOf(model) });
+    for (const { id, work, task } of this.#assignments.values())
+      if (task === "train" && work.round < round) this.#assignments.delete(id);
+    const timings: RoundTimings = {
+      round,
+      seconds: (performance.now() - this.#openedAt) / 1000,
+      trainSeconds: Math.max(
+        ...assignments.map(({ offer }) => offer!.metrics.seconds),
+      ),
+      updateBytes: assignments.length * this.#updateBytes,
+    };
+    this.log.info(
+      { round, attempt: line.attempt, counted: assignments.length },
+      "a round is committed",
+    );
+    this.#write(async (folder) => {
+      await folder.round(line, timings);
+      await this.#writeModel(round);
+    });
+    this.emit("round", line, timings);
+    if (
+      round % this.settings.evaluateEvery === 0 ||
+      round === this.settings.rounds
+    )
+      this.#evaluations.begin(
+        round,
+        model,
+        rosterOf(this.#clients.values()).ids,
+      );
+    this.#send({ type: "committed" });
+  }
+
+  #keepModel(model: Blob): void {
+    this.#model = model;
+    this.#blobs.delete(model.sha256);
+    this.#blobs.set(model.sha256, model.bytes);
+    for (const sha256 of this.#blobs.keys())
+      if (this.#blobs.size > MODELS_KEPT) this.#blobs.delete(sha256);
+  }
+
+  /** Writes to the run's folder after what was written before. What fails is said, and costs no round: the ledger has it all. */
+  #write(work: (folder: RunFolder) => Promise<void>): void {
+    const folder = this.#folder;
+    if (folder === undefined) return;
+    this.#writing = this.#writing.then(async () => {
+      try {
+        await work(folder);
+      } catch (error) {
+        this.log.error({ err: error }, "the run's folder cannot be written");
+      }
+    });
+  }
+
+  async #writeModel(round: number): Promise<void> {
+    const { sha256, bytes } = this.#model;
+    await this.#folder?.model(bytes, {
+      ...(JSON.parse(this.#metadata["model"]) as object),
+      round,
+      sha256,
+    });
+  }
+
+  // ---- lines and clients ----
+
+  #clientOf(id: string): Client {
+    let client = this.#clients.get(id);
+    if (client === undefined) this.#clients.set(id, (client = newClient(id)));
+    return client;
+  }
+
+  #welcome(session: Session): void {
+    const hello = session.hello!;
+    const client = this.#clientOf(session.client);
+    const before = client.session;
+    client.session = session;
+    client.said = false;
+    before?.close(4000, "replaced");
+    // Until it has said something on its new line it is treated as it was on the old one.
+    this.#expect(client);
+    client.build = hello.capabilities.build;
+    client.lacks = lackOf(this.#needs, hello.capabilities);
+    if (client.lacks !== undefined)
+      this.log.warn(
+        { client: client.id.slice(0, 32) },
+        `a client cannot take part: it lacks ${client.lacks}`,
+      );
+    else if (!client.registered || client.samples !== hello.samples) {
+      client.registered = true;
+      client.samples = hello.samples;
+      void this.#durably(() =>
+        this.#ledger.register(this.#opened.epoch, {
+          id: client.id,
+          samples: hello.samples,
+        }),
+      );
+    }
+    const sameRun = hello.run === this.run;
+    const pending = sameRun ? hello.pending : [];
+    const last = this.#ledger.lastCounted(client.id);
+    if (
+      last !== undefined &&
+      (!sameRun || hello.counted?.assignment !== last.assignment) &&
+      !pending.some(({ assignment }) => assignment === last.assignment)
+    )
+      this.log.warn(
+        { client: client.id.slice(0, 32), round: last.round },
+        "a client has lost its state and starts at zero",
+      );
+    const { inHand } = client;
+    if (
+      inHand !== undefined &&
+      !pending.some(({ assignment }) => assignment === inHand.id)
+    ) {
+      client.inHand = undefined;
+      client.tasks.unshift(inHand);
+    }
+    session.send({
+      type: "welcome",
+      epoch: this.#opened.epoch,
+      run: this.run,
+      limits: {
+        frameBytes: MAX_FRAME_BYTES,
+        windowBytes: this.settings.windowBytes,
+        blobBytes: this.#updateBytes,
+      },
+      heartbeat: this.settings.heartbeat,
+      bearer: session.bearer,
+      lastCounted: last && {
+        round: last.round,
+        assignment: last.assignment,
+        sha256: last.sha256,
+      },
+      round: this.#committed + 1,
+      model: nameOf(this.#model),
+    });
+    this.emit("client", {
+      client: client.id,
+      change: "joined",
+      reason: client.lacks && `it lacks ${client.lacks}`,
+    });
+    if (this.#state.at === "finished") session.send(this.#farewell());
+  }
+
+  /** Waits for a client that is away, or has not said anything yet; at the end it is gone. */
+  #expect(client: Client): void {
+    clearTimeout(client.absence);
+    client.absence = setTimeout(
+      () => this.#gone(client, "left"),
+      this.settings.absence,
+    );
+  }
+
+  #gone(client: Client, code: string): void {
+    clearTimeout(client.absence);
+    client.ready = false;
+    client.tasks.length = 0;
+    client.inHand = undefined;
+    this.#rosterChanged();
+    this.#evaluations.gone(client.id);
+    this.log.info(
+      { client: client.id.slice(0, 32) },
+      `a client is gone: ${code}`,
+    );
+    this.#lost(client.id, code);
+  }
+
+  /** Tells the round that nothing will come from this client. */
+  #lost(client: string, code: string): void {
+    if (this.#state.at !== "collecting") return;
+    const { round, attempt } = this.#state.open;
+    const { phase } = this.#state;
+    this.#send({ type: "gone", client, code, work: { round, attempt, phase } });
+  }
+
+  #lineClosed(session: Session): void {
+    this.#sessions.delete(session);
+    this.#uploads.lineClosed(session);
+    const client = this.#clientOf(session.client);
+    if (client.session !== session) return;
+    client.session = undefined;
+    client.said = false;
+    this.emit("client", { client: client.id, change: "left" });
+    if (!this.#closing) this.#expect(client);
+  }
+
+  #rosterChanged(): void {
+    this.#rosterDue ??= setImmediate(() => {
+      this.#rosterDue = undefined;
+      this.#send({
+        type: "roster",
+        roster: rosterOf(this.#clients.values()),
+      });
+    });
+  }
+
+  #message(session: Session, message: ClientMessage): void {
+    const client = this.#clientOf(session.client);
+    switch (message.type) {
+      case "ready":
+      case "busy":
+        return this.#stand(
+          client,
+          message.type === "busy" ? message.reason : undefined,
+        );
+      case "bye":
+        session.close(1000, "bye");
+        return this.#gone(client, "bye");
+      case "abort":
+        return this.#uploads.aborted(session, message.transfer);
+      case "accept":
+        return;
+      case "progress": {
+        const assignment = this.#own(client, message.assignment);
+        if (assignment === undefined) return;
+        const { batch, batches, loss } = message;
+        const { round } = assignment.work;
+        this.emit("progress", {
+          client: client.id,
+          round,
+          batch,
+          batches,
+          loss,
+        });
+        return;
+      }
+      case "decline":
+      case "failed":
+        return this.#gaveUp(client, message);
+      case "offer":
+        return this.#offer(client, session, message);
+      case "report":
+        return this.#report(client, session, message);
+      default:
+        return session.complain(
+          "out-of-order",
+          `"${message.type}" has no place now`,
+        );
+    }
+  }
+
+  #own(client: Client, id: string): Assignment | undefined {
+    const assignment = this.#assignments.get(id);
+    return assignment?.client === client.id ? assignment : undefined;
+  }
+
+  #stand(client: Client, busy: string | undefined): void {
+    clearTimeout(client.absence);
+    client.said = true;
+    client.ready = busy === undefined;
+    client.reason = busy;
+    this.emit("client", {
+      client: client.id,
+      change: client.ready ? "ready" : "busy",
+      reason: busy,
+    });
+    this.#rosterChanged();
+    if (!client.ready) return;
+    if (client.lacks !== undefined) {
+      client.session?.send({
+        type: "wait",
+        reason: `This run needs ${client.lacks}, which this client does not have.`,
+      });
+      return;
+    }
+    this.#send({ type: "back", client: client.id });
+    this.#flush(client);
+    if (client.inHand === undefined && this.#state.at !== "finished")
+      client.session?.send({
+        type: "wait",
+        reason: waitsFor(this.#rules, this.#state).slice(0, 1024),
+        retryAfter: retryAfter(this.#rules, this.#state, client.id),
+      });
+  }
+
+  #gaveUp(
+    client: Client,
+    message: ClientMessageOf<"decline"> | ClientMessageOf<"failed">,
+  ): void {
+    const assignment = this.#own(client, message.assignment);
+    if (assignment === undefined) return;
+    const what = message.type === "decline" ? "declined" : "failed";
+    this.log.warn(
+      {
+        client: client.id.slice(0, 32),
+        round: assignment.work.round,
+        code: message.code,
+      },
+      `a client ${what} its assignment${message.message ? `: ${message.message}` : ""}`,
+    );
+    if (assignment.task === "evaluate") {
+      this.#assignments.delete(assignment.id);
+      this.#free(client, assignment);
+      return this.#evaluations.answered(assignment, undefined);
+    }
+    if (assignment.folded) return;
+    this.#uploads.release(assignment.id);
+    this.#free(client, assignment);
+    this.#send({
+      type: "gone",
+      client: client.id,
+      work: assignment.work,
+      code: `${what}-${message.code}`,
+    });
+  }
+
+  #report(
+    client: Client,
+    session: Session,
+    { assignment: id, evaluation }: ClientMessageOf<"report">,
+  ): void {
+    const assignment = this.#own(client, id);
+    if (assignment?.task !== "evaluate")
+      return this.#refuse(client, id, {
+        code: "unknown-assignment",
+        message: "this client has no such evaluation in this run",
+      });
+    this.#assignments.delete(id);
+    const { count, correct } = evaluation;
+    if (correct > count) {
+      this.#refuse(client, id, {
+        code: "other",
+        message: `"evaluation.correct" expected at most ${count}, got ${correct}`,
+      });
+      this.#free(client, assignment);
+      return this.#evaluations.answered(assignment, undefined);
+    }
+    session.send({ type: "received", assignment: id });
+    this.#free(client, assignment);
+    this.#evaluations.answered(assignment, evaluation);
+  }
+
+  #offer(
+    client: Client,
+    session: Session,
+    offer: ClientMessageOf<"offer">,
+  ): void {
+    const last = this.#ledger.lastCounted(client.id);
+    if (last?.assignment === offer.assignment && last.sha256 === offer.sha256)
+      return session.send({
+        type: "committed",
+        assignment: last.assignment,
+        round: last.round,
+        model: nameOf(this.#model),
+      });
+    const assignment = this.#own(client, offer.assignment);
+    const refusal = refusalOf(OFFER_CHECKS, {
+      known:
+        assignment?.task === "train" || last?.assignment === offer.assignment,
+      over: assignment?.over,
+      sha256: offer.sha256,
+      before:
+        last?.assignment === offer.assignment
+          ? last.sha256
+          : assignment?.offer?.sha256,
+      bytes: offer.bytes,
+      expectedBytes: this.#updateBytes,
+      samples: offer.samples,
+      maxSamples: this.#attempt?.maxSamples ?? this.settings.maxSamples,
+    });
+    if (refusal !== undefined || assignment === undefined)
+      return this.#refuseForGood(client, offer.assignment, refusal!);
+    if (assignment.folded)
+      return session.send({ type: "received", assignment: assignment.id });
+    assignment.offer = offer;
+    // Work that was waiting to be sent is done already: it was offered after a restart.
+    const at = client.tasks.findIndex(({ id }) => id === assignment.id);
+    if (at >= 0) client.tasks.splice(at, 1);
+    client.inHand ??= assignment;
+    this.#uploads.offer(session, offer);
+  }
+
+  /** Refuses an update; the round does not wait for another one from this client. */
+  #refuseForGood(client: Client, id: string, refusal: Refusal): void {
+    this.#refuse(client, id, refusal);
+    const assignment = this.#own(client, id);
+    if (assignment?.task !== "train" || assignment.folded) return;
+    assignment.over ??= refusal.code;
+    this.#uploads.release(id);
+    this.#free(client, assignment);
+    this.#send({
+      type: "refused",
+      client: client.id,
+      work: assignment.work,
+      code: refusal.code,
+    });
+  }
+
+  /** An update has arrived whole. */
+  async #check(id: string, sha256: string, bytes: Uint8Array): Promise<void> {
+    let refusal: Refusal | undefined;
+    try {
+      refusal = await this.#desk.check(id, sha256, bytes);
+    } catch (error) {
+      this.log.error({ err: error }, "an update could not be looked at");
+      return this.#send({
+        type: "broken",
+        reason: error instanceof Error ? error.message : String(error),
+      });
+    }
+    const assignment = this.#assignments.get(id);
+    if (assignment === undefined || assignment.over !== undefined) {
+      // The round closed meanwhile, and the client knows.
+      await this.#desk.drop(id);
+      return;
+    }
+    const client = this.#clientOf(assignment.client);
+    if (refusal !== undefined) this.#refuseForGood(client, id, refusal);
+    else
+      this.#send({
+        type: "admitted",
+        client: client.id,
+        work: assignment.work,
+      });
+  }
+
+  #lookAfter(): void {
+    const now = performance.now();
+    for (const session of this.#sessions) session.beat(now);
+    this.#uploads.sweep(now);
+  }
+
+  // ---- the end ----
+
+  async #openDesk(): Promise<Desk> {
+    const { model, algorithm } = this.#options;
+    const { maxAbs, maxNorm } = this.settings;
+    const settings = {
+      algorithm: this.#algorithm.name,
+      algorithmSettings: this.settings.algorithmSettings,
+      layout: model.layout,
+      metadata: this.#metadata,
+      maxAbs,
+      maxNorm: maxNorm === 0 ? Infinity : maxNorm,
+    };
+    const own =
+      algorithm && !BUILT_IN.includes(algorithm) ? algorithm : undefined;
+    // An algorithm of the caller's own is code, which cannot be sent to a worker.
+    if (this.#updateBytes > WORKER_FROM && own === undefined)
+      return openDeskInWorker(settings);
+    const arithmetic = await wasmArithmetic().catch((error: unknown) => {
+      this.log.warn({ err: error }, "folding without the WebAssembly kernels");
+      return plain;
+    });
+    return openDesk(settings, arithmetic, own);
+  }
+
+  #farewell(): OutgoingServerMessage {
+    return {
+      type: "finished",
+      reason: `All ${this.settings.rounds} rounds are done.`,
+      model: nameOf(this.#model),
+    };
+  }
+
+  /** All rounds are committed: clients may go once the last evaluations are in. */
+  async #finish(): Promise<void> {
+    clearTimeout(this.#deadline);
+    await this.#evaluations.idle();
+    await this.#summarise("All rounds are done.");
+    for (const client of this.#clients.values())
+      client.session?.send(this.#farewell());
+    this.log.info({ rounds: this.#committed }, "the run is finished");
+    this.#resolve(this.#ending("finished", "all rounds are done"));
+  }
+
+  #stopped(reason: string, failed: boolean): void {
+    clearTimeout(this.#deadline);
+    this.#evaluations.cut();
+    this.log.info({ committed: this.#committed }, `the run stops: ${reason}`);
+    void this.#summarise(`Stopped: ${reason}.`).then(() =>
+      this.#resolve(this.#ending(failed ? "failed" : "stopped", reason)),
+    );
+  }
+
+  #ending(reason: Ending["reason"], message: string): Ending {
+    return {
+      reason,
+      message,
+      rounds: this.#committed,
+      model: this.#model.bytes,
+    };
+  }
+
+  async #summarise(end: string): Promise<void> {
+    const { algorithm, rounds, zeta } = this.settings;
+    this.#write((folder) =>
+      folder.summary(
+        [
+          "# Run",
+          "",
+          `- Rounds committed: ${this.#committed} of ${rounds}`,
+          `- Algorithm: ${algorithm}, MAN's coefficient ${zeta}`,
+          `- Registered clients: ${rosterOf(this.#clients.values()).population}`,
+          `- Model: model/weights.safetensors (SHA-256 ${this.#model.sha256})`,
+          `- ${end}`,
+          "",
+        ].join("\n"),
+      ),
+    );
+    await this.#writing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    clearInterval(this.#beat);
+    clearTimeout(this.#deadline);
+    if (this.#rosterDue) clearImmediate(this.#rosterDue);
+    this.#evaluations.cut();
+    for (const client of this.#clients.values()) clearTimeout(client.absence);
+    for (const session of this.#sessions)
+      session.close(
+        this.#state.at === "finished" ? 1000 : 1012,
+        this.#state.at === "finished" ? "finished" : "restarting",
+      );
+    this.#sessions.clear();
+    await this.#writing;
+    await this.#desk.close();
+    await this.#ledger.close();
+  }
+}
+
+function rulesOf(settings: AggregatorSettings): RoundRules {
+  return {
+    seed: settings.seed,
+    rounds: settings.rounds,
+    phases: [
+      {
+        name: "train",
+        asks: "selected",
+        quorum: settings.quorum,
+        deadline: settings.deadline,
+      },
+    ],
+    selection: {
+      fraction: settings.fraction,
+      count: settings.clientsPerRound,
+      minimum: settings.minimum,
+      overSelection: settings.overSelection,
+      bernoulli: settings.bernoulli,
+    },
+    gather: settings.gather ?? settings.minimum,
+    gatherDeadline: settings.gatherDeadline,
+    pause: settings.pause,
+    storageDeadline: settings.storageDeadline,
+  };
+}
+
+const nameOf = ({ sha256, bytes }: Blob) => ({ sha256, bytes: bytes.length });
+
+/** 128 bits that nobody can guess who does not know the attempt's key, and that a restart finds again. */
+const assignmentIdOf = (
+  key: string,
+  task: string,
+  phase: number,
+  client: string,
+): string =>
+  createHmac("sha256", Buffer.from(key, "hex"))
+    .update(`${task} ${phase} ${client}`)
+    .digest("hex")
+    .slice(0, 32);
+
+function stateOf(client: Client): string {
+  if (client.lacks !== undefined) return `lacks ${client.lacks}`;
+  if (client.inHand !== undefined)
+    return client.inHand.task === "train"
+      ? `works on round ${client.inHand.work.round}`
+      : `evaluates round ${client.inHand.work.round}`;
+  if (client.session === undefined) return "away";
+  return client.ready
+    ? "ready"
+    : `busy${client.reason ? `: ${client.reason}` : ""}`;
+}

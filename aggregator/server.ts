@@ -1,0 +1,256 @@
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { WebSocketServer, type WebSocket } from "ws";
+import { ConfigError } from "../runtime/errors.js";
+import type { Socket } from "../runtime/platform/platform.js";
+import { MAX_FRAME_BYTES } from "../runtime/protocol/chunks.js";
+import type { Aggregator } from "./aggregator.js";
+
+export interface ServerOptions {
+  /** Default 127.0.0.1. */
+  readonly host?: string;
+  /** 0 for any free one. */
+  readonly port: number;
+  /** Names under which clients may dial besides the loopback's own; `host:port` as it stands in their URL. */
+  readonly hosts?: readonly string[];
+  /** Web pages that may connect (`https://app.example.org`); a browser on the loopback's own pages always may. */
+  readonly origins?: readonly string[];
+  /** Listen beyond loopback although every key is admitted. */
+  readonly openToAll?: boolean;
+  /** Whoever knows a model's hash may fetch it. */
+  readonly publicModels?: boolean;
+  /** Most lines at a time. */
+  readonly connections?: number;
+}
+
+export interface AggregatorServer {
+  /** Where clients dial: `ws://127.0.0.1:7400`. */
+  readonly url: string;
+  readonly port: number;
+  /** Takes no more lines and closes those that are open. */
+  close(): Promise<void>;
+}
+
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
+
+/**
+ * Puts an aggregator on a port: WebSocket lines on any path, and beside them
+ * `GET /blobs/<sha256>` (models), `/livez`, `/readyz` and, on loopback, `/status`.
+ * @throws ConfigError `no-authentication` (not loopback, yet every key is admitted), `port-in-use`, `cannot-listen`.
+ */
+export async function listen(
+  aggregator: Aggregator,
+  options: ServerOptions,
+): Promise<AggregatorServer> {
+  const { host = "127.0.0.1", port, connections = 10_000 } = options;
+  const loopback = LOOPBACK.has(host);
+  if (
+    !loopback &&
+    aggregator.admission.kind === "any" &&
+    options.openToAll !== true
+  )
+    throw new ConfigError(
+      "no-authentication",
+      `"host" expected a loopback address while every key is admitted, got ${host}: ask for a token, or say that the aggregator is open to all`,
+    );
+
+  const http = createServer(
+    { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 5_000 },
+    (request, response) =>
+      answer(aggregator, loopback, options, request, response),
+  );
+  http.maxHeadersCount = 64;
+  const sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: MAX_FRAME_BYTES,
+    maxFragments: 64,
+    maxBufferedChunks: 1024,
+  });
+  http.on("upgrade", (request, socket: Duplex, head) => {
+    socket.on("error", () => socket.destroy());
+    const refusal = refusalOf(request);
+    if (refusal !== undefined) {
+      aggregator.log.warn(
+        { address: request.socket.remoteAddress, ...refusal },
+        "refused a connection",
+      );
+      socket.end(
+        `HTTP/1.1 ${refusal.status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
+      );
+      return;
+    }
+    sockets.handleUpgrade(request, socket, head, (line) =>
+      aggregator.attach(socketOf(line, aggregator), {
+        host: request.headers.host!.toLowerCase(),
+        address: request.socket.remoteAddress ?? "unknown",
+      }),
+    );
+  });
+
+  function refusalOf(
+    request: IncomingMessage,
+  ): { status: string; reason: string } | undefined {
+    const named = request.headers.host?.toLowerCase() ?? "";
+    const name = named.replace(/:\d+$/, "");
+    const allowed =
+      LOOPBACK.has(name) ||
+      name === host ||
+      options.openToAll === true ||
+      (options.hosts ?? []).includes(named);
+    if (!allowed)
+      return { status: "421 Misdirected Request", reason: `host ${named}` };
+    const origin = request.headers.origin;
+    if (
+      origin !== undefined &&
+      !LOOPBACK.has(originHost(origin)) &&
+      !(options.origins ?? []).includes(origin)
+    )
+      return { status: "403 Forbidden", reason: `origin ${origin}` };
+    if (sockets.clients.size >= connections)
+      return { status: "503 Service Unavailable", reason: "too many lines" };
+    return undefined;
+  }
+
+  await listening(http, host, port);
+  const address = http.address() as AddressInfo;
+  return {
+    url: `ws://${host.includes(":") ? `[${host}]` : host}:${address.port}`,
+    port: address.port,
+    async close() {
+      for (const line of sockets.clients) line.close(1012, "restarting");
+      const closed = new Promise((resolve) => http.close(resolve));
+      http.closeIdleConnections();
+      const patience = setTimeout(() => {
+        for (const line of sockets.clients) line.terminate();
+        http.closeAllConnections();
+      }, 1000);
+      await closed;
+      clearTimeout(patience);
+    },
+  };
+}
+
+function originHost(origin: string): string {
+  try {
+    return new URL(origin).hostname;
+  } catch {
+    return "";
+  }
+}
+
+function listening(http: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    http.once("error", (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === "EADDRINUSE"
+          ? new ConfigError(
+              "port-in-use",
+              `"port" expected a free port, got ${port}, which another program uses`,
+            )
+          : new ConfigError(
+              "cannot-listen",
+              `"host" expected an address of this machine, got ${host} (${error.message})`,
+            ),
+      ),
+    );
+    http.listen(port, host, () => {
+      http.removeAllListeners("error");
+      http.on("error", () => {});
+      resolve();
+    });
+  });
+}
+
+/** A WebSocket of `ws` as the aggregator sees lines. */
+function socketOf(line: WebSocket, aggregator: Aggregator): Socket {
+  const socket: Socket = {
+    send: (data) => line.send(data),
+    close: (code, reason) => line.close(code, reason),
+    get bufferedAmount() {
+      return line.bufferedAmount;
+    },
+  };
+  line.on("message", (data, binary) => {
+    // `ws` hands out one Buffer per message unless told otherwise.
+    const bytes = data as Buffer;
+    socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
+  });
+  // ws has closed the line with the code that fits (1009 for a frame beyond all limits).
+  line.on("error", (error) =>
+    aggregator.log.warn({ err: error }, "closed a line that broke WebSocket"),
+  );
+  line.on("close", (code, reason) =>
+    socket.onClose?.(code, reason.toString("utf8")),
+  );
+  return socket;
+}
+
+function answer(
+  aggregator: Aggregator,
+  loopback: boolean,
+  options: ServerOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const end = (status: number, text = "") => {
+    response.writeHead(status, { "content-type": "text/plain" }).end(text);
+  };
+  if (request.method !== "GET" && request.method !== "HEAD") return end(405);
+  const path = request.url ?? "/";
+  switch (path) {
+    case "/livez":
+      return end(200, "alive\n");
+    case "/readyz":
+      return aggregator.open ? end(200, "ready\n") : end(503, "not ready\n");
+    case "/status":
+      if (!loopback) return end(404);
+      response
+        .writeHead(200, { "content-type": "application/json" })
+        .end(JSON.stringify(aggregator.status(), null, 2) + "\n");
+      return;
+  }
+  const blob = /^\/blobs\/([0-9a-f]{64})$/.exec(path);
+  if (blob === null) return end(404);
+  const bearer = /^Bearer (\S+)$/.exec(request.headers.authorization ?? "");
+  if (
+    options.publicModels !== true &&
+    (bearer === null || !aggregator.opens(bearer[1]))
+  )
+    return end(401);
+  const bytes = aggregator.blob(blob[1]);
+  if (bytes === undefined) return end(404);
+  sendBytes(request, response, bytes);
+}
+
+/** Answers with the bytes, or with those from `Range: bytes=N-` on. */
+function sendBytes(
+  request: IncomingMessage,
+  response: ServerResponse,
+  bytes: Uint8Array,
+): void {
+  const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
+  const from = range ? Number(range[1]) : 0;
+  if (range && from >= bytes.length) {
+    response
+      .writeHead(416, { "content-range": `bytes */${bytes.length}` })
+      .end();
+    return;
+  }
+  response.writeHead(range ? 206 : 200, {
+    "content-type": "application/octet-stream",
+    "content-length": bytes.length - from,
+    "accept-ranges": "bytes",
+    "cache-control": "private, immutable, max-age=86400",
+    ...(range && {
+      "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
+    }),
+  });
+  response.end(request.method === "HEAD" ? undefined : bytes.subarray(from));
+}

@@ -1,0 +1,336 @@
+import { randomBytes } from "node:crypto";
+import { ProtocolError } from "../runtime/errors.js";
+import type { Socket } from "../runtime/platform/platform.js";
+import {
+  decodeChunk,
+  encodeChunk,
+  type Chunk,
+} from "../runtime/protocol/chunks.js";
+import {
+  decodeClientMessage,
+  encode,
+  PROTOCOL,
+  type ClientMessage,
+  type ClientMessageOf,
+  type OutgoingServerMessage,
+} from "../runtime/protocol/messages.js";
+import {
+  acknowledged,
+  chunkSent,
+  nextChunk,
+  sending,
+  sendingDone,
+  type Sending,
+} from "../runtime/protocol/transfer.js";
+import {
+  clientIdOf,
+  notAdmitted,
+  provenBy,
+  type Admission,
+} from "./identity.js";
+import type { Log } from "./log.js";
+
+/** Bytes of a model in one frame. */
+const CHUNK = 64 * 1024;
+/** Downloads that one line may have open. */
+const DOWNLOADS = 2;
+/** Frames that could not be understood before the line is closed. */
+const BAD_FRAMES = 100;
+
+/** Where a line comes from. */
+export interface Origin {
+  /** The `Host` header of the upgrade request: what the client must have signed. */
+  readonly host: string;
+  /** For the log. */
+  readonly address: string;
+}
+
+/** What a session needs from the aggregator. */
+export interface SessionHost {
+  readonly run: string;
+  readonly admission: Admission;
+  readonly log: Log;
+  readonly heartbeat: number;
+  readonly helloDeadline: number;
+  readonly windowBytes: number;
+  /** The line has proven its id, and is to be welcomed. */
+  admitted(session: Session): void;
+  /** A message after `welcome` that is not about a download or the line's life. */
+  message(session: Session, message: ClientMessage): void;
+  chunk(session: Session, chunk: Chunk): void;
+  blob(sha256: string): Uint8Array | undefined;
+  closed(session: Session): void;
+}
+
+/** Messages that are about the work: handed to the aggregator. */
+const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
+  "ready",
+  "busy",
+  "accept",
+  "decline",
+  "progress",
+  "offer",
+  "report",
+  "failed",
+  "bye",
+]);
+
+/**
+ * One line from its first frame to its close: the handshake, frames that make no sense, heartbeat, and models on their way
+ * down. What the messages about work mean is the aggregator's matter.
+ */
+export class Session {
+  /** The client's id; known after `hello`, proven once the session is handed to the aggregator. */
+  client = "";
+  hello: ClientMessageOf<"hello"> | undefined;
+  /** Opens GET /blobs as long as the line lives. */
+  readonly bearer = randomBytes(32).toString("base64url");
+  readonly origin: Origin;
+  readonly #line: Socket;
+  readonly #host: SessionHost;
+  readonly #nonce = randomBytes(32).toString("hex");
+  #at: "hello" | "proof" | "welcome" | "closed" = "hello";
+  #helloTimer: NodeJS.Timeout;
+  #heard = performance.now();
+  #said = performance.now();
+  #badFrames = 0;
+  #uploads = 0;
+  readonly #downloads = new Map<
+    number,
+    { sending: Sending; readonly bytes: Uint8Array }
+  >();
+
+  constructor(line: Socket, origin: Origin, host: SessionHost) {
+    this.#line = line;
+    this.origin = origin;
+    this.#host = host;
+    this.#helloTimer = setTimeout(() => {
+      this.#log("warn", "closed a line that did not say who it is in time");
+      this.close(4002, "hello-timeout");
+    }, host.helloDeadline);
+    line.onMessage = (data) => this.#receive(data);
+    line.onClose = (code, reason) => this.#closed(code, reason);
+  }
+
+  send(message: OutgoingServerMessage): void {
+    if (this.#at === "closed") return;
+    this.#said = performance.now();
+    this.#line.send(encode(message));
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#at === "closed") return;
+    this.#line.close(code, reason);
+    this.#closed(code, reason);
+  }
+
+  /** Answers a frame that is of no use; too many of them end the line. */
+  complain(code: string, message: string): void {
+    this.#log("warn", "refused a frame", { code, message });
+    this.send({ type: "error", code, message: message.slice(0, 4096) });
+    if (++this.#badFrames >= BAD_FRAMES) {
+      this.#log("warn", "closed a line after too many bad frames");
+      this.close(1008, "too many bad frames");
+    }
+  }
+
+  /** A number for a transfer up: even, and never used twice. */
+  nextUpload(): number {
+    this.#uploads += 2;
+    return this.#uploads;
+  }
+
+  /** Looks after the line's life; to be called now and then. */
+  beat(now: number): void {
+    if (this.#at !== "welcome") return;
+    if (now - this.#heard > 3 * this.#host.heartbeat) {
+      this.#log("info", "closed a silent line");
+      this.close(4004, "silent");
+    } else if (now - this.#said >= this.#host.heartbeat)
+      this.send({ type: "ping" });
+  }
+
+  #log(
+    level: "info" | "warn",
+    sentence: string,
+    facts: Record<string, unknown> = {},
+  ): void {
+    this.#host.log[level](
+      {
+        client: this.client.slice(0, 32) || undefined,
+        address: this.origin.address,
+        ...facts,
+      },
+      sentence,
+    );
+  }
+
+  #closed(code: number, reason: string): void {
+    if (this.#at === "closed") return;
+    const known = this.#at === "welcome";
+    this.#at = "closed";
+    clearTimeout(this.#helloTimer);
+    this.#downloads.clear();
+    this.#log("info", "line closed", { code, reason });
+    if (known) this.#host.closed(this);
+  }
+
+  #receive(data: string | Uint8Array): void {
+    if (this.#at === "closed") return;
+    this.#heard = performance.now();
+    try {
+      if (typeof data === "string") this.#text(data);
+      else if (this.#at !== "welcome")
+        this.complain("out-of-order", "a binary frame before welcome");
+      else this.#host.chunk(this, decodeChunk(data));
+    } catch (error) {
+      if (error instanceof ProtocolError)
+        this.complain(error.code, error.message);
+      else {
+        // A defect of ours: it costs this line, and nobody else's.
+        this.#host.log.error({ err: error }, "a frame could not be handled");
+        this.close(1011, "internal error");
+      }
+    }
+  }
+
+  #text(text: string): void {
+    const decoded = decodeClientMessage(text);
+    if (!decoded.ok)
+      return this.complain(decoded.error.code, decoded.error.message);
+    const { message } = decoded;
+    switch (message.type) {
+      case "ping":
+        return this.send({ type: "pong", id: message.id });
+      case "pong":
+        return;
+      case "error":
+        return this.#log("warn", "the client complains", {
+          code: message.code,
+          message: message.message,
+        });
+      case "hello":
+        if (this.#at === "hello") return this.#greet(message);
+        break;
+      case "proof":
+        if (this.#at === "proof") return this.#prove(message);
+        break;
+      case "bye":
+        if (this.#at !== "welcome") return this.close(1000, "bye");
+        break;
+    }
+    if (this.#at === "welcome") {
+      if (message.type === "want") return this.#want(message);
+      if (message.type === "ack" && message.transfer % 2 === 1)
+        return this.#acknowledge(message);
+      if (message.type === "abort" && message.transfer % 2 === 1)
+        return void this.#downloads.delete(message.transfer);
+      if (message.type === "abort" || WORK.has(message.type))
+        return this.#host.message(this, message);
+    }
+    this.complain("out-of-order", `"${message.type}" has no place now`);
+  }
+
+  #greet(hello: ClientMessageOf<"hello">): void {
+    const [min, max] = hello.protocol;
+    if (min > PROTOCOL || max < PROTOCOL) {
+      this.complain(
+        "version",
+        `"protocol" expected to include ${PROTOCOL}, got ${min} to ${max}`,
+      );
+      return this.close(4003, "version");
+    }
+    this.hello = hello;
+    this.client = clientIdOf(hello.key);
+    this.#at = "proof";
+    this.send({
+      type: "challenge",
+      protocol: PROTOCOL,
+      run: this.#host.run,
+      nonce: this.#nonce,
+    });
+  }
+
+  #prove({ signature, token }: ClientMessageOf<"proof">): void {
+    const { key, nonce } = this.hello!;
+    const proven = provenBy(
+      key,
+      {
+        run: this.#host.run,
+        host: this.origin.host,
+        clientNonce: nonce,
+        serverNonce: this.#nonce,
+      },
+      signature,
+    );
+    const wrong = proven
+      ? notAdmitted(this.#host.admission, this.client, token)
+      : `"signature" expected one over ${this.origin.host} by the key of hello, got another`;
+    if (wrong !== undefined) {
+      this.#log("warn", "refused a client", { reason: wrong });
+      this.send({ type: "error", code: "not-admitted", message: wrong });
+      return this.close(4001, "not-admitted");
+    }
+    clearTimeout(this.#helloTimer);
+    this.#at = "welcome";
+    this.#log("info", "client connected", { agent: this.hello!.agent });
+    this.#host.admitted(this);
+  }
+
+  #want({ transfer, sha256, offset, window }: ClientMessageOf<"want">): void {
+    if (transfer % 2 === 0 || this.#downloads.has(transfer))
+      return this.complain(
+        "bad-field",
+        `"want.transfer" expected an odd number not used before, got ${transfer}`,
+      );
+    const bytes = this.#host.blob(sha256);
+    const code =
+      bytes === undefined
+        ? "unknown-blob"
+        : this.#downloads.size >= DOWNLOADS
+          ? "busy"
+          : undefined;
+    if (bytes === undefined || code !== undefined) {
+      this.#log("info", "cannot send a blob", { sha256, code });
+      return this.send({ type: "abort", transfer, code: code ?? "other" });
+    }
+    this.#downloads.set(transfer, {
+      bytes,
+      sending: sending(transfer, bytes.length, {
+        offset,
+        window: Math.min(window, this.#host.windowBytes),
+      }),
+    });
+    this.#pump(transfer);
+  }
+
+  #acknowledge({ transfer, offset }: ClientMessageOf<"ack">): void {
+    const download = this.#downloads.get(transfer);
+    // One that is over: its last acknowledgement crossed an abort, or came twice.
+    if (download === undefined) return;
+    download.sending = acknowledged(download.sending, offset);
+    this.#pump(transfer);
+  }
+
+  /** Sends as much as the window takes. */
+  #pump(transfer: number): void {
+    const download = this.#downloads.get(transfer);
+    if (download === undefined) return;
+    const { bytes } = download;
+    for (;;) {
+      const next = nextChunk(download.sending, CHUNK);
+      if (next === undefined) break;
+      const { offset, length } = next;
+      this.#said = performance.now();
+      this.#line.send(
+        encodeChunk({
+          transfer,
+          offset,
+          bytes: bytes.subarray(offset, offset + length),
+        }),
+      );
+      download.sending = chunkSent(download.sending, length);
+    }
+    if (sendingDone(download.sending)) this.#downloads.delete(transfer);
+  }
+}

@@ -1,0 +1,91 @@
+import * as v from "valibot";
+import { ConfigError } from "../runtime/errors.js";
+import { describe } from "../runtime/protocol/messages.js";
+
+const between = (least: number, most: number) =>
+  v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
+const whole = (least: number, most = Number.MAX_SAFE_INTEGER) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
+const share = v.pipe(between(0, 1), v.gtValue(0));
+/** Milliseconds that a timer takes. */
+const duration = whole(1, 2 ** 31 - 1);
+
+/**
+ * All that can be set about a run, with its defaults: how clients train, who takes part, how long anything may take, what an
+ * update may look like. Durations are milliseconds.
+ */
+const schema = v.strictObject({
+  algorithm: v.optional(v.string(), "fedavg"),
+  algorithmSettings: v.optional(v.record(v.string(), between(-1e12, 1e12)), {}),
+  localEpochs: v.optional(whole(1, 10_000), 5),
+  batchSize: v.optional(whole(1, 65_536), 50),
+  /** Of the first round. */
+  learningRate: v.optional(between(0, 1e6), 0.1),
+  /** Factor on the learning rate after each committed round. */
+  learningRateDecay: v.optional(between(0, 1), 0.998),
+  weightDecay: v.optional(between(0, 1e6), 0.001),
+  clipNorm: v.optional(between(0, 1e12), 10),
+  zeta: v.optional(between(0, 1e6), 0.15),
+  manIncludesLogits: v.optional(v.boolean(), false),
+  shuffle: v.optional(v.boolean(), true),
+  augmentation: v.optional(
+    v.strictObject({ flip: v.boolean(), crop: whole(0, 256) }),
+  ),
+
+  seed: v.optional(v.string(), "1"),
+  rounds: v.optional(whole(1), 20),
+  /** Part of the eligible clients wanted in a round, or their number instead. */
+  fraction: v.optional(share, 1),
+  clientsPerRound: v.optional(whole(1)),
+  minimum: v.optional(whole(1), 2),
+  overSelection: v.optional(between(1, 10), 1.3),
+  bernoulli: v.optional(v.boolean(), false),
+  /** Clients awaited before the first round; `minimum` where not given. */
+  gather: v.optional(whole(1)),
+  /** How long more than `minimum` clients are awaited. */
+  gatherDeadline: v.optional(duration, 600_000),
+  /** Part of the wanted updates without which a round is abandoned. */
+  quorum: v.optional(share, 1),
+  /** Of a round, from asking to closing. */
+  deadline: v.optional(duration, 600_000),
+  /** Rest after an abandoned attempt. */
+  pause: v.optional(duration, 5_000),
+  /** A client whose line closed is waited for so long. */
+  absence: v.optional(duration, 15_000),
+  storageDeadline: v.optional(duration, 60_000),
+
+  /** Most samples that a client may claim. */
+  maxSamples: v.optional(whole(1, 2 ** 28), 1_000_000),
+  /** Largest size of a number in an update. */
+  maxAbs: v.optional(v.pipe(between(0, 1e30), v.gtValue(0)), 1024),
+  /** Largest norm of a vector in an update; 0 for no limit. */
+  maxNorm: v.optional(between(0, 1e30), 0),
+
+  /** Every so many rounds the new model is evaluated. */
+  evaluateEvery: v.optional(whole(1), 1),
+  /** Part of the eligible clients asked to evaluate it on their hold-out; 0 for none. */
+  evaluateFraction: v.optional(between(0, 1), 1),
+  evaluateDeadline: v.optional(duration, 120_000),
+
+  heartbeat: v.optional(whole(100, 3_600_000), 20_000),
+  helloDeadline: v.optional(duration, 10_000),
+  /** Bytes on their way to or from one client without acknowledgement. */
+  windowBytes: v.optional(whole(1024), 512 * 1024),
+  /** Memory for updates on their way in; never less than two updates. */
+  budgetBytes: v.optional(whole(1), 64 * 1024 * 1024),
+  /** An upload that has not moved for so long loses its room to one that waits. */
+  stall: v.optional(duration, 10_000),
+});
+
+export type AggregatorSettings = v.InferOutput<typeof schema>;
+export type GivenSettings = v.InferInput<typeof schema>;
+
+/** The settings with their defaults. @throws ConfigError `settings` for an unknown name or a value out of bounds. */
+export function readAggregatorSettings(
+  given: GivenSettings,
+): AggregatorSettings {
+  const result = v.safeParse(schema, given, { abortEarly: true });
+  if (!result.success)
+    throw new ConfigError("settings", describe("settings", result.issues[0]));
+  return result.output;
+}
