@@ -1,7 +1,7 @@
 import "@tensorflow/tfjs-backend-wasm";
-import { backend, env, setBackend } from "@tensorflow/tfjs-core";
-import { ConfigError } from "../errors.js";
+import { env } from "@tensorflow/tfjs-core";
 import type { KernelBuild } from "../wasm/kernels.js";
+import { startedBackend } from "../wasm/tfjs-heap.js";
 import { batchMatMul } from "./batch-mat-mul.js";
 import { conv2dBackpropFilter } from "./conv2d-backprop-filter.js";
 import { conv2dBackpropInput } from "./conv2d-backprop-input.js";
@@ -14,6 +14,8 @@ import { lentBy } from "./lent.js";
 import { maxPoolGrad } from "./max-pool-grad.js";
 import { register } from "./registration.js";
 import { unsortedSegmentSum } from "./unsorted-segment-sum.js";
+
+export { changedInPlace } from "../wasm/tfjs-heap.js";
 
 /**
  * `import "fedflat/kernels"` puts our kernels into the user's own tfjs, under the names that tfjs knows them by, so that plain
@@ -41,10 +43,5 @@ env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
  * @throws ConfigError `tfjs-start`, `tfjs-version` or `tfjs-threads`.
  */
 export async function kernelsReady(): Promise<KernelBuild> {
-  if (!(await setBackend("wasm")))
-    throw new ConfigError(
-      "tfjs-start",
-      `"tf.setBackend" expected the wasm backend to start, got none: is tfjs-backend-wasm-simd.wasm beside its JavaScript?`,
-    );
-  return lentBy(backend()).build;
+  return lentBy(await startedBackend()).build;
 }

@@ -135,18 +135,26 @@ export function heapOf({ wasm }: WasmBackend): Heap {
 }
 
 /**
- * Starts tfjs's wasm backend, makes it tfjs's active one, and lends its memory to our kernels: what they write, tfjs reads
- * without a copy. Meant for a worker of our own, because loading tfjs-wasm adds listeners for uncaught errors to its thread.
- * @throws ConfigError `tfjs-start` where the backend does not start, and as `checkedBackend`.
+ * Starts tfjs's wasm backend and makes it tfjs's active one.
+ * @throws ConfigError `tfjs-start` where it does not start, and as `checkedBackend`.
  */
-export async function tfjsHeap(): Promise<Heap> {
+export async function startedBackend(): Promise<WasmBackend> {
   env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
   if (!(await setBackend("wasm")))
     throw new ConfigError(
       "tfjs-start",
       `"tf.setBackend" expected the wasm backend to start, got none: is tfjs-backend-wasm-simd.wasm beside its JavaScript?`,
     );
-  return heapOf(checkedBackend(backend()));
+  return checkedBackend(backend());
+}
+
+/**
+ * Starts tfjs's wasm backend and lends its memory to our kernels: what they write, tfjs reads without a copy. Meant for a
+ * worker of our own, because loading tfjs-wasm adds listeners for uncaught errors to its thread.
+ * @throws ConfigError as `startedBackend`.
+ */
+export async function tfjsHeap(): Promise<Heap> {
+  return heapOf(await startedBackend());
 }
 
 /**

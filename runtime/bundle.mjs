@@ -1,0 +1,183 @@
+// npm run build:bundle, after build:kernels and build:code: makes the client as files that need no node_modules.
+//   dist/client.js, client-worker.js            for browsers and Electron renderers
+//   dist/client-node.js, client-node-worker.js  for Node
+// and beside them the .wasm files that both load: our two builds of the kernels, and tfjs's backend.
+import { copyFile, readFile, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync } from "node:zlib";
+import { build } from "esbuild";
+
+const require = createRequire(import.meta.url);
+const dist = fileURLToPath(new URL("../dist/", import.meta.url));
+const compiled = join(dist, "runtime");
+
+const BUNDLES = [
+  {
+    entry: join(compiled, "browser.js"),
+    outfile: "client.js",
+    platform: "browser",
+  },
+  {
+    entry: join(compiled, "platform/browser-worker.js"),
+    outfile: "client-worker.js",
+    platform: "browser",
+  },
+  {
+    entry: join(compiled, "node.js"),
+    outfile: "client-node.js",
+    platform: "node",
+  },
+  {
+    entry: join(compiled, "platform/node-worker.js"),
+    outfile: "client-node-worker.js",
+    platform: "node",
+  },
+];
+
+const WASM_FILES = [
+  join(compiled, "wasm/kernels.simd.wasm"),
+  join(compiled, "wasm/kernels.relaxed.wasm"),
+  require.resolve("@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm"),
+];
+
+/** Every `new URL("...", import.meta.url)` of our code names a file of ours; in a bundle all of them lie in one folder. */
+const besideTheBundle = {
+  name: "beside-the-bundle",
+  setup({ onLoad }) {
+    const places = new Map(
+      [...BUNDLES.map(({ entry }) => entry), ...WASM_FILES].map((file) => [
+        file,
+        BUNDLES.find(({ entry }) => entry === file)?.outfile ?? basename(file),
+      ]),
+    );
+    onLoad({ filter: /dist[\\/]runtime[\\/].*\.js$/ }, async ({ path }) => ({
+      contents: (await readFile(path, "utf8")).replace(
+        /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
+        (_, target) => {
+          const place = places.get(resolve(dirname(path), target));
+          if (place === undefined)
+            throw new Error(`${path}: "${target}" is not part of the bundle`);
+          return `new URL("./${place}", import.meta.url)`;
+        },
+      ),
+    }));
+  },
+};
+
+/**
+ * Of tfjs we use its wasm backend's memory and nothing else: no operations, no kernels of its own, no threads, no file formats.
+ * A name that a later tfjs has elsewhere fails the build here.
+ */
+const leanTfjs = {
+  name: "lean-tfjs",
+  setup({ onResolve, onLoad }) {
+    const core = dirname(require.resolve("@tensorflow/tfjs-core"));
+    onResolve({ filter: /^@tensorflow\/tfjs-backend-wasm$/ }, () => ({
+      path: require.resolve("@tensorflow/tfjs-backend-wasm/dist/base.js"),
+    }));
+    onResolve({ filter: /^@tensorflow\/tfjs-core$/ }, () => ({
+      path: "core",
+      namespace: "lean-tfjs",
+    }));
+    onResolve(
+      { filter: /tfjs-backend-wasm-threaded-simd(\.worker)?\.js$/ },
+      () => ({ path: "threads", namespace: "lean-tfjs" }),
+    );
+    onLoad({ filter: /^threads$/, namespace: "lean-tfjs" }, () => ({
+      contents: "export default null; export const wasmWorkerContents = '';",
+    }));
+    onLoad({ filter: /^core$/, namespace: "lean-tfjs" }, () => ({
+      resolveDir: core,
+      contents: `
+        import "./base_side_effects.js";
+        export { DataStorage, KernelBackend } from "./backends/backend.js";
+        export { env } from "./environment.js";
+        export { backend, deprecationWarn, engine, registerBackend, setBackend } from "./globals.js";
+        export * as util from "./util.js";
+        export { version as version_core } from "./version.js";
+      `,
+    }));
+  },
+};
+
+/** What Emscripten's loader and CommonJS packages expect to find in Node, in a module. */
+const NODE_BANNER = `import { createRequire as fedflatRequire } from "node:module";
+import { fileURLToPath as fedflatPath } from "node:url";
+const require = fedflatRequire(import.meta.url), __filename = fedflatPath(import.meta.url), __dirname = fedflatPath(new URL(".", import.meta.url));`;
+
+const bundle = ({ entry, outfile, platform }, changes = {}) =>
+  build({
+    entryPoints: [entry],
+    outfile: join(dist, outfile),
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: "es2022",
+    platform,
+    mainFields: ["module", "main"],
+    // What packages try to load and do without.
+    external: [
+      "bufferutil",
+      "utf-8-validate",
+      "node-fetch",
+      "fs",
+      "path",
+      "util",
+    ],
+    banner: platform === "node" ? { js: NODE_BANNER } : {},
+    plugins: [besideTheBundle, leanTfjs],
+    legalComments: "none",
+    logLevel: "warning",
+    ...changes,
+  });
+
+const compressed = (bytes) => brotliCompressSync(bytes).length;
+const sizeOf = async (path) => {
+  const bytes = await readFile(path);
+  return { bytes: bytes.length, brotli: compressed(bytes) };
+};
+
+await Promise.all(BUNDLES.map((one) => bundle(one)));
+await Promise.all(
+  WASM_FILES.map((file) => copyFile(file, join(dist, basename(file)))),
+);
+
+/** The two browser files once more, without tfjs: what of them is ours. */
+const ours = await Promise.all(
+  BUNDLES.filter(({ platform }) => platform === "browser").map((one) =>
+    bundle(one, {
+      write: false,
+      plugins: [besideTheBundle],
+      external: ["@tensorflow/*"],
+    }),
+  ),
+);
+const own = ours.map(({ outputFiles: [file] }) => file.contents);
+
+const sizes = Object.fromEntries([
+  ...(await Promise.all(
+    [...BUNDLES.map(({ outfile }) => outfile), ...WASM_FILES].map(
+      async (file) => [
+        basename(file),
+        await sizeOf(join(dist, basename(file))),
+      ],
+    ),
+  )),
+  [
+    "our own code in the browser",
+    {
+      bytes: own.reduce((sum, { length }) => sum + length, 0),
+      brotli: own.reduce((sum, bytes) => sum + compressed(bytes), 0),
+    },
+  ],
+]);
+await writeFile(
+  join(dist, "client-sizes.json"),
+  `${JSON.stringify(sizes, null, 2)}\n`,
+);
+for (const [name, { bytes, brotli }] of Object.entries(sizes))
+  console.log(
+    `${name.padEnd(30)} ${String(bytes).padStart(8)} bytes ${String(brotli).padStart(8)} brotli`,
+  );

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { nodePlatform } from "../../runtime/platform/node.js";
+import { trainerOf } from "../../runtime/training/trainer.js";
+import { launchChromium, serveDist, withoutChromium } from "./chromium.js";
+import { localRound } from "./local-round.js";
+
+/** A page's program: one job through the bundled worker. The browser's own names are unknown to a test's types. */
+const TRAIN_IN_PAGE = `
+  const { trainerOf } = await import("/runtime/training/trainer.js");
+  const trainer = trainerOf(() => {
+    const worker = new Worker("/client-worker.js", { type: "module" });
+    const port = {
+      post: (message, transfer = []) => worker.postMessage(message, transfer),
+      terminate: () => worker.terminate(),
+    };
+    worker.onmessage = ({ data }) => port.onMessage?.(data);
+    worker.onerror = ({ message }) => port.onExit?.(message);
+    return port;
+  });
+  const { delta } = await trainer.train(localRound());
+  trainer.close();
+  return [...delta];
+`;
+
+test(
+  "the bundled worker trains a local round in Chromium to the same delta as in Node",
+  { skip: withoutChromium },
+  async (t) => {
+    const site = await serveDist();
+    t.after(() => site.close());
+    const browser = await launchChromium();
+    t.after(() => browser.close());
+    const page = await browser.newPage();
+    const errors: string[] = [];
+    page.on("pageerror", (error) => errors.push(error.message));
+    page.on("console", (message) => {
+      if (message.type() === "error") errors.push(message.text());
+    });
+    await page.goto(site.url);
+    const delta = await page.evaluate(
+      `(async () => { const localRound = ${localRound}; ${TRAIN_IN_PAGE} })()`,
+    );
+    assert.deepEqual(errors, []);
+
+    const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
+    t.after(() => trainer.close());
+    const expected = await trainer.train(localRound());
+    assert.deepEqual(delta, [...expected.delta]);
+  },
+);

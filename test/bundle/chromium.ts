@@ -1,0 +1,73 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium, type Browser } from "playwright-core";
+
+const executablePath = [
+  process.env["FEDFLAT_CHROMIUM"],
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+].find((path) => path !== undefined && existsSync(path));
+
+/** Why the tests in a browser cannot run here, or false. */
+export const withoutChromium: string | false =
+  executablePath === undefined &&
+  "no Chromium here: install Debian's package chromium, or name one in FEDFLAT_CHROMIUM";
+
+export function launchChromium(): Promise<Browser> {
+  return chromium.launch({
+    executablePath,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+const TYPES: Record<string, string> = {
+  ".js": "text/javascript",
+  ".wasm": "application/wasm",
+};
+
+/** Serves dist/ on loopback, and an empty page at its root. */
+export async function serveDist(): Promise<{ url: string; close(): void }> {
+  const dist = fileURLToPath(new URL("../../../dist/", import.meta.url));
+  const server = createServer(async (request, response) => {
+    const path = normalize(new URL(request.url!, "http://host").pathname);
+    if (path === "/") {
+      response.setHeader("content-type", "text/html");
+      response.end(
+        '<!doctype html><link rel="icon" href="data:,"><title>fedflat</title>',
+      );
+      return;
+    }
+    try {
+      const bytes = await readFile(join(dist, path));
+      response.setHeader("content-type", TYPES[extname(path)] ?? "text/plain");
+      response.end(bytes);
+    } catch {
+      response.statusCode = 404;
+      response.end();
+    }
+  });
+  await new Promise<void>((resolve) =>
+    server.listen(0, "127.0.0.1", () => resolve()),
+  );
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}/`,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}

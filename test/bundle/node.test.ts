@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
+import { nodePlatform } from "../../runtime/platform/node.js";
+import type { WorkerPort } from "../../runtime/platform/platform.js";
+import { trainerOf } from "../../runtime/training/trainer.js";
+import { localRound } from "./local-round.js";
+
+const FILES = [
+  "client-node.js",
+  "client-node-worker.js",
+  "kernels.simd.wasm",
+  "kernels.relaxed.wasm",
+  "tfjs-backend-wasm-simd.wasm",
+];
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "fedflat-bundle-"));
+  const dist = new URL("../../../dist/", import.meta.url);
+  for (const file of FILES)
+    await copyFile(new URL(file, dist), join(folder, file));
+});
+after(() => rm(folder, { recursive: true }));
+
+test("the Node bundle is imported from a folder that holds nothing else", async () => {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [
+      "--input-type=module",
+      "--eval",
+      `console.log(Object.keys(await import(${JSON.stringify(join(folder, "client-node.js"))})).join())`,
+    ],
+    { cwd: folder },
+  );
+  const names = stdout.trim().split(",");
+  for (const name of ["FederatedClient", "loadModel", "ConfigError"])
+    assert.ok(names.includes(name), stdout);
+});
+
+test("the Node bundle's worker trains a local round to the delta of the unbundled one", async (t) => {
+  const bundled = trainerOf((): WorkerPort => {
+    const worker = new Worker(join(folder, "client-node-worker.js"));
+    const port: WorkerPort = {
+      post: (message, transfer = []) => worker.postMessage(message, transfer),
+      terminate: () => void worker.terminate(),
+    };
+    worker.on("message", (message) => port.onMessage?.(message));
+    worker.on("error", (error) => port.onExit?.(String(error)));
+    return port;
+  });
+  const unbundled = trainerOf(nodePlatform().startWorker);
+  t.after(() => [bundled, unbundled].forEach((trainer) => trainer.close()));
+  const { delta } = await bundled.train(localRound());
+  assert.deepEqual(delta, (await unbundled.train(localRound())).delta);
+});
