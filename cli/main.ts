@@ -25,6 +25,24 @@ interface Entry<C extends CommandName> {
 }
 
 const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
+  experiment: {
+    summary:
+      "A grid of simulated federations from one file: tables and pictures; goes on where it was stopped",
+    examples: [
+      "examples/experiments/scaled.json",
+      "examples/experiments/paper-cifar-100.json --data cifar-100-binary --parallel 16 --out results/cifar-100",
+    ],
+    load: async () => (await import("./experiment.js")).experiment,
+  },
+  flatness: {
+    summary:
+      "Largest eigenvalues and trace of the Hessian at a run's model, and the loss around it",
+    examples: [
+      "--model runs/demo/man/model --data examples/data/fashion-mnist --top 5",
+      "--model runs/demo/man/model --data examples/data/fashion-mnist --samples 1000 --per-layer --slice",
+    ],
+    load: async () => (await import("./flatness.js")).flatness,
+  },
   predict: {
     summary: "Class names and probabilities of every example, and the accuracy",
     examples: [

@@ -1,0 +1,204 @@
+import { mkdir, rename, writeFile } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { SingleBar } from "cli-progress";
+import Table from "cli-table3";
+import type { Dataset, Part } from "../runtime/data/dataset.js";
+import { hessian, layersOf, wholeOf } from "../runtime/flatness/hessian.js";
+import { lanczos } from "../runtime/flatness/lanczos.js";
+import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
+import { trace } from "../runtime/flatness/trace.js";
+import { random } from "../runtime/params/random.js";
+import { nodePlatform } from "../runtime/platform/node.js";
+import { trainerOf } from "../runtime/training/trainer.js";
+import { openData } from "./data.js";
+import { landscape } from "./plots/landscape.js";
+import { savePicture } from "./plots/save.js";
+import { readModel } from "./predict.js";
+import type { SettingsOf } from "./settings.js";
+
+/** What was measured of one block of the Hessian. */
+export interface BlockFlatness {
+  /** `all`, or a layer. */
+  readonly block: string;
+  readonly parameters: number;
+  /** Largest algebraic eigenvalues, descending, and their residuals. */
+  readonly eigenvalues: readonly number[];
+  readonly residuals: readonly number[];
+  readonly trace: number;
+  /** Standard error of the trace; 0 where it is exact. */
+  readonly traceError: number;
+  /** Hessian-vector products spent. */
+  readonly products: number;
+}
+
+/** What `flatness.json` holds. */
+export interface Flatness {
+  readonly examples: number;
+  readonly seed: number;
+  readonly blocks: readonly BlockFlatness[];
+}
+
+/** Residual, relative to the largest eigenvalue, at which Lanczos stops; the eigenvalue itself is closer than that. */
+const TOLERANCE = 1e-3;
+
+/** `fedflat flatness`: the Hessian's largest eigenvalues and trace, and a slice of the loss landscape, of a run's model. */
+export async function flatness(
+  settings: SettingsOf<"flatness">,
+  signal: AbortSignal,
+): Promise<void> {
+  const { top, probes, seed, json } = settings;
+  const model = await readModel(settings.modelFolder);
+  const opened = await openData(settings.data, { classes: model.classes });
+  const part = sampleOf(opened.train ?? opened.test!, settings.samples, seed);
+  const folder = settings.outcome ?? settings.modelFolder;
+
+  const bar = progressBar(json);
+  const workers = availableParallelism();
+  const { startWorker } = nodePlatform({ relaxedSimd: true });
+  const trainer = trainerOf(startWorker, workers);
+  try {
+    const productsOf = hessian(trainer, model, part, signal);
+    const blocks: BlockFlatness[] = [];
+    for (const block of [
+      wholeOf(model.layout),
+      ...(settings.perLayer ? layersOf(model.description) : []),
+    ]) {
+      const product = productsOf(block);
+      const spectrum = await lanczos(product, block.size, {
+        count: top,
+        seed,
+        tolerance: TOLERANCE,
+        onStep: bar.of(`${block.name}: eigenvalues`),
+      });
+      const found = await trace(product, block.size, {
+        probes,
+        seed,
+        onStep: bar.of(`${block.name}: trace`),
+      });
+      blocks.push({
+        block: block.name,
+        parameters: block.size,
+        eigenvalues: spectrum.values,
+        residuals: spectrum.residuals,
+        trace: found.value,
+        traceError: found.standardError,
+        products: spectrum.steps + found.products,
+      });
+    }
+    await mkdir(folder, { recursive: true });
+    const result: Flatness = { examples: part.rows.length, seed, blocks };
+    await writeWhole(
+      join(folder, "flatness.json"),
+      `${JSON.stringify(result, null, 2)}\n`,
+    );
+    const files = [join(folder, "flatness.json")];
+    if (settings.slice) {
+      const slice = await lossSlice(trainer, model, part, {
+        radius: settings.sliceRadius,
+        points: settings.slicePoints,
+        seed,
+        signal,
+        onPoint: bar.of("loss landscape"),
+      });
+      const path = join(folder, "slice");
+      await writeWhole(`${path}.csv`, csvOf(slice));
+      const title = `Loss around the weights, ${part.rows.length} examples`;
+      await savePicture(path, landscape(title, slice));
+      files.push(`${path}.csv`, `${path}.svg`, `${path}.png`);
+    }
+    bar.stop();
+    if (json)
+      process.stdout.write(
+        `${JSON.stringify({ event: "done", ...result, files })}\n`,
+      );
+    else
+      process.stdout.write(
+        `${tableOf(result)}\nHessian of the mean cross-entropy over ${part.rows.length} examples. Written: ${files.join(", ")}\n`,
+      );
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    bar.stop();
+    process.stderr.write("stopped; nothing is left half-written\n");
+  } finally {
+    bar.stop();
+    trainer.close();
+  }
+}
+
+/** All rows, or so many drawn by the seed. */
+function sampleOf(
+  dataset: Dataset,
+  samples: number | undefined,
+  seed: number,
+): Part {
+  const rows = Uint32Array.from(dataset.labels.keys());
+  if (samples === undefined || samples >= rows.length) return { dataset, rows };
+  return {
+    dataset,
+    rows: random(seed, "samples").shuffle(rows).slice(0, samples),
+  };
+}
+
+/** A bar that says which work is how far; only on a terminal. */
+function progressBar(json: boolean) {
+  const bar = new SingleBar({
+    format: "  {bar} {value}/{total}  {doing}",
+    barsize: 30,
+    barCompleteChar: "█",
+    barIncompleteChar: "░",
+    clearOnComplete: true,
+    hideCursor: true,
+    stream: process.stderr,
+  });
+  const shown = !json && process.stderr.isTTY;
+  let doing: string | undefined;
+  return {
+    of: (work: string) => (done: number, all: number) => {
+      if (!shown) return;
+      if (doing !== work) bar.start(all, done, { doing: work });
+      else bar.update(done);
+      doing = work;
+    },
+    stop() {
+      if (doing !== undefined) bar.stop();
+      doing = undefined;
+    },
+  };
+}
+
+/** A whole file or none. */
+async function writeWhole(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.new`, text);
+  await rename(`${path}.new`, path);
+}
+
+/** One line a point: both coordinates and the mean cross-entropy there. */
+const csvOf = ({ coordinates, losses }: Slice): string =>
+  [
+    "first,second,loss",
+    ...coordinates.flatMap((second, i) =>
+      coordinates.map((first, j) => `${first},${second},${losses[i][j]}`),
+    ),
+    "",
+  ].join("\n");
+
+function tableOf({ blocks }: Flatness): string {
+  const table = new Table({
+    head: ["Block", "Parameters", "Largest eigenvalues", "Trace", "Products"],
+    colAligns: ["left", "right", "right", "right", "right"],
+    style: { head: [], border: [] },
+  });
+  table.push(
+    ...blocks.map((block) => [
+      block.block,
+      String(block.parameters),
+      block.eigenvalues.map((value) => value.toPrecision(5)).join("\n"),
+      block.traceError === 0
+        ? block.trace.toPrecision(5)
+        : `${block.trace.toPrecision(5)} ± ${block.traceError.toPrecision(2)}`,
+      String(block.products),
+    ]),
+  );
+  return table.toString();
+}

@@ -1,0 +1,71 @@
+import type { Part } from "../data/dataset.js";
+import { networkOf } from "../models/network.js";
+import type { Layout } from "../params/layout.js";
+import type { Trainer, Weighted } from "../training/job.js";
+import type { Product } from "./lanczos.js";
+
+/** Some neighbouring parameters, whose block of the Hessian's diagonal can be looked at by itself. */
+export interface Block {
+  readonly name: string;
+  /** Index of the first one in the flat vector. */
+  readonly offset: number;
+  /** How many: the dimension of the block. */
+  readonly size: number;
+}
+
+/** All parameters. */
+export const wholeOf = ({ size }: Layout): Block => ({
+  name: "all",
+  offset: 0,
+  size,
+});
+
+/** One block for each layer that learns, named `${index}.${type}` as in the description. */
+export const layersOf = (description: Weighted["description"]): Block[] =>
+  networkOf(description)
+    .layers.filter(({ places }) => places.length > 0)
+    .map(({ index, type, places }) => ({
+      name: `${index}.${type}`,
+      offset: places[0].offset,
+      size: places.reduce((sum, { size }) => sum + size, 0),
+    }));
+
+/**
+ * Examples that one worker takes at a time. Always the same, and summed in their order, so that a product does not depend on
+ * how many workers there are.
+ */
+const PIECE = 128;
+
+/**
+ * Products with a block of the Hessian of the mean cross-entropy over `part` (without MAN, weight decay and augmentation),
+ * exact by Pearlmutter's R-operator (Trainer.hessianProduct). The pieces of the part are shared among the trainer's workers.
+ */
+export function hessian(
+  trainer: Trainer,
+  model: Weighted,
+  part: Part,
+  signal?: AbortSignal,
+): (block: Block) => Product {
+  const { description, weights, normalisation } = model;
+  const { dataset, rows } = part;
+  const pieces: Part[] = [];
+  for (let from = 0; from < rows.length; from += PIECE)
+    pieces.push({ dataset, rows: rows.slice(from, from + PIECE) });
+  return ({ offset, size }) =>
+    async (v) => {
+      const direction = new Float32Array(weights.length);
+      direction.set(v, offset);
+      const sums = await Promise.all(
+        pieces.map((part) =>
+          trainer.hessianProduct(
+            { description, weights, normalisation, part, direction },
+            { signal },
+          ),
+        ),
+      );
+      const product = new Float64Array(size);
+      for (const sum of sums)
+        for (let i = 0; i < size; i++) product[i] += sum[offset + i];
+      return product.map((value) => value / rows.length);
+    };
+}
