@@ -1,0 +1,232 @@
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { availableParallelism, cpus } from "node:os";
+import { basename, dirname, extname, join, relative } from "node:path";
+import { ConfigError } from "../runtime/errors.js";
+import { finishedResult, runCell } from "./experiment/cell.js";
+import { runCommand, type Fact } from "./experiment/command.js";
+import { readExperiment, type ExperimentFile } from "./experiment/file.js";
+import { cellsOf, type Cell } from "./experiment/grid.js";
+import { openLiveView } from "./experiment/live.js";
+import { inLanes } from "./experiment/pool.js";
+import {
+  picturesOf,
+  resultsCsv,
+  resultsPage,
+  roundsCsv,
+  type Circumstances,
+  type Finished,
+} from "./experiment/report.js";
+import { MEASURES } from "./experiment/result.js";
+import { savePicture } from "./plots/save.js";
+import { checkSettings, type SettingsOf } from "./settings.js";
+
+/**
+ * `fedflat experiment`: every combination of a file's grid as a run of `fedflat simulate` in a process of its own, so many
+ * at once as there are cores; then tables and pictures. What is finished in the folder is not run again.
+ */
+export async function experiment(
+  settings: SettingsOf<"experiment">,
+  signal: AbortSignal,
+): Promise<void> {
+  const read = await readExperiment(settings.file);
+  const data = settings.dataOfRuns;
+  const file: ExperimentFile =
+    data === undefined
+      ? read
+      : { ...read, settings: { ...read.settings, data } };
+  const cells = cellsOf(file, settings.file);
+  if (file.flatness !== undefined)
+    checkSettings(
+      "flatness",
+      { modelFolder: "of the run", data: cells[0].settings.data },
+      file.flatness,
+      `flatness" in "${settings.file}`,
+    );
+  const name = basename(settings.file, extname(settings.file));
+  const out = settings.out ?? join("runs", name);
+  const folderOf = (cell: Cell) => join(out, "runs", cell.name);
+  await mkdir(join(out, "runs"), { recursive: true });
+
+  const finished = new Map<Cell, Finished>();
+  for (const cell of cells) {
+    const result = await finishedResult(folderOf(cell), file.flatness);
+    if (result !== undefined) finished.set(cell, { cell, result });
+  }
+  const waiting = cells.filter((cell) => !finished.has(cell));
+  const cores = availableParallelism();
+  const lanes = Math.max(
+    1,
+    Math.min(settings.parallel ?? cores, waiting.length),
+  );
+  const workers = Math.max(1, Math.floor(cores / lanes));
+
+  const inOrder = () => cells.flatMap((cell) => finished.get(cell) ?? []);
+  const writeTables = async () => {
+    await writeFile(
+      join(out, "results.csv"),
+      resultsCsv(inOrder(), file.target),
+    );
+    await writeFile(join(out, "rounds.csv"), roundsCsv(inOrder()));
+  };
+
+  const view = openLiveView(settings.json, lanes);
+  let failed: Circumstances["failed"] = [];
+  try {
+    view.say(
+      "begin",
+      { runs: cells.length, finished: finished.size, folder: out },
+      `${cells.length} runs, ${finished.size} finished already, ${lanes} at once; results in ${out}`,
+    );
+    view.total(finished.size, cells.length);
+    const ended = await inLanes(waiting, lanes, signal, async (cell, lane) => {
+      const show = (fact?: Fact) => view.lane(lane, standingOf(cell, fact));
+      show();
+      try {
+        const result = await runCell(
+          cell,
+          folderOf(cell),
+          file.flatness,
+          workers,
+          signal,
+          show,
+          runCommand,
+        );
+        finished.set(cell, { cell, result });
+        view.say(
+          "finished",
+          { run: cell.name, ...cell.at, ...measuresOf(result) },
+          sentenceOf(cell, result),
+        );
+        view.total(finished.size, cells.length);
+        await writeTables();
+      } catch (error) {
+        if (!signal.aborted)
+          view.say(
+            "failed",
+            { run: cell.name, reason: (error as Error).message },
+            `${titleOf(cell)} failed: ${(error as Error).message}`,
+          );
+        throw error;
+      } finally {
+        view.lane(lane, undefined);
+      }
+    });
+    failed = ended.map(({ task, error }) => ({
+      cell: task,
+      reason: (error as Error).message,
+    }));
+    const pages = await writePages(settings, file, out, inOrder(), {
+      command: `fedflat experiment ${settings.file}`,
+      machine: await machine(),
+      failed,
+      cells: cells.length,
+    });
+    await writeTables();
+    view.say(
+      "done",
+      { finished: finished.size, failed: failed.length, pages },
+      signal.aborted
+        ? `Stopped with ${finished.size} of ${cells.length} runs finished; the same command goes on from there. Results so far: ${pages.join(", ")}`
+        : `${finished.size} of ${cells.length} runs finished. Results: ${pages.join(", ")}`,
+    );
+  } finally {
+    view.close();
+  }
+  if (failed.length > 0)
+    throw new ConfigError(
+      "failed",
+      `"experiment" expected all runs to finish, got ${failed.length} of ${cells.length} failed; the same command tries them again`,
+    );
+}
+
+const titleOf = ({ at }: Cell): string =>
+  Object.entries(at)
+    .map(([key, value]) => (key === "algorithm" ? value : `${key} ${value}`))
+    .join(", ");
+
+const measuresOf = (result: Finished["result"]) =>
+  Object.fromEntries(
+    Object.entries(MEASURES).map(([name, of]) => [name, of(result)]),
+  );
+
+function sentenceOf(cell: Cell, result: Finished["result"]): string {
+  const said = (value: number | undefined, text: (value: number) => string) =>
+    value === undefined ? [] : [text(value)];
+  return [
+    titleOf(cell),
+    ...said(MEASURES.sel(result), (sel) => `sel ${sel.toFixed(2)} %`),
+    ...said(MEASURES.all(result), (all) => `all ${all.toFixed(2)} %`),
+    ...said(
+      MEASURES.eigenvalue(result),
+      (value) => `top eigenvalue ${value.toPrecision(4)}`,
+    ),
+    ...said(MEASURES.trace(result), (value) => `trace ${value.toPrecision(4)}`),
+    `${result.cpuSeconds.toFixed(0)} CPU s`,
+  ].join("  ");
+}
+
+/** The newest line of a command's output as what its lane has to show. */
+function standingOf(cell: Cell, fact?: Fact) {
+  const number = (value: unknown) =>
+    typeof value === "number" ? value : undefined;
+  const round = number(fact?.["round"]) ?? 0;
+  const rounds = number(fact?.["rounds"]) ?? cell.settings.rounds;
+  const accuracy = number(fact?.["sel"]) ?? number(fact?.["accuracy"]);
+  return {
+    name: titleOf(cell),
+    round,
+    rounds,
+    doing:
+      fact === undefined
+        ? "starting"
+        : accuracy !== undefined
+          ? `${(100 * accuracy).toFixed(1)} %`
+          : "",
+  };
+}
+
+/** Pages and pictures in the experiment's folder, and where else the page is wanted. Returns the pages. */
+async function writePages(
+  settings: SettingsOf<"experiment">,
+  file: ExperimentFile,
+  out: string,
+  finished: readonly Finished[],
+  circumstances: Circumstances,
+): Promise<string[]> {
+  if (finished.length === 0) return [];
+  const pictures = picturesOf(file.title, finished);
+  const pages: { path: string; pictures: string }[] = [
+    { path: join(out, "results.md"), pictures: out },
+  ];
+  if (settings.page !== undefined)
+    pages.push({
+      path: settings.page,
+      pictures: settings.page.replace(/\.md$/, "") + "-pictures",
+    });
+  for (const { path, pictures: folder } of pages) {
+    await mkdir(folder, { recursive: true });
+    for (const { name, svg } of pictures)
+      await savePicture(join(folder, name), svg);
+    const shown = relative(dirname(path), folder);
+    await writeFile(
+      path,
+      resultsPage(
+        file,
+        finished,
+        circumstances,
+        pictures,
+        shown === "" ? "" : `${shown}/`,
+      ),
+    );
+  }
+  return pages.map(({ path }) => path);
+}
+
+async function machine(): Promise<string> {
+  const manifest = new URL("../../package.json", import.meta.url);
+  const { version } = JSON.parse(await readFile(manifest, "utf8")) as {
+    version: string;
+  };
+  const [processor] = cpus();
+  return `fedflat ${version}, Node ${process.version}, ${availableParallelism()} cores of ${processor?.model.trim() ?? "an unknown processor"}`;
+}

@@ -1,0 +1,131 @@
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { collect, flatnessIn } from "./collect.js";
+import { cpuSeconds, type Fact } from "./command.js";
+import type { Cell } from "./grid.js";
+import type { RunResult } from "./result.js";
+
+/** Runs a command of fedflat: `runCommand`, or another one in tests. */
+export type Run = (
+  args: readonly string[],
+  folder: string,
+  signal: AbortSignal,
+  onFact: (fact: Fact) => void,
+) => Promise<void>;
+
+/** How the final model is measured; not at all where absent. Settings of `fedflat flatness` by flag. */
+type FlatnessSettings = Readonly<Record<string, unknown>> | undefined;
+
+interface Kept {
+  readonly flatness: FlatnessSettings;
+  readonly result: RunResult;
+}
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
+
+/** What a cell's folder holds of a finished run, if it was measured in the same way. */
+export async function finishedResult(
+  folder: string,
+  flatness: FlatnessSettings,
+): Promise<RunResult | undefined> {
+  const text = await readFile(join(folder, "result.json"), "utf8").catch(
+    () => undefined,
+  );
+  if (text === undefined) return undefined;
+  // Written whole, by this file.
+  const kept = JSON.parse(text) as Kept;
+  return JSON.stringify(kept.flatness) === JSON.stringify(flatness)
+    ? kept.result
+    : undefined;
+}
+
+/**
+ * Trains a cell and measures its model, each in a process of its own, going on where a killed one stopped: a half-finished
+ * run is resumed, or begun anew where it cannot be.
+ */
+export async function runCell(
+  cell: Cell,
+  folder: string,
+  flatness: FlatnessSettings,
+  workers: number,
+  signal: AbortSignal,
+  onFact: (fact: Fact) => void,
+  run: Run,
+): Promise<RunResult> {
+  await mkdir(folder, { recursive: true });
+  const trained = join(folder, "run");
+  const done = join(folder, "trained");
+  const config = join(folder, "settings.json");
+  if (!(await exists(done))) {
+    await writeWhole(config, cell.given);
+    const simulate = (...more: string[]) =>
+      run(
+        [
+          "simulate",
+          "--config",
+          config,
+          "--run",
+          trained,
+          "--workers",
+          String(workers),
+          ...more,
+        ],
+        folder,
+        signal,
+        onFact,
+      );
+    if (await exists(trained))
+      await simulate("--resume").catch(async (error: unknown) => {
+        if (signal.aborted) throw error;
+        await rm(trained, { recursive: true });
+        await simulate();
+      });
+    else await simulate();
+    await writeWhole(done, {});
+  }
+  if (flatness !== undefined) {
+    const measure = join(folder, "flatness.config.json");
+    await writeWhole(measure, flatness);
+    await run(
+      [
+        "flatness",
+        "--config",
+        measure,
+        "--model",
+        join(trained, "model"),
+        "--data",
+        cell.settings.data,
+        "--out",
+        join(folder, "flatness"),
+      ],
+      folder,
+      signal,
+      onFact,
+    );
+  }
+  const result: RunResult = {
+    ...(await collect(trained)),
+    ...(flatness === undefined
+      ? {}
+      : { flatness: await flatnessIn(join(folder, "flatness")) }),
+    cpuSeconds: await cpuSeconds(folder),
+  };
+  await writeWhole(join(folder, "result.json"), {
+    flatness,
+    result,
+  } satisfies Kept);
+  return result;
+}
+
+/** A whole file or none. */
+export async function writeWhole(
+  path: string,
+  content: unknown,
+): Promise<void> {
+  await writeFile(`${path}.new`, `${JSON.stringify(content, null, 2)}\n`);
+  await rename(`${path}.new`, path);
+}

@@ -1,0 +1,465 @@
+import { lineChart, type Series } from "../plots/line-chart.js";
+import type { ExperimentFile, Published, SettingValue } from "./file.js";
+import type { Cell } from "./grid.js";
+import {
+  MEASURES,
+  roundsTo,
+  statisticOf,
+  type RunResult,
+  type Statistic,
+} from "./result.js";
+
+/** A finished run with its place in the grid. */
+export interface Finished {
+  readonly cell: Cell;
+  readonly result: RunResult;
+}
+
+/** The runs that differ in nothing but the seed. */
+interface Row {
+  readonly algorithm: string;
+  readonly zeta: number;
+  /** All else that the grid varies, in words: one table and one picture for each. */
+  readonly condition: string;
+  readonly runs: readonly Finished[];
+}
+
+/** What stands on the page beside the results themselves. */
+export interface Circumstances {
+  /** The command that makes this page. */
+  readonly command: string;
+  /** Versions, kernels, processor. */
+  readonly machine: string;
+  readonly failed: readonly { readonly cell: Cell; readonly reason: string }[];
+  /** How many runs the experiment has. */
+  readonly cells: number;
+}
+
+/** A picture of the page: the name of its file, without an ending, and its SVG. */
+export interface Picture {
+  readonly name: string;
+  readonly title: string;
+  readonly svg: string;
+}
+
+const wordsOf = (at: Readonly<Record<string, SettingValue>>): string =>
+  Object.entries(at)
+    .filter(([key]) => !["algorithm", "zeta", "seed"].includes(key))
+    .map(([key, value]) => `${key} ${value}`)
+    .join(", ");
+
+function rowsOf(finished: readonly Finished[]): Row[] {
+  const rows = new Map<string, Row & { runs: Finished[] }>();
+  for (const one of finished) {
+    const { algorithm, zeta } = one.cell.settings;
+    const condition = wordsOf(one.cell.at);
+    const key = JSON.stringify([condition, algorithm, zeta]);
+    const row = rows.get(key) ?? { algorithm, zeta, condition, runs: [] };
+    rows.set(key, row);
+    row.runs.push(one);
+  }
+  return [...rows.values()];
+}
+
+const valuesOf = (row: Row, measure: keyof typeof MEASURES) =>
+  statisticOf(row.runs.map(({ result }) => MEASURES[measure](result)));
+
+/** The differing values, in their order. */
+const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
+
+// CSV
+
+const cellOfCsv = (value: unknown): string => {
+  const text = value === undefined ? "" : String(value);
+  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+const csvOf = (rows: readonly (readonly unknown[])[]): string =>
+  rows.map((row) => row.map(cellOfCsv).join(",") + "\n").join("");
+
+/** One line a run. Accuracies in percent. */
+export function resultsCsv(
+  finished: readonly Finished[],
+  target: number | undefined,
+): string {
+  const axes = Object.keys(finished[0]?.cell.at ?? {});
+  const measures = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
+  return csvOf([
+    [...axes, ...measures, "roundsToTarget", "run"],
+    ...finished.map(({ cell, result }) => [
+      ...axes.map((axis) => cell.at[axis]),
+      ...measures.map((measure) => MEASURES[measure](result)),
+      target === undefined ? undefined : roundsTo(target, result),
+      cell.name,
+    ]),
+  ]);
+}
+
+/** One line a round of a run. */
+export function roundsCsv(finished: readonly Finished[]): string {
+  const axes = Object.keys(finished[0]?.cell.at ?? {});
+  return csvOf([
+    [...axes, "round", "sel", "all", "model", "activationNorm"],
+    ...finished.flatMap(({ cell, result }) =>
+      result.rounds.map((round) => [
+        ...axes.map((axis) => cell.at[axis]),
+        round.round,
+        round.sel,
+        round.all,
+        round.model,
+        round.activationNorm,
+      ]),
+    ),
+  ]);
+}
+
+// Pictures
+
+const method = ({ algorithm, zeta }: Row, zetas: readonly number[]): string => {
+  if (zeta === 0) return algorithm;
+  const several = zetas.filter((other) => other > 0).length > 1;
+  return several ? `${algorithm} + MAN ${zeta}` : `${algorithm} + MAN`;
+};
+
+const titled = (title: string, condition: string) =>
+  condition === "" ? title : `${title}, ${condition}`;
+
+const fileName = (...parts: readonly string[]) =>
+  parts
+    .filter((part) => part !== "")
+    .join("-")
+    .replace(/[^\w.+-]+/g, "-");
+
+/** Accuracy against round, and against zeta where the grid has several, for each condition. */
+export function picturesOf(
+  title: string,
+  finished: readonly Finished[],
+): Picture[] {
+  const rows = rowsOf(finished);
+  return distinct(rows.map(({ condition }) => condition)).flatMap(
+    (condition): Picture[] => {
+      const here = rows.filter((row) => row.condition === condition);
+      const zetas = distinct(here.map(({ zeta }) => zeta));
+      const seeds = Math.max(...here.map(({ runs }) => runs.length));
+      const positive = zetas.filter((zeta) => zeta > 0);
+      const band = seeds > 1 ? [`band: deviation of ${seeds} seeds`] : [];
+      const accuracy: Picture = {
+        name: fileName("accuracy", condition),
+        title: titled("Accuracy against round", condition),
+        svg: lineChart({
+          title: titled(title, condition),
+          x: "round",
+          y: "test accuracy, sel (%)",
+          series: here.map((row) => ({
+            name: method(row, zetas),
+            family: positive.length > 1 ? method(row, zetas) : row.algorithm,
+            dashed: row.zeta === 0 && positive.length > 0,
+            points: curveOf(row),
+          })),
+          notes: [
+            ...(positive.length === 1
+              ? [`solid: with MAN, zeta ${positive[0]}`]
+              : []),
+            ...(positive.length > 0 && zetas.includes(0)
+              ? ["dashed: without MAN"]
+              : []),
+            ...band,
+          ],
+        }),
+      };
+      if (zetas.length < 3) return [accuracy];
+      return [
+        accuracy,
+        {
+          name: fileName("zeta", condition),
+          title: titled("Sensitivity to zeta", condition),
+          svg: lineChart({
+            title: titled("Sensitivity to zeta", condition),
+            x: "zeta",
+            y: "test accuracy, sel, last round (%)",
+            series: sensitivity(here),
+            notes: ["zeta 0: without MAN", ...band],
+          }),
+        },
+      ];
+    },
+  );
+}
+
+/** Mean and deviation over the seeds of each round that all of them have. */
+function curveOf({ runs }: Row): Series["points"] {
+  const [first] = runs;
+  return first.result.rounds.flatMap(({ round }) => {
+    const values = runs.map(
+      ({ result }) => result.rounds.find((one) => one.round === round)?.sel,
+    );
+    const statistic = statisticOf(values);
+    return statistic?.count === runs.length
+      ? [{ x: round, y: statistic.mean, deviation: statistic.deviation }]
+      : [];
+  });
+}
+
+const sensitivity = (rows: readonly Row[]): Series[] =>
+  distinct(rows.map(({ algorithm }) => algorithm)).map((algorithm) => ({
+    name: algorithm,
+    family: algorithm,
+    points: rows
+      .filter((row) => row.algorithm === algorithm)
+      .sort((a, b) => a.zeta - b.zeta)
+      .flatMap((row) => {
+        const sel = valuesOf(row, "sel");
+        return sel
+          ? [{ x: row.zeta, y: sel.mean, deviation: sel.deviation }]
+          : [];
+      }),
+  }));
+
+// Markdown
+
+const NONE = "";
+
+const shown = (value: number | undefined, digits: number): string =>
+  value === undefined ? NONE : value.toFixed(digits);
+
+const statistic = (value: Statistic | undefined, digits: number): string =>
+  value === undefined
+    ? NONE
+    : value.deviation === undefined
+      ? value.mean.toFixed(digits)
+      : `${value.mean.toFixed(digits)} ± ${value.deviation.toFixed(digits)}`;
+
+const table = (
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): string => {
+  // A column in which nothing stands is left out.
+  const kept = head.map(
+    (_, i) => i === 0 || rows.some((row) => row[i] !== NONE),
+  );
+  const line = (cells: readonly string[]) =>
+    `| ${cells.filter((_, i) => kept[i]).join(" | ")} |`;
+  return [
+    line(head),
+    line(head.map((_, i) => (i === 0 ? "---" : "---:"))),
+    ...rows.map(line),
+  ].join("\n");
+};
+
+function reached(row: Row, target: number | undefined): string {
+  if (target === undefined) return NONE;
+  const rounds = row.runs.map(({ result }) => roundsTo(target, result));
+  const all = statisticOf(rounds);
+  if (all === undefined) return "not reached";
+  const text = statistic(all, 0);
+  return all.count === rounds.length
+    ? text
+    : `${text} (${all.count} of ${rounds.length} seeds)`;
+}
+
+const publishedFor = (
+  row: Row,
+  published: readonly Published[],
+): Published | undefined =>
+  published.find(({ of }) =>
+    Object.entries(of).every(([key, value]) =>
+      row.runs.every(({ cell }) => (cell.given[key] ?? cell.at[key]) === value),
+    ),
+  );
+
+/** The results page. `pictures` are shown from `folder`. */
+export function resultsPage(
+  file: ExperimentFile,
+  finished: readonly Finished[],
+  circumstances: Circumstances,
+  pictures: readonly Picture[],
+  folder: string,
+): string {
+  const { target, published, source } = file;
+  const rows = rowsOf(finished);
+  const conditions = distinct(rows.map(({ condition }) => condition));
+  const paper = (row: Row) => publishedFor(row, published);
+
+  const results = conditions.map((condition) => {
+    const here = rows.filter((row) => row.condition === condition);
+    const zetas = distinct(here.map(({ zeta }) => zeta));
+    return [
+      ...(condition === "" ? [] : [`### ${condition}`]),
+      table(
+        [
+          "method",
+          "sel %",
+          "all %",
+          "model %",
+          "worst tenth %",
+          `rounds to ${target} %`,
+          "top eigenvalue",
+          "trace",
+          "activation norm",
+          "MB",
+          "CPU s",
+          "seeds",
+          "published %",
+          "published rounds",
+          "published eigenvalue",
+          "published trace",
+        ],
+        here.map((row) => [
+          method(row, zetas),
+          statistic(valuesOf(row, "sel"), 2),
+          statistic(valuesOf(row, "all"), 2),
+          statistic(valuesOf(row, "model"), 2),
+          statistic(valuesOf(row, "worstTenth"), 2),
+          reached(row, target),
+          statistic(valuesOf(row, "eigenvalue"), 2),
+          statistic(valuesOf(row, "trace"), 0),
+          statistic(valuesOf(row, "activationNorm"), 3),
+          shown((valuesOf(row, "bytes")?.mean ?? 0) / 1e6, 0),
+          shown(valuesOf(row, "cpuSeconds")?.mean, 0),
+          String(row.runs.length),
+          shown(paper(row)?.accuracy, 2),
+          String(paper(row)?.roundsToTarget ?? NONE),
+          shown(paper(row)?.eigenvalue, 1),
+          shown(paper(row)?.trace, 0),
+        ]),
+      ),
+    ].join("\n\n");
+  });
+
+  const effects = conditions.map((condition) =>
+    effectOf(rows.filter((row) => row.condition === condition)),
+  );
+  const { cells, failed, command, machine } = circumstances;
+  const missing = cells - finished.length - failed.length;
+  const state = [
+    `${finished.length} of ${cells} runs`,
+    ...(missing > 0 ? [`${missing} not run yet`] : []),
+    ...(failed.length > 0 ? [`${failed.length} failed`] : []),
+  ].join(", ");
+
+  return (
+    [
+      `# ${file.title}`,
+      `Written by \`${command}\`: ${state}. ${machine}. ${
+        source === undefined ? "" : `Published numbers: ${source}.`
+      }`.trim(),
+      "## Results",
+      ...results,
+      "Mean over the seeds, ± the sample standard deviation. Accuracies are on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself. **Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes. Eigenvalue and trace are of the Hessian of the plain cross-entropy over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.",
+      ...(effects.some((effect) => effect !== "")
+        ? [
+            "## What MAN changes",
+            ...conditions.flatMap((condition, i) =>
+              effects[i] === ""
+                ? []
+                : [
+                    ...(condition === "" ? [] : [`### ${condition}`]),
+                    effects[i],
+                  ],
+            ),
+          ]
+        : []),
+      ...pictures.flatMap(({ name, title }) => [
+        `## ${title}`,
+        `![${title}](${folder}${name}.svg)`,
+      ]),
+      ...(failed.length > 0
+        ? [
+            "## Runs that failed",
+            failed
+              .map(({ cell, reason }) => `- \`${cell.name}\`: ${reason}`)
+              .join("\n"),
+          ]
+        : []),
+      "## Settings",
+      settingsTable(file),
+      ...(file.remarks.length > 0 ? ["## Remarks", ...file.remarks] : []),
+    ].join("\n\n") + "\n"
+  );
+}
+
+/** The best zeta of each method beside zeta 0: differences in accuracy, eigenvalue and trace, and where they go the wrong way. */
+function effectOf(rows: readonly Row[]): string {
+  const pairs = distinct(rows.map(({ algorithm }) => algorithm)).flatMap(
+    (algorithm) => {
+      const own = rows.filter((row) => row.algorithm === algorithm);
+      const without = own.find(({ zeta }) => zeta === 0);
+      return without === undefined
+        ? []
+        : own
+            .filter(({ zeta }) => zeta > 0)
+            .map((withMan) => ({ algorithm, without, withMan }));
+    },
+  );
+  if (pairs.length === 0) return "";
+  const difference = (
+    { without, withMan }: (typeof pairs)[number],
+    measure: keyof typeof MEASURES,
+  ): number | undefined => {
+    const [a, b] = [valuesOf(without, measure), valuesOf(withMan, measure)];
+    return a === undefined || b === undefined ? undefined : b.mean - a.mean;
+  };
+  const signed = (value: number | undefined, digits: number) =>
+    value === undefined
+      ? NONE
+      : `${value > 0 ? "+" : ""}${value.toFixed(digits)}`;
+  const wrong = pairs.flatMap((pair) => {
+    const bad = [
+      ...((difference(pair, "sel") ?? 1) <= 0
+        ? ["does not raise the accuracy"]
+        : []),
+      ...((difference(pair, "eigenvalue") ?? -1) >= 0
+        ? ["does not lower the top eigenvalue"]
+        : []),
+      ...((difference(pair, "trace") ?? -1) >= 0
+        ? ["does not lower the trace"]
+        : []),
+    ];
+    return bad.length === 0
+      ? []
+      : [
+          `With ${pair.algorithm} and zeta ${pair.withMan.zeta} it ${bad.join(" and ")}.`,
+        ];
+  });
+  return [
+    table(
+      ["method", "zeta", "sel, points", "top eigenvalue", "trace"],
+      pairs.map((pair) => [
+        pair.algorithm,
+        String(pair.withMan.zeta),
+        signed(difference(pair, "sel"), 2),
+        signed(difference(pair, "eigenvalue"), 2),
+        signed(difference(pair, "trace"), 0),
+      ]),
+    ),
+    wrong.length === 0
+      ? "MAN raises the accuracy, and lowers what was measured of the Hessian, for every method."
+      : wrong.join(" "),
+  ].join("\n\n");
+}
+
+function settingsTable({ settings, grid, set, flatness }: ExperimentFile) {
+  const rows = [
+    ...Object.entries(grid).map(([key, values]) => [key, values.join(", ")]),
+    ...Object.entries(settings)
+      .filter(([key]) => !["data", "test"].includes(key))
+      .map(([key, value]) => [key, String(value)]),
+    ...Object.entries(set).map(([algorithm, numbers]) => [
+      `set, ${algorithm}`,
+      Object.entries(numbers)
+        .map(([name, value]) => `${name} = ${value}`)
+        .join(", "),
+    ]),
+    ...Object.entries(flatness ?? {}).map(([key, value]) => [
+      `flatness, ${key}`,
+      String(value),
+    ]),
+  ];
+  return [
+    "| setting | value |",
+    "| --- | --- |",
+    ...rows.map(([key, value]) => `| ${key} | ${value} |`),
+    "",
+    "All else as `fedflat simulate --help` says.",
+  ].join("\n");
+}

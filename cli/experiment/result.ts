@@ -1,0 +1,80 @@
+/** What one run gave. Accuracies are in percent. */
+export interface RunResult {
+  readonly rounds: readonly RoundResult[];
+  /**
+   * Mean accuracy of the final model over the tenth of the clients for whom it is worst, each client's accuracy being that on
+   * the test data weighted by its own mix of classes.
+   */
+  readonly worstTenth?: number;
+  readonly flatness?: {
+    /** Largest eigenvalues of the Hessian of the plain cross-entropy, descending. */
+    readonly eigenvalues: readonly number[];
+    readonly trace: number;
+    /** Standard error of the trace; 0 where it is exact. */
+    readonly traceError: number;
+  };
+  /** Model and update bytes that went over the line, both ways. */
+  readonly bytes: number;
+  readonly cpuSeconds: number;
+  readonly seconds: number;
+}
+
+export interface RoundResult {
+  readonly round: number;
+  /** Test accuracy of the global model, of the mean of this round's participants' weights, and of the mean of all clients' newest ones. */
+  readonly model?: number;
+  readonly sel?: number;
+  readonly all?: number;
+  readonly activationNorm?: number;
+}
+
+/** What is reported of a run as one number each. */
+export const MEASURES = {
+  sel: (run: RunResult) => last(run, ({ sel }) => sel),
+  all: (run: RunResult) => last(run, ({ all }) => all),
+  model: (run: RunResult) => last(run, ({ model }) => model),
+  worstTenth: (run: RunResult) => run.worstTenth,
+  activationNorm: (run: RunResult) =>
+    last(run, ({ activationNorm }) => activationNorm),
+  eigenvalue: (run: RunResult) => run.flatness?.eigenvalues[0],
+  trace: (run: RunResult) => run.flatness?.trace,
+  traceError: (run: RunResult) => run.flatness?.traceError,
+  bytes: (run: RunResult) => run.bytes,
+  cpuSeconds: (run: RunResult) => run.cpuSeconds,
+  seconds: (run: RunResult) => run.seconds,
+} satisfies Record<string, (run: RunResult) => number | undefined>;
+
+/** The value of the last round that has one. */
+function last(
+  { rounds }: RunResult,
+  of: (round: RoundResult) => number | undefined,
+): number | undefined {
+  return rounds.map(of).findLast((value) => value !== undefined);
+}
+
+/** The first evaluated round whose `sel` reaches the target. */
+export const roundsTo = (
+  target: number,
+  { rounds }: RunResult,
+): number | undefined =>
+  rounds.find(({ sel }) => sel !== undefined && sel >= target)?.round;
+
+/** Mean and sample standard deviation; no deviation for fewer than two values. */
+export interface Statistic {
+  readonly mean: number;
+  readonly deviation?: number;
+  readonly count: number;
+}
+
+/** @returns nothing where there is no value */
+export function statisticOf(
+  values: readonly (number | undefined)[],
+): Statistic | undefined {
+  const known = values.filter((value) => value !== undefined);
+  const count = known.length;
+  if (count === 0) return undefined;
+  const mean = known.reduce((sum, value) => sum + value, 0) / count;
+  if (count < 2) return { mean, count };
+  const squares = known.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, count, deviation: Math.sqrt(squares / (count - 1)) };
+}
