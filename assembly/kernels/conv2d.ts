@@ -36,7 +36,7 @@ let passRows: i32 = 0;
 let passLength: i32 = 0;
 
 function choosePasses(kernelHeight: i32, run: i32): void {
-  passRows = max(1, min(kernelHeight, BLOCK_INNER / run));
+  passRows = 1;
   passLength = min(run, BLOCK_INNER);
 }
 
@@ -186,7 +186,7 @@ export function conv2d(
                 if (norm) flags |= NORM;
               }
               multiply(
-                scratch + A_ROWS, <usize>ky * rowBytes + (<usize>r << 2), rows, rowBytes, length, packed,
+                scratch + A_ROWS, <usize>ky * rowBytes + (<usize>r << 2), length, packed,
                 images * height * width, columns, scratch + C_ROWS, 0,
                 first && bias ? bias + (<usize>n0 << 2) : 0, flags, scratch + EDGE,
               );
@@ -244,7 +244,7 @@ export function conv2dBackpropInput(
           tabulate(scratch + C_ROWS, to, images, height, width, padded ? patchBytes : imageBytes, rowBytes * strideHeight, pixel * strideWidth);
           for (let ky = 0; ky < kernelHeight; ky++)
             multiply(
-              scratch + A_ROWS, 0, 1, 0, inner, scratch + PACKED + <usize>ky * packedBytes,
+              scratch + A_ROWS, 0, inner, scratch + PACKED + <usize>ky * packedBytes,
               images * height * width, run, scratch + C_ROWS, <usize>ky * rowBytes, 0, ACCUMULATE, scratch + EDGE,
             );
           if (padded)

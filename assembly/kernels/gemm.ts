@@ -68,7 +68,7 @@ export function gemm(
           from += stride;
           to += cStride;
         }
-        multiply(scratch + A_ROWS, 0, 1, 0, inner, scratch + PACKED, rows, columns, scratch + C_ROWS, 0, blockBias, flags, scratch + EDGE);
+        multiply(scratch + A_ROWS, 0, inner, scratch + PACKED, rows, columns, scratch + C_ROWS, 0, blockBias, flags, scratch + EDGE);
       }
       k0 += inner;
     } while (k0 < k);

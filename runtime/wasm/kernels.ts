@@ -405,7 +405,7 @@ export const SCRATCH_BYTES = 4 * 1024 * 1024;
 export const MAX_PATCH = 49152;
 
 /** Floating-point operations in one iteration of `ceiling`. */
-export const CEILING_OPERATIONS = 64;
+export const CEILING_OPERATIONS = 96;
 
 /** Where kernels work: a memory, and a way to get and give back parts of it. Addresses are 16-byte aligned. */
 export interface Heap {
