@@ -1,6 +1,6 @@
-import { ACCUMULATE, NORM, RELU, clearSquares, multiply, squares } from "../lanes/tile";
+import { ACCUMULATE, NORM, RELU, clearSquares, multiplyRows, squares } from "../lanes/tile";
 import { packColumns, packColumnsTransposed, transpose } from "../lanes/pack";
-import { A_ROWS, BLOCK_ROWS, C_ROWS, EDGE, PACKED, ROWS_COPY } from "../lanes/scratch";
+import { A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PATCHES } from "../lanes/scratch";
 
 // C = op(A) op(B) [+ C] [+ bias], then ReLU if asked.
 //
@@ -57,18 +57,18 @@ export function gemm(
         let from = a + <usize>m0 * aStride + (<usize>k0 << 2);
         let stride = aStride;
         if (transposeA) {
-          from = scratch + ROWS_COPY;
+          from = scratch + PATCHES;
           stride = <usize>inner << 2;
           transpose(a + <usize>k0 * aStride + (<usize>m0 << 2), aStride, from, stride, inner, rows);
         }
         let to = c + <usize>m0 * cStride + (<usize>n0 << 2);
         for (let i = 0; i < rows; i++) {
-          store<u32>(scratch + A_ROWS + (i << 2), <u32>from);
+          store<u32>(scratch + A_TABLE + (i << 2), <u32>from);
           store<u32>(scratch + C_ROWS + (i << 2), <u32>to);
           from += stride;
           to += cStride;
         }
-        multiply(scratch + A_ROWS, 0, inner, scratch + PACKED, rows, columns, scratch + C_ROWS, 0, blockBias, flags, scratch + EDGE);
+        multiplyRows(scratch + A_TABLE, 0, inner, scratch + PACKED, rows, columns, scratch + C_ROWS, 0, blockBias, flags, scratch + EDGE);
       }
       k0 += inner;
     } while (k0 < k);

@@ -6,6 +6,18 @@ export function packedColumns(n: i32): i32 {
   return (n + 3) & ~3;
 }
 
+/** Copies a few floats: for runs too short for memory.copy. */
+@inline
+export function copyRun(from: usize, to: usize, size: i32): void {
+  const bytes = <usize>size << 2;
+  let i: usize = 0;
+  for (; i + 16 <= bytes; i += 16) v128.store(to + i, v128.load(from + i));
+  if (i == bytes) return;
+  // The last four once more, partly twice, if there are four.
+  if (bytes >= 16) v128.store(to + bytes - 16, v128.load(from + bytes - 16));
+  else for (; i < bytes; i += 4) store<f32>(to + i, load<f32>(from + i));
+}
+
 /** Transposes 4 x 4 floats: reads from (rows fromStride bytes apart), writes to (rows toStride bytes apart). */
 @inline
 export function transpose4(from: usize, fromStride: usize, to: usize, toStride: usize): void {

@@ -3,13 +3,15 @@ import { madd, positive, sum4 } from "./lanes";
 // The register tile that GEMM and the convolutions are made of: ROWS x 8 elements of C = A B stay in registers while the loop
 // runs over the inner dimension.
 //
-// A: row i is `length` floats at load<u32>(aRows + 4 i) + aOffset: rows may lie anywhere, so a convolution needs no im2col.
+// A lies in one of two forms, either of which may lie anywhere, so a convolution needs no im2col:
+//    by rows: row i is `length` floats at load<u32>(aTable + 4 i) + aOffset;
+//    by columns (A transposed): column p, for p < length, begins at load<u32>(aTable + 4 p) + aOffset.
 // B: packed panels of 8 columns (pack.ts; the last one 4 if at most 4 are left, filled up with zeros), each [length][8].
 // C: row i begins at load<u32>(cRows + 4 i) + cOffset. Rows may overlap each other when `ACCUMULATE` is set: they are added to one
 //    after the other.
 //
 // V8 keeps all of this in registers only while the loop is alone in its function: inside another loop it unrolls it and moves all
-// loads to the front (24 instead of 54 GFLOP/s on Node 20). So no loop surrounds `tile`, and `fullTile` is called from two places,
+// loads to the front (24 instead of 54 GFLOP/s on Node 20). So no loop surrounds `tile`, and the functions of a full tile are each called from two places,
 // which keeps the compiler from moving it into one of them.
 
 /** Rows of the register tile: what fits into the 16 registers of x86-64; a product before its addition takes one more. */
@@ -57,11 +59,11 @@ function finish(wide: bool, c: usize, x0: v128, x1: v128, flags: i32): v128 {
   return wide ? madd(x1, x1, f32x4.mul(x0, x0)) : f32x4.mul(x0, x0);
 }
 
-/** `rows` (1 to ROWS) and `wide` (8 columns, or 4) are constants where this is called. */
+/** `byColumns`, `rows` (1 to ROWS) and `wide` (8 columns, or 4) are constants where this is called. */
 @inline
 function tile(
-  rows: i32, wide: bool,
-  aRows: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+  byColumns: bool, rows: i32, wide: bool,
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
   let c00 = f32x4.splat(0);
   let c01 = c00;
@@ -74,49 +76,87 @@ function tile(
   let c30 = c00, c31 = c01;
   let c40 = c00, c41 = c01;
   let c50 = c00, c51 = c01;
-  let a0 = <usize>load<u32>(aRows) + aOffset;
-  let a1: usize = rows > 1 ? <usize>load<u32>(aRows, 4) + aOffset : 0;
-  let a2: usize = rows > 2 ? <usize>load<u32>(aRows, 8) + aOffset : 0;
-  let a3: usize = rows > 3 ? <usize>load<u32>(aRows, 12) + aOffset : 0;
-  let a4: usize = rows > 4 ? <usize>load<u32>(aRows, 16) + aOffset : 0;
-  let a5: usize = rows > 5 ? <usize>load<u32>(aRows, 20) + aOffset : 0;
-  for (let p = 0; p < length; p++) {
-    const b0 = v128.load(b);
-    const b1 = wide ? v128.load(b, 16) : b0;
-    b += wide ? 32 : 16;
-    const x0 = v128.load32_splat(a0);
-    a0 += 4;
-    c00 = madd(x0, b0, c00);
-    if (wide) c01 = madd(x0, b1, c01);
-    if (rows > 1) {
-      const x1 = v128.load32_splat(a1);
-      a1 += 4;
-      c10 = madd(x1, b0, c10);
-      if (wide) c11 = madd(x1, b1, c11);
+  if (byColumns) {
+    for (let p = 0; p < length; p++) {
+      const a = <usize>load<u32>(aTable) + aOffset;
+      aTable += 4;
+      const b0 = v128.load(b);
+      const b1 = wide ? v128.load(b, 16) : b0;
+      b += wide ? 32 : 16;
+      const x0 = v128.load32_splat(a);
+      c00 = madd(x0, b0, c00);
+      if (wide) c01 = madd(x0, b1, c01);
+      if (rows > 1) {
+        const x1 = v128.load32_splat(a, 4);
+        c10 = madd(x1, b0, c10);
+        if (wide) c11 = madd(x1, b1, c11);
+      }
+      if (rows > 2) {
+        const x2 = v128.load32_splat(a, 8);
+        c20 = madd(x2, b0, c20);
+        if (wide) c21 = madd(x2, b1, c21);
+      }
+      if (rows > 3) {
+        const x3 = v128.load32_splat(a, 12);
+        c30 = madd(x3, b0, c30);
+        if (wide) c31 = madd(x3, b1, c31);
+      }
+      if (rows > 4) {
+        const x4 = v128.load32_splat(a, 16);
+        c40 = madd(x4, b0, c40);
+        if (wide) c41 = madd(x4, b1, c41);
+      }
+      if (rows > 5) {
+        const x5 = v128.load32_splat(a, 20);
+        c50 = madd(x5, b0, c50);
+        if (wide) c51 = madd(x5, b1, c51);
+      }
     }
-    if (rows > 2) {
-      const x2 = v128.load32_splat(a2);
-      a2 += 4;
-      c20 = madd(x2, b0, c20);
-      if (wide) c21 = madd(x2, b1, c21);
-    }
-    if (rows > 3) {
-      const x3 = v128.load32_splat(a3);
-      a3 += 4;
-      c30 = madd(x3, b0, c30);
-      if (wide) c31 = madd(x3, b1, c31);
-    }
-    if (rows > 4) {
-      const x4 = v128.load32_splat(a4);
-      a4 += 4;
-      c40 = madd(x4, b0, c40);
-      if (wide) c41 = madd(x4, b1, c41);
-    }
-    if (rows > 5) {
-      const x5 = v128.load32_splat(a5);
-      a5 += 4;
-      c50 = madd(x5, b0, c50);
-      if (wide) c51 = madd(x5, b1, c51);
+  } else {
+    let a0 = <usize>load<u32>(aTable) + aOffset;
+    let a1: usize = rows > 1 ? <usize>load<u32>(aTable, 4) + aOffset : 0;
+    let a2: usize = rows > 2 ? <usize>load<u32>(aTable, 8) + aOffset : 0;
+    let a3: usize = rows > 3 ? <usize>load<u32>(aTable, 12) + aOffset : 0;
+    let a4: usize = rows > 4 ? <usize>load<u32>(aTable, 16) + aOffset : 0;
+    let a5: usize = rows > 5 ? <usize>load<u32>(aTable, 20) + aOffset : 0;
+    for (let p = 0; p < length; p++) {
+      const b0 = v128.load(b);
+      const b1 = wide ? v128.load(b, 16) : b0;
+      b += wide ? 32 : 16;
+      const x0 = v128.load32_splat(a0);
+      a0 += 4;
+      c00 = madd(x0, b0, c00);
+      if (wide) c01 = madd(x0, b1, c01);
+      if (rows > 1) {
+        const x1 = v128.load32_splat(a1);
+        a1 += 4;
+        c10 = madd(x1, b0, c10);
+        if (wide) c11 = madd(x1, b1, c11);
+      }
+      if (rows > 2) {
+        const x2 = v128.load32_splat(a2);
+        a2 += 4;
+        c20 = madd(x2, b0, c20);
+        if (wide) c21 = madd(x2, b1, c21);
+      }
+      if (rows > 3) {
+        const x3 = v128.load32_splat(a3);
+        a3 += 4;
+        c30 = madd(x3, b0, c30);
+        if (wide) c31 = madd(x3, b1, c31);
+      }
+      if (rows > 4) {
+        const x4 = v128.load32_splat(a4);
+        a4 += 4;
+        c40 = madd(x4, b0, c40);
+        if (wide) c41 = madd(x4, b1, c41);
+      }
+      if (rows > 5) {
+        const x5 = v128.load32_splat(a5);
+        a5 += 4;
+        c50 = madd(x5, b0, c50);
+        if (wide) c51 = madd(x5, b1, c51);
+      }
     }
   }
   const r0 = <usize>load<u32>(cRows) + cOffset;
@@ -150,90 +190,160 @@ function tile(
   }
 }
 
-function fullWide(
-  aRows: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+function fullRowsWide(
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  tile(ROWS, true, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
+  tile(false, ROWS, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 /** A tile of 1 to ROWS rows. */
-function anyWide(
+function anyRowsWide(
   rows: i32,
-  aRows: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  if (rows == ROWS) fullWide(aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (ROWS > 5 && rows == 5) tile(5, true, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 4) tile(4, true, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 3) tile(3, true, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 2) tile(2, true, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 1) tile(1, true, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
+  if (rows == ROWS) fullRowsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (ROWS > 5 && rows == 5) tile(false, 5, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 4) tile(false, 4, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 3) tile(false, 3, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 2) tile(false, 2, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 1) tile(false, 1, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 /** All rows of one panel of 8 columns. */
-function panelWide(
-  aRows: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+function panelRowsWide(
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
   for (; m >= ROWS; m -= ROWS) {
-    fullWide(aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-    aRows += ROWS << 2;
+    fullRowsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    aTable += ROWS << 2;
     cRows += ROWS << 2;
   }
-  if (m) anyWide(m, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
+  if (m) anyRowsWide(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
-function fullNarrow(
-  aRows: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+function fullRowsNarrow(
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  tile(ROWS, false, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
+  tile(false, ROWS, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 /** A tile of 1 to ROWS rows. */
-function anyNarrow(
+function anyRowsNarrow(
   rows: i32,
-  aRows: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  if (rows == ROWS) fullNarrow(aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (ROWS > 5 && rows == 5) tile(5, false, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 4) tile(4, false, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 3) tile(3, false, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 2) tile(2, false, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 1) tile(1, false, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
+  if (rows == ROWS) fullRowsNarrow(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (ROWS > 5 && rows == 5) tile(false, 5, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 4) tile(false, 4, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 3) tile(false, 3, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 2) tile(false, 2, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 1) tile(false, 1, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 /** All rows of one panel of 4 columns. */
-function panelNarrow(
-  aRows: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+function panelRowsNarrow(
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
   for (; m >= ROWS; m -= ROWS) {
-    fullNarrow(aRows, aOffset, length, b, cRows, cOffset, bias, flags);
-    aRows += ROWS << 2;
+    fullRowsNarrow(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    aTable += ROWS << 2;
     cRows += ROWS << 2;
   }
-  if (m) anyNarrow(m, aRows, aOffset, length, b, cRows, cOffset, bias, flags);
+  if (m) anyRowsNarrow(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
-/**
- * C = A B for m rows and n columns. `edge` is EDGE_BYTES of scratch, in which a last panel of 1, 2, 3, 5, 6 or 7 columns is computed
- * before its columns go to C.
- */
-export function multiply(
-  aRows: usize, aOffset: usize, length: i32,
-  b: usize, m: i32, n: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32, edge: usize,
+function fullColumnsWide(
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  tile(true, ROWS, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+/** A tile of 1 to ROWS rows. */
+function anyColumnsWide(
+  rows: i32,
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  if (rows == ROWS) fullColumnsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (ROWS > 5 && rows == 5) tile(true, 5, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 4) tile(true, 4, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 3) tile(true, 3, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 2) tile(true, 2, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 1) tile(true, 1, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+/** All rows of one panel of 8 columns. */
+function panelColumnsWide(
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  for (; m >= ROWS; m -= ROWS) {
+    fullColumnsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    aOffset += ROWS << 2;
+    cRows += ROWS << 2;
+  }
+  if (m) anyColumnsWide(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+function fullColumnsNarrow(
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  tile(true, ROWS, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+/** A tile of 1 to ROWS rows. */
+function anyColumnsNarrow(
+  rows: i32,
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  if (rows == ROWS) fullColumnsNarrow(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (ROWS > 5 && rows == 5) tile(true, 5, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 4) tile(true, 4, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 3) tile(true, 3, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 2) tile(true, 2, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 1) tile(true, 1, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+/** All rows of one panel of 4 columns. */
+function panelColumnsNarrow(
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  for (; m >= ROWS; m -= ROWS) {
+    fullColumnsNarrow(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    aOffset += ROWS << 2;
+    cRows += ROWS << 2;
+  }
+  if (m) anyColumnsNarrow(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+@inline
+function multiply(
+  byColumns: bool,
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, n: i32,
+  cRows: usize, cOffset: usize, bias: usize, flags: i32, edge: usize,
 ): void {
   const panelBytes = <usize>length << 5;
   for (; n >= 8; n -= 8) {
-    panelWide(aRows, aOffset, length, b, m, cRows, cOffset, bias, flags);
+    if (byColumns) panelColumnsWide(aTable, aOffset, length, b, m, cRows, cOffset, bias, flags);
+    else panelRowsWide(aTable, aOffset, length, b, m, cRows, cOffset, bias, flags);
     b += panelBytes;
     cOffset += 32;
     if (bias) bias += 32;
   }
-  if (n == 4) panelNarrow(aRows, aOffset, length, b, m, cRows, cOffset, bias, flags);
-  else if (n > 0) {
+  if (n == 4) {
+    if (byColumns) panelColumnsNarrow(aTable, aOffset, length, b, m, cRows, cOffset, bias, flags);
+    else panelRowsNarrow(aTable, aOffset, length, b, m, cRows, cOffset, bias, flags);
+  } else if (n > 0) {
     for (let i = 0; i < ROWS; i++) store<u32>(edge + (i << 2), <u32>(edge + 32 + (i << 5)));
     for (; m > 0; m -= ROWS) {
       const rows = min(ROWS, m);
-      if (n > 4) anyWide(rows, aRows, aOffset, length, b, edge, 0, 0, 0);
-      else anyNarrow(rows, aRows, aOffset, length, b, edge, 0, 0, 0);
+      if (byColumns) {
+        if (n > 4) anyColumnsWide(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
+        else anyColumnsNarrow(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
+        aOffset += ROWS << 2;
+      } else {
+        if (n > 4) anyRowsWide(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
+        else anyRowsNarrow(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
+        aTable += ROWS << 2;
+      }
       for (let row = 0; row < rows; row++) {
         const c = <usize>load<u32>(cRows + (row << 2)) + cOffset;
         const from = edge + 32 + (row << 5);
@@ -246,11 +356,29 @@ export function multiply(
           store<f32>(c + column, x);
         }
       }
-      aRows += ROWS << 2;
       cRows += ROWS << 2;
     }
   }
 }
 
-/** Scratch that `multiply` needs for a last panel: a table of rows and one tile. */
+/**
+ * C = A B for m rows and n columns, A by rows. `edge` is EDGE_BYTES of scratch, in which a last panel of 1, 2, 3, 5, 6 or 7 columns
+ * is computed before its columns go to C.
+ */
+export function multiplyRows(
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, n: i32,
+  cRows: usize, cOffset: usize, bias: usize, flags: i32, edge: usize,
+): void {
+  multiply(false, aTable, aOffset, length, b, m, n, cRows, cOffset, bias, flags, edge);
+}
+
+/** The same with A by columns. */
+export function multiplyColumns(
+  aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, n: i32,
+  cRows: usize, cOffset: usize, bias: usize, flags: i32, edge: usize,
+): void {
+  multiply(true, aTable, aOffset, length, b, m, n, cRows, cOffset, bias, flags, edge);
+}
+
+/** Scratch that they need for a last panel: a table of rows and one tile. */
 export const EDGE_BYTES: usize = 32 + 32 * 8;
