@@ -413,7 +413,8 @@ export class FederatedClient {
     }
     this.#inBackground(rememberRun(this.#store!, run));
     this.#inBackground(this.#offerPending(records));
-    if (model !== null) this.#news(round - 1, model);
+    // Before the first commit there is a model to begin with, but no committed one.
+    if (model !== null && round > 1) this.#news(round - 1, model);
   }
 
   /** Offers what an earlier life of this client finished; what this one offered the connection repeats. */
@@ -462,6 +463,7 @@ export class FederatedClient {
 
   #settled(assignment: string, round: number): void {
     const { records } = this.#session!;
+    this.#offered.delete(assignment);
     this.#inBackground(records.commit(assignment, round));
     this.#emit("assignment", { assignment, round, what: "committed" });
   }
@@ -477,6 +479,7 @@ export class FederatedClient {
       this.#work.void = true;
       this.#work.controller.abort();
     }
+    this.#offered.delete(assignment);
     this.#inBackground(this.#session!.records.drop(assignment));
     this.#emit("assignment", {
       assignment,
@@ -505,7 +508,7 @@ export class FederatedClient {
   // Models.
 
   #news(round: number, blob: BlobName): void {
-    this.#newest = { round: round > 0 ? round : undefined, blob };
+    this.#newest = { round, blob };
     const { size } = this.#listeners.get("model") ?? new Set();
     if (size > 0 && blob.sha256 !== this.#committed?.sha256)
       this.#inBackground(this.#fetchNewest());
