@@ -2,7 +2,7 @@
 export { gemm } from "./kernels/gemm";
 export { conv2d, conv2dBackpropInput, conv2dBackpropFilter } from "./kernels/conv2d";
 export { depthwiseConv2d, depthwiseConv2dBackpropInput, depthwiseConv2dBackpropFilter } from "./kernels/depthwise";
-export { maxPool, maxPoolBackprop, gatherByIndex, avgPool, avgPoolBackprop } from "./kernels/pool";
+export { maxPool, maxPoolBackprop, maxPoolReluBackprop, gatherByIndex, avgPool, avgPoolBackprop } from "./kernels/pool";
 export { groupNorm, groupNormBackprop } from "./kernels/group-norm";
 export { relu, reluBackprop, reluBackpropSumRows, squaredNorm } from "./kernels/activation-norm";
 export { softmaxCrossEntropy, countCorrect } from "./kernels/loss";

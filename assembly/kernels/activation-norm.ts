@@ -50,7 +50,7 @@ export function reluBackprop(a: usize, dy: usize, dz: usize, size: i32, coeffici
 }
 
 /** Rows that are summed before they are added to a bias' gradient. */
-const ROWS_AT_ONCE: i32 = 32;
+export const ROWS_AT_ONCE: i32 = 32;
 
 // dz as in reluBackprop over [rows, columns], and dbias[column] = sum over rows of dz[row, column], in one pass.
 export function reluBackpropSumRows(a: usize, dy: usize, dz: usize, dbias: usize, rows: i32, columns: i32, coefficient: f32): void {

@@ -1,3 +1,5 @@
+import { reluBackpropSumRows, ROWS_AT_ONCE } from "./activation-norm";
+
 // Windows over [batch, inHeight, inWidth, channels] giving [batch, outHeight, outWidth, channels], channel by channel; the window of
 // output (oy, ox) begins at (oy strideHeight - padTop, ox strideWidth - padLeft), and only its part inside the image counts.
 //
@@ -66,10 +68,56 @@ export function maxPool(
 // dx = 0 for inSize elements, then dx[argmax[i]] += dy[i] for outSize elements.
 export function maxPoolBackprop(dy: usize, argmax: usize, dx: usize, inSize: i32, outSize: i32): void {
   memory.fill(dx, 0, <usize>inSize << 2);
+  scatterAdd(dy, argmax, dx, outSize);
+}
+
+// dx[argmax[i]] += dy[i] for outSize elements.
+function scatterAdd(dy: usize, argmax: usize, dx: usize, outSize: i32): void {
   for (const end = dy + (<usize>outSize << 2); dy < end; dy += 4, argmax += 4) {
     const to = dx + (<usize>load<u32>(argmax) << 2);
     store<f32>(to, load<f32>(to) + load<f32>(dy));
   }
+}
+
+// x *= coefficient, and out[column] += the sum of its rows.
+function scaleSumRows(x: usize, out: usize, rows: i32, columns: i32, coefficient: f32): void {
+  const c = f32x4.splat(coefficient);
+  const stride = <usize>columns << 2;
+  for (let row = 0; row < rows; row += ROWS_AT_ONCE) {
+    const count = min(ROWS_AT_ONCE, rows - row);
+    let column: usize = 0;
+    for (; column + 16 <= stride; column += 16) {
+      let sum = f32x4.splat(0);
+      for (let i = 0, at = x + column; i < count; i++, at += stride) {
+        const v = f32x4.mul(c, v128.load(at));
+        v128.store(at, v);
+        sum = f32x4.add(sum, v);
+      }
+      v128.store(out + column, f32x4.add(v128.load(out + column), sum));
+    }
+    for (; column < stride; column += 4) {
+      let sum: f32 = 0;
+      for (let i = 0, at = x + column; i < count; i++, at += stride) {
+        const v = coefficient * load<f32>(at);
+        store<f32>(at, v);
+        sum += v;
+      }
+      store<f32>(out + column, load<f32>(out + column) + sum);
+    }
+    x += <usize>count * stride;
+  }
+}
+
+// The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a (inSize elements, rows of `channels`):
+// a becomes (scattered dy + coefficient a) (a > 0), and dbias[channel] the sum of its rows. pooled: max-pool's output, whose sign is
+// that of a at argmax; dy is masked by it in place.
+export function maxPoolReluBackprop(
+  a: usize, pooled: usize, dy: usize, argmax: usize, dbias: usize, inSize: i32, outSize: i32, channels: i32, coefficient: f32,
+): void {
+  reluBackpropSumRows(pooled, dy, dy, dbias, outSize / channels, channels, 0);
+  if (coefficient == 0) memory.fill(a, 0, <usize>inSize << 2);
+  else scaleSumRows(a, dbias, inSize / channels, channels, coefficient);
+  scatterAdd(dy, argmax, a, outSize);
 }
 
 // y[i] = x[index[i]]; index: int32 [size].

@@ -155,8 +155,10 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
         stepper.free();
       }
       const lossAfter = await meanLoss();
+      const delta = plan.weights();
+      for (let i = 0; i < delta.length; i++) delta[i] -= job.weights[i];
       return {
-        delta: plan.weights().map((weight, i) => weight - job.weights[i]),
+        delta,
         metrics: {
           samples: part.rows.length,
           lossBefore,

@@ -75,6 +75,44 @@ export interface PostedError {
   readonly message: string;
 }
 
+type Numbers = Float32Array | Float64Array | Uint8Array | Uint32Array;
+const isNumbers = (value: unknown): value is Numbers =>
+  ArrayBuffer.isView(value);
+
+/**
+ * The same message with copies of its vectors in their place, and what to transfer with it: one copy is made where posting
+ * alone would make two. A vector that stands in two places is copied once; shared memory stays where it is.
+ */
+export function movable<T>(message: T): {
+  readonly message: T;
+  readonly transfer: ArrayBuffer[];
+} {
+  const copies = new Map<Numbers, Numbers>();
+  const moved = (value: unknown): unknown => {
+    if (isNumbers(value)) {
+      if (!(value.buffer instanceof ArrayBuffer)) return value;
+      const copy = copies.get(value) ?? value.slice();
+      copies.set(value, copy);
+      return copy;
+    }
+    if (Array.isArray(value)) return value.map(moved);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(
+      Object.entries(value).map(([key, inner]) => [key, moved(inner)]),
+    );
+  };
+  return {
+    message: moved(message) as T,
+    transfer: [...copies.values()].map(({ buffer }) => buffer as ArrayBuffer),
+  };
+}
+
+/** The memory of a result's own vectors, to be transferred with it. */
+export const buffersOf = (result: unknown): ArrayBuffer[] =>
+  (isNumbers(result) ? [result] : Object.values(result as object))
+    .filter(isNumbers)
+    .map(({ buffer }) => buffer as ArrayBuffer);
+
 export const cancelled = (): FedflatError =>
   new FedflatError("cancelled", `"job" was cancelled`);
 

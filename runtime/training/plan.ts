@@ -90,6 +90,8 @@ interface Arrangement {
   readonly direction: number;
   readonly product: number;
   readonly cells: readonly Cells[];
+  /** Layers whose activation's backward pass is done by the layer behind, in the activation's place. */
+  readonly merged: readonly boolean[];
   /** Layers before this one have nothing to learn. */
   readonly firstLearning: number;
   readonly end: number;
@@ -119,6 +121,15 @@ function arrange(
   const firstLearning = layers.findIndex((l) => l.parameters.length > 0);
   const largest = (sizes: readonly number[]) => Math.max(0, ...sizes);
   const outputs = layers.map(({ output }) => maxBatch * elements(output));
+  // The tangent passes still need the activation whose place its gradient would take.
+  const merged = layers.map(
+    ({ rectified, inPlace }, i) =>
+      purpose === "train" &&
+      i >= firstLearning &&
+      rectified &&
+      !inPlace.forward &&
+      layers[i + 1].backwardThroughRelu !== undefined,
+  );
 
   const parameters = take(layout.size);
   const gradient = learns ? take(layout.size) : 0;
@@ -133,10 +144,13 @@ function arrange(
       ({ inPlace }) => (turn = inPlace[pass] ? turn : 1 - turn),
     );
   };
-  /** Addresses of two buffers that the outputs share in turn. */
-  const alternate = (turns: readonly number[]): number[] => {
+  /** Addresses of two buffers that the outputs, but those left out, share in turn. */
+  const alternate = (
+    turns: readonly number[],
+    leftOut: readonly boolean[] = [],
+  ): number[] => {
     const sides = [0, 1].map((side) =>
-      take(largest(outputs.filter((_, i) => turns[i] === side))),
+      take(largest(outputs.filter((_, i) => turns[i] === side && !leftOut[i]))),
     );
     return turns.map((turn) => sides[turn]);
   };
@@ -156,7 +170,11 @@ function arrange(
     remembers > 0 ? take(maxBatch * remembers) : 0,
   );
   const nowhere = layers.map(() => 0);
-  const dy = learns ? alternate(turnsOf("backward")) : nowhere;
+  const dy = learns
+    ? alternate(turnsOf("backward"), merged).map((at, i) =>
+        merged[i] ? y[i] : at,
+      )
+    : nowhere;
   const curvature = purpose === "curvature";
   const yTangent = curvature ? chain(0) : nowhere;
   const dyTangent = curvature ? alternate(turnsOf("backward")) : nowhere;
@@ -207,6 +225,7 @@ function arrange(
     direction,
     product,
     cells,
+    merged,
     firstLearning,
     end,
   };
@@ -264,6 +283,28 @@ export function compile(
       layers[i].forward(run, cells[i], false);
   };
 
+  /** The backward pass from dlogits on; `after` is called when a layer's own is done. */
+  const backward = (
+    batch: number,
+    { zeta, includesLogits }: Penalty,
+    after?: (layer: number, coefficient: number) => void,
+  ): void => {
+    const { firstLearning, merged } = places;
+    const coefficient = (i: number) =>
+      layers[i].rectified || (includesLogits && i === last)
+        ? zeta / (batch * sizes[i])
+        : 0;
+    for (let i = last; i >= firstLearning; i--) {
+      const layer = layers[i];
+      if (!merged[i]) layer.backwardActivation?.(run, cells[i], coefficient(i));
+      if (i > 0 && merged[i - 1]) {
+        const bias = cells[i - 1].gradients[1];
+        layer.backwardThroughRelu?.(run, cells[i], bias, coefficient(i - 1));
+      } else layer.backward(run, cells[i]);
+      after?.(i, coefficient(i));
+    }
+  };
+
   return {
     network,
     maxBatch,
@@ -295,7 +336,7 @@ export function compile(
         correct: kernels.countCorrect(logits, labels, batch, classes),
       };
     },
-    lossAndGradient(batch, { zeta, includesLogits }, chance) {
+    lossAndGradient(batch, penalty, chance) {
       begin(batch, true, chance);
       const activationNorms: number[] = [];
       for (let i = 0; i < layers.length; i++) {
@@ -306,23 +347,16 @@ export function compile(
       // prettier-ignore
       const loss = kernels.softmaxCrossEntropy(logits, labels, places.logitsGradient, 0, batch, classes, 1 / batch);
       const correct = kernels.countCorrect(logits, labels, batch, classes);
-      if (includesLogits)
+      if (penalty.includesLogits)
         activationNorms.push(
           kernels.squaredNorm(logits, batch * classes) / (batch * classes),
         );
-      for (let i = last; i >= places.firstLearning; i--) {
-        const penalised = layers[i].rectified || (includesLogits && i === last);
-        layers[i].backward(
-          run,
-          cells[i],
-          penalised ? zeta / (batch * sizes[i]) : 0,
-        );
-      }
+      backward(batch, penalty);
       return { crossEntropy: loss / batch, correct, activationNorms };
     },
     direction: places.direction,
     product: places.product,
-    hessianProduct(batch, { zeta, includesLogits }) {
+    hessianProduct(batch, penalty) {
       if (purpose !== "curvature")
         throw new RangeError(
           `"purpose" expected "curvature", got "${purpose}"`,
@@ -336,12 +370,9 @@ export function compile(
       // prettier-ignore
       kernels.softmaxCrossEntropy(logits, labels, logitsGradient, probabilities, batch, classes, 1 / batch);
       softmaxTangent(heap.memory, cells[last], probabilities, batch, classes);
-      for (let i = last; i >= firstLearning; i--) {
-        const penalised = layers[i].rectified || (includesLogits && i === last);
-        const penalty = penalised ? zeta / (batch * sizes[i]) : 0;
-        layers[i].backward(run, cells[i], penalty);
-        layers[i].backwardTangent(run, cells[i], penalty);
-      }
+      backward(batch, penalty, (i, coefficient) =>
+        layers[i].backwardTangent(run, cells[i], coefficient),
+      );
     },
     free: () => heap.free(base),
   };

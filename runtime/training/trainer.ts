@@ -5,6 +5,7 @@ import type { JobOptions, Trainer } from "./job.js";
 import {
   cancelled,
   errorFrom,
+  movable,
   type FromWorker,
   type Job,
   type Jobs,
@@ -139,7 +140,8 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
   let current: { id: number; ticket: Ticket; flag?: Int32Array } | undefined;
   let finish: (() => void) | undefined;
 
-  const post = (message: ToWorker) => port?.post(message);
+  const post = (message: ToWorker, transfer?: ArrayBuffer[]) =>
+    port?.post(message, transfer);
 
   /** Ends the worker; the next job gets a fresh one. */
   function discard(): void {
@@ -226,7 +228,8 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
     if (current?.id !== id) return;
     const { ticket, flag } = current;
     try {
-      post({ type: "job", id, posted: posted(ticket.job), flag });
+      const { message, transfer } = movable(posted(ticket.job));
+      post({ type: "job", id, posted: message, flag }, transfer);
     } catch (error) {
       fail(
         new FedflatError(

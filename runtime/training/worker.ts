@@ -2,6 +2,7 @@ import { FedflatError } from "../errors.js";
 import type { Dataset } from "../data/dataset.js";
 import type { Engine, Hooks } from "./engine.js";
 import {
+  buffersOf,
   cancelled,
   postedError,
   type FromWorker,
@@ -74,7 +75,7 @@ export function serveJobs(
     };
     try {
       const result = await perform(await engine, posted, hooks);
-      tell({ type: "done", id, result });
+      tell({ type: "done", id, result }, buffersOf(result));
     } catch (error) {
       const fatal = !(error instanceof FedflatError);
       tell({ type: "error", id, error: postedError(error), fatal });

@@ -181,6 +181,22 @@ export interface Kernels {
     inSize: number,
     outSize: number,
   ): void;
+  /**
+   * The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a [.., channels] of inSize elements:
+   * a = (scattered dy + coefficient a) (a > 0), and dbias[c] = the sum of its rows, a bias' gradient for nothing.
+   * pooled is max-pool's output of outSize elements, as are dy, which is overwritten, and argmax.
+   */
+  maxPoolReluBackprop(
+    a: number,
+    pooled: number,
+    dy: number,
+    argmax: number,
+    dbias: number,
+    inSize: number,
+    outSize: number,
+    channels: number,
+    coefficient: number,
+  ): void;
   /** y[i] = x[argmax[i]]: the directional derivative of max-pool. */
   gatherByIndex(x: number, index: number, y: number, size: number): void;
   /** Mean over the part of each window that lies inside the image. */

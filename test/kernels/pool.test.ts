@@ -49,6 +49,32 @@ for (const build of BUILDS)
         expected.argmax.forEach((from, i) => (expectedDx[from] += dy[i]));
         assertClose(dx.read(), expectedDx, 1e-6, `${what}: gradient`);
 
+        for (const coefficient of [0, 0.3]) {
+          const activated = x.map((value) => Math.max(value, 0));
+          const pooled = reference.maxPool(g, activated);
+          const a = lab.put(activated);
+          const bias = lab.room(g.inChannels);
+          kernels.maxPoolReluBackprop(
+            a.address,
+            lab.put(Float32Array.from(pooled.y)).address,
+            lab.put(dy).address,
+            lab.put(pooled.argmax).address,
+            bias.address,
+            x.length,
+            size,
+            g.inChannels,
+            coefficient,
+          );
+          const dz = Float64Array.from(activated, (v) => coefficient * v);
+          pooled.argmax.forEach((from, i) => {
+            if (activated[from] > 0) dz[from] += dy[i];
+          });
+          const sums = new Float64Array(g.inChannels);
+          dz.forEach((value, i) => (sums[i % g.inChannels] += value));
+          assertClose(a.read(), dz, 1e-6, `${what}: with ReLU`);
+          assertClose(bias.read(), sums, 1e-6, `${what}: bias`);
+        }
+
         const tangent = noise(x.length, 3);
         const dot = lab.room(size);
         kernels.gatherByIndex(

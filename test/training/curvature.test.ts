@@ -6,7 +6,11 @@ import { networkOf, type Network } from "../../runtime/models/network.js";
 import { lanczos } from "../../runtime/flatness/lanczos.js";
 import { parameterView } from "../../runtime/params/layout.js";
 import { random } from "../../runtime/params/random.js";
-import { compile, type Plan } from "../../runtime/training/plan.js";
+import {
+  compile,
+  type Plan,
+  type Purpose,
+} from "../../runtime/training/plan.js";
 import {
   BUILDS,
   openKernels,
@@ -152,9 +156,9 @@ for (const build of BUILDS)
       const what = `${name} network, zeta ${penalty.zeta}, ${build} build`;
       const batch = 5;
       const { size } = network.layout;
-      const setUp = async () => {
+      const setUp = async (purpose: Purpose) => {
         const { kernels, heap } = await openKernels(build);
-        const plan = compile(network, batch + 2, kernels, heap, "curvature");
+        const plan = compile(network, batch + 2, kernels, heap, purpose);
         const chance = random("set-up", name);
         const weights = initialWeights(network, "weights").map(
           (weight) => weight + 0.1 * chance.normal(),
@@ -171,7 +175,7 @@ for (const build of BUILDS)
       };
 
       test(`gradients agree with finite differences: ${what}`, async () => {
-        const { plan, heap, direction, move } = await setUp();
+        const { plan, heap, direction, move } = await setUp("train");
         const objective = () => {
           // The same seed drops the same elements each time.
           const measured = plan.lossAndGradient(batch, penalty, random("drop"));
@@ -198,7 +202,7 @@ for (const build of BUILDS)
       });
 
       test(`Hessian-vector products agree with differences of gradients: ${what}`, async () => {
-        const { plan, heap, direction, move } = await setUp();
+        const { plan, heap, direction, move } = await setUp("curvature");
         const product = productOf(plan, batch, penalty)(direction);
         const gradientAt = (step: number) => {
           move(step);

@@ -107,6 +107,22 @@ for (const build of BUILDS)
           typeof kernels.reluBackpropSumRows
         >
       ) => kernels.reluBackpropSumRows(a, dy, dz, bias, rows, columns, 0),
+      maxPoolReluBackprop: (
+        ...[a, pooled, dy, argmax, bias, inSize, outSize, channels]: Parameters<
+          typeof kernels.maxPoolReluBackprop
+        >
+      ) =>
+        kernels.maxPoolReluBackprop(
+          a,
+          pooled,
+          dy,
+          argmax,
+          bias,
+          inSize,
+          outSize,
+          channels,
+          0,
+        ),
     };
     const network = networkOf(preset("fashion-small"));
     const gradients = [

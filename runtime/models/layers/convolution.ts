@@ -92,9 +92,9 @@ export function convolutionLayer(
     inPlace: OUT_OF_PLACE,
     forward: (run, { x, y, parameters: [w, bias] }, norm) =>
       convolution.apply(run, x, w, bias, y, rectified, norm),
-    backward(run, cells, penalty) {
-      const { x, dy, dx, parameters, gradients } = cells;
-      biasedActivationBackward(run, cells, form, channels, penalty);
+    backwardActivation: (run, cells, penalty) =>
+      biasedActivationBackward(run, cells, form, channels, penalty),
+    backward(run, { x, dy, dx, parameters, gradients }) {
       convolution.backpropFilter(run, x, dy, gradients[0]);
       if (dx !== 0) convolution.backpropInput(run, dy, parameters[0], dx);
     },

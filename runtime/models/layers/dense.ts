@@ -46,10 +46,10 @@ export const dense = layerKind({
         return kernels.gemm(0, 0, batch, units, features, x, features, kernel, units, y, units, 0, bias,
           Number(form.rectified), Number(norm), scratch);
       },
-      backward(run, cells, penalty) {
-        const { kernels, batch, scratch } = run;
+      backwardActivation: (run, cells, penalty) =>
+        biasedActivationBackward(run, cells, form, units, penalty),
+      backward({ kernels, batch, scratch }, cells) {
         const { x, dy, dx, parameters, gradients } = cells;
-        biasedActivationBackward(run, cells, form, units, penalty);
         // prettier-ignore
         kernels.gemm(1, 0, features, units, batch, x, features, dy, units, gradients[0], units, 0, 0, 0, 0, scratch);
         // prettier-ignore

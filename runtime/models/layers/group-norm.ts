@@ -60,11 +60,11 @@ export const groupNorm = layerKind({
         return kernels.groupNorm(x, parameters[0], parameters[1], y, memory, deviation, batch, positions, channels,
           groups, epsilon, Number(relu), Number(norm));
       },
-      backward(run, cells, penalty) {
-        const { kernels, batch } = run;
+      backwardActivation: (run, cells, penalty) =>
+        activationBackward(run, cells, form, penalty),
+      backward({ kernels, batch }, cells) {
         const { x, dy, dx, memory, parameters, gradients } = cells;
         const deviation = memory + 4 * batch * groups;
-        activationBackward(run, cells, form, penalty);
         // Where nothing before it learns, dx takes dy's place.
         // prettier-ignore
         kernels.groupNormBackprop(x, parameters[0], memory, deviation, dy, dx === 0 ? dy : dx, gradients[0], gradients[1],

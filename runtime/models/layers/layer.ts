@@ -78,11 +78,26 @@ export interface Layer {
   readonly inPlace: { readonly forward: boolean; readonly backward: boolean };
   /** Writes y. Returns the sum of squares of y if it is `rectified` and `norm` is asked for, else 0. */
   forward(run: Run, cells: Cells, norm: boolean): number;
-  /** Writes dx and the gradients. `penalty` y is added to dy first (MAN's gradient). */
-  backward(run: Run, cells: Cells, penalty: number): void;
+  /**
+   * The first half of the backward pass, where there is an activation or a bias: dy <- (dy + penalty y) masked by the ReLU
+   * (MAN's gradient), and the bias' gradient.
+   */
+  backwardActivation?(run: Run, cells: Cells, penalty: number): void;
+  /** The other half: writes dx and the gradients. */
+  backward(run: Run, cells: Cells): void;
+  /**
+   * `backward` and the `backwardActivation` of the rectified layer before in one, where a layer can do both more cheaply:
+   * x, no longer needed, becomes the gradient before that ReLU, and `bias` the sum of its rows.
+   */
+  backwardThroughRelu?(
+    run: Run,
+    cells: Cells,
+    bias: number,
+    penalty: number,
+  ): void;
   /** Writes yTangent. */
   forwardTangent(run: Run, cells: Cells): void;
-  /** Writes dxTangent and the products; `backward` has just run, so dy is already masked. */
+  /** Writes dxTangent and the products; both halves of the backward pass have just run. */
   backwardTangent(run: Run, cells: Cells, penalty: number): void;
 }
 

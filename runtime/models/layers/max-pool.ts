@@ -50,6 +50,10 @@ export const maxPool = layerKind({
       backward: ({ kernels, batch }, { dy, dx, memory }) =>
         // prettier-ignore
         kernels.maxPoolBackprop(dy, memory, dx, batch * inSize, batch * outSize),
+      backwardThroughRelu: ({ kernels, batch }, cells, bias, penalty) =>
+        // prettier-ignore
+        kernels.maxPoolReluBackprop(cells.x, cells.y, cells.dy, cells.memory, bias,
+          batch * inSize, batch * outSize, inChannels, penalty),
       forwardTangent: ({ kernels, batch }, { xTangent, yTangent, memory }) =>
         // prettier-ignore
         kernels.gatherByIndex(xTangent, memory, yTangent, batch * outSize),

@@ -20,8 +20,9 @@ export const relu = layerKind({
       inPlace: IN_PLACE,
       forward: ({ kernels, batch }, { x, y }, norm) =>
         kernels.relu(x, y, batch * elements(input), Number(norm)),
-      backward: (run, cells, penalty) =>
+      backwardActivation: (run, cells, penalty) =>
         activationBackward(run, cells, form, penalty),
+      backward() {},
       forwardTangent: (run, cells) => activationTangent(run, cells, form),
       backwardTangent: (run, cells, penalty) =>
         activationBackwardTangent(run, cells, form, penalty),
