@@ -161,7 +161,7 @@ export interface Outcome {
 interface Work {
   readonly assign: ServerMessageOf<"assign">;
   readonly controller: AbortController;
-  /** Void: the aggregator has taken it back, and nothing is to be said about it. */
+  /** Void: it is answered, or the aggregator has taken it back; nothing more is to be said about it. */
   void: boolean;
   done: Promise<void>;
 }
@@ -568,6 +568,11 @@ export class FederatedClient {
   #assigned(assign: ServerMessageOf<"assign">): void {
     const { assignment, round } = assign;
     const connection = this.#connection!;
+    if (this.#work?.void) {
+      // The work before is answered or taken back, but has not let go of the trainer yet.
+      this.#inBackground(this.#work.done.then(() => this.#assigned(assign)));
+      return;
+    }
     if (this.#work?.assign.assignment === assignment) {
       connection.tell({ type: "accept", assignment });
       return;
@@ -744,6 +749,7 @@ export class FederatedClient {
     await records.keep({ round, offer }, update, state);
     // Refused while it was written: the drop ran before the keep.
     if (work.void) return records.drop(assignment);
+    work.void = true;
     this.#offer(offer, update);
     this.#emit("assignment", { assignment, round, what: "offered" });
   }
@@ -760,6 +766,7 @@ export class FederatedClient {
       { description, weights, normalisation, part: test },
       { signal: controller.signal },
     );
+    work.void = true;
     this.#connection?.offer({
       type: "report",
       assignment,
