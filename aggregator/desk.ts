@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
+import { finishRound } from "../runtime/algorithms/finish-round.js";
 import type {
   Algorithm,
   NamedNumbers,
@@ -132,7 +133,7 @@ export function openDesk(
     },
     async finish(population) {
       if (fold === undefined) throw new Error("no fold is open");
-      const next = server.finish({
+      const next = finishRound(server, {
         global,
         fold: foldFor(fold),
         state,
