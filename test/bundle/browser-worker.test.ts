@@ -18,7 +18,19 @@ const TRAIN_IN_PAGE = `
     worker.onerror = ({ message }) => port.onExit?.(message);
     return port;
   });
-  const { delta } = await trainer.train(localRound());
+  const { dataset, rows } = job.part;
+  const { delta } = await trainer.train({
+    ...job,
+    weights: new Float32Array(job.weights),
+    part: {
+      dataset: {
+        ...dataset,
+        inputs: new Float32Array(dataset.inputs),
+        labels: new Int32Array(dataset.labels),
+      },
+      rows: new Uint32Array(rows),
+    },
+  });
   trainer.close();
   return [...delta];
 `;
@@ -38,8 +50,11 @@ test(
       if (message.type() === "error") errors.push(message.text());
     });
     await page.goto(site.url);
+    const job = JSON.stringify(localRound(), (_, value: unknown) =>
+      ArrayBuffer.isView(value) ? Array.from(value as Float32Array) : value,
+    );
     const delta = await page.evaluate(
-      `(async () => { const localRound = ${localRound}; ${TRAIN_IN_PAGE} })()`,
+      `(async (job) => { ${TRAIN_IN_PAGE} })(${job})`,
     );
     assert.deepEqual(errors, []);
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -9,7 +9,8 @@ import { Worker } from "node:worker_threads";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import type { WorkerPort } from "../../runtime/platform/platform.js";
 import { trainerOf } from "../../runtime/training/trainer.js";
-import { localRound } from "./local-round.js";
+import { federation } from "../aggregator/federation.js";
+import { examples, localRound, smallModel } from "./local-round.js";
 
 const FILES = [
   "client-node.js",
@@ -58,4 +59,43 @@ test("the Node bundle's worker trains a local round to the delta of the unbundle
   t.after(() => [bundled, unbundled].forEach((trainer) => trainer.close()));
   const { delta } = await bundled.train(localRound());
   assert.deepEqual(delta, (await unbundled.train(localRound())).delta);
+});
+
+test("two processes that have nothing but the Node bundle train a round with a real aggregator", async (t) => {
+  const run = await federation(
+    { rounds: 1, minimum: 2 },
+    { model: smallModel() },
+  );
+  t.after(() => run.end());
+  const program = join(folder, "device.mjs");
+  await writeFile(
+    program,
+    `import { FederatedClient } from "./client-node.js";
+    const [url, state, data] = process.argv.slice(2);
+    const { x, y } = JSON.parse(data);
+    const client = new FederatedClient({ url, state, data: { x: new Float32Array(x), y } });
+    const { reason, model } = await client.run();
+    console.log(reason, model.sha256);`,
+  );
+  const devices = [1, 2].map(async (seed) => {
+    const { x, y } = examples(30, seed);
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [
+        program,
+        run.url,
+        join(folder, `state-${seed}`),
+        JSON.stringify({ x: [...x], y }),
+      ],
+      { cwd: folder },
+    );
+    return stdout.trim();
+  });
+  const said = await Promise.all(devices);
+  const ending = await run.aggregator.done;
+  assert.equal(ending.rounds, 1);
+  assert.deepEqual(
+    said,
+    Array(2).fill(`finished ${run.aggregator.model.sha256}`),
+  );
 });
