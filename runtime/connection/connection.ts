@@ -143,6 +143,8 @@ export class Connection {
   #lastHeard = 0;
   #lastSent = 0;
   #nonce = "";
+  /** The other end's last complaint on this line: why it closes it, in words. */
+  #complaint = "";
   #busy?: string = "starting";
   #finished = false;
   #ended = false;
@@ -264,6 +266,7 @@ export class Connection {
     );
     this.#socket = socket;
     this.#lastHeard = performance.now();
+    this.#complaint = "";
     // A socket that was given up may still speak: it is no longer this line.
     const current = () => this.#socket === socket;
     socket.onOpen = () => {
@@ -364,6 +367,7 @@ export class Connection {
       case "pong":
         return;
       case "error":
+        this.#complaint = message.message;
         return this.#options.events.problem(
           new ProtocolError(message.code, message.message),
         );
@@ -607,8 +611,9 @@ export class Connection {
     for (const download of this.#downloads) download.receiving = undefined;
     const message = reason || `closed with ${code}`;
     if (code === 4000) return this.#end("replaced", message);
-    if (code === 4001) return this.#end("not-admitted", message);
-    if (code === 4003) return this.#end("version", message);
+    if (code === 4001)
+      return this.#end("not-admitted", this.#complaint || message);
+    if (code === 4003) return this.#end("version", this.#complaint || message);
     if (code === 1000 && this.#finished) return this.#end("finished", message);
     const now = performance.now();
     if (now - this.#lastWelcome >= (this.#options.patience ?? Infinity))

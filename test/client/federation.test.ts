@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import * as fs from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { GivenSettings } from "../../aggregator/settings.js";
+import type { ClientOptions } from "../../runtime/client.js";
+import { FederatedClient } from "../../runtime/node.js";
+import { random } from "../../runtime/params/random.js";
+import { labIdentity } from "../../runtime/platform/node-identity.js";
+import type { Trainer } from "../../runtime/training/job.js";
+import { federation } from "../aggregator/federation.js";
+import { trainerHere } from "../training/engines.js";
+
+let trainer: Trainer;
+before(async () => {
+  trainer = await trainerHere("simd");
+});
+
+const dataOf = (seed: string, count: number) => {
+  const chance = random("federation test", seed);
+  return {
+    x: Float32Array.from({ length: 4 * count }, () => chance.normal()),
+    y: Array.from({ length: count }, () => chance.integer(3)),
+  };
+};
+
+async function joined(
+  url: string,
+  index: number,
+  changes: Partial<ClientOptions> = {},
+) {
+  const state =
+    changes.state ?? (await fs.mkdtemp(join(tmpdir(), "fedflat-client-")));
+  after(() => fs.rm(state, { recursive: true, force: true }));
+  const client = new FederatedClient({
+    url,
+    data: dataOf(`client ${index}`, 20 + index),
+    identity: labIdentity("federation test", index),
+    trainer,
+    ...changes,
+    state,
+  });
+  const happened: string[] = [];
+  client.on("assignment", ({ what }) => happened.push(what));
+  client.on("problem", (error) => happened.push(error.message));
+  const running = client.run();
+  return { client, running, happened, state };
+}
+
+const settings: GivenSettings = {
+  rounds: 3,
+  minimum: 3,
+  gather: 3,
+  evaluateFraction: 1,
+  localEpochs: 1,
+  batchSize: 8,
+};
+
+for (const algorithm of ["fedavg", "scaffold", "feddc"])
+  test(`three clients and the real aggregator finish three rounds of ${algorithm}`, async () => {
+    const there = await federation({ ...settings, algorithm });
+    after(() => there.end());
+    const evaluations: { count: number }[] = [];
+    there.aggregator.on("evaluation", (line) =>
+      evaluations.push(line as unknown as { count: number }),
+    );
+    const clients = await Promise.all(
+      [0, 1, 2].map((index) => joined(there.url, index)),
+    );
+    const outcomes = await Promise.all(clients.map(({ running }) => running));
+    const ending = await there.aggregator.done;
+    assert.equal(ending.reason, "finished");
+    assert.equal(ending.rounds, 3);
+    for (const [i, { reason, model }] of outcomes.entries()) {
+      assert.equal(reason, "finished");
+      assert.equal(model?.sha256, outcomes[0].model?.sha256);
+      const { happened } = clients[i];
+      assert.equal(
+        happened.filter((what) => what === "committed").length,
+        3,
+        happened.join(),
+      );
+      assert.ok(happened.includes("reported"), happened.join());
+      assert.equal(happened.filter((what) => / /.test(what)).length, 0);
+    }
+  });
+
+test("a client that is stopped and started again in mid-run takes part to the end, its state with it", async () => {
+  const there = await federation({
+    ...settings,
+    algorithm: "feddyn",
+    evaluateFraction: 0,
+    absence: 10_000,
+  });
+  after(() => there.end());
+  const others = await Promise.all([0, 1].map((i) => joined(there.url, i)));
+  const first = await joined(there.url, 2);
+  // As soon as something of its own is in the model, it goes, and comes back.
+  await new Promise<void>((resolve) =>
+    first.client.on("assignment", ({ what }) => {
+      if (what === "committed") resolve();
+    }),
+  );
+  await first.client.stop();
+  assert.equal((await first.running).reason, "stopped");
+  const second = await joined(there.url, 2, { state: first.state });
+  for (const { running } of [...others, second])
+    assert.equal((await running).reason, "finished");
+  const ending = await there.aggregator.done;
+  assert.equal(ending.rounds, 3);
+  assert.ok(
+    !there.log.some(({ msg }) => /has lost its state/.test(String(msg))),
+    "no state was lost",
+  );
+});
