@@ -18,11 +18,13 @@ export const withoutChromium: string | false =
   executablePath === undefined &&
   "no Chromium here: install Debian's package chromium, or name one in FEDFLAT_CHROMIUM";
 
+/** `fedflat.test` is this machine under a name that is no loopback's: an insecure context. */
 export function launchChromium(): Promise<Browser> {
   return chromium.launch({
     executablePath,
     args: [
       "--no-sandbox",
+      "--host-resolver-rules=MAP fedflat.test 127.0.0.1",
       "--disable-gpu",
       "--disable-quic",
       "--no-first-run",
