@@ -1,22 +1,28 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
 import type { RoundResult, RunResult } from "./result.js";
 
-const accuracy = v.optional(v.nullable(v.number()));
-
 const Round = v.looseObject({
   round: v.number(),
-  accuracy,
-  sel: accuracy,
-  all: accuracy,
-  activationNorms: v.optional(v.nullable(v.array(v.number()))),
+  participants: v.array(v.string()),
+  activationNorms: v.array(v.number()),
 });
 
-const Timing = v.looseObject({
-  seconds: v.optional(v.number(), 0),
-  bytes: v.optional(v.number(), 0),
+const Timing = v.looseObject({ seconds: v.number(), updateBytes: v.number() });
+
+const measured = v.looseObject({ accuracy: v.number() });
+
+const EvaluationFile = v.looseObject({
+  round: v.number(),
+  test: v.optional(measured),
+});
+
+const MeansFile = v.looseObject({
+  round: v.number(),
+  sel: measured,
+  all: v.optional(measured),
 });
 
 const Clients = v.looseObject({ worstTenth: v.number() });
@@ -32,8 +38,8 @@ const FlatnessFile = v.looseObject({
   ),
 });
 
-const percent = (share: number | null | undefined): number | undefined =>
-  share === undefined || share === null ? undefined : 100 * share;
+const percent = (share: number | undefined): number | undefined =>
+  share === undefined ? undefined : 100 * share;
 
 /** What a run's folder says of it. @throws ConfigError `run` where a file of it is missing or of another form. */
 export async function collect(
@@ -41,24 +47,29 @@ export async function collect(
 ): Promise<Omit<RunResult, "cpuSeconds" | "flatness">> {
   const rounds = await lines(folder, "rounds.jsonl", Round);
   const timings = await lines(folder, "timings.jsonl", Timing);
-  const clients = await whole(folder, "clients.json", Clients).catch(
-    () => undefined,
-  );
-  const sum = (of: (timing: v.InferOutput<typeof Timing>) => number) =>
-    timings.reduce((total, timing) => total + of(timing), 0);
+  const evaluations = await lines(folder, "evaluations.jsonl", EvaluationFile);
+  const means = await lines(folder, "means.jsonl", MeansFile);
+  const clients = await whole(folder, "clients.json", Clients);
+  const { size } = await stat(join(folder, "model", "weights.safetensors"));
+  const total = (values: readonly number[]) =>
+    values.reduce((sum, value) => sum + value, 0);
   return {
-    rounds: rounds.map(
-      ({ round, accuracy, sel, all, activationNorms }): RoundResult => ({
+    rounds: rounds.map(({ round, activationNorms }): RoundResult => {
+      const { test } = evaluations.find((one) => one.round === round) ?? {};
+      const { sel, all } = means.findLast((one) => one.round === round) ?? {};
+      return {
         round,
-        model: percent(accuracy),
-        sel: percent(sel),
-        all: percent(all),
-        activationNorm: activationNorms?.reduce((a, b) => a + b, 0),
-      }),
-    ),
-    worstTenth: percent(clients?.worstTenth),
-    bytes: sum(({ bytes }) => bytes),
-    seconds: sum(({ seconds }) => seconds),
+        model: percent(test?.accuracy),
+        sel: percent(sel?.accuracy),
+        all: percent(all?.accuracy),
+        activationNorm: total(activationNorms),
+      };
+    }),
+    worstTenth: percent(clients.worstTenth),
+    bytes:
+      total(timings.map(({ updateBytes }) => updateBytes)) +
+      size * total(rounds.map(({ participants }) => participants.length)),
+    seconds: total(timings.map(({ seconds }) => seconds)),
   };
 }
 

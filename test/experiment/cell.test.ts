@@ -44,23 +44,24 @@ function commands(failing: (args: readonly string[]) => boolean) {
       [args[0], ...(args.includes("--resume") ? ["resume"] : [])].join(" "),
     );
     if (args[0] === "simulate") {
-      mkdirSync(after("--run"), { recursive: true });
+      const folder = after("--run");
+      mkdirSync(folder, { recursive: true });
       if (failing(args)) throw new Error("killed");
-      const line = {
-        round: 1,
-        accuracy: 0.5,
-        sel: 0.25,
-        all: null,
-        activationNorms: [1, 2],
+      const files = {
+        "rounds.jsonl": {
+          round: 1,
+          participants: ["x"],
+          activationNorms: [1, 2],
+        },
+        "timings.jsonl": { round: 1, seconds: 2, updateBytes: 10 },
+        "evaluations.jsonl": { round: 1, test: { accuracy: 0.5 } },
+        "means.jsonl": { round: 1, sel: { accuracy: 0.25 } },
+        "clients.json": { worstTenth: 0.125 },
       };
-      writeFileSync(
-        join(after("--run"), "rounds.jsonl"),
-        `${JSON.stringify(line)}\n`,
-      );
-      writeFileSync(
-        join(after("--run"), "timings.jsonl"),
-        `{"seconds":2,"bytes":10}\n{"seconds":3,"bytes":20}\n`,
-      );
+      for (const [name, content] of Object.entries(files))
+        writeFileSync(join(folder, name), `${JSON.stringify(content)}\n`);
+      mkdirSync(join(folder, "model"));
+      writeFileSync(join(folder, "model", "weights.safetensors"), "12345");
       return;
     }
     if (failing(args)) throw new Error("killed");
@@ -86,7 +87,8 @@ test("a cell is trained and measured once; what it gave is kept", async () => {
   assert.deepEqual(result.rounds, [
     { round: 1, model: 50, sel: 25, all: undefined, activationNorm: 3 },
   ]);
-  assert.equal(result.bytes, 30);
+  assert.equal(result.bytes, 15);
+  assert.equal(result.worstTenth, 12.5);
   assert.equal(result.flatness?.eigenvalues[0], 3);
   const kept = await finishedResult(folder, flatness);
   assert.deepEqual(kept, JSON.parse(JSON.stringify(result)));
