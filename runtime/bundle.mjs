@@ -1,7 +1,7 @@
 // npm run build:bundle, after build:kernels and build:code: makes the client as files that need no node_modules.
-//   dist/client.js, client-worker.js            for browsers and Electron renderers
-//   dist/client-node.js, client-node-worker.js  for Node
-// and beside them the .wasm files that both load: our two builds of the kernels, and tfjs's backend.
+//   client.js, client-worker.js, client-shared.js                 for browsers and Electron renderers
+//   client-node.js, client-node-worker.js, client-node-shared.js  for Node
+// and beside them in dist/ the .wasm files that both load: our two builds of the kernels, and tfjs's backend.
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
@@ -13,28 +13,17 @@ const require = createRequire(import.meta.url);
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 const compiled = join(dist, "runtime");
 
-const BUNDLES = [
-  {
-    entry: join(compiled, "browser.js"),
-    outfile: "client.js",
-    platform: "browser",
+/** For each platform the client's and its worker's entry; what both need goes into a shared file. */
+const BUNDLES = {
+  browser: {
+    client: join(compiled, "browser.js"),
+    "client-worker": join(compiled, "platform/browser-worker.js"),
   },
-  {
-    entry: join(compiled, "platform/browser-worker.js"),
-    outfile: "client-worker.js",
-    platform: "browser",
+  node: {
+    "client-node": join(compiled, "node.js"),
+    "client-node-worker": join(compiled, "platform/node-worker.js"),
   },
-  {
-    entry: join(compiled, "node.js"),
-    outfile: "client-node.js",
-    platform: "node",
-  },
-  {
-    entry: join(compiled, "platform/node-worker.js"),
-    outfile: "client-node-worker.js",
-    platform: "node",
-  },
-];
+};
 
 const WASM_FILES = [
   join(compiled, "wasm/kernels.simd.wasm"),
@@ -46,12 +35,10 @@ const WASM_FILES = [
 const besideTheBundle = {
   name: "beside-the-bundle",
   setup({ onLoad }) {
-    const places = new Map(
-      [...BUNDLES.map(({ entry }) => entry), ...WASM_FILES].map((file) => [
-        file,
-        BUNDLES.find(({ entry }) => entry === file)?.outfile ?? basename(file),
-      ]),
-    );
+    const places = new Map(WASM_FILES.map((file) => [file, basename(file)]));
+    for (const entries of Object.values(BUNDLES))
+      for (const [name, file] of Object.entries(entries))
+        places.set(file, `${name}.js`);
     onLoad({ filter: /dist[\\/]runtime[\\/].*\.js$/ }, async ({ path }) => ({
       contents: (await readFile(path, "utf8")).replace(
         /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
@@ -107,11 +94,15 @@ const NODE_BANNER = `import { createRequire as fedflatRequire } from "node:modul
 import { fileURLToPath as fedflatPath } from "node:url";
 const require = fedflatRequire(import.meta.url), __filename = fedflatPath(import.meta.url), __dirname = fedflatPath(new URL(".", import.meta.url));`;
 
-const bundle = ({ entry, outfile, platform }, changes = {}) =>
-  build({
-    entryPoints: [entry],
-    outfile: join(dist, outfile),
+/** Bundles for one platform; gives the files back as { path, contents }. */
+const bundle = async (platform, changes = {}) => {
+  const { outputFiles } = await build({
+    entryPoints: BUNDLES[platform],
+    outdir: dist,
+    write: false,
     bundle: true,
+    splitting: true,
+    chunkNames: `${Object.keys(BUNDLES[platform])[0]}-shared`,
     minify: true,
     format: "esm",
     target: "es2022",
@@ -132,47 +123,37 @@ const bundle = ({ entry, outfile, platform }, changes = {}) =>
     logLevel: "warning",
     ...changes,
   });
-
-const compressed = (bytes) => brotliCompressSync(bytes).length;
-const sizeOf = async (path) => {
-  const bytes = await readFile(path);
-  return { bytes: bytes.length, brotli: compressed(bytes) };
+  return outputFiles;
 };
 
-await Promise.all(BUNDLES.map((one) => bundle(one)));
-await Promise.all(
-  WASM_FILES.map((file) => copyFile(file, join(dist, basename(file)))),
-);
+const written = (
+  await Promise.all(Object.keys(BUNDLES).map((platform) => bundle(platform)))
+).flat();
+for (const { path, contents } of written) await writeFile(path, contents);
+for (const file of WASM_FILES) await copyFile(file, join(dist, basename(file)));
 
-/** The two browser files once more, without tfjs: what of them is ours. */
-const ours = await Promise.all(
-  BUNDLES.filter(({ platform }) => platform === "browser").map((one) =>
-    bundle(one, {
-      write: false,
-      plugins: [besideTheBundle],
-      external: ["@tensorflow/*"],
-    }),
-  ),
-);
-const own = ours.map(({ outputFiles: [file] }) => file.contents);
+const sizeOf = (contents) => ({
+  bytes: contents.length,
+  brotli: brotliCompressSync(contents).length,
+});
+/** The browser's files once more, without tfjs: what of them is ours. */
+const ours = (
+  await bundle("browser", {
+    plugins: [besideTheBundle],
+    external: ["@tensorflow/*"],
+  })
+).map(({ contents }) => sizeOf(contents));
+const sum = (key) => ours.reduce((total, size) => total + size[key], 0);
 
-const sizes = Object.fromEntries([
-  ...(await Promise.all(
-    [...BUNDLES.map(({ outfile }) => outfile), ...WASM_FILES].map(
-      async (file) => [
-        basename(file),
-        await sizeOf(join(dist, basename(file))),
-      ],
-    ),
-  )),
-  [
-    "our own code in the browser",
-    {
-      bytes: own.reduce((sum, { length }) => sum + length, 0),
-      brotli: own.reduce((sum, bytes) => sum + compressed(bytes), 0),
-    },
-  ],
-]);
+const sizes = {};
+for (const { path, contents } of written)
+  sizes[basename(path)] = sizeOf(contents);
+for (const file of WASM_FILES)
+  sizes[basename(file)] = sizeOf(await readFile(file));
+sizes["our own code in the browser"] = {
+  bytes: sum("bytes"),
+  brotli: sum("brotli"),
+};
 await writeFile(
   join(dist, "client-sizes.json"),
   `${JSON.stringify(sizes, null, 2)}\n`,

@@ -15,6 +15,7 @@ import { examples, localRound, smallModel } from "./local-round.js";
 const FILES = [
   "client-node.js",
   "client-node-worker.js",
+  "client-node-shared.js",
   "kernels.simd.wasm",
   "kernels.relaxed.wasm",
   "tfjs-backend-wasm-simd.wasm",
