@@ -51,6 +51,7 @@ import type { Trainer } from "./training/job.js";
 import type { Progress } from "./training/local-round.js";
 import { trainerOf } from "./training/trainer.js";
 import { trainRound } from "./training/train-round.js";
+import { engineBuild } from "./wasm/engine-build.js";
 
 export type { ClientData, Inputs } from "./client/examples.js";
 
@@ -175,6 +176,8 @@ interface Loaded {
 class Declined extends FedflatError {}
 
 const AVAILABILITY_MS = 5000;
+/** After the store could not be written. */
+const RETRY_MS = 30_000;
 const PROGRESS_MS = 1000;
 
 /**
@@ -351,11 +354,9 @@ export class FederatedClient {
       };
     } finally {
       clearInterval(poll);
-      const work = this.#work;
-      if (work !== undefined) work.void = true;
-      work?.controller.abort();
+      this.#void();
       this.#closeTrainer();
-      await work?.done;
+      await this.#work?.done;
       await this.#session?.records.idle();
       this.#connection = undefined;
       this.#session = undefined;
@@ -384,6 +385,7 @@ export class FederatedClient {
         algorithms: [...BUILT_IN, ...algorithms].map(({ name }) => name),
         layers: Object.keys(LAYER_KINDS),
         codecs: [float32.name],
+        build: engineBuild(),
       },
       samples:
         this.#trainSamples ??
@@ -464,7 +466,13 @@ export class FederatedClient {
   #settled(assignment: string, round: number): void {
     const { records } = this.#session!;
     this.#offered.delete(assignment);
-    this.#inBackground(records.commit(assignment, round));
+    records.commit(assignment, round).catch((error: unknown) => {
+      // The aggregator has counted an update whose state could not be written here. Until it is, nothing may be trained:
+      // the next welcome says so again.
+      this.#void();
+      this.#emit("problem", errorOf(error));
+      this.#connection?.redial("the state could not be written", RETRY_MS);
+    });
     this.#emit("assignment", { assignment, round, what: "committed" });
   }
 
@@ -475,10 +483,7 @@ export class FederatedClient {
     retryAfter,
   }: ServerMessageOf<"refused">): void {
     if (retryAfter !== null) return;
-    if (this.#work?.assign.assignment === assignment) {
-      this.#work.void = true;
-      this.#work.controller.abort();
-    }
+    if (this.#work?.assign.assignment === assignment) this.#void();
     this.#offered.delete(assignment);
     this.#inBackground(this.#session!.records.drop(assignment));
     this.#emit("assignment", {
@@ -490,10 +495,7 @@ export class FederatedClient {
   }
 
   async #finish({ model }: ServerMessageOf<"finished">): Promise<void> {
-    if (this.#work !== undefined) {
-      this.#work.void = true;
-      this.#work.controller.abort();
-    }
+    this.#void();
     try {
       if (model !== null) {
         if (this.#newest?.blob.sha256 !== model.sha256)
@@ -608,6 +610,13 @@ export class FederatedClient {
         this.#work = undefined;
         this.#checkAvailability();
       });
+  }
+
+  /** Ends the work in hand without a word to the aggregator. */
+  #void(): void {
+    if (this.#work === undefined) return;
+    this.#work.void = true;
+    this.#work.controller.abort();
   }
 
   /** What can be told before the model is here. The settings of a training task, nothing for an evaluation. */
@@ -890,11 +899,7 @@ export class FederatedClient {
         listener(value);
       } catch (error) {
         // A listener's mistake must not end a round.
-        if (event !== "problem")
-          this.#emit(
-            "problem",
-            error instanceof Error ? error : new Error(String(error)),
-          );
+        if (event !== "problem") this.#emit("problem", errorOf(error));
       }
   }
 
@@ -902,10 +907,7 @@ export class FederatedClient {
   #inBackground(task: Promise<unknown>): void {
     task.catch((error: unknown) => {
       if (this.#running !== undefined && !this.#stopping)
-        this.#emit(
-          "problem",
-          error instanceof Error ? error : new Error(String(error)),
-        );
+        this.#emit("problem", errorOf(error));
     });
   }
 }
@@ -928,6 +930,9 @@ function unlessAborted<T>(task: Promise<T>, signal: AbortSignal): Promise<T> {
       .finally(() => signal.removeEventListener("abort", abort));
   });
 }
+
+const errorOf = (error: unknown) =>
+  error instanceof Error ? error : new Error(String(error));
 
 /** docs/protocol.md, codes of `failed`. */
 function failureCode(error: unknown, stopping: boolean): string {

@@ -251,6 +251,12 @@ export class Connection {
     });
   }
 
+  /** Gives the line up, and dials another after so many milliseconds. */
+  redial(reason: string, wait: number): void {
+    this.#notBefore = performance.now() + wait;
+    if (this.#socket !== undefined) this.#drop(1000, reason);
+  }
+
   /** Leaves: says `bye` and ends. Offers that are not settled are forgotten here; their owner keeps them. */
   close(reason?: string): void {
     if (this.#ended) return;

@@ -24,11 +24,14 @@ export interface NodeOptions {
 
 /** The platform of Node and of Electron's main and utility processes. */
 export function nodePlatform(options: NodeOptions = {}): Platform {
+  // A worker cannot be given V8 flags of its own. Later versions have relaxed SIMD, and no such flag.
+  if (options.relaxedSimd && process.version.startsWith("v20."))
+    setFlagsFromString("--experimental-wasm-relaxed-simd");
   return {
     openSocket,
     openState: openStateFolder,
     identity: async (store) => options.identity ?? storedIdentity(store),
-    startWorker: () => startWorker(options.relaxedSimd ?? false),
+    startWorker,
   };
 }
 
@@ -65,10 +68,7 @@ function openSocket(url: string, { tls }: SocketOptions): Socket {
   return socket;
 }
 
-function startWorker(relaxedSimd: boolean): WorkerPort {
-  // A worker cannot be given V8 flags of its own. Later versions have relaxed SIMD, and no such flag.
-  if (relaxedSimd && process.version.startsWith("v20."))
-    setFlagsFromString("--experimental-wasm-relaxed-simd");
+function startWorker(): WorkerPort {
   const worker = new Worker(new URL("./node-worker.js", import.meta.url));
   let reason = "";
   const port: WorkerPort = {

@@ -6,7 +6,11 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import type { NamedVectors } from "../../runtime/algorithms/algorithm.js";
-import type { ClientEvents, ClientOptions } from "../../runtime/client.js";
+import {
+  FederatedClient as AnyClient,
+  type ClientEvents,
+  type ClientOptions,
+} from "../../runtime/client.js";
 import { FedflatError } from "../../runtime/errors.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
@@ -15,6 +19,8 @@ import { networkOf } from "../../runtime/models/network.js";
 import { FederatedClient } from "../../runtime/node.js";
 import { readBlob } from "../../runtime/params/blob.js";
 import { random } from "../../runtime/params/random.js";
+import { memoryStore } from "../../runtime/platform/memory-store.js";
+import { nodePlatform } from "../../runtime/platform/node.js";
 import { clientId, labIdentity } from "../../runtime/platform/node-identity.js";
 import type {
   ClientMessageOf,
@@ -388,6 +394,53 @@ test("a line that breaks while the client trains does not cost the round", async
   await two.line.next("accept");
   finish();
   await takeUpdate(two.line, await two.line.next("offer"));
+});
+
+test("a commit that cannot be written is not passed over: the line is given up until it can", async () => {
+  const server = await scriptedServer();
+  after(() => server.close());
+  const store = memoryStore();
+  let full = false;
+  const platform = {
+    ...nodePlatform({ identity }),
+    openState: async () => ({
+      ...store,
+      put: (name: string, bytes: Uint8Array) =>
+        full ? Promise.reject(new Error("disk full")) : store.put(name, bytes),
+    }),
+  };
+  const begin = () => {
+    const client = new AnyClient(
+      { url: server.url, state: "", data, trainer },
+      platform,
+    );
+    const problems: string[] = [];
+    client.on("problem", ({ message }) => problems.push(message));
+    const running = client.run();
+    return { client, problems, running };
+  };
+  const one = begin();
+  const { line } = await server.welcomed();
+  const assign = assignOf({ settings: { ...settings, algorithm: "feddyn" } });
+  line.send(assign);
+  await serveModel(line, first);
+  const { assignment, sha256 } = await line.next("offer");
+  full = true;
+  line.send({ type: "committed", assignment, round: 1, model: blobOf(first) });
+  await line.closed;
+  assert.deepEqual(one.problems, ["disk full"]);
+  await one.client.stop();
+
+  full = false;
+  const two = begin();
+  const lastCounted = { round: 1, assignment, sha256 };
+  const again = await server.welcomed({ lastCounted });
+  assert.deepEqual(again.hello.pending, [{ assignment, sha256 }]);
+  await again.line.next("ready");
+  await two.client.stop();
+  const names = await store.list();
+  assert.ok(names.includes(`state.${assignment}`), names.join());
+  assert.ok(!names.includes(`update.${assignment}`), names.join());
 });
 
 test("what the device cannot or may not do is declined by name", async () => {

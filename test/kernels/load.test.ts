@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { test } from "node:test";
 import { ConfigError } from "../../runtime/errors.js";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
+import { engineBuild } from "../../runtime/wasm/engine-build.js";
 import { chooseBuild, compileKernels } from "../../runtime/wasm/load.js";
 
 const binaries = readKernelBinaries();
@@ -15,14 +16,16 @@ test("the build follows the engine, unless one is named", async () => {
   );
   assert.equal((await compileKernels(binaries, "simd")).build, "simd");
   assert.equal((await compileKernels(binaries)).build, chooseBuild(binaries));
+  assert.equal(engineBuild(), chooseBuild(binaries));
 });
 
 test("a process started with relaxed SIMD takes the relaxed build", () => {
   const url = (path: string) => new URL(path, import.meta.url).href;
   const script = `
     import { chooseBuild } from "${url("../../runtime/wasm/load.js")}";
+    import { engineBuild } from "${url("../../runtime/wasm/engine-build.js")}";
     import { readKernelBinaries } from "${url("../../runtime/platform/node-kernels.js")}";
-    console.log(chooseBuild(readKernelBinaries()));`;
+    console.log(chooseBuild(readKernelBinaries()), engineBuild());`;
   const flags = [
     "--experimental-wasm-relaxed-simd",
     "--input-type=module",
@@ -31,7 +34,7 @@ test("a process started with relaxed SIMD takes the relaxed build", () => {
   ];
   assert.equal(
     execFileSync(process.execPath, flags, { encoding: "utf8" }),
-    "relaxed\n",
+    "relaxed relaxed\n",
   );
 });
 
