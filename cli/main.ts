@@ -43,6 +43,34 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
     ],
     load: async () => (await import("./flatness.js")).flatness,
   },
+  serve: {
+    summary: "The aggregator of a run, on a port",
+    examples: [
+      "--model fashion-small --rounds 20 --gather 10 --test examples/data/fashion-mnist",
+      "--model sensor --algorithm fedsam+fedadam --set rho=0.05 --run runs/watches",
+      "--host 0.0.0.0 --token-file token.txt --public-name fl.example.org:7400",
+      "--run runs/watches --model sensor --resume",
+    ],
+    load: async () => (await import("./serve.js")).serve,
+  },
+  join: {
+    summary: "One client, with its own data",
+    examples: [
+      "--url ws://127.0.0.1:7400 --data my-data.csv",
+      "--url wss://fl.example.org --token-file token.txt --data readings.npz --state /var/lib/fedflat --patience 0",
+      "--data examples/data/fashion-mnist --split dirichlet:0.3 --part 3/10 --lab-identity 1:3",
+    ],
+    load: async () => (await import("./join.js")).join,
+  },
+  simulate: {
+    summary: "A whole federation in this process and its workers",
+    examples: [
+      "--data examples/data/fashion-mnist --split dirichlet:0.3 --clients 10 --rounds 15",
+      "--data uci-har.npz --model sensor --split groups --rounds 20",
+      "--data cifar-100-binary --model cifar --split dirichlet:0.3 --clients 100 --fraction 0.1 --bernoulli --augment",
+    ],
+    load: async () => (await import("./simulate.js")).simulate,
+  },
   predict: {
     summary: "Class names and probabilities of every example, and the accuracy",
     examples: [
@@ -75,6 +103,15 @@ async function conduct<C extends CommandName>(
   )(settings, stop.signal);
 }
 
+/** What the system did not let us do, as a sentence; nothing for other errors. */
+function systemSentence(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("syscall" in error)) return undefined;
+  const { code, path } = error as NodeJS.ErrnoException;
+  return path === undefined
+    ? error.message
+    : `"${path}" expected a place that can be read and written, got ${code}`;
+}
+
 /** One sentence on standard error, and the exit code. A defect of ours shows its trace when asked. */
 function fail(error: unknown): void {
   if (error instanceof CommanderError) {
@@ -82,16 +119,17 @@ function fail(error: unknown): void {
     process.exitCode = error.exitCode === 0 ? 0 : 2;
     return;
   }
-  const expected = error instanceof FedflatError;
-  const message = error instanceof Error ? error.message : String(error);
+  const expected =
+    error instanceof FedflatError ? error.message : systemSentence(error);
   process.stderr.write(
-    expected
-      ? `fedflat: ${message}\n`
-      : `fedflat: unexpected: ${message} (run again with FEDFLAT_TRACE=1 to see where)\n`,
+    expected === undefined
+      ? `fedflat: unexpected: ${error instanceof Error ? error.message : String(error)} (run again with FEDFLAT_TRACE=1 to see where)\n`
+      : `fedflat: ${expected}\n`,
   );
   if (process.env.FEDFLAT_TRACE && error instanceof Error)
     process.stderr.write(`${error.stack}\n`);
-  process.exitCode = expected && error.code === "usage" ? 2 : 1;
+  process.exitCode =
+    error instanceof FedflatError && error.code === "usage" ? 2 : 1;
 }
 
 function add<C extends CommandName>(program: Command, name: C): void {

@@ -7,7 +7,7 @@ import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
 import type { SettingsOf } from "./settings.js";
 
-/** `fedflat predict`: class names and probabilities of every example, and the accuracy. */
+/** `fedflat predict`: class names and probabilities of every example, and the accuracy where there are labels. */
 export async function predict(
   settings: SettingsOf<"predict">,
   signal: AbortSignal,
@@ -17,6 +17,7 @@ export async function predict(
   const { test, train } = await openData(settings.data, {
     classes,
     shape: description.input,
+    unlabelled: true,
   });
   const dataset = test ?? train!;
   if (dataset.shape.join() !== description.input.join())
@@ -66,34 +67,38 @@ function write(
   logits: Float32Array,
   json: boolean,
 ): void {
-  const lines: string[] = json
-    ? []
-    : [["label", "prediction", ...classes].map(field).join(",")];
+  const labelled = labels.some((label) => label >= 0);
+  const lines: string[] = [];
+  if (!json)
+    lines.push(
+      [...(labelled ? ["label"] : []), "prediction", ...classes]
+        .map(field)
+        .join(","),
+    );
   let correct = 0;
   for (let i = 0; i < labels.length; i++) {
     const probabilities = softmax(
       logits.subarray(i * classes.length, (i + 1) * classes.length),
     );
     const best = probabilities.indexOf(Math.max(...probabilities));
-    const [label, prediction] = [classes[labels[i]], classes[best]];
     if (labels[i] === best) correct++;
+    const prediction = classes[best];
+    const label = labelled ? classes[labels[i]] : undefined;
+    const names = label === undefined ? [prediction] : [label, prediction];
     lines.push(
       json
         ? JSON.stringify({ label, prediction, probabilities })
-        : [
-            field(label),
-            field(prediction),
-            ...probabilities.map((p) => p.toFixed(6)),
-          ].join(","),
+        : [...names.map(field), ...probabilities.map((p) => p.toFixed(6))].join(
+            ",",
+          ),
     );
   }
-  const accuracy = correct / labels.length;
-  if (json)
-    lines.push(
-      JSON.stringify({ event: "done", examples: labels.length, accuracy }),
-    );
+  const examples = labels.length;
+  const accuracy = labelled ? correct / examples : undefined;
+  if (json) lines.push(JSON.stringify({ event: "done", examples, accuracy }));
   process.stdout.write(`${lines.join("\n")}\n`);
-  process.stderr.write(
-    `accuracy ${(100 * accuracy).toFixed(2)} % of ${labels.length} examples\n`,
-  );
+  if (accuracy !== undefined)
+    process.stderr.write(
+      `accuracy ${(100 * accuracy).toFixed(2)} % of ${examples} examples\n`,
+    );
 }

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Option, type Command } from "commander";
 import * as v from "valibot";
 import { ConfigError } from "../runtime/errors.js";
+import { parseSplit } from "../runtime/data/split.js";
 import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
 
 /**
@@ -90,6 +91,76 @@ function text(placeholder: string, pattern = /./, form?: string): Kind<string> {
   };
 }
 
+/** Text of a form, read into what it says. */
+function formed<T>(
+  placeholder: string,
+  expected: string,
+  read: (text: string) => T | undefined,
+): Kind<T> {
+  return {
+    schema: v.pipe(
+      v.string(),
+      v.rawTransform(({ dataset, addIssue, NEVER }) => {
+        const value = read(dataset.value);
+        if (value !== undefined) return value;
+        addIssue();
+        return NEVER;
+      }),
+    ),
+    expected,
+    placeholder,
+  };
+}
+
+const shape = formed("sizes", "sizes such as 28x28x1", (text) =>
+  /^[1-9]\d*(x[1-9]\d*)*$/.test(text) ? text.split("x").map(Number) : undefined,
+);
+
+const part = formed("k/n", "a part such as 3/10", (text) => {
+  const [, k, n] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);
+  return k >= 1 && k <= n ? { k, n } : undefined;
+});
+
+const labIdentity = formed("seed:index", "an identity such as 1:3", (text) => {
+  const [, seed, index] = /^(\d+):(\d+)$/.exec(text) ?? [];
+  return seed === undefined ? undefined : { seed, index: Number(index) };
+});
+
+/** The text itself, where `check` does not throw. */
+const acceptedBy = (
+  placeholder: string,
+  expected: string,
+  check: (text: string) => unknown,
+): Kind<string> =>
+  formed(placeholder, expected, (text) => {
+    try {
+      check(text);
+      return text;
+    } catch {
+      return undefined;
+    }
+  });
+
+const split = acceptedBy(
+  "way",
+  "iid, dirichlet:0.3, shards:2 or groups",
+  parseSplit,
+);
+
+const algorithm = acceptedBy(
+  "name",
+  `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam)`,
+  algorithmNamed,
+);
+
+/** A text, more than once as a flag; a list in a config file. */
+const texts = (placeholder: string): Kind<readonly string[]> => ({
+  schema: v.array(v.string()),
+  expected: `a list of ${placeholder}s`,
+  placeholder,
+  repeatable: true,
+});
+
 const toggle: Kind<boolean> = {
   schema: v.boolean(),
   expected: "true or false",
@@ -117,21 +188,6 @@ function numbers(
     repeatable: true,
   };
 }
-
-const algorithm: Kind<string> = {
-  schema: v.pipe(
-    v.string(),
-    v.check((name) => {
-      try {
-        return algorithmNamed(name) !== undefined;
-      } catch {
-        return false;
-      }
-    }),
-  ),
-  expected: `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam)`,
-  placeholder: "name",
-};
 
 type Group = Record<string, Setting<unknown>>;
 
@@ -161,6 +217,36 @@ const LINE = {
     default: "ws://127.0.0.1:7400",
     help: "the aggregator's address",
     commands: ["join"],
+  },
+  patience: {
+    ...number(0, 1e9),
+    default: 60,
+    help: "seconds without the aggregator after which to give up; 0 for never",
+    commands: ["join"],
+  },
+  publicName: {
+    ...texts("host:port"),
+    default: [],
+    help: "name under which clients dial, beside the loopback's own",
+    commands: ["serve"],
+  },
+  allowOrigin: {
+    ...texts("origin"),
+    default: [],
+    help: "web page that may connect, such as https://app.example.org",
+    commands: ["serve"],
+  },
+  openToAll: {
+    ...toggle,
+    default: false,
+    help: "listen beyond this machine although any client is admitted",
+    commands: ["serve"],
+  },
+  publicModels: {
+    ...toggle,
+    default: false,
+    help: "let anybody who knows a model's hash fetch it",
+    commands: ["serve"],
   },
   tokenFile: {
     ...text("file"),
@@ -213,21 +299,30 @@ const DATA = {
     commands: ROUNDS,
   },
   split: {
-    ...text("way"),
+    ...split,
     help: "how the data are dealt to clients: iid, dirichlet:0.3, shards:2 or groups (one client for each group of the data)",
     defaultIn: { simulate: "iid", demo: "dirichlet:0.3" },
     commands: DEALT,
   },
   part: {
-    ...text("k/n", /^\d+\/\d+$/, "a part such as 3/10"),
+    ...part,
     help: "take only the k-th of n parts of the data",
     commands: ["join"],
   },
   clients: {
     ...integer(1, 100_000),
-    default: 10,
-    help: "number of clients",
+    help: "number of clients (10; with --split groups one for each group)",
     commands: LOCAL,
+  },
+  shape: {
+    ...shape,
+    help: "shape of an example in a CSV file, such as 28x28x1",
+    commands: ["serve", "join", "simulate"],
+  },
+  holdOut: {
+    ...number(0, 0.99),
+    help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data)",
+    commands: ["join", "simulate"],
   },
   augment: {
     ...toggle,
@@ -361,6 +456,29 @@ const ROUND = {
     help: "seconds that a round may take",
     commands: ["serve"],
   },
+  absence: {
+    ...number(0.1, 1_000_000),
+    default: 15,
+    help: "seconds that a client whose line broke is waited for",
+    commands: ["serve"],
+  },
+  maxNorm: {
+    ...number(0),
+    default: 0,
+    help: "largest norm of an update; 0 for no limit",
+    commands: ["serve"],
+  },
+  evaluateEvery: {
+    ...integer(1, 1_000_000),
+    default: 1,
+    help: "evaluate the new model every so many rounds",
+    commands: ROUNDS,
+  },
+  evaluateFraction: {
+    ...number(0, 1),
+    help: "share of the clients that evaluate it on what they held out (1; 0 where there are test data)",
+    commands: ROUNDS,
+  },
   seed: {
     ...integer(0),
     default: 1,
@@ -432,7 +550,7 @@ const CLIENT = {
     commands: ["join"],
   },
   labIdentity: {
-    ...text("seed:index", /^\d+:\d+$/, "an identity such as 1:3"),
+    ...labIdentity,
     help: "in a laboratory: derive the client's key from a seed, as simulate does for its client of that index",
     commands: ["join"],
   },
@@ -449,6 +567,11 @@ const OUTCOME = {
     ...text("folder"),
     help: "the run's folder (runs/ and the time where not given)",
     commands: [...ROUNDS, "demo"],
+  },
+  log: {
+    ...text("file"),
+    help: "the log, JSON lines (log.jsonl in the run's folder; - for standard error)",
+    commands: ["serve"],
   },
   resume: {
     ...toggle,

@@ -17,14 +17,14 @@ export interface RoundReport {
 
 /** How a command shows what it does: to a person at a terminal, in a plain log, or to a program. */
 export interface View {
-  /** One thing that happened: an object for programs, a sentence for people. */
+  /** One thing that happened: an object for programs, a sentence for people, if it concerns them. */
   say(
     event: string,
     facts: Readonly<Record<string, unknown>>,
-    sentence: string,
+    sentence?: string,
   ): void;
-  /** The round that is running: `share` of it is done, from 0 to 1. */
-  progress(round: number, rounds: number, share: number, doing: string): void;
+  /** What is running: `share` of it is done, from 0 to 1. */
+  progress(what: string, share: number, doing: string): void;
   round(report: RoundReport): void;
   /** A drawing; programs do not get it. */
   draw(text: string): void;
@@ -59,7 +59,9 @@ const decimal = (value?: number) =>
 
 function plainView(): View {
   return {
-    say: (_event, _facts, sentence) => print(sentence),
+    say(_event, _facts, sentence) {
+      if (sentence !== undefined) print(sentence);
+    },
     progress() {},
     round({
       round,
@@ -119,7 +121,7 @@ function tableOf(rows: readonly (readonly string[])[]): string {
 
 function terminalView(): View {
   const bar = new SingleBar({
-    format: "  round {round} {bar} {percentage} %  {doing}",
+    format: "  {what} {bar} {percentage} %  {doing}",
     barsize: 30,
     barCompleteChar: "█",
     barIncompleteChar: "░",
@@ -139,11 +141,12 @@ function terminalView(): View {
   };
   return {
     say(_event, _facts, sentence) {
+      if (sentence === undefined) return;
       write(sentence);
       headed = false;
     },
-    progress(round, rounds, share, doing) {
-      const payload = { round: `${round}/${rounds}`, doing };
+    progress(what, share, doing) {
+      const payload = { what, doing };
       if (running) bar.update(100 * share, payload);
       else bar.start(100, 100 * share, payload);
       running = true;

@@ -60,6 +60,20 @@ test("JSON: one object a line", async () => {
   assert.deepEqual(last, { event: "done", examples: 2, accuracy: 0.5 });
 });
 
+test("data without labels have no accuracy", async () => {
+  const bare = join(folder, "bare.csv");
+  writeFileSync(bare, "a,b\n3,1\n");
+  const { code, stdout, stderr } = await run(
+    ...["predict", "--model", model, "--data", bare],
+  );
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(stdout.trim().split("\n"), [
+    'prediction,no,"yes, please"',
+    `no,${P.toFixed(6)},${(1 - P).toFixed(6)}`,
+  ]);
+  assert.equal(stderr, "");
+});
+
 test("examples of another shape than the model's are refused", async () => {
   const wide = join(folder, "wide.csv");
   writeFileSync(wide, "1,2,3,no\n");

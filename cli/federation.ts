@@ -1,0 +1,260 @@
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { pino } from "pino";
+import {
+  Aggregator,
+  type AggregatorOptions,
+  type RoundLine,
+  type RoundTimings,
+} from "../aggregator/aggregator.js";
+import type { EvaluationLine } from "../aggregator/evaluations.js";
+import type { Log } from "../aggregator/log.js";
+import type { GivenSettings } from "../aggregator/settings.js";
+import type { Dataset, Part } from "../runtime/data/dataset.js";
+import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { initialWeights } from "../runtime/models/initial.js";
+import { loadModel, type ModelCard } from "../runtime/models/model.js";
+import { networkOf } from "../runtime/models/network.js";
+import type { Trainer } from "../runtime/training/job.js";
+import type { SettingsOf } from "./settings.js";
+import type { RoundReport, View } from "./view.js";
+
+// What serve, simulate and demo have in common: an aggregator made from settings, shown while it runs, and its end.
+
+/** The paper's augmentation (docs/data.md). */
+const AUGMENTATION = { flip: true, crop: 4 };
+
+/** What the settings say about the rounds, in the aggregator's terms. Without test data the clients evaluate. */
+export function roundSettings(
+  settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
+  test: boolean,
+) {
+  const { fraction, clientsPerRound } = settings;
+  if (fraction !== undefined && clientsPerRound !== undefined)
+    throw new ConfigError(
+      "usage",
+      `"--fraction" expected no --clients-per-round beside it`,
+    );
+  return {
+    algorithm: settings.algorithm,
+    algorithmSettings: settings.set,
+    localEpochs: settings.localEpochs,
+    batchSize: settings.batchSize,
+    learningRate: settings.learningRate,
+    learningRateDecay: settings.learningRateDecay,
+    weightDecay: settings.weightDecay,
+    clipNorm: settings.clipNorm,
+    zeta: settings.zeta,
+    augmentation: settings.augment ? AUGMENTATION : undefined,
+    seed: String(settings.seed),
+    rounds: settings.rounds,
+    fraction,
+    clientsPerRound,
+    bernoulli: settings.bernoulli,
+    evaluateEvery: settings.evaluateEvery,
+    evaluateFraction: settings.evaluateFraction ?? (test ? 0 : 1),
+  } satisfies GivenSettings;
+}
+
+/** A folder of its own for a run that was given none. */
+export const newRunFolder = (): string =>
+  join("runs", new Date().toISOString().slice(0, 19).replaceAll(":", "-"));
+
+/** All examples of a data set. */
+export const wholeOf = (dataset: Dataset): Part => ({
+  dataset,
+  rows: Uint32Array.from(dataset.labels, (_, row) => row),
+});
+
+/** The log of a run: JSON lines at the end of a file that is opened with the first of them, or `-` for standard error. */
+export function logInto(file: string): Log {
+  let log: Log | undefined;
+  const opened = () =>
+    (log ??= pino(
+      pino.destination(file === "-" ? 2 : { dest: file, mkdir: true }),
+    ));
+  return {
+    info: (facts, sentence) => opened().info(facts, sentence),
+    warn: (facts, sentence) => opened().warn(facts, sentence),
+    error: (facts, sentence) => opened().error(facts, sentence),
+  };
+}
+
+export interface FederationOptions extends Pick<
+  AggregatorOptions,
+  "folder" | "resume" | "config" | "admission" | "log"
+> {
+  readonly card: ModelCard;
+  readonly settings: GivenSettings;
+  /** What every new model is evaluated on, by the trainer. */
+  readonly test?: Part;
+  readonly trainer: Trainer;
+}
+
+/** The aggregator of a run that begins with random weights. */
+export function aggregatorOf(options: FederationOptions): Aggregator {
+  const { card, settings, test, trainer, ...rest } = options;
+  const network = networkOf(card.description);
+  return new Aggregator({
+    ...rest,
+    settings,
+    model: {
+      ...card,
+      layout: network.layout,
+      weights: initialWeights(network, settings.seed ?? "1"),
+    },
+    evaluate:
+      test &&
+      ((bytes) => {
+        const { description, weights, normalisation } = loadModel(bytes);
+        return trainer.evaluate({
+          description,
+          weights,
+          normalisation,
+          part: test,
+        });
+      }),
+  });
+}
+
+/** What a run has shown: its rounds in order, each with its evaluation where it had one. */
+export type Reports = readonly RoundReport[];
+
+/**
+ * Shows a run in the view as it goes on. A round is shown when its evaluation is there, which may be after the next one
+ * has begun; `flush` shows those that are still waiting for one.
+ */
+export function watch(
+  aggregator: Aggregator,
+  view: View,
+  evaluated: boolean,
+): { readonly reports: Reports; flush(): void } {
+  const { rounds, evaluateEvery } = aggregator.settings;
+  const waiting: RoundReport[] = [];
+  const reports: RoundReport[] = [];
+  const show = (report: RoundReport) => {
+    reports.push(report);
+    view.round(report);
+  };
+  const flush = () => waiting.splice(0).forEach(show);
+
+  /** How far each client of the round is, from 0 to 1. */
+  let working = new Map<string, number>();
+  let current = { round: 0, goal: 1, counted: 0 };
+  const progress = () => {
+    const { round, goal, counted } = current;
+    const trained = [...working.values()].reduce((a, b) => a + b, 0);
+    view.progress(
+      `round ${round}/${rounds}`,
+      Math.min(1, trained / goal),
+      `${counted} of ${goal} updates`,
+    );
+  };
+  aggregator.on("opened", ({ round, selected }) => {
+    working = new Map();
+    current = { round, goal: selected.length, counted: 0 };
+    progress();
+  });
+  aggregator.on("progress", ({ client, round, batch, batches }) => {
+    if (round !== current.round) return;
+    working.set(client, batch / batches);
+    progress();
+  });
+  aggregator.on("counted", ({ client, counted, goal }) => {
+    working.set(client, 1);
+    current = { ...current, counted, goal };
+    progress();
+  });
+  aggregator.on("round", (line: RoundLine, timings: RoundTimings) => {
+    const { round, participants, lossAfter, activationNorms } = line;
+    waiting.push({
+      round,
+      rounds,
+      loss: lossAfter,
+      activationNorm: activationNorms.reduce((a, b) => a + b, 0),
+      participants: participants.length,
+      seconds: timings.seconds,
+    });
+    if (!evaluated || (round % evaluateEvery !== 0 && round !== rounds))
+      flush();
+  });
+  aggregator.on("evaluation", ({ round, test, federated }: EvaluationLine) => {
+    const result = test ?? federated;
+    const at = waiting.findIndex((report) => report.round === round);
+    if (at < 0 || result === undefined) return;
+    const { accuracy, loss } = result;
+    waiting[at] = { ...waiting[at], accuracy, loss };
+    waiting.splice(0, at + 1).forEach(show);
+  });
+  aggregator.on("abandoned", ({ round, attempt, reason }) =>
+    view.say(
+      "abandoned",
+      { round, attempt, reason },
+      `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`,
+    ),
+  );
+  aggregator.on("refused", ({ client, code, message }) =>
+    view.say(
+      "refused",
+      { client, code, message },
+      `Refused an update of client ${client.slice(0, 8)} (${code}): ${message}.`,
+    ),
+  );
+  return { reports, flush };
+}
+
+/** Clients that are still connected some milliseconds after the end of a run are left behind. */
+const FAREWELL = 10_000;
+
+/** Waits until the clients have fetched the last model and left. */
+async function farewell(aggregator: Aggregator): Promise<void> {
+  const end = performance.now() + FAREWELL;
+  const connected = () =>
+    aggregator.status().clients.some(({ connected }) => connected);
+  while (connected() && performance.now() < end) await setTimeout(50);
+}
+
+/**
+ * Waits for the end of a run, or stops it when the signal aborts, and says what came of it and where it lies. Clients with a
+ * life of their own are given the time to fetch the last model.
+ * @throws FedflatError `failed` where the run could not go on.
+ */
+export async function conclude(
+  aggregator: Aggregator,
+  view: View,
+  folder: string,
+  signal: AbortSignal,
+  run: { readonly reports: Reports; flush(): void },
+  clients: "of their own" | "simulated",
+): Promise<void> {
+  const stop = () => void aggregator.stop("stopped by the operator");
+  if (signal.aborted) stop();
+  signal.addEventListener("abort", stop);
+  const { reason, message, rounds } = await aggregator.done;
+  run.flush();
+  if (reason === "finished" && clients === "of their own")
+    await farewell(aggregator);
+  await aggregator.stop();
+  if (reason === "failed")
+    throw new FedflatError(
+      "failed",
+      `"run" expected to go on after round ${rounds}, got: ${message} (its state is in ${folder})`,
+    );
+  const model = join(folder, "model");
+  const accuracy = run.reports.at(-1)?.accuracy;
+  const facts = { rounds, accuracy, model, run: folder };
+  if (reason === "stopped")
+    view.say(
+      "stopped",
+      facts,
+      `Stopped after round ${rounds}. The state is in ${folder}: the same command with --run ${folder} --resume goes on.`,
+    );
+  else
+    view.say(
+      "done",
+      facts,
+      accuracy === undefined
+        ? `Done after ${rounds} rounds. The model is in ${model}.`
+        : `Done after ${rounds} rounds: accuracy ${(100 * accuracy).toFixed(1)} %. The model is in ${model}.`,
+    );
+}

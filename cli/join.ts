@@ -1,0 +1,110 @@
+import { ConfigError, ProtocolError } from "../runtime/errors.js";
+import type { Part } from "../runtime/data/dataset.js";
+import { parseSplit, splitRows } from "../runtime/data/split.js";
+import { FederatedClient } from "../runtime/client.js";
+import { labIdentity } from "../runtime/platform/node-identity.js";
+import { nodePlatform } from "../runtime/platform/node.js";
+import { openData } from "./data.js";
+import type { SettingsOf } from "./settings.js";
+import { readToken } from "./token.js";
+import { openView, type View } from "./view.js";
+
+/** `fedflat join`: one client with its own data, until the run ends. */
+export async function join(
+  settings: SettingsOf<"join">,
+  signal: AbortSignal,
+): Promise<void> {
+  const { url, state, limits, holdOut, patience, tokenFile } = settings;
+  const lab = settings.labIdentity;
+  const client = new FederatedClient(
+    {
+      url,
+      state,
+      data: await ownPart(settings),
+      limits,
+      holdOut,
+      token: tokenFile && (await readToken(tokenFile)),
+      patience: patience === 0 ? undefined : 1000 * patience,
+    },
+    nodePlatform({
+      identity: lab && labIdentity(lab.seed, lab.index),
+      relaxedSimd: true,
+    }),
+  );
+  const view = openView(settings.json);
+  signal.addEventListener("abort", () => void client.stop());
+  show(client, view, url);
+  try {
+    const { reason, message } = await client.run();
+    if (reason === "stopped")
+      view.say(
+        "stopped",
+        { state },
+        `Stopped. The client's key and unfinished work are in ${state}.`,
+      );
+    else if (reason === "finished")
+      view.say("finished", { message }, `The run is finished. ${message}`);
+    else
+      throw new ProtocolError(
+        reason,
+        `"--url" expected an aggregator that takes this client at ${url}, got ${reason}: ${message}`,
+      );
+  } finally {
+    view.close();
+  }
+}
+
+/** This client's part of the data that `--data` names. */
+async function ownPart(settings: SettingsOf<"join">): Promise<Part> {
+  const { data, shape, split, part, seed } = settings;
+  const opened = await openData(data, { shape });
+  const dataset = opened.train ?? opened.test!;
+  if (part === undefined) {
+    if (split !== undefined)
+      throw new ConfigError("usage", `"--split" expected --part beside it`);
+    const rows = Uint32Array.from(dataset.labels, (_, row) => row);
+    return { dataset, rows };
+  }
+  const how = parseSplit(split ?? "iid");
+  const parts = splitRows(dataset, how, part.n, seed);
+  return { dataset, rows: parts[part.k - 1] };
+}
+
+function show(client: FederatedClient, view: View, url: string): void {
+  client.on("line", ({ up, reason, retryIn }) =>
+    view.say(
+      "line",
+      { up, reason, retryIn },
+      up
+        ? `Connected to ${url}.`
+        : `No line to ${url} (${reason}); trying again in ${((retryIn ?? 0) / 1000).toFixed(1)} s.`,
+    ),
+  );
+  client.on("progress", ({ round, epoch, batch, batches, loss }) =>
+    view.progress(
+      `round ${round}`,
+      batch / batches,
+      `epoch ${epoch}, loss ${loss.toFixed(3)}`,
+    ),
+  );
+  client.on("assignment", (event) => {
+    const { round, what, code, message } = event;
+    const sentence = {
+      accepted: undefined,
+      offered: "trained, the update is on its way",
+      received: undefined,
+      committed: "the update is in the model",
+      reported: "evaluated",
+      declined: `declined (${code}): ${message}`,
+      failed: `failed (${code}): ${message}`,
+      refused: `the update was not taken (${code}): ${message}`,
+    }[what];
+    view.say("assignment", event, sentence && `Round ${round}: ${sentence}.`);
+  });
+  client.on("wait", ({ reason }) =>
+    view.say("wait", { reason }, `Waiting: ${reason}`),
+  );
+  client.on("problem", ({ message }) =>
+    view.say("problem", { message }, `Problem: ${message}`),
+  );
+}

@@ -1,0 +1,155 @@
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import type { Aggregator } from "../aggregator/aggregator.js";
+import { algorithmNamed } from "../runtime/algorithms/built-in.js";
+import { FederatedClient, type ClientOptions } from "../runtime/client.js";
+import { parseSplit, splitRows } from "../runtime/data/split.js";
+import type { Dataset } from "../runtime/data/dataset.js";
+import { DataError } from "../runtime/errors.js";
+import { memoryLine } from "../runtime/platform/memory-line.js";
+import { memoryStore } from "../runtime/platform/memory-store.js";
+import { labIdentity } from "../runtime/platform/node-identity.js";
+import { openStateFolder } from "../runtime/platform/node-state.js";
+import { nodePlatform } from "../runtime/platform/node.js";
+import { trainerOf } from "../runtime/training/trainer.js";
+import { openData, type OpenedData } from "./data.js";
+import {
+  aggregatorOf,
+  conclude,
+  logInto,
+  newRunFolder,
+  roundSettings,
+  watch,
+  wholeOf,
+} from "./federation.js";
+import { modelNamed } from "./model.js";
+import type { SettingsOf } from "./settings.js";
+import { openView } from "./view.js";
+
+/** Where simulated clients dial: they sign it as any other host. */
+const HOST = "simulation";
+
+/** No simulated round waits for a clock: nobody is slow but the machine itself. */
+const PATIENCE = 2 ** 31 - 1;
+
+/**
+ * `fedflat simulate`: a whole federation in this process and its workers. Aggregator and clients are the real ones; only
+ * their lines lie in memory, and all clients share a pool of workers.
+ */
+export async function simulate(
+  settings: SettingsOf<"simulate">,
+  signal: AbortSignal,
+): Promise<void> {
+  const folder = settings.run ?? newRunFolder();
+  const opened = await openData(settings.data, { shape: settings.shape });
+  const dataset = opened.train ?? opened.test!;
+  const test = await testData(settings, opened);
+  const given = roundSettings(settings, test !== undefined);
+  const card = await modelNamed(settings.model, opened);
+  const parts = dealt(settings, dataset);
+  const trainer = trainerOf(
+    nodePlatform({ relaxedSimd: true }).startWorker,
+    settings.workers ?? availableParallelism(),
+  );
+  const view = openView(settings.json);
+  const aggregator = aggregatorOf({
+    card,
+    test: test && wholeOf(test),
+    trainer,
+    folder,
+    resume: settings.resume,
+    config: { command: "simulate", data: settings.data, split: settings.split },
+    log: logInto(join(folder, "log.jsonl")),
+    settings: {
+      ...given,
+      gather: parts.length,
+      gatherDeadline: PATIENCE,
+      minimum: 1,
+      overSelection: 1,
+      quorum: 1,
+      deadline: PATIENCE,
+      evaluateDeadline: PATIENCE,
+      maxSamples: dataset.labels.length,
+    },
+  });
+  const clients: FederatedClient[] = [];
+  try {
+    await aggregator.start();
+    view.say(
+      "simulating",
+      { clients: parts.length, run: folder },
+      `${parts.length} clients train ${settings.model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
+    );
+    const evaluated = test !== undefined || given.evaluateFraction > 0;
+    const run = watch(aggregator, view, evaluated);
+    const stateful = algorithmNamed(settings.algorithm).client.state.length > 0;
+    const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);
+    for (const [i, rows] of parts.entries())
+      clients.push(
+        simulatedClient(aggregator, String(settings.seed), i + 1, {
+          data: { dataset, rows },
+          // What an algorithm keeps on its clients has to be there after a resume.
+          state: stateful ? join(folder, "clients", String(i + 1)) : "",
+          holdOut,
+          trainer,
+        }),
+      );
+    const running = clients.map((client) => client.run());
+    await conclude(aggregator, view, folder, signal, run, "simulated");
+    await Promise.all([...clients.map((client) => client.stop()), ...running]);
+  } finally {
+    await Promise.all(clients.map((client) => client.stop()));
+    trainer.close();
+    view.close();
+  }
+}
+
+/** A real client with its line in memory. `state` is a folder, or empty for a memory that the process takes with it. */
+function simulatedClient(
+  aggregator: Aggregator,
+  seed: string,
+  index: number,
+  options: Omit<ClientOptions, "url">,
+): FederatedClient {
+  return new FederatedClient(
+    { ...options, url: `ws://${HOST}` },
+    {
+      openSocket() {
+        // As tasks, so that a long conversation lets timers and workers in.
+        const [ours, theirs] = memoryLine(setImmediate);
+        aggregator.attach(theirs, { host: HOST, address: "memory" });
+        return ours;
+      },
+      openState: async (folder) =>
+        folder === "" ? memoryStore() : openStateFolder(folder),
+      identity: async () => labIdentity(seed, index),
+      startWorker() {
+        throw new Error("a simulated client has the pool's workers");
+      },
+    },
+  );
+}
+
+/** What `--test` names, else the test half of the data. */
+async function testData(
+  { test, shape }: SettingsOf<"simulate">,
+  opened: OpenedData,
+): Promise<Dataset | undefined> {
+  if (test === undefined) return opened.train && opened.test;
+  const classes = (opened.train ?? opened.test!).classes;
+  const other = await openData(test, { shape, classes });
+  return other.test ?? other.train;
+}
+
+/** The rows of each client, in the order of their indices. */
+function dealt(
+  { split, clients, seed }: SettingsOf<"simulate">,
+  dataset: Dataset,
+): readonly Uint32Array[] {
+  const how = parseSplit(split);
+  const count = clients ?? (how.kind === "groups" ? undefined : 10);
+  const parts = splitRows(dataset, how, count, seed);
+  if (parts.some(({ length }) => length === 0))
+    throw new DataError("count", `"--clients" expected examples for each`);
+  return parts;
+}
