@@ -21,7 +21,8 @@ import type {
   Weighted,
 } from "./job.js";
 import { LOSS_SAMPLES, type Evaluation, type Progress } from "./local-round.js";
-import { compile, memoryNeeded, type Plan, type Purpose } from "./plan.js";
+import { compile, type Plan } from "./plan.js";
+import { memoryNeeded, type Purpose } from "./arrangement.js";
 import { stepperMemory, stepperOf } from "./step.js";
 
 /** What a job tells and asks its surroundings after each batch. */

@@ -6,11 +6,8 @@ import { networkOf, type Network } from "../../runtime/models/network.js";
 import { lanczos } from "../../runtime/flatness/lanczos.js";
 import { parameterView } from "../../runtime/params/layout.js";
 import { random } from "../../runtime/params/random.js";
-import {
-  compile,
-  type Plan,
-  type Purpose,
-} from "../../runtime/training/plan.js";
+import { compile, type Plan } from "../../runtime/training/plan.js";
+import type { Purpose } from "../../runtime/training/arrangement.js";
 import {
   BUILDS,
   openKernels,
