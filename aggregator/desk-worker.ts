@@ -1,6 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { openDesk, type DeskSettings } from "./desk.js";
 import type { DeskAnswer, DeskCall } from "./desk-in-worker.js";
+import type { Checkpoint } from "./storage/ledger.js";
 import { wasmArithmetic } from "./strategies/arithmetic.js";
 
 // The worker of desk-in-worker.ts: does one call after the other, in the order in which they were made.
@@ -19,7 +20,15 @@ port.on("message", ({ id, method, args }: DeskCall) => {
     } catch (error) {
       answer.error = error instanceof Error ? error.message : String(error);
     }
-    port.postMessage(answer);
+    port.postMessage(answer, buffersOf(answer.result));
   });
 });
 port.postMessage({ id: 0, result: desk.build } satisfies DeskAnswer);
+
+/** The buffers of a checkpoint's blobs, which are given away rather than copied. */
+function buffersOf(result: unknown): ArrayBuffer[] {
+  if (typeof result !== "object" || result === null || !("model" in result))
+    return [];
+  const { model, state } = result as Checkpoint;
+  return [model, state].map(({ bytes }) => bytes.buffer as ArrayBuffer);
+}

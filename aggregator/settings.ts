@@ -70,7 +70,7 @@ const schema = v.strictObject({
   heartbeat: v.optional(whole(100, 3_600_000), 20_000),
   helloDeadline: v.optional(duration, 10_000),
   /** Bytes on their way to or from one client without acknowledgement. */
-  windowBytes: v.optional(whole(1024), 512 * 1024),
+  windowBytes: v.optional(whole(1024), 256 * 1024),
   /** Memory for updates on their way in; never less than two updates. */
   budgetBytes: v.optional(whole(1), 64 * 1024 * 1024),
   /** An upload that has not moved for so long loses its room to one that waits. */
