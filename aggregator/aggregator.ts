@@ -1,4 +1,4 @@
-import { createHash, createHmac, randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import {
   algorithmNamed,
@@ -8,7 +8,7 @@ import {
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
 import { float32 } from "../runtime/codecs/float32.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
-import { modelMetadata, type Model } from "../runtime/models/model.js";
+import { modelMetadata } from "../runtime/models/model.js";
 import { readSafetensors } from "../runtime/params/safetensors.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES, type Chunk } from "../runtime/protocol/chunks.js";
@@ -17,7 +17,12 @@ import type {
   ClientMessageOf,
   OutgoingServerMessage,
 } from "../runtime/protocol/messages.js";
-import type { Evaluation } from "../runtime/training/local-round.js";
+import {
+  assignmentId,
+  nameOf,
+  openAssignments,
+  type Assignments,
+} from "./assignments.js";
 import {
   lackOf,
   newClient,
@@ -28,20 +33,16 @@ import {
 } from "./clients.js";
 import { firstCheckpoint, openDesk, type Desk } from "./desk.js";
 import { openDeskInWorker } from "./desk-in-worker.js";
-import {
-  openEvaluations,
-  type EvaluationLine,
-  type Evaluations,
-} from "./evaluations.js";
+import { openEvaluations, type Evaluations } from "./evaluations.js";
 import type { Admission } from "./identity.js";
 import { silent, type Log } from "./log.js";
-import { meanMetrics, type ClientMetrics } from "./metrics.js";
 import {
-  OFFER_CHECKS,
-  OVER,
-  refusalOf,
-  type Refusal,
-} from "./rounds/admission.js";
+  learningRateOf,
+  roundLine,
+  type RoundLine,
+  type RoundTimings,
+} from "./round-line.js";
+import { OFFER_CHECKS, refusalOf, type Refusal } from "./rounds/admission.js";
 import {
   retryAfter,
   start,
@@ -55,6 +56,12 @@ import {
   type RoundState,
   type Work,
 } from "./rounds/round.js";
+import type {
+  AggregatorEvents,
+  AggregatorOptions,
+  Ending,
+  Status,
+} from "./run.js";
 import {
   openRunFolder,
   requireRunFolder,
@@ -62,11 +69,7 @@ import {
   type RunFolder,
 } from "./run-folder.js";
 import { Session, type Origin, type SessionHost } from "./session.js";
-import {
-  readAggregatorSettings,
-  type AggregatorSettings,
-  type GivenSettings,
-} from "./settings.js";
+import { readAggregatorSettings, type AggregatorSettings } from "./settings.js";
 import { fileLedger } from "./storage/files.js";
 import type {
   AttemptRecord,
@@ -79,136 +82,21 @@ import { memoryLedger } from "./storage/memory.js";
 import { plain, wasmArithmetic } from "./strategies/arithmetic.js";
 import { openUploads, type Uploads } from "./uploads.js";
 
+export type {
+  AggregatorEvents,
+  AggregatorOptions,
+  Ending,
+  Status,
+} from "./run.js";
+export type { EvaluationLine, EvaluationResult } from "./evaluations.js";
+export type { RoundLine, RoundTimings } from "./round-line.js";
+
 /** Blobs above this size are hashed, checked and folded in a worker. */
 const WORKER_FROM = 1024 * 1024;
 /** Committed models that clients can still fetch. */
 const MODELS_KEPT = 3;
 /** How often lines and uploads are looked after, in milliseconds. */
 const BEAT = 1000;
-
-export interface AggregatorOptions {
-  /** The network with the weights to begin with; after a resume the checkpoint's weights take their place. */
-  readonly model: Model;
-  readonly settings?: GivenSettings;
-  /** An algorithm that is not built in; its name goes before the settings'. */
-  readonly algorithm?: Algorithm;
-  /** The run's folder; without one nothing outlives the process. */
-  readonly folder?: string;
-  /** Go on with the run in that folder. */
-  readonly resume?: boolean;
-  /** What else is to stand in the run's config.json. */
-  readonly config?: Readonly<Record<string, unknown>>;
-  /** Evaluates a committed model (a model blob) on test data that the server has. Must not block the event loop. */
-  readonly evaluate?: (model: Uint8Array) => Promise<Evaluation>;
-  /** Which clients may take part; any key where not given. */
-  readonly admission?: Admission;
-  readonly log?: Log;
-  /** Takes the place of the folder's own ledger. */
-  readonly ledger?: Ledger;
-}
-
-/** A committed round, as `rounds.jsonl` and `timings.jsonl` have it. */
-export interface RoundLine {
-  readonly round: number;
-  readonly attempt: number;
-  readonly algorithm: string;
-  /** Ids of the clients counted, sorted, and the hashes of their updates. */
-  readonly participants: readonly string[];
-  readonly updates: readonly string[];
-  readonly samples: number;
-  /** Means over all samples of the participants. */
-  readonly lossBefore: number;
-  readonly lossAfter: number;
-  readonly activationNorms: readonly number[];
-  readonly learningRate: number;
-  /** SHA-256 of the model and of the algorithm's state. */
-  readonly model: string;
-  readonly state: string;
-  /** Kernels of the fold, and of the clients. */
-  readonly build: string;
-  readonly clientBuilds: readonly string[];
-}
-
-export interface RoundTimings {
-  readonly round: number;
-  readonly seconds: number;
-  /** The longest local training. */
-  readonly trainSeconds: number;
-  readonly updateBytes: number;
-}
-
-export interface AggregatorEvents {
-  /** What the run waits for, in a sentence; at each change. */
-  waiting: [sentence: string];
-  client: [
-    change: {
-      readonly client: string;
-      readonly change: "joined" | "ready" | "busy" | "left";
-      readonly reason?: string;
-    },
-  ];
-  opened: [
-    attempt: {
-      readonly round: number;
-      readonly attempt: number;
-      readonly selected: readonly string[];
-    },
-  ];
-  progress: [
-    progress: {
-      readonly client: string;
-      readonly round: number;
-      readonly batch: number;
-      readonly batches: number;
-      readonly loss: number;
-    },
-  ];
-  /** An update was folded. */
-  counted: [
-    update: {
-      readonly client: string;
-      readonly round: number;
-      readonly counted: number;
-      readonly goal: number;
-    },
-  ];
-  refused: [refusal: Refusal & { readonly client: string }];
-  abandoned: [
-    attempt: {
-      readonly round: number;
-      readonly attempt: number;
-      readonly reason: string;
-    },
-  ];
-  round: [line: RoundLine, timings: RoundTimings];
-  evaluation: [line: EvaluationLine];
-}
-
-/** How a run came to rest. */
-export interface Ending {
-  readonly reason: "finished" | "stopped" | "failed";
-  /** Why it stopped or failed. */
-  readonly message: string;
-  /** Rounds committed. */
-  readonly rounds: number;
-  /** The model blob of the last committed round. */
-  readonly model: Uint8Array;
-}
-
-export interface Status {
-  readonly run: string;
-  /** Rounds committed, and to be committed. */
-  readonly committed: number;
-  readonly rounds: number;
-  readonly waitsFor: string;
-  readonly model: string;
-  readonly clients: readonly {
-    readonly id: string;
-    readonly connected: boolean;
-    readonly state: string;
-    readonly samples: number | null;
-  }[];
-}
 
 /**
  * The aggregator of one run: lines come in by `attach` (from server.ts, or from a simulation's memory), rounds go on by
@@ -232,7 +120,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly #evaluations: Evaluations;
   readonly #clients = new Map<string, Client>();
   readonly #sessions = new Set<Session>();
-  readonly #assignments = new Map<string, Assignment>();
+  readonly #assignments: Assignments;
   readonly #blobs = new Map<string, Uint8Array>();
 
   #resolve!: (ending: Ending) => void;
@@ -295,19 +183,30 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       evicted: (assignment) =>
         this.log.warn({ assignment }, "a stalled upload lost its room"),
     });
+    this.#assignments = openAssignments({
+      clientOf: (id) => this.#clientOf(id),
+      release: (id) => {
+        void this.#desk.drop(id);
+        this.#uploads.release(id);
+      },
+      refused: (client, assignment, { code, message }) => {
+        this.log.warn(
+          { client: client.id.slice(0, 32), assignment, code },
+          `refused an update: ${message}`,
+        );
+        this.emit("refused", { client: client.id, code, message });
+      },
+    });
     this.#evaluations = openEvaluations({
       seed: settings.seed,
       fraction: settings.evaluateFraction,
       deadline: settings.evaluateDeadline,
       test: options.evaluate,
       log: this.log,
-      give: (assignment) => {
-        this.#assignments.set(assignment.id, assignment);
-        this.#give(this.#clientOf(assignment.client), assignment);
-      },
+      give: (assignment) => this.#assignments.give(assignment),
       takeBack: (assignment) => {
-        this.#end(assignment, "late");
-        this.#assignments.delete(assignment.id);
+        this.#assignments.end(assignment, "late");
+        this.#assignments.forget(assignment);
       },
       done: (line) => {
         this.#write((folder) => folder.evaluation(line));
@@ -607,15 +506,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       }
   }
 
-  #assign(id: string, work: Work): void {
-    const attempt = this.#attempt!;
-    const { learningRate, learningRateDecay, seed } = this.settings;
+  #assign(client: string, work: Work): void {
+    const { key, population, meanSamples } = this.#attempt!;
     const s = this.settings;
-    const client = this.#clientOf(id);
-    const assignmentId = assignmentIdOf(attempt.key, "train", work.phase, id);
-    const assignment: Assignment = {
-      id: assignmentId,
-      client: id,
+    this.#assignments.give({
+      id: assignmentId(key, work.phase, client),
+      client,
       task: "train",
       phase: this.#rules.phases[work.phase].name,
       work,
@@ -625,127 +521,35 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         algorithmSettings: s.algorithmSettings,
         localEpochs: s.localEpochs,
         batchSize: s.batchSize,
-        learningRate: learningRate * learningRateDecay ** (work.round - 1),
-        initialLearningRate: learningRate,
+        learningRate: learningRateOf(s, work.round),
+        initialLearningRate: s.learningRate,
         weightDecay: s.weightDecay,
         clipNorm: s.clipNorm,
         zeta: s.zeta,
         manIncludesLogits: s.manIncludesLogits,
         shuffle: s.shuffle,
         augmentation: s.augmentation,
-        population: attempt.population,
-        meanSamples: attempt.meanSamples,
+        population,
+        meanSamples,
         seed: createHash("sha256")
-          .update([seed, work.round, work.attempt, id].join("\0"))
+          .update([s.seed, work.round, work.attempt, client].join("\0"))
           .digest("hex"),
       },
       due: this.#phaseDue,
-      // Asked again in the same attempt: what it offered before still stands.
-      offer: this.#assignments.get(assignmentId)?.offer,
+      offer: undefined,
       folded: false,
       over: undefined,
-    };
-    this.#assignments.set(assignment.id, assignment);
-    this.#give(client, assignment);
-  }
-
-  /** Queues work for a client, in place of the same work given before. */
-  #give(client: Client, assignment: Assignment): void {
-    if (client.inHand?.id === assignment.id) client.inHand = assignment;
-    else {
-      const at = client.tasks.findIndex(({ id }) => id === assignment.id);
-      if (at >= 0) client.tasks[at] = assignment;
-      else client.tasks.push(assignment);
-      this.#flush(client);
-    }
-  }
-
-  /** Sends the client its next work if it can take it now. */
-  #flush(client: Client): void {
-    if (!client.session || !client.said || !client.ready || client.inHand)
-      return;
-    const assignment = client.tasks.shift();
-    if (assignment === undefined) return;
-    client.inHand = assignment;
-    client.session.send({
-      type: "assign",
-      assignment: assignment.id,
-      round: assignment.work.round,
-      attempt: assignment.work.attempt,
-      phase: assignment.phase,
-      task: assignment.task,
-      model: nameOf(assignment.model),
-      codec: float32.name,
-      settings: assignment.settings,
-      deadline: Math.max(0, Math.round(assignment.due - performance.now())),
     });
-  }
-
-  /** The client has nothing in hand any more. */
-  #free(client: Client, assignment: Assignment): void {
-    const at = client.tasks.findIndex(({ id }) => id === assignment.id);
-    if (at >= 0) client.tasks.splice(at, 1);
-    if (client.inHand?.id === assignment.id) client.inHand = undefined;
-    this.#flush(client);
-  }
-
-  /** The work of this round that was given to clients, by client. */
-  #givenFor(work: Work): Map<string, Assignment> {
-    const given = new Map<string, Assignment>();
-    for (const assignment of this.#assignments.values()) {
-      const { round, attempt, phase } = assignment.work;
-      if (
-        assignment.task === "train" &&
-        round === work.round &&
-        attempt === work.attempt &&
-        phase === work.phase
-      )
-        given.set(assignment.client, assignment);
-    }
-    return given;
   }
 
   #late(client: string, work: Work): void {
-    const assignment = this.#givenFor(work).get(client);
-    if (assignment !== undefined) this.#end(assignment, "late");
-  }
-
-  /** Ends an assignment without counting it, and says so to a client that knows of it. */
-  #end(assignment: Assignment, code: string): void {
-    void this.#desk.drop(assignment.id);
-    this.#uploads.release(assignment.id);
-    if (assignment.over !== undefined) return;
-    assignment.over = code;
-    const client = this.#clientOf(assignment.client);
-    if (client.inHand?.id === assignment.id || assignment.offer !== undefined)
-      this.#refuse(client, assignment.id, { code, message: OVER[code] });
-    this.#free(client, assignment);
-  }
-
-  #refuse(
-    client: Client,
-    assignment: string,
-    { code, message }: Refusal,
-    retry?: number,
-  ): void {
-    this.log.warn(
-      { client: client.id.slice(0, 32), assignment, code },
-      `refused an update: ${message}`,
-    );
-    this.emit("refused", { client: client.id, code, message });
-    client.session?.send({
-      type: "refused",
-      assignment,
-      code,
-      message: message.slice(0, 1024),
-      retryAfter: retry,
-    });
+    const assignment = this.#assignments.of(work).get(client);
+    if (assignment !== undefined) this.#assignments.end(assignment, "late");
   }
 
   async #fold(id: string, work: Work): Promise<void> {
-    const given = this.#givenFor(work);
+    const given = this.#assignments.of(work);
     const assignment = given.get(id)!;
-    const client = this.#clientOf(id);
     try {
       await this.#desk.fold(assignment.id, id, assignment.offer!.samples);
     } catch (error) {
@@ -755,9 +559,14 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         reason: error instanceof Error ? error.message : String(error),
       });
     }
+    // Called off while it was folded: the client knows.
+    if (assignment.over !== undefined) return;
     assignment.folded = true;
     this.#uploads.release(assignment.id);
-    client.session?.send({ type: "received", assignment: assignment.id });
+    this.#clientOf(id).session?.send({
+      type: "received",
+      assignment: assignment.id,
+    });
     this.log.info(
       { client: id.slice(0, 32), round: work.round },
       "an update is folded",
@@ -768,7 +577,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       counted: [...given.values()].filter(({ folded }) => folded).length,
       goal: this.#attempt?.goal ?? 0,
     });
-    this.#free(client, assignment);
+    this.#assignments.free(assignment);
   }
 
   #abandon({ open, reason }: Extract<RoundEffect, { type: "abandon" }>): void {
@@ -776,12 +585,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
     this.emit("abandoned", { round, attempt, reason });
     for (let phase = 0; phase < this.#rules.phases.length; phase++)
-      for (const assignment of this.#givenFor({
-        round,
-        attempt,
-        phase,
-      }).values())
-        this.#end(assignment, "abandoned");
+      for (const assignment of this.#assignments
+        .of({ round, attempt, phase })
+        .values())
+        this.#assignments.end(assignment, "abandoned");
     this.#attempt = undefined;
     void this.#durably(() =>
       this.#ledger.abandonAttempt(this.#opened.epoch, round, attempt),
@@ -796,11 +603,18 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       .map(([id]) => id)
       .sort();
     const work = { round: open.round, attempt: open.attempt, phase: 0 };
-    const given = this.#givenFor(work);
+    const given = this.#assignments.of(work);
     const assignments = counted.map((id) => given.get(id)!);
     await this.#durably(async () => {
       const checkpoint = await this.#desk.finish(open.population);
-      const line = this.#lineOf(open, assignments, checkpoint);
+      const line = roundLine(this.settings, open, assignments, checkpoint, {
+        build: this.#desk.build,
+        clientBuilds: [
+          ...new Set(
+            counted.map((id) => this.#clientOf(id).build ?? "unknown"),
+          ),
+        ].sort(),
+      });
       const record: CommitRecord = {
         round: open.round,
         attempt: open.attempt,
@@ -819,39 +633,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         this.#committedRound(line, assignments, checkpoint.model);
       });
     });
-  }
-
-  #lineOf(
-    open: Attempt,
-    assignments: readonly Assignment[],
-    checkpoint: { readonly model: Blob; readonly state: Blob },
-  ): RoundLine {
-    const offers: ClientMetrics[] = assignments.map(({ offer }) => offer!);
-    const { learningRate, learningRateDecay } = this.settings;
-    const { samples, lossBefore, lossAfter, activationNorms } =
-      meanMetrics(offers);
-    return {
-      round: open.round,
-      attempt: open.attempt,
-      algorithm: this.#algorithm.name,
-      participants: assignments.map(({ client }) => client),
-      updates: assignments.map(({ offer }) => offer!.sha256),
-      samples,
-      lossBefore,
-      lossAfter,
-      activationNorms,
-      learningRate: learningRate * learningRateDecay ** (open.round - 1),
-      model: checkpoint.model.sha256,
-      state: checkpoint.state.sha256,
-      build: this.#desk.build,
-      clientBuilds: [
-        ...new Set(
-          assignments.map(
-            ({ client }) => this.#clientOf(client).build ?? "unknown",
-          ),
-        ),
-      ].sort(),
-    };
   }
 
   /** The round is on disk: now everybody may know. */
@@ -877,8 +658,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     for (const client of this.#clients.values())
       if (!members.has(client.id))
         client.session?.send({ type: "model", round, model: nameOf(model) });
-    for (const { id, work, task } of this.#assignments.values())
-      if (task === "train" && work.round < round) this.#assignments.delete(id);
+    // A late offer for this round is still told that it is late; one for an older round that it is unknown.
+    this.#assignments.forget({ before: round });
     const timings: RoundTimings = {
       round,
       seconds: (performance.now() - this.#openedAt) / 1000,
@@ -973,25 +754,20 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       );
     }
     const sameRun = hello.run === this.run;
-    const pending = sameRun ? hello.pending : [];
+    const pending = new Set(
+      sameRun ? hello.pending.map(({ assignment }) => assignment) : [],
+    );
     const last = this.#ledger.lastCounted(client.id);
     if (
       last !== undefined &&
       (!sameRun || hello.counted?.assignment !== last.assignment) &&
-      !pending.some(({ assignment }) => assignment === last.assignment)
+      !pending.has(last.assignment)
     )
       this.log.warn(
         { client: client.id.slice(0, 32), round: last.round },
         "a client has lost its state and starts at zero",
       );
-    const { inHand } = client;
-    if (
-      inHand !== undefined &&
-      !pending.some(({ assignment }) => assignment === inHand.id)
-    ) {
-      client.inHand = undefined;
-      client.tasks.unshift(inHand);
-    }
+    this.#assignments.reconcile(client, pending);
     session.send({
       type: "welcome",
       epoch: this.#opened.epoch,
@@ -1031,8 +807,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #gone(client: Client, code: string): void {
     clearTimeout(client.absence);
     client.ready = false;
-    client.tasks.length = 0;
-    client.inHand = undefined;
+    this.#assignments.withdraw(client);
     this.#rosterChanged();
     this.#evaluations.gone(client.id);
     this.log.info(
@@ -1088,7 +863,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       case "accept":
         return;
       case "progress": {
-        const assignment = this.#own(client, message.assignment);
+        const assignment = this.#assignments.own(client, message.assignment);
         if (assignment === undefined) return;
         const { batch, batches, loss } = message;
         const { round } = assignment.work;
@@ -1116,11 +891,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     }
   }
 
-  #own(client: Client, id: string): Assignment | undefined {
-    const assignment = this.#assignments.get(id);
-    return assignment?.client === client.id ? assignment : undefined;
-  }
-
   #stand(client: Client, busy: string | undefined): void {
     clearTimeout(client.absence);
     client.said = true;
@@ -1141,7 +911,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       return;
     }
     this.#send({ type: "back", client: client.id });
-    this.#flush(client);
+    this.#assignments.flush(client);
     if (client.inHand === undefined && this.#state.at !== "finished")
       client.session?.send({
         type: "wait",
@@ -1154,7 +924,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     client: Client,
     message: ClientMessageOf<"decline"> | ClientMessageOf<"failed">,
   ): void {
-    const assignment = this.#own(client, message.assignment);
+    const assignment = this.#assignments.own(client, message.assignment);
     if (assignment === undefined) return;
     const what = message.type === "decline" ? "declined" : "failed";
     this.log.warn(
@@ -1166,13 +936,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       `a client ${what} its assignment${message.message ? `: ${message.message}` : ""}`,
     );
     if (assignment.task === "evaluate") {
-      this.#assignments.delete(assignment.id);
-      this.#free(client, assignment);
+      this.#assignments.forget(assignment);
+      this.#assignments.free(assignment);
       return this.#evaluations.answered(assignment, undefined);
     }
     if (assignment.folded) return;
     this.#uploads.release(assignment.id);
-    this.#free(client, assignment);
+    this.#assignments.free(assignment);
     this.#send({
       type: "gone",
       client: client.id,
@@ -1186,24 +956,24 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     session: Session,
     { assignment: id, evaluation }: ClientMessageOf<"report">,
   ): void {
-    const assignment = this.#own(client, id);
+    const assignment = this.#assignments.own(client, id);
     if (assignment?.task !== "evaluate")
-      return this.#refuse(client, id, {
+      return this.#assignments.refuse(client, id, {
         code: "unknown-assignment",
         message: "this client has no such evaluation in this run",
       });
-    this.#assignments.delete(id);
+    this.#assignments.forget(assignment);
     const { count, correct } = evaluation;
     if (correct > count) {
-      this.#refuse(client, id, {
+      this.#assignments.refuse(client, id, {
         code: "other",
         message: `"evaluation.correct" expected at most ${count}, got ${correct}`,
       });
-      this.#free(client, assignment);
+      this.#assignments.free(assignment);
       return this.#evaluations.answered(assignment, undefined);
     }
     session.send({ type: "received", assignment: id });
-    this.#free(client, assignment);
+    this.#assignments.free(assignment);
     this.#evaluations.answered(assignment, evaluation);
   }
 
@@ -1220,7 +990,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         round: last.round,
         model: nameOf(this.#model),
       });
-    const assignment = this.#own(client, offer.assignment);
+    const assignment = this.#assignments.own(client, offer.assignment);
     const refusal = refusalOf(OFFER_CHECKS, {
       known:
         assignment?.task === "train" || last?.assignment === offer.assignment,
@@ -1240,21 +1010,18 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (assignment.folded)
       return session.send({ type: "received", assignment: assignment.id });
     assignment.offer = offer;
-    // Work that was waiting to be sent is done already: it was offered after a restart.
-    const at = client.tasks.findIndex(({ id }) => id === assignment.id);
-    if (at >= 0) client.tasks.splice(at, 1);
-    client.inHand ??= assignment;
+    this.#assignments.alreadyDone(assignment);
     this.#uploads.offer(session, offer);
   }
 
   /** Refuses an update; the round does not wait for another one from this client. */
   #refuseForGood(client: Client, id: string, refusal: Refusal): void {
-    this.#refuse(client, id, refusal);
-    const assignment = this.#own(client, id);
+    this.#assignments.refuse(client, id, refusal);
+    const assignment = this.#assignments.own(client, id);
     if (assignment?.task !== "train" || assignment.folded) return;
     assignment.over ??= refusal.code;
     this.#uploads.release(id);
-    this.#free(client, assignment);
+    this.#assignments.free(assignment);
     this.#send({
       type: "refused",
       client: client.id,
@@ -1423,20 +1190,6 @@ function rulesOf(settings: AggregatorSettings): RoundRules {
     storageDeadline: settings.storageDeadline,
   };
 }
-
-const nameOf = ({ sha256, bytes }: Blob) => ({ sha256, bytes: bytes.length });
-
-/** 128 bits that nobody can guess who does not know the attempt's key, and that a restart finds again. */
-const assignmentIdOf = (
-  key: string,
-  task: string,
-  phase: number,
-  client: string,
-): string =>
-  createHmac("sha256", Buffer.from(key, "hex"))
-    .update(`${task} ${phase} ${client}`)
-    .digest("hex")
-    .slice(0, 32);
 
 function stateOf(client: Client): string {
   if (client.lacks !== undefined) return `lacks ${client.lacks}`;

@@ -1,6 +1,7 @@
-import { createHmac, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { random } from "../runtime/params/random.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
+import { assignmentId } from "./assignments.js";
 import type { Assignment } from "./clients.js";
 import type { Log } from "./log.js";
 import type { Blob } from "./storage/ledger.js";
@@ -87,9 +88,9 @@ export function openEvaluations(options: {
     const order = random(seed, "evaluation", round)
       .shuffle(Uint32Array.from(ids.keys()))
       .subarray(0, count);
-    const key = randomBytes(32);
+    const key = randomBytes(32).toString("hex");
     const asked = [...order].map((i): Assignment => ({
-      id: createHmac("sha256", key).update(ids[i]).digest("hex").slice(0, 32),
+      id: assignmentId(key, 0, ids[i]),
       client: ids[i],
       task: "evaluate",
       phase: "evaluate",

@@ -1,0 +1,106 @@
+import type { Algorithm } from "../runtime/algorithms/algorithm.js";
+import type { Model } from "../runtime/models/model.js";
+import type { Evaluation } from "../runtime/training/local-round.js";
+import type { EvaluationLine } from "./evaluations.js";
+import type { Admission } from "./identity.js";
+import type { Log } from "./log.js";
+import type { RoundLine, RoundTimings } from "./round-line.js";
+import type { Refusal } from "./rounds/admission.js";
+import type { GivenSettings } from "./settings.js";
+import type { Ledger } from "./storage/ledger.js";
+
+// What goes into an aggregator, and what it tells.
+
+export interface AggregatorOptions {
+  /** The network with the weights to begin with; after a resume the checkpoint's weights take their place. */
+  readonly model: Model;
+  readonly settings?: GivenSettings;
+  /** An algorithm that is not built in; its name goes before the settings'. */
+  readonly algorithm?: Algorithm;
+  /** The run's folder; without one nothing outlives the process. */
+  readonly folder?: string;
+  /** Go on with the run in that folder. */
+  readonly resume?: boolean;
+  /** What else is to stand in the run's config.json. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Evaluates a committed model (a model blob) on test data that the server has. Must not block the event loop. */
+  readonly evaluate?: (model: Uint8Array) => Promise<Evaluation>;
+  /** Which clients may take part; any key where not given. */
+  readonly admission?: Admission;
+  readonly log?: Log;
+  /** Takes the place of the folder's own ledger. */
+  readonly ledger?: Ledger;
+}
+
+export interface AggregatorEvents {
+  /** What the run waits for, in a sentence; at each change. */
+  waiting: [sentence: string];
+  client: [
+    change: {
+      readonly client: string;
+      readonly change: "joined" | "ready" | "busy" | "left";
+      readonly reason?: string;
+    },
+  ];
+  opened: [
+    attempt: {
+      readonly round: number;
+      readonly attempt: number;
+      readonly selected: readonly string[];
+    },
+  ];
+  progress: [
+    progress: {
+      readonly client: string;
+      readonly round: number;
+      readonly batch: number;
+      readonly batches: number;
+      readonly loss: number;
+    },
+  ];
+  /** An update was folded. */
+  counted: [
+    update: {
+      readonly client: string;
+      readonly round: number;
+      readonly counted: number;
+      readonly goal: number;
+    },
+  ];
+  refused: [refusal: Refusal & { readonly client: string }];
+  abandoned: [
+    attempt: {
+      readonly round: number;
+      readonly attempt: number;
+      readonly reason: string;
+    },
+  ];
+  round: [line: RoundLine, timings: RoundTimings];
+  evaluation: [line: EvaluationLine];
+}
+
+/** How a run came to rest. */
+export interface Ending {
+  readonly reason: "finished" | "stopped" | "failed";
+  /** Why it stopped or failed. */
+  readonly message: string;
+  /** Rounds committed. */
+  readonly rounds: number;
+  /** The model blob of the last committed round. */
+  readonly model: Uint8Array;
+}
+
+export interface Status {
+  readonly run: string;
+  /** Rounds committed, and to be committed. */
+  readonly committed: number;
+  readonly rounds: number;
+  readonly waitsFor: string;
+  readonly model: string;
+  readonly clients: readonly {
+    readonly id: string;
+    readonly connected: boolean;
+    readonly state: string;
+    readonly samples: number | null;
+  }[];
+}
