@@ -1,0 +1,96 @@
+import { execFileSync, spawn } from "node:child_process";
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { createInterface } from "node:readline";
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+import Table from "cli-table3";
+import type { Figure } from "./comparison.js";
+import { pytorchVersion } from "./pytorch.js";
+
+/** The comparisons, in order; each is a module of this folder and runs in a process of its own. */
+const COMPARISONS: Readonly<Record<string, string>> = {
+  steps: "Whole training steps",
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: "boolean" }, help: { type: "boolean" } },
+});
+const unknown = positionals.filter((name) => !Object.hasOwn(COMPARISONS, name));
+if (values.help || unknown.length > 0) {
+  console.error(
+    `${unknown.length > 0 ? `"comparison" expected one of the below, got "${unknown[0]}"\n` : ""}npm run bench [-- [--json] NAME ...]\nWithout names all run and bench/results.md is written anew.\n` +
+      Object.entries(COMPARISONS)
+        .map(([name, title]) => `  ${name.padEnd(12)}${title}`)
+        .join("\n"),
+  );
+  process.exit(values.help ? 0 : 2);
+}
+
+async function run(name: string): Promise<Figure[]> {
+  const one = fileURLToPath(new URL("./one.js", import.meta.url));
+  const child = spawn(process.execPath, ["--expose-gc", one, name], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const ended = new Promise<number | null>((done) => child.on("close", done));
+  const figures: Figure[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (!line.startsWith("{")) continue;
+    figures.push(JSON.parse(line));
+    if (values.json) console.log(line);
+    else process.stderr.write(".");
+  }
+  if ((await ended) !== 0)
+    throw new Error(`the comparison "${name}" failed; its message is above`);
+  return figures;
+}
+
+const number = (value: number) =>
+  value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+
+const cells = (figure: Figure): string[] => [
+  figure.name,
+  `${number(figure.value)} ${figure.unit}`,
+  figure.baseline === undefined
+    ? ""
+    : `${figure.baseline}: ${number(figure.baselineValue ?? NaN)} ${figure.unit}`,
+  figure.ratio === undefined ? "" : `${figure.ratio.toFixed(2)} x`,
+  figure.target ?? "",
+  figure.met === undefined ? "" : figure.met ? "met" : "MISSED",
+];
+const HEAD = ["figure", "value", "against", "ratio", "target", ""];
+
+const version = (name: string) =>
+  JSON.parse(
+    readFileSync(
+      new URL(`../../node_modules/${name}/package.json`, import.meta.url),
+      "utf8",
+    ),
+  ).version;
+const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.version} (V8 ${process.versions.v8}), tfjs ${version("@tensorflow/tfjs-core")}, PyTorch ${pytorchVersion() ?? "not there"}`;
+
+const wanted = positionals.length > 0 ? positionals : Object.keys(COMPARISONS);
+const sections: string[] = [];
+for (const name of wanted) {
+  if (!values.json) console.log(`\n${COMPARISONS[name]} (${name})`);
+  const figures = await run(name);
+  if (!values.json) {
+    const table = new Table({ head: HEAD, style: { head: [], border: [] } });
+    table.push(...figures.map(cells));
+    console.log(table.toString());
+  }
+  sections.push(
+    `## ${COMPARISONS[name]}\n\n\`npm run bench -- ${name}\`\n\n| ${HEAD.join(" | ")} |\n|${HEAD.map(() => "---").join("|")}|\n` +
+      figures.map((figure) => `| ${cells(figure).join(" | ")} |`).join("\n"),
+  );
+}
+if (positionals.length === 0) {
+  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+    encoding: "utf8",
+  }).trim();
+  writeFileSync(
+    new URL("../../bench/results.md", import.meta.url),
+    `# Measured figures\n\nWritten by \`npm run bench\`; never by hand. Medians of turns taken by all contenders in one process, one thread each. A ratio above 1 means that fedflat is ahead.\n\nMachine: ${machine}; commit ${commit}.\n\n${sections.join("\n\n")}\n`,
+  );
+}
