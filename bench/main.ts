@@ -11,6 +11,7 @@ import { pytorchVersion } from "./pytorch.js";
 /** The comparisons, in order; each is a module of this folder and runs in a process of its own. */
 const COMPARISONS: Readonly<Record<string, string>> = {
   steps: "Whole training steps",
+  "tfjs-cpu": "A training step against tfjs's cpu backend",
 };
 
 const { values, positionals } = parseArgs({

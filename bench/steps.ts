@@ -1,99 +1,9 @@
-import { setFlagsFromString } from "node:v8";
-import { networkOf, type Network } from "../runtime/models/network.js";
-import { initialWeights } from "../runtime/models/initial.js";
-import { parseDescription } from "../runtime/models/description.js";
+import { networkOf } from "../runtime/models/network.js";
 import { preset } from "../runtime/models/presets.js";
-import { random } from "../runtime/params/random.js";
-import { readKernelBinaries } from "../runtime/platform/node-kernels.js";
-import { compile } from "../runtime/training/plan.js";
-import { stepperOf } from "../runtime/training/step.js";
-import type { LocalObjective } from "../runtime/algorithms/algorithm.js";
-import type { KernelBuild } from "../runtime/wasm/kernels.js";
-import { compileKernels, instantiateKernels } from "../runtime/wasm/load.js";
-import { ownHeap } from "../runtime/wasm/own-heap.js";
-import { here, takeTurns, type Compare, type Contender } from "./comparison.js";
+import { takeTurns, type Compare } from "./comparison.js";
 import { pytorch, pytorchVersion } from "./pytorch.js";
+import { caseOf, check, CHECKED_STEPS, mlp, ours, SETTINGS } from "./step.js";
 import { tfjsStep } from "./tfjs-step.js";
-
-// Node 20 knows relaxed SIMD only with this flag.
-setFlagsFromString("--experimental-wasm-relaxed-simd");
-
-const SETTINGS = {
-  learningRate: 0.01,
-  weightDecay: 1e-3,
-  clipNorm: 10,
-  manIncludesLogits: false,
-};
-const CHECKED_STEPS = 3;
-
-/** A network, a batch of noise, and weights: the same for all contenders. */
-interface Case {
-  readonly name: string;
-  readonly network: Network;
-  readonly batch: number;
-  readonly x: Float32Array;
-  readonly y: Int32Array;
-  readonly weights: Float32Array;
-}
-
-function caseOf(name: string, network: Network, batch: number): Case {
-  const chance = random("bench", name);
-  const size = network.input.reduce((a, b) => a * b, batch);
-  return {
-    name,
-    network,
-    batch,
-    x: new Float32Array(size).map(() => chance.normal()),
-    y: new Int32Array(batch).map(() => chance.integer(network.classes)),
-    weights: initialWeights(network, "bench"),
-  };
-}
-
-/** Our own step on one build; `after` are the weights after the checked steps. */
-async function ours(
-  { network, batch, x, y, weights }: Case,
-  build: KernelBuild,
-  name: string,
-  zeta = 0,
-  objective: LocalObjective = {},
-): Promise<Contender & { readonly after: Float32Array }> {
-  const heap = ownHeap(65536);
-  const kernels = await instantiateKernels(
-    await compileKernels(readKernelBinaries(), build),
-    heap.memory,
-  );
-  const plan = compile(network, batch, kernels, heap, "train");
-  const stepper = stepperOf(plan, objective, { ...SETTINGS, zeta });
-  plan.setWeights(weights);
-  plan.inputs().set(x);
-  plan.labels().set(y);
-  const chance = random("bench", "dropout");
-  const step = () => stepper.step(batch, chance);
-  for (let i = 0; i < CHECKED_STEPS; i++) step();
-  return { ...here(name, step), after: plan.weights() };
-}
-
-/** @throws Error where two contenders disagree: a wrong answer is not timed. */
-function check(name: string, got: Float32Array, expected: Float32Array): void {
-  let worst = 0;
-  let scale = 0;
-  for (let i = 0; i < expected.length; i++) {
-    worst = Math.max(worst, Math.abs(got[i] - expected[i]));
-    scale = Math.max(scale, Math.abs(expected[i]));
-  }
-  if (!(worst <= 2e-4 * scale) || got.length !== expected.length)
-    throw new Error(`${name}: weights differ by ${worst} of ${scale}`);
-}
-
-const mlp = networkOf(
-  parseDescription({
-    input: [561],
-    layers: [
-      { type: "dense", units: 128, activation: "relu" },
-      { type: "dense", units: 6 },
-    ],
-  }),
-);
 
 /** Whole SGD steps (forward, backward, clip, weight decay, update) of the networks of the issues, against PyTorch and tfjs. */
 export const compare: Compare = async (report) => {
@@ -126,15 +36,15 @@ export const compare: Compare = async (report) => {
         )
       : undefined;
     if (peer) check(`${name}, PyTorch`, relaxed.after, peer.after);
-    const man = await ours(one, "relaxed", "with MAN", 0.15);
-    const sam = await ours(one, "relaxed", "FedSAM", 0, {
-      ascent: { kind: "sam", radius: 0.05, clipped: true },
+    const man = await ours(one, "relaxed", "with MAN", { zeta: 0.15 });
+    const sam = await ours(one, "relaxed", "FedSAM", {
+      objective: { ascent: { kind: "sam", radius: 0.05, clipped: true } },
     });
     const stock =
       network === mlp
         ? await tfjsStep(one, SETTINGS, "wasm", CHECKED_STEPS)
         : undefined;
-    if (stock) check(`${name}, tfjs-wasm`, relaxed.after, stock.after);
+    if (stock) check(`${name}, tfjs-wasm`, relaxed.after, stock.weights());
     const ms = await takeTurns([
       relaxed,
       simd,
@@ -199,21 +109,5 @@ export const compare: Compare = async (report) => {
       "<= 2.05 x its time",
       ms["FedSAM"] <= 2.05 * ms["relaxed"],
     );
-    if (name === "CIFAR network, batch 32") {
-      const cpu = await tfjsStep(one, SETTINGS, "cpu", 1);
-      const again = await ours(one, "simd", "simd");
-      // A step of the cpu backend takes most of a minute: one burst of one step, between two of ours.
-      const before = await again.burst(5);
-      const slow = await cpu.burst(1);
-      const fast = (before + (await again.burst(5))) / 10;
-      figure(
-        "SGD step, SIMD build",
-        fast,
-        "tfjs cpu",
-        slow,
-        ">= 60 x",
-        slow >= 60 * fast,
-      );
-    }
   }
 };

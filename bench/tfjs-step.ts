@@ -27,7 +27,7 @@ export async function tfjsStep(
   },
   backend: "wasm" | "cpu",
   checkedSteps: number,
-): Promise<Contender & { readonly after: Float32Array }> {
+): Promise<Contender & { weights(): Float32Array }> {
   await registerGradients();
   await tf.setBackend(backend);
   await tf.ready();
@@ -92,13 +92,15 @@ export async function tfjsStep(
     parameters[parameters.length - 1].dataSync();
   };
   for (let i = 0; i < checkedSteps; i++) step();
-  const after = new Float32Array(network.layout.size);
-  network.layout.parameters.forEach(({ offset }, i) =>
-    after.set(parameters[i].dataSync(), offset),
-  );
   return {
     name: `tfjs ${backend}`,
-    after,
+    weights() {
+      const weights = new Float32Array(network.layout.size);
+      network.layout.parameters.forEach(({ offset }, i) =>
+        weights.set(parameters[i].dataSync(), offset),
+      );
+      return weights;
+    },
     burst(times) {
       const started = performance.now();
       for (let i = 0; i < times; i++) step();
