@@ -2,6 +2,7 @@ import "@tensorflow/tfjs-backend-wasm";
 import { env } from "@tensorflow/tfjs-core";
 import type { KernelBuild } from "../wasm/kernels.js";
 import { startedBackend } from "../wasm/tfjs-heap.js";
+import { avgPoolGrad } from "./avg-pool-grad.js";
 import { batchMatMul } from "./batch-mat-mul.js";
 import { conv2dBackpropFilter } from "./conv2d-backprop-filter.js";
 import { conv2dBackpropInput } from "./conv2d-backprop-input.js";
@@ -23,6 +24,7 @@ export { changedInPlace } from "../wasm/tfjs-heap.js";
  * `tf.setBackend("wasm")`; nothing else has to be called. tfjs's own kernels go on doing what ours cannot (dilated
  * convolutions, activations other than ReLU).
  */
+register(avgPoolGrad);
 register(batchMatMul);
 register(conv2d);
 register(conv2dBackpropFilter);

@@ -1,9 +1,5 @@
-import {
-  backend_util,
-  MaxPoolGrad,
-  type TensorInfo,
-} from "@tensorflow/tfjs-core";
-import type { ConvolutionAttributes } from "./convolution.js";
+import { MaxPoolGrad, type TensorInfo } from "@tensorflow/tfjs-core";
+import { pooling, type PoolingAttributes } from "./pooling.js";
 import { checkTensor, type Registration } from "./registration.js";
 
 /**
@@ -12,46 +8,29 @@ import { checkTensor, type Registration } from "./registration.js";
  */
 export const maxPoolGrad: Registration<
   { dy: TensorInfo; input: TensorInfo },
-  ConvolutionAttributes & { readonly filterSize: [number, number] | number }
+  PoolingAttributes
 > = {
   kernelName: MaxPoolGrad,
   compute({ inputs: { dy, input }, attrs, ...call }) {
     checkTensor("MaxPoolGrad.input", input, 4);
-    const info = backend_util.computePool2DInfo(
-      input.shape as [number, number, number, number],
-      attrs.filterSize,
-      attrs.strides,
-      1,
-      attrs.pad,
-      attrs.dimRoundingMode,
-    );
-    checkTensor("MaxPoolGrad.dy", dy, info.outShape);
+    const { geometry, outShape } = pooling(input.shape, attrs);
+    checkTensor("MaxPoolGrad.dy", dy, outShape);
+    const sizeOf = (shape: readonly number[]) =>
+      shape.reduce((product, length) => product * length);
+    const outSize = sizeOf(outShape);
     const dx = call.output(input.shape);
-    const inSize = info.inShape.reduce((product, length) => product * length);
-    const outSize = info.outShape.reduce((product, length) => product * length);
     const argmax = call.borrow(4 * outSize);
     call.kernels.maxPool(
       call.addressOf(input),
       call.borrow(4 * outSize),
       argmax,
-      info.batchSize,
-      info.inHeight,
-      info.inWidth,
-      info.inChannels,
-      info.outHeight,
-      info.outWidth,
-      info.filterHeight,
-      info.filterWidth,
-      info.strideHeight,
-      info.strideWidth,
-      info.padInfo.top,
-      info.padInfo.left,
+      ...geometry,
     );
     call.kernels.maxPoolBackprop(
       call.addressOf(dy),
       argmax,
       call.addressOf(dx),
-      inSize,
+      sizeOf(input.shape),
       outSize,
     );
     return dx;

@@ -256,18 +256,19 @@ test("matMul repeats matrices along dimensions of length 1", async () => {
   );
 });
 
-test("maxPool: gradients are those of tfjs's cpu backend, also where elements are equal", async () => {
+test("maxPool and avgPool: gradients are those of tfjs's cpu backend, also where elements are equal", async () => {
   for (const [size, stride, pad] of [
     [2, 2, "valid"],
     [2, 2, "same"],
     [3, 2, "same"],
     [3, 1, "valid"],
   ] as const)
-    await assertAsOnCpu(
-      `maxPool ${size}, stride ${stride}, ${pad}`,
-      (x) => tf.maxPool(image(x), size, stride, pad),
-      [2, 7, 7, 5],
-    );
+    for (const pool of ["maxPool", "avgPool"] as const)
+      await assertAsOnCpu(
+        `${pool} ${size}, stride ${stride}, ${pad}`,
+        (x) => tf[pool](image(x), size, stride, pad),
+        [2, 7, 7, 5],
+      );
 });
 
 test("fused conv2d and matMul: values and gradients with bias and activation are those of tfjs's cpu backend", async () => {
