@@ -40,8 +40,10 @@ const TYPES: Record<string, string> = {
   ".wasm": "application/wasm",
 };
 
-/** Serves dist/ on loopback, and an empty page at its root. */
-export async function serveDist(): Promise<{ url: string; close(): void }> {
+/** Serves dist/ on loopback, an empty page at its root, and the scripts given, by their paths. */
+export async function serveDist(
+  scripts: Readonly<Record<string, string>> = {},
+): Promise<{ url: string; close(): void }> {
   const dist = fileURLToPath(new URL("../../../dist/", import.meta.url));
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url!, "http://host").pathname);
@@ -53,7 +55,7 @@ export async function serveDist(): Promise<{ url: string; close(): void }> {
       return;
     }
     try {
-      const bytes = await readFile(join(dist, path));
+      const bytes = scripts[path] ?? (await readFile(join(dist, path)));
       response.setHeader("content-type", TYPES[extname(path)] ?? "text/plain");
       response.end(bytes);
     } catch {
