@@ -11,6 +11,9 @@ export interface Arrangement {
   readonly gradient: number;
   readonly inputs: number;
   readonly labels: number;
+  /** Two vectors of one example's size. */
+  readonly factors: number;
+  readonly offsets: number;
   readonly scratch: number;
   readonly temporary: number;
   readonly logits: number;
@@ -64,6 +67,8 @@ export function arrange(
   const gradient = learns ? take(layout.size) : 0;
   const inputs = take(maxBatch * elements(network.input));
   const labels = take(maxBatch);
+  const factors = take(elements(network.input));
+  const offsets = take(elements(network.input));
   const scratch = take(SCRATCH_BYTES / 4);
 
   /** Which of two turns each layer's output takes, where layers that work in place keep their input's. */
@@ -146,6 +151,8 @@ export function arrange(
     gradient,
     inputs,
     labels,
+    factors,
+    offsets,
     scratch,
     temporary,
     logits: y[last],

@@ -1,4 +1,4 @@
-import type { Augmentation, Normalisation, Part } from "../data/dataset.js";
+import type { Augmentation, Part } from "../data/dataset.js";
 import { DataError } from "../errors.js";
 import { elements } from "../models/layers/layer.js";
 import type { Network } from "../models/network.js";
@@ -71,55 +71,6 @@ export function checkPart({ dataset, rows }: Part, network: Network): void {
         `"label" expected 0 to ${network.classes - 1}, got ${labels[row]} (example ${row})`,
       );
   }
-}
-
-/** Writes examples, normalised, one after the other into `target`. */
-export type Gather = (rows: Uint32Array, target: Float32Array) => void;
-
-/** A gatherer of these inputs, each of `shape`. A byte is looked up in a table, for it has 256 values per channel only. */
-export function gatherOf(
-  inputs: Float32Array | Uint8Array,
-  shape: readonly number[],
-  normalisation: Normalisation | undefined,
-): Gather {
-  const size = elements(shape);
-  if (normalisation === undefined)
-    return (rows, target) =>
-      rows.forEach((row, i) =>
-        target.set(inputs.subarray(row * size, (row + 1) * size), i * size),
-      );
-  const channels = shape[shape.length - 1];
-  const { scale, mean, deviation } = normalisation;
-  const at = (numbers: readonly number[], channel: number) =>
-    numbers[numbers.length === 1 ? 0 : channel];
-  const normalised = (value: number, channel: number) =>
-    (value / scale - at(mean, channel)) / at(deviation, channel);
-  if (inputs instanceof Uint8Array) {
-    const table = Float32Array.from({ length: 256 * channels }, (_, i) =>
-      normalised(Math.floor(i / channels), i % channels),
-    );
-    return (rows, target) => {
-      let to = 0;
-      for (const row of rows)
-        for (let from = row * size, end = from + size; from < end;)
-          for (let channel = 0; channel < channels; channel++)
-            target[to++] = table[inputs[from++] * channels + channel];
-    };
-  }
-  const factors = Float64Array.from(
-    { length: channels },
-    (_, channel) => 1 / (scale * at(deviation, channel)),
-  );
-  const offsets = Float64Array.from({ length: channels }, (_, channel) =>
-    normalised(0, channel),
-  );
-  return (rows, target) => {
-    let to = 0;
-    for (const row of rows)
-      for (let from = row * size, end = from + size; from < end;)
-        for (let channel = 0; channel < channels; channel++)
-          target[to++] = inputs[from++] * factors[channel] + offsets[channel];
-  };
 }
 
 /**

@@ -5,13 +5,8 @@ import { parseDescription } from "../models/description.js";
 import type { Vector } from "../params/layout.js";
 import { random } from "../params/random.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
-import {
-  augment,
-  batchesOf,
-  checkPart,
-  gatherOf,
-  type Gather,
-} from "./batches.js";
+import { augment, batchesOf, checkPart } from "./batches.js";
+import { loaderOf, type Load } from "./loading.js";
 import type {
   CurvatureJob,
   EvaluateJob,
@@ -84,8 +79,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
   /** Sums over the rows, forward passes only. */
   async function measure(
     plan: Plan,
-    gather: Gather,
-    labels: Int32Array,
+    load: Load,
     rows: Uint32Array,
     size: number,
     hooks: Hooks,
@@ -93,7 +87,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
     let correct = 0;
     let loss = 0;
     for (const batch of batchesOf(rows, size)) {
-      load(plan, gather, labels, batch);
+      load(batch);
       const measured = plan.evaluate(batch.length);
       correct += measured.correct;
       loss += measured.crossEntropy * batch.length;
@@ -112,11 +106,10 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       const plan = planFor(job, "train", batchSize);
       const { network } = plan;
       checkPart(part, network);
-      const { inputs, labels, shape } = part.dataset;
-      const gather = gatherOf(inputs, shape, normalisation);
+      const load = loaderOf(plan, part.dataset, normalisation);
       const sample = part.rows.subarray(0, LOSS_SAMPLES);
       const meanLoss = async () =>
-        (await measure(plan, gather, labels, sample, batchSize, hooks)).loss /
+        (await measure(plan, load, sample, batchSize, hooks)).loss /
         sample.length;
 
       const lossBefore = await meanLoss();
@@ -134,9 +127,9 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
             : part.rows;
           norms.fill(0);
           for (const rows of batchesOf(order, batchSize)) {
-            const target = load(plan, gather, labels, rows);
-            if (augmentation !== undefined && shape.length === 3)
-              augment(target, rows.length, shape, augmentation, chance);
+            const target = load(rows);
+            if (augmentation !== undefined && network.input.length === 3)
+              augment(target, rows.length, network.input, augmentation, chance);
             const measured = stepper.step(rows.length, chance);
             const { crossEntropy: loss, activationNorms } = measured;
             if (!Number.isFinite(loss))
@@ -174,9 +167,8 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       const { part, normalisation } = job;
       const plan = planFor(job, "predict", FORWARD_BATCH);
       checkPart(part, plan.network);
-      const { inputs, labels, shape } = part.dataset;
-      const gather = gatherOf(inputs, shape, normalisation);
-      return measure(plan, gather, labels, part.rows, FORWARD_BATCH, hooks);
+      const load = loaderOf(plan, part.dataset, normalisation);
+      return measure(plan, load, part.rows, FORWARD_BATCH, hooks);
     },
 
     async hessianProduct(job, hooks) {
@@ -185,14 +177,13 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       const { size } = plan.network.layout;
       checkLength("direction", direction, size);
       checkPart(part, plan.network);
-      const { inputs, labels, shape } = part.dataset;
-      const gather = gatherOf(inputs, shape, normalisation);
+      const load = loaderOf(plan, part.dataset, normalisation);
       const view = (address: number) =>
         new Float32Array(heap.memory.buffer, address, size);
       view(plan.direction).set(direction);
       const sum = new Float64Array(size);
       for (const batch of batchesOf(part.rows, FORWARD_BATCH)) {
-        load(plan, gather, labels, batch);
+        load(batch);
         plan.hessianProduct(batch.length, { zeta: 0, includesLogits: false });
         const mean = view(plan.product);
         for (let i = 0; i < size; i++) sum[i] += batch.length * mean[i];
@@ -211,11 +202,11 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
           "shape",
           `"inputs" expected a multiple of ${elements(input)} numbers, got ${inputs.length}`,
         );
-      const gather = gatherOf(inputs, input, normalisation);
+      const load = loaderOf(plan, { inputs }, normalisation);
       const logits = new Float32Array(count * classes);
       const rows = Uint32Array.from({ length: count }, (_, i) => i);
       for (const batch of batchesOf(rows, FORWARD_BATCH)) {
-        gather(batch, plan.inputs());
+        load(batch);
         logits.set(plan.forward(batch.length), batch[0] * classes);
         await hooks.pause();
       }
@@ -230,18 +221,4 @@ function checkLength(name: string, vector: Vector, size: number): void {
       "layout",
       `"${name}" expected ${size} numbers, got ${vector.length}`,
     );
-}
-
-/** Puts these rows, normalised, and their labels into the plan; returns the place of its inputs. */
-function load(
-  plan: Plan,
-  gather: Gather,
-  labels: Int32Array,
-  rows: Uint32Array,
-): Float32Array {
-  const target = plan.inputs();
-  gather(rows, target);
-  const classes = plan.labels();
-  rows.forEach((row, i) => (classes[i] = labels[row]));
-  return target;
 }

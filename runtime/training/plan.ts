@@ -49,6 +49,12 @@ export interface Plan {
   inputs(): Float32Array;
   /** Classes, [maxBatch]. */
   labels(): Int32Array;
+  /** x <- factors x + offsets, element by element of each of the first `batch` inputs; the vectors have one example's size. */
+  scaleInputs(
+    batch: number,
+    factors: Float32Array,
+    offsets: Float32Array,
+  ): void;
   /** Copies weights in, and out. */
   setWeights(weights: Vector): void;
   weights(): Vector;
@@ -160,6 +166,18 @@ export function compile(
         maxBatch * elements(network.input),
       ),
     labels: () => new Int32Array(heap.memory.buffer, labels, maxBatch),
+    scaleInputs(batch, factors, offsets) {
+      const size = elements(network.input);
+      const view = (address: number) =>
+        new Float32Array(heap.memory.buffer, address, size);
+      view(places.factors).set(factors);
+      view(places.offsets).set(offsets);
+      for (let i = 0; i < batch; i++) {
+        const at = places.inputs + 4 * i * size;
+        kernels.multiply(at, at, places.factors, size);
+        kernels.axpy(at, places.offsets, size, 1);
+      }
+    },
     setWeights: (weights) => parameterView().set(weights),
     weights: () => parameterView().slice(),
     forward(batch) {

@@ -2,12 +2,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { random } from "../../runtime/params/random.js";
-import {
-  augment,
-  batchesOf,
-  gatherOf,
-  holdOut,
-} from "../../runtime/training/batches.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { augment, batchesOf, holdOut } from "../../runtime/training/batches.js";
+import { loaderOf } from "../../runtime/training/loading.js";
+import { compile } from "../../runtime/training/plan.js";
+import { BUILDS, openKernels } from "./engines.js";
 
 const rowsTo = (count: number) =>
   Uint32Array.from({ length: count }, (_, i) => i);
@@ -70,43 +69,54 @@ test("nothing is held out of one row, or for a share of zero", () => {
   assert.equal(holdOut(partOf(rowsTo(9)), 0, "").test.rows.length, 0);
 });
 
-test("rows are gathered and normalised, bytes as well as floats", () => {
-  const chance = random("gather");
-  const shape = [2, 3, 2];
-  const bytes = Uint8Array.from({ length: 5 * 12 }, () => chance.integer(256));
-  const rows = Uint32Array.of(3, 0, 3);
-  for (const [mean, deviation] of [
-    [
-      [0.4, 0.6],
-      [0.2, 0.3],
-    ],
-    [[0.5], [0.25]],
-  ]) {
-    const expected = [...rows].flatMap((row) =>
-      Array.from(
-        bytes.subarray(row * 12, row * 12 + 12),
-        (value, i) =>
-          (value / 255 - mean[i % mean.length]) /
-          deviation[i % deviation.length],
-      ),
+for (const build of BUILDS)
+  test(`rows and labels are loaded, normalised, bytes as well as floats, ${build} build`, async () => {
+    const { kernels, heap } = await openKernels(build);
+    const chance = random("load");
+    const shape = [2, 3, 2];
+    const network = networkOf({
+      input: shape,
+      layers: [{ type: "flatten" }, { type: "dense", units: 4 }],
+    });
+    const plan = compile(network, 5, kernels, heap, "predict");
+    const bytes = Uint8Array.from({ length: 5 * 12 }, () =>
+      chance.integer(256),
     );
-    for (const inputs of [
-      bytes,
-      Buffer.from(bytes),
-      Float32Array.from(bytes),
+    const labels = Int32Array.of(1, 0, 3, 2, 1);
+    const rows = Uint32Array.of(3, 0, 3);
+    for (const [mean, deviation] of [
+      [
+        [0.4, 0.6],
+        [0.2, 0.3],
+      ],
+      [[0.5], [0.25]],
     ]) {
-      const target = new Float32Array(40).fill(9);
-      gatherOf(inputs, shape, { scale: 255, mean, deviation })(rows, target);
-      expected.forEach((value, i) =>
-        assert.ok(Math.abs(target[i] - value) < 1e-6),
+      const expected = [...rows].flatMap((row) =>
+        Array.from(
+          bytes.subarray(row * 12, row * 12 + 12),
+          (value, i) =>
+            (value / 255 - mean[i % mean.length]) /
+            deviation[i % deviation.length],
+        ),
       );
-      assert.ok(target.subarray(36).every((value) => value === 9));
+      for (const inputs of [
+        bytes,
+        Buffer.from(bytes),
+        Float32Array.from(bytes),
+      ]) {
+        plan.inputs().fill(9);
+        const normalisation = { scale: 255, mean, deviation };
+        const target = loaderOf(plan, { inputs, labels }, normalisation)(rows);
+        expected.forEach((value, i) =>
+          assert.ok(Math.abs(target[i] - value) < 2e-6),
+        );
+        assert.ok(target.subarray(36).every((value) => value === 9));
+        assert.deepEqual([...plan.labels().subarray(0, 3)], [2, 1, 2]);
+      }
     }
-  }
-  const plain = new Float32Array(36);
-  gatherOf(bytes, shape, undefined)(rows, plain);
-  assert.deepEqual([...plain.subarray(12, 24)], [...bytes.subarray(0, 12)]);
-});
+    const plain = loaderOf(plan, { inputs: bytes }, undefined)(rows);
+    assert.deepEqual([...plain.subarray(12, 24)], [...bytes.subarray(0, 12)]);
+  });
 
 test("an augmented image is its own mirror image, shifted, with zeros where nothing was", () => {
   const [height, width, channels] = [5, 4, 2];
