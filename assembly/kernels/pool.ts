@@ -1,4 +1,5 @@
 import { reluBackpropSumRows, ROWS_AT_ONCE } from "./activation-norm";
+import { copyRun } from "../lanes/pack";
 
 // Windows over [batch, inHeight, inWidth, channels] giving [batch, outHeight, outWidth, channels], channel by channel; the window of
 // output (oy, ox) begins at (oy strideHeight - padTop, ox strideWidth - padLeft), and only its part inside the image counts.
@@ -11,7 +12,6 @@ export function maxPool(
   batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
   kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
 ): void {
-  const lanes = i32x4(0, 1, 2, 3);
   for (let image = 0; image < batch; image++) {
     for (let oy = 0; oy < outHeight; oy++) {
       const top = oy * strideHeight - padTop;
@@ -19,48 +19,59 @@ export function maxPool(
       for (let ox = 0; ox < outWidth; ox++) {
         const left = ox * strideWidth - padLeft;
         const x0 = max(0, left), x1 = min(inWidth, left + kernelWidth);
-        const start = (y0 * inWidth + x0) * channels;
-        let c = 0;
-        for (; c + 4 <= channels; c += 4) {
-          let best = v128.load(x + (<usize>(start + c) << 2));
-          let index = i32x4.splat(start + c);
-          for (let iy = y0; iy < y1; iy++) {
-            for (let ix = x0; ix < x1; ix++) {
-              const at = (iy * inWidth + ix) * channels + c;
-              const value = v128.load(x + (<usize>at << 2));
-              const larger = f32x4.gt(value, best);
-              best = v128.bitselect(value, best, larger);
-              index = v128.bitselect(i32x4.splat(at), index, larger);
-            }
-          }
-          v128.store(y, best);
-          y += 16;
-          if (argmax) {
-            v128.store(argmax, i32x4.add(index, lanes));
-            argmax += 16;
+        for (let iy = y0; iy < y1; iy++) {
+          for (let ix = x0; ix < x1; ix++) {
+            const at = (iy * inWidth + ix) * channels;
+            if (iy == y0 && ix == x0) take(x, at, y, argmax, channels);
+            else takeLarger(x, at, y, argmax, channels);
           }
         }
-        for (; c < channels; c++) {
-          let index = start + c;
-          let best = load<f32>(x + (<usize>index << 2));
-          for (let iy = y0; iy < y1; iy++) {
-            for (let ix = x0; ix < x1; ix++) {
-              const at = (iy * inWidth + ix) * channels + c;
-              const value = load<f32>(x + (<usize>at << 2));
-              if (value > best) {
-                best = value;
-                index = at;
-              }
-            }
-          }
-          store<f32>(y, best);
-          y += 4;
-          if (argmax) {
-            store<i32>(argmax, index);
-            argmax += 4;
-          }
-        }
+        y += <usize>channels << 2;
+        if (argmax) argmax += <usize>channels << 2;
       }
+    }
+  }
+}
+
+/** The first element of a window, for all channels: y = x from index `at` on. */
+function take(x: usize, at: i32, y: usize, argmax: usize, channels: i32): void {
+  const from = x + (<usize>at << 2);
+  const size = <usize>channels << 2;
+  copyRun(from, y, channels);
+  if (!argmax) return;
+  let index = i32x4.add(i32x4.splat(at), i32x4(0, 1, 2, 3));
+  let i: usize = 0;
+  for (; i + 16 <= size; i += 16) {
+    v128.store(argmax + i, index);
+    index = i32x4.add(index, i32x4.splat(4));
+  }
+  for (; i < size; i += 4) store<i32>(argmax + i, at + <i32>(i >> 2));
+}
+
+/** Each further element, where it is larger. */
+function takeLarger(x: usize, at: i32, y: usize, argmax: usize, channels: i32): void {
+  const size = <usize>channels << 2;
+  let from = x + (<usize>at << 2);
+  let i: usize = 0;
+  if (argmax) {
+    let index = i32x4.add(i32x4.splat(at), i32x4(0, 1, 2, 3));
+    for (; i + 16 <= size; i += 16) {
+      const value = v128.load(from + i);
+      const best = v128.load(y + i);
+      const larger = f32x4.gt(value, best);
+      v128.store(y + i, v128.bitselect(value, best, larger));
+      v128.store(argmax + i, v128.bitselect(index, v128.load(argmax + i), larger));
+      index = i32x4.add(index, i32x4.splat(4));
+    }
+  } else {
+    // pmax(best, value) is value where best < value.
+    for (; i + 16 <= size; i += 16) v128.store(y + i, f32x4.pmax(v128.load(y + i), v128.load(from + i)));
+  }
+  for (; i < size; i += 4) {
+    const value = load<f32>(from + i);
+    if (value > load<f32>(y + i)) {
+      store<f32>(y + i, value);
+      if (argmax) store<i32>(argmax + i, at + <i32>(i >> 2));
     }
   }
 }
