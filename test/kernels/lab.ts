@@ -7,11 +7,16 @@ import {
   type KernelBuild,
   type Kernels,
 } from "../../runtime/wasm/kernels.js";
-import { compileKernels, instantiateKernels } from "../../runtime/wasm/load.js";
+import {
+  chooseBuild,
+  compileKernels,
+  instantiateKernels,
+} from "../../runtime/wasm/load.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
 
 // Node 20 knows relaxed SIMD only with this flag; later ones have it on.
-setFlagsFromString("--experimental-wasm-relaxed-simd");
+if (chooseBuild(readKernelBinaries()) !== "relaxed")
+  setFlagsFromString("--experimental-wasm-relaxed-simd");
 
 export const BUILDS: readonly KernelBuild[] = ["simd", "relaxed"];
 

@@ -1,0 +1,352 @@
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { setFlagsFromString } from "node:v8";
+import * as tf from "@tensorflow/tfjs-core";
+import "@tensorflow/tfjs-backend-wasm";
+import Table from "cli-table3";
+import { random } from "../runtime/params/random.js";
+import { readKernelBinaries } from "../runtime/platform/node-kernels.js";
+import {
+  CEILING_OPERATIONS,
+  SCRATCH_BYTES,
+  type KernelBuild,
+  type Kernels,
+} from "../runtime/wasm/kernels.js";
+import {
+  chooseBuild,
+  compileKernels,
+  instantiateKernels,
+} from "../runtime/wasm/load.js";
+import { ownHeap } from "../runtime/wasm/own-heap.js";
+import { race, type Contestant, type Result } from "./measure.js";
+
+// Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread.
+//   node dist/bench/kernels.js [--json] [--only PART-OF-A-NAME] [--build simd|relaxed] [--seconds N]
+// Each comparison has a process of its own; results are checked before anything is timed.
+
+/** Kernels on a memory of their own, and tensors of noise in it. */
+interface Bench {
+  readonly kernels: Kernels;
+  readonly scratch: number;
+  readonly seconds: number;
+  /** `size` floats of noise, and how to read them. */
+  floats(size: number): { address: number; read(): Float32Array };
+}
+
+type Comparison = (bench: Bench) => Result[] | Promise<Result[]>;
+
+const round = (value: number) => Number(value.toPrecision(4));
+
+/** A rate in GFLOP/s beside that of a baseline. */
+function versus(
+  name: string,
+  { seconds }: Bench,
+  ours: Contestant,
+  baseline: Contestant,
+): Result {
+  const result = race(ours, baseline, seconds);
+  return {
+    name,
+    value: round(result.ours),
+    unit: "GFLOP/s",
+    baseline: round(result.other),
+    ratio: round(result.ratio),
+  };
+}
+
+const CEILING_ITERATIONS = 50_000;
+const ceiling = ({ kernels }: Bench): Contestant => ({
+  run: () => void kernels.ceiling(CEILING_ITERATIONS),
+  operations: CEILING_ITERATIONS * CEILING_OPERATIONS,
+});
+
+/** Throws unless two results are the same but for rounding. */
+function assertSame(
+  name: string,
+  ours: Float32Array,
+  theirs: ArrayLike<number>,
+): void {
+  if (ours.length !== theirs.length)
+    throw new Error(
+      `${name}: ${ours.length} elements against ${theirs.length}`,
+    );
+  let [largest, difference] = [0, 0];
+  ours.forEach((value, i) => {
+    largest = Math.max(largest, Math.abs(theirs[i]));
+    difference = Math.max(difference, Math.abs(value - theirs[i]));
+  });
+  if (!(difference <= 1e-5 * largest))
+    throw new Error(`${name}: differs by ${difference} of ${largest}`);
+}
+
+/** A stock operation as a contestant; its result must be `expected`. */
+function stock(
+  name: string,
+  operation: () => tf.Tensor,
+  expected: Float32Array,
+  operations: number,
+): Contestant {
+  const result = operation();
+  assertSame(name, expected, result.dataSync());
+  result.dispose();
+  return { run: () => operation().dispose(), operations };
+}
+
+const TRANSPOSES = [
+  [0, 0, "NN"],
+  [0, 1, "NT"],
+  [1, 0, "TN"],
+  [1, 1, "TT"],
+] as const;
+
+/** m x n x k products: the classic, and the dense layers of the CIFAR network, forward, by input and by weights. */
+const PRODUCTS = {
+  "gemm 512": { sizes: [512, 512, 512], transposes: [0, 1, 2, 3] },
+  "dense 1600-384 forward": { sizes: [32, 384, 1600], transposes: [0] },
+  "dense 1600-384 dX": { sizes: [32, 1600, 384], transposes: [1] },
+  "dense 1600-384 dW": { sizes: [1600, 384, 32], transposes: [2] },
+  "dense 561-128 forward": { sizes: [32, 128, 561], transposes: [0] },
+  "dense 561-128 dW": { sizes: [561, 128, 32], transposes: [2] },
+} as const;
+
+function gemm(product: keyof typeof PRODUCTS): Comparison {
+  const { sizes, transposes } = PRODUCTS[product];
+  const [m, n, k] = sizes;
+  return (bench) => {
+    const { kernels, scratch } = bench;
+    const operations = 2 * m * n * k;
+    const [a, b, c] = [m * k, k * n, m * n].map(bench.floats);
+    const x = tf.tensor1d(a.read());
+    const y = tf.tensor1d(b.read());
+    return transposes.flatMap((index) => {
+      const [transposeA, transposeB, letters] = TRANSPOSES[index];
+      const name = `${product} ${letters}`;
+      // prettier-ignore
+      const run = () => void kernels.gemm(transposeA, transposeB, m, n, k, a.address, transposeA ? m : k,
+        b.address, transposeB ? k : n, c.address, n, 0, 0, 0, 0, scratch);
+      run();
+      const left = tf.reshape(x, transposeA ? [k, m] : [m, k]) as tf.Tensor2D;
+      const right = tf.reshape(y, transposeB ? [n, k] : [k, n]) as tf.Tensor2D;
+      const theirs = stock(
+        name,
+        () => tf.matMul(left, right, transposeA === 1, transposeB === 1),
+        c.read(),
+        operations,
+      );
+      const ours = { run, operations };
+      return [
+        versus(`${name} / ceiling`, bench, ours, ceiling(bench)),
+        versus(`${name} / tfjs-wasm`, bench, ours, theirs),
+      ];
+    });
+  };
+}
+
+/** Stride 1; the networks of docs/algorithms.md at batch 32. */
+const CONVOLUTIONS = {
+  "conv 32x32x3 5x5x64": { input: [32, 32, 3], kernel: [5, 5, 64], pad: 0 },
+  "conv 14x14x64 5x5x64": { input: [14, 14, 64], kernel: [5, 5, 64], pad: 0 },
+  "conv 32x32x64 3x3x64 same": {
+    input: [32, 32, 64],
+    kernel: [3, 3, 64],
+    pad: 1,
+  },
+  "conv 128x9 5x64": { input: [1, 128, 9], kernel: [1, 5, 64], pad: 0 },
+  "conv 62x64 5x64": { input: [1, 62, 64], kernel: [1, 5, 64], pad: 0 },
+  "conv 12x12x16 5x5x32": { input: [12, 12, 16], kernel: [5, 5, 32], pad: 0 },
+} as const;
+
+const BATCH = 32;
+
+function convolution(layer: keyof typeof CONVOLUTIONS): Comparison {
+  const { input, kernel, pad } = CONVOLUTIONS[layer];
+  const [height, width, channels] = input;
+  const [kernelHeight, kernelWidth, filters] = kernel;
+  const outHeight = height + 2 * pad - kernelHeight + 1;
+  const outWidth = width + 2 * pad - kernelWidth + 1;
+  // prettier-ignore
+  const geometry = [BATCH, height, width, channels, outHeight, outWidth, filters,
+    kernelHeight, kernelWidth, 1, 1, pad, pad] as const;
+  const shapes = {
+    x: [BATCH, height, width, channels],
+    w: [kernelHeight, kernelWidth, channels, filters],
+    y: [BATCH, outHeight, outWidth, filters],
+  } as const;
+  const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b);
+  const operations = 2 * size(shapes.y) * kernelHeight * kernelWidth * channels;
+  const padding = pad ? "same" : "valid";
+  return (bench) => {
+    const { kernels, scratch } = bench;
+    const [x, dx] = [0, 1].map(() => bench.floats(size(shapes.x)));
+    const [w, dw] = [0, 1].map(() => bench.floats(size(shapes.w)));
+    const [y, dy] = [0, 1].map(() => bench.floats(size(shapes.y)));
+    // prettier-ignore
+    const forward = { operations, run: () => void kernels.conv2d(
+      x.address, w.address, 0, y.address, ...geometry, 0, 0, scratch) };
+    // prettier-ignore
+    const input = { operations, run: () => kernels.conv2dBackpropInput(
+      dy.address, w.address, dx.address, ...geometry, scratch) };
+    // prettier-ignore
+    const filter = { operations, run: () => kernels.conv2dBackpropFilter(
+      x.address, dy.address, dw.address, ...geometry, scratch) };
+    forward.run();
+    input.run();
+    const stockX = tf.tensor4d(x.read(), [...shapes.x]);
+    const stockW = tf.tensor4d(w.read(), [...shapes.w]);
+    const stockDy = tf.tensor4d(dy.read(), [...shapes.y]);
+    const stockForward = stock(
+      layer,
+      () => tf.conv2d(stockX, stockW, 1, padding),
+      y.read(),
+      operations,
+    );
+    const stockInput = stock(
+      layer,
+      () => tf.conv2dTranspose(stockDy, stockW, [...shapes.x], 1, padding),
+      dx.read(),
+      operations,
+    );
+    const top = ceiling(bench);
+    return [
+      versus(`${layer} forward / tfjs-wasm`, bench, forward, stockForward),
+      versus(`${layer} forward / ceiling`, bench, forward, top),
+      versus(`${layer} dX / tfjs-wasm`, bench, input, stockInput),
+      versus(`${layer} dX / ceiling`, bench, input, top),
+      // tfjs-wasm has no gradient by the filter.
+      versus(`${layer} dW / ceiling`, bench, filter, top),
+    ];
+  };
+}
+
+const squaredNorm: Comparison = (bench) => {
+  const size = 1_600_000;
+  const x = bench.floats(size);
+  const values = x.read();
+  const theirs = tf.tensor1d(values);
+  const ours = bench.kernels.squaredNorm(x.address, size);
+  const sum = () => tf.tidy(() => tf.sum(tf.square(theirs)));
+  // Against float64: tfjs itself adds in float32 and is off by 6e-4 here.
+  const exact = values.reduce((total, value) => total + value * value, 0);
+  assertSame("squared norm", Float32Array.of(ours), [exact]);
+  const operations = 2 * size;
+  const run = () => void bench.kernels.squaredNorm(x.address, size);
+  return [
+    versus(
+      "squared norm of 1.6 million / tfjs-wasm",
+      bench,
+      { run, operations },
+      { run: () => sum().dispose(), operations },
+    ),
+  ];
+};
+
+const COMPARISONS: Readonly<Record<string, Comparison>> = {
+  ...Object.fromEntries(
+    Object.keys(PRODUCTS).map((name) => [
+      name,
+      gemm(name as keyof typeof PRODUCTS),
+    ]),
+  ),
+  ...Object.fromEntries(
+    Object.keys(CONVOLUTIONS).map((name) => [
+      name,
+      convolution(name as keyof typeof CONVOLUTIONS),
+    ]),
+  ),
+  "squared norm": squaredNorm,
+};
+
+/** Runs one comparison in this process. */
+async function compare(
+  name: string,
+  build: KernelBuild,
+  seconds: number,
+): Promise<Result[]> {
+  const binaries = readKernelBinaries();
+  // Node 20 knows relaxed SIMD only with this flag.
+  if (chooseBuild(binaries) !== "relaxed")
+    setFlagsFromString("--experimental-wasm-relaxed-simd");
+  await tf.setBackend("wasm");
+  const heap = ownHeap(SCRATCH_BYTES);
+  const kernels = await instantiateKernels(
+    await compileKernels(binaries, build),
+    heap.memory,
+  );
+  const { next } = random("bench", name);
+  const results = await COMPARISONS[name]({
+    kernels,
+    seconds,
+    scratch: heap.allocate(SCRATCH_BYTES),
+    floats(size) {
+      const address = heap.allocate(4 * size);
+      const view = () => new Float32Array(heap.memory.buffer, address, size);
+      view().forEach((_, i, all) => (all[i] = 2 * next() - 1));
+      return { address, read: () => view().slice() };
+    },
+  });
+  return results.map((result) => ({
+    ...result,
+    name: `${result.name}, ${build}`,
+  }));
+}
+
+export interface KernelBenchOptions {
+  /** Only comparisons whose name holds this text. */
+  readonly only?: string;
+  readonly build?: KernelBuild;
+  /** Time for each ratio. */
+  readonly seconds?: number;
+}
+
+/** Runs the comparisons one after the other, each in a process of its own, and yields their results. */
+export function* kernelBench({
+  only = "",
+  build,
+  seconds = 2,
+}: KernelBenchOptions = {}): Generator<Result> {
+  for (const name of Object.keys(COMPARISONS).filter((n) => n.includes(only)))
+    for (const each of build ? [build] : (["simd", "relaxed"] as const)) {
+      // prettier-ignore
+      const flags = ["--one", name, "--build", each, "--seconds", `${seconds}`];
+      const { status, stdout } = spawnSync(
+        process.execPath,
+        [fileURLToPath(import.meta.url), ...flags],
+        { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] },
+      );
+      if (status !== 0) throw new Error(`bench of ${name}, ${each} failed`);
+      for (const line of stdout.trim().split("\n"))
+        if (line.startsWith("{")) yield JSON.parse(line) as Result;
+    }
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      json: { type: "boolean" },
+      only: { type: "string" },
+      one: { type: "string" },
+      build: { type: "string" },
+      seconds: { type: "string", default: "2" },
+    },
+  });
+  const build = values.build as KernelBuild | undefined;
+  const seconds = Number(values.seconds);
+  const print = (result: Result) => console.log(JSON.stringify(result));
+  if (values.one !== undefined)
+    (await compare(values.one, build ?? "simd", seconds)).forEach(print);
+  else {
+    const table = new Table({
+      head: ["comparison", "value", "baseline", "unit", "ratio"],
+    });
+    for (const result of kernelBench({ only: values.only, build, seconds }))
+      if (values.json) print(result);
+      else {
+        const { name, value, baseline, unit, ratio } = result;
+        table.push([name, value, baseline, unit, ratio]);
+      }
+    if (!values.json) console.log(table.toString());
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
