@@ -2,7 +2,6 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as v from "valibot";
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
-import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { ConfigError } from "../runtime/errors.js";
 
 /** Whether `--algorithm` names a file of the user's own: something with a slash, or a JavaScript module. */
@@ -59,11 +58,13 @@ const form = v.object(
 );
 
 /**
- * The algorithm of that name, or the default export of that file.
- * @throws ModelError `unknown-algorithm`, ConfigError `algorithm-file` with the field that is wrong.
+ * The algorithm that a file has as its default export; nothing where the name is no file but that of a built-in one.
+ * @throws ConfigError `algorithm-file` with the field that is wrong.
  */
-export async function algorithmFrom(name: string): Promise<Algorithm> {
-  if (!isAlgorithmFile(name)) return algorithmNamed(name);
+export async function ownAlgorithm(
+  name: string,
+): Promise<Algorithm | undefined> {
+  if (!isAlgorithmFile(name)) return undefined;
   const refuse = (field: string, expected: string, got: string): never => {
     throw new ConfigError(
       "algorithm-file",

@@ -82,7 +82,7 @@ export function logInto(file: string): Log {
 
 export interface FederationOptions extends Pick<
   AggregatorOptions,
-  "folder" | "resume" | "config" | "admission" | "log"
+  "algorithm" | "folder" | "resume" | "config" | "admission" | "log"
 > {
   readonly card: ModelCard;
   readonly settings: GivenSettings;

@@ -3,18 +3,17 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SingleBar } from "cli-progress";
 import Table from "cli-table3";
-import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { hessian, layersOf, wholeOf } from "../runtime/flatness/hessian.js";
 import { lanczos } from "../runtime/flatness/lanczos.js";
 import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
 import { trace } from "../runtime/flatness/trace.js";
-import { random } from "../runtime/params/random.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
 import { landscape } from "./plots/landscape.js";
 import { savePicture } from "./plots/save.js";
 import { readModel } from "./predict.js";
+import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 
 /** What was measured of one block of the Hessian. */
@@ -124,20 +123,6 @@ export async function flatness(
     bar.stop();
     trainer.close();
   }
-}
-
-/** All rows, or so many drawn by the seed. */
-function sampleOf(
-  dataset: Dataset,
-  samples: number | undefined,
-  seed: number,
-): Part {
-  const rows = Uint32Array.from(dataset.labels.keys());
-  if (samples === undefined || samples >= rows.length) return { dataset, rows };
-  return {
-    dataset,
-    rows: random(seed, "samples").shuffle(rows).slice(0, samples),
-  };
 }
 
 /** A bar that says which work is how far; only on a terminal. */

@@ -4,6 +4,7 @@ import { parseSplit, splitRows } from "../runtime/data/split.js";
 import { FederatedClient } from "../runtime/client.js";
 import { labIdentity } from "../runtime/platform/node-identity.js";
 import { nodePlatform } from "../runtime/platform/node.js";
+import { ownAlgorithm } from "./algorithm.js";
 import { openData } from "./data.js";
 import type { SettingsOf } from "./settings.js";
 import { readToken } from "./token.js";
@@ -16,11 +17,13 @@ export async function join(
 ): Promise<void> {
   const { url, state, limits, holdOut, patience, tokenFile } = settings;
   const lab = settings.labIdentity;
+  const own = await Promise.all(settings.algorithmFiles.map(ownAlgorithm));
   const client = new FederatedClient(
     {
       url,
       state,
       data: await ownPart(settings),
+      algorithms: own.filter((algorithm) => algorithm !== undefined),
       limits,
       holdOut,
       token: tokenFile && (await readToken(tokenFile)),

@@ -30,6 +30,8 @@ export interface Means {
     participants: readonly string[],
     all: boolean,
   ): Promise<MeansLine>;
+  /** A round has been committed that is not evaluated. */
+  forget(): void;
 }
 
 export function openMeans(options: {
@@ -99,6 +101,9 @@ export function openMeans(options: {
         return trained;
       },
     }),
+    forget() {
+      fresh = new Map();
+    },
     evaluate(round, participants, all) {
       const trained = fresh;
       fresh = new Map();

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { listen } from "../aggregator/server.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
+import { ownAlgorithm } from "./algorithm.js";
 import { openData } from "./data.js";
 import {
   aggregatorOf,
@@ -32,6 +33,7 @@ export async function serve(
   const view = openView(settings.json);
   const aggregator = aggregatorOf({
     card: await modelNamed(settings.model, opened),
+    algorithm: await ownAlgorithm(settings.algorithm),
     test: dataset && wholeOf(dataset),
     trainer,
     folder,

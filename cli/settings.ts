@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { ConfigError } from "../runtime/errors.js";
 import { parseSplit } from "../runtime/data/split.js";
 import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
+import { isAlgorithmFile } from "./algorithm.js";
 
 /**
  * Every setting of the command line, in one table: the flags, the keys of a config file, the checks and the help are all
@@ -149,8 +150,8 @@ const split = acceptedBy(
 
 const algorithm = acceptedBy(
   "name",
-  `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam)`,
-  algorithmNamed,
+  `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam, or a file such as ./mine.js)`,
+  (name) => isAlgorithmFile(name) || algorithmNamed(name),
 );
 
 /** A text, more than once as a flag; a list in a config file. */
@@ -324,6 +325,17 @@ const DATA = {
     help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data)",
     commands: ["join", "simulate"],
   },
+  samples: {
+    ...integer(1),
+    help: "take so many training examples, drawn by the seed (all of them where not given)",
+    commands: ["simulate", "flatness"],
+  },
+  lab: {
+    ...toggle,
+    default: false,
+    help: "look at what only a simulation can see: accuracies of the mean of each round's participants (sel) and of all clients (all), and each client's own (means.jsonl, clients.json)",
+    commands: ["simulate"],
+  },
   augment: {
     ...toggle,
     default: false,
@@ -349,8 +361,15 @@ const TRAINING = {
   algorithm: {
     ...algorithm,
     default: "fedavg",
-    help: "federated algorithm; client+server pairs such as fedsam+fedadam go too",
+    help: "federated algorithm; client+server pairs such as fedsam+fedadam go too, and a file of your own such as ./mine.js (docs/adding-an-algorithm.md)",
     commands: ROUNDS,
+  },
+  algorithmFiles: {
+    ...texts("file"),
+    flag: "algorithm",
+    default: [],
+    help: "an algorithm of your own that a run may use, such as ./mine.js (docs/adding-an-algorithm.md)",
+    commands: ["join"],
   },
   set: {
     ...numbers(),
@@ -527,11 +546,6 @@ const FLATNESS = {
     ...integer(3, 501),
     default: 21,
     help: "points along each side of that plane",
-    commands: ["flatness"],
-  },
-  samples: {
-    ...integer(1),
-    help: "take so many examples, drawn by the seed (all training examples where not given)",
     commands: ["flatness"],
   },
   outcome: {

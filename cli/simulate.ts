@@ -8,10 +8,12 @@ import type { Dataset } from "../runtime/data/dataset.js";
 import { DataError } from "../runtime/errors.js";
 import { memoryLine } from "../runtime/platform/memory-line.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
-import { labIdentity } from "../runtime/platform/node-identity.js";
+import { clientId, labIdentity } from "../runtime/platform/node-identity.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
 import { nodePlatform } from "../runtime/platform/node.js";
+import type { Identity } from "../runtime/platform/platform.js";
 import { trainerOf } from "../runtime/training/trainer.js";
+import { ownAlgorithm } from "./algorithm.js";
 import { openData, type OpenedData } from "./data.js";
 import {
   aggregatorOf,
@@ -22,7 +24,9 @@ import {
   watch,
   wholeOf,
 } from "./federation.js";
+import { openLab } from "./lab.js";
 import { modelNamed } from "./model.js";
+import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
 
@@ -46,6 +50,7 @@ export async function simulate(
   const test = await testData(settings, opened);
   const given = roundSettings(settings, test !== undefined);
   const card = await modelNamed(settings.model, opened);
+  const own = await ownAlgorithm(settings.algorithm);
   const parts = dealt(settings, dataset);
   const trainer = trainerOf(
     nodePlatform({ relaxedSimd: true }).startWorker,
@@ -58,6 +63,7 @@ export async function simulate(
     trainer,
     folder,
     resume: settings.resume,
+    algorithm: own,
     config: { command: "simulate", data: settings.data, split: settings.split },
     log: logInto(join(folder, "log.jsonl")),
     settings: {
@@ -82,21 +88,46 @@ export async function simulate(
     );
     const evaluated = test !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
-    const stateful = algorithmNamed(settings.algorithm).client.state.length > 0;
+    const { client } = own ?? algorithmNamed(settings.algorithm);
+    const stateful = client.state.length > 0;
     const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);
+    const seed = String(settings.seed);
+    const identities = parts.map((_, i) => labIdentity(seed, i + 1));
+    const ids = identities.map(clientId);
+    const lab =
+      settings.lab && test !== undefined
+        ? openLab({
+            ...{ folder, card, seed, trainer, dataset, parts, clients: ids },
+            rounds: settings.rounds,
+            evaluateEvery: settings.evaluateEvery,
+            test: wholeOf(test),
+            onMeans: (line) => view.say("means", { ...line }),
+          })
+        : undefined;
+    aggregator.on("round", (line) => lab?.round(line));
     for (const [i, rows] of parts.entries())
       clients.push(
-        simulatedClient(aggregator, String(settings.seed), i + 1, {
+        simulatedClient(aggregator, identities[i], {
           data: { dataset, rows },
           // What an algorithm keeps on its clients has to be there after a resume.
           state: stateful ? join(folder, "clients", String(i + 1)) : "",
           holdOut,
-          trainer,
+          trainer: lab?.trainerOf(ids[i]) ?? trainer,
+          algorithms: own && [own],
         }),
       );
     const running = clients.map((client) => client.run());
     await conclude(aggregator, view, folder, signal, run, "simulated");
     await Promise.all([...clients.map((client) => client.stop()), ...running]);
+    const { reason, model } = await aggregator.done;
+    if (lab !== undefined && reason === "finished") {
+      const { worstTenth, mean } = await lab.end(model);
+      view.say(
+        "clients",
+        { worstTenth, mean },
+        `Accuracy in the clients' own mixes of classes: ${(100 * mean).toFixed(1)} %, for the worst tenth of them ${(100 * worstTenth).toFixed(1)} %.`,
+      );
+    }
   } finally {
     await Promise.all(clients.map((client) => client.stop()));
     trainer.close();
@@ -107,8 +138,7 @@ export async function simulate(
 /** A real client with its line in memory. `state` is a folder, or empty for a memory that the process takes with it. */
 function simulatedClient(
   aggregator: Aggregator,
-  seed: string,
-  index: number,
+  identity: Identity,
   options: Omit<ClientOptions, "url">,
 ): FederatedClient {
   return new FederatedClient(
@@ -122,7 +152,7 @@ function simulatedClient(
       },
       openState: async (folder) =>
         folder === "" ? memoryStore() : openStateFolder(folder),
-      identity: async () => labIdentity(seed, index),
+      identity: async () => identity,
       startWorker() {
         throw new Error("a simulated client has the pool's workers");
       },
@@ -143,13 +173,19 @@ async function testData(
 
 /** The rows of each client, in the order of their indices. */
 function dealt(
-  { split, clients, seed }: SettingsOf<"simulate">,
-  dataset: Dataset,
+  { split, clients, seed, samples }: SettingsOf<"simulate">,
+  whole: Dataset,
 ): readonly Uint32Array[] {
+  const { rows } = sampleOf(whole, samples, seed);
   const how = parseSplit(split);
   const count = clients ?? (how.kind === "groups" ? undefined : 10);
+  const dataset = {
+    ...whole,
+    labels: Int32Array.from(rows, (row) => whole.labels[row]),
+    groups: whole.groups && Int32Array.from(rows, (row) => whole.groups![row]),
+  };
   const parts = splitRows(dataset, how, count, seed);
   if (parts.some(({ length }) => length === 0))
     throw new DataError("count", `"--clients" expected examples for each`);
-  return parts;
+  return parts.map((part) => part.map((place) => rows[place]));
 }

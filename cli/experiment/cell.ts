@@ -70,6 +70,7 @@ export async function runCell(
           config,
           "--run",
           trained,
+          "--lab",
           "--workers",
           String(workers),
           ...more,

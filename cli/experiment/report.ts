@@ -70,7 +70,11 @@ const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 // CSV
 
 const cellOfCsv = (value: unknown): string => {
-  const text = value === undefined ? "" : String(value);
+  // Eight digits: 0.1 + 0.2 is no news.
+  const text =
+    typeof value === "number"
+      ? String(Number(value.toPrecision(8)))
+      : String(value ?? "");
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
