@@ -79,6 +79,12 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
     ],
     load: async () => (await import("./predict.js")).predict,
   },
+  demo: {
+    summary:
+      "Ten client processes train on the data that come with the package, without and with MAN",
+    examples: ["", "--clients 3 --rounds 2", "--zeta 0.6 --local-epochs 2"],
+    load: async () => (await import("./demo.js")).demo,
+  },
 };
 
 const EXIT_CODES =

@@ -312,6 +312,7 @@ const DATA = {
   },
   clients: {
     ...integer(1, 100_000),
+    defaultIn: { demo: 10 },
     help: "number of clients (10; with --split groups one for each group)",
     commands: LOCAL,
   },
@@ -386,7 +387,7 @@ const TRAINING = {
   localEpochs: {
     ...integer(1, 10_000),
     default: 5,
-    defaultIn: { demo: 1 },
+    defaultIn: { demo: 2 },
     help: "passes over a client's data in a round",
     commands: [...ROUNDS, "demo"],
   },
@@ -426,7 +427,7 @@ const ROUND = {
   rounds: {
     ...integer(1, 1_000_000),
     default: 20,
-    defaultIn: { demo: 8 },
+    defaultIn: { demo: 10 },
     help: "number of rounds",
     commands: [...ROUNDS, "demo"],
   },

@@ -1,0 +1,227 @@
+import assert from "node:assert/strict";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { FASHION, run, start } from "./command.js";
+
+const folder = mkdtempSync(join(tmpdir(), "fedflat-mistakes-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const at = (...names: string[]) => join(folder, ...names);
+
+/** Runs a command that must fail with one sentence, and leave no run's folder behind. */
+async function refused(
+  code: number,
+  sentence: RegExp,
+  ...argv: string[]
+): Promise<void> {
+  const outcome = await run(...argv);
+  assert.match(outcome.stderr, sentence);
+  assert.match(outcome.stderr, /^fedflat: [^\n]+\n$/);
+  assert.equal(outcome.stdout, "");
+  assert.equal(outcome.code, code);
+  assert.ok(!existsSync(at("run")), readdirSync(folder).join());
+}
+
+const simulate = (...argv: string[]) => [
+  ...["simulate", "--run", at("run"), "--rounds", "1"],
+  ...argv,
+];
+
+test("a data set that is not there", () =>
+  refused(1, /nowhere.*nothing there/, ...simulate("--data", at("nowhere"))));
+
+test("a truncated gzip", async () => {
+  cpSync(FASHION, at("truncated"), { recursive: true });
+  const images = at("truncated", "train-images-idx3-ubyte.gz");
+  writeFileSync(images, readFileSync(images).subarray(0, 100_000));
+  await refused(
+    1,
+    /train-images-idx3-ubyte.gz/,
+    ...simulate("--data", at("truncated")),
+  );
+});
+
+test("a label out of range", async () => {
+  writeFileSync(at("labels.csv"), "1,2,0\n3,4,1\n5,6,-7\n");
+  await refused(1, /label.*-7/, ...simulate("--data", at("labels.csv")));
+});
+
+test("data of another shape than the model's", () =>
+  refused(
+    1,
+    /expected examples of 32x32x3 for the model cifar, got 28x28x1/,
+    ...simulate("--data", FASHION, "--model", "cifar"),
+  ));
+
+test("a model that is neither a preset nor a file", () =>
+  refused(
+    2,
+    /"--model" expected one of .*fashion-small.* got "fashion"/,
+    ...simulate("--data", FASHION, "--model", "fashion"),
+  ));
+
+test("a description with a wrong field", async () => {
+  writeFileSync(
+    at("model.json"),
+    JSON.stringify({
+      input: [28, 28, 1],
+      layers: [{ type: "flatten" }, { type: "dense", units: -3 }],
+    }),
+  );
+  await refused(
+    1,
+    /layers\[1\].dense.units/,
+    ...simulate("--data", FASHION, "--model", at("model.json")),
+  );
+});
+
+test("an unknown algorithm, and a number that it does not have", async () => {
+  await refused(
+    2,
+    /expected one of fedavg, .* got "fedavgg"/,
+    ...simulate("--data", FASHION, "--algorithm", "fedavgg"),
+  );
+  await refused(
+    1,
+    /"mu" expected/,
+    ...simulate("--data", FASHION, "--set", "mu=1"),
+  );
+});
+
+test("an unknown flag and an unknown key of the config file name the nearest", async () => {
+  await refused(2, /--learning-rate/, ...simulate("--learning-rat", "1"));
+  writeFileSync(at("config.json"), JSON.stringify({ "learning-rat": 1 }));
+  await refused(
+    2,
+    /did you mean "learning-rate"/,
+    ...simulate("--data", FASHION, "--config", at("config.json")),
+  );
+});
+
+test("more clients than examples, and groups where there are none", async () => {
+  await refused(
+    1,
+    /at least/,
+    ...simulate("--data", FASHION, "--clients", "20000"),
+  );
+  await refused(
+    1,
+    /group/,
+    ...simulate("--data", FASHION, "--split", "groups"),
+  );
+});
+
+test("a port that is in use", async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+  const { port } = other.address() as AddressInfo;
+  try {
+    await refused(
+      1,
+      /"port" expected a free port, got \d+/,
+      ...["serve", "--port", String(port), "--run", at("run")],
+    );
+  } finally {
+    other.close();
+  }
+});
+
+test("an address beyond this machine without a token", () =>
+  refused(
+    1,
+    /expected a loopback address .* got 0.0.0.0/,
+    ...["serve", "--port", "0", "--host", "0.0.0.0", "--run", at("run")],
+  ));
+
+test("an aggregator that cannot be reached", async () => {
+  const { code, stdout, stderr } = await run(
+    ...["join", "--url", "ws://127.0.0.1:9", "--data", FASHION],
+    ...["--state", at("state"), "--patience", "0.5"],
+  );
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^fedflat: "--url" expected an aggregator .* got [^\n]+\n$/,
+  );
+  assert.match(stdout, /No line to ws:\/\/127.0.0.1:9/);
+});
+
+test("a client whose data do not fit the run's model declines, and says why", async () => {
+  writeFileSync(at("wide.csv"), "1,2,0\n3,4,1\n5,6,1\n");
+  const server = start(
+    ...["serve", "--port", "0", "--minimum", "1", "--run", at("declined")],
+    "--json",
+  );
+  const [, url] = await server.until(/"url":"([^"]+)"/);
+  const client = start(
+    ...["join", "--url", url, "--data", at("wide.csv")],
+    ...["--state", at("wide")],
+  );
+  await client.until(/declined \(data\): .*28, 28, 1.*/);
+  client.process.kill("SIGINT");
+  server.process.kill("SIGINT");
+  const [left, ended] = await Promise.all([client.ended, server.ended]);
+  assert.equal(left.code, 130, left.stderr);
+  assert.match(left.stdout, /unfinished work are in .*wide/);
+  assert.equal(ended.code, 130, ended.stderr);
+  const last = JSON.parse(ended.stdout.trim().split("\n").at(-1)!);
+  assert.equal(last.event, "stopped");
+  assert.equal(last.run, at("declined"));
+});
+
+test("a run's folder that cannot be written", async () => {
+  writeFileSync(at("file"), "");
+  const { code, stdout, stderr } = await run(
+    ...["simulate", "--data", FASHION, "--run", at("file", "run")],
+  );
+  assert.equal(code, 1);
+  assert.equal(stdout, "");
+  assert.match(stderr, /^fedflat: [^\n]*file\/run[^\n]*\n$/);
+  assert.doesNotMatch(stderr, /unexpected/);
+});
+
+test("a run's folder that holds a run, and --resume where there is none", async () => {
+  mkdirSync(at("kept"));
+  const tiny = at("tiny.json");
+  writeFileSync(
+    tiny,
+    JSON.stringify({
+      input: [28, 28, 1],
+      layers: [{ type: "flatten" }, { type: "dense", units: 10 }],
+    }),
+  );
+  const again = ["simulate", "--data", FASHION, "--model", tiny];
+  const argv = [...again, "--run", at("kept"), "--rounds", "1"];
+  assert.equal((await run(...argv)).code, 0);
+  const before = readFileSync(at("kept", "rounds.jsonl"), "utf8");
+  const { code, stderr } = await run(...argv);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^fedflat: "run" expected a folder without a run, [^\n]*\n$/,
+  );
+  assert.equal(readFileSync(at("kept", "rounds.jsonl"), "utf8"), before);
+  await refused(
+    1,
+    /folder of a run to resume/,
+    ...simulate("--data", FASHION, "--resume"),
+  );
+  const other = await run(...argv, "--resume", "--algorithm", "feddyn");
+  assert.equal(other.code, 1);
+  assert.match(
+    other.stderr,
+    /^fedflat: "run" expected the algorithm [^\n]*\n$/,
+  );
+});
