@@ -1,12 +1,22 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
 import {
-  countOf,
-  flat,
-  partFor,
-  type ClientData,
-  type Inputs,
-} from "./client/examples.js";
+  checkMemory,
+  failureCode,
+  trainAssignment,
+} from "./client/assignment.js";
+import { Declined } from "./client/declined.js";
+import { examplesOf, flat, type Examples } from "./client/examples.js";
+import { modelShelf, type Loaded } from "./client/models.js";
+import type {
+  ClientEvents,
+  ClientOptions,
+  CommittedModel,
+  Inputs,
+  Outcome,
+  Prediction,
+} from "./client/options.js";
+import { predictionsOf } from "./client/prediction.js";
 import {
   knownRuns,
   openRecords,
@@ -22,141 +32,27 @@ import {
   type Told,
 } from "./connection/connection.js";
 import { sha256 } from "./connection/hash.js";
-import type { Dataset, Part } from "./data/dataset.js";
+import type { Part } from "./data/dataset.js";
 import {
   ConfigError,
-  DataError,
   FedflatError,
   ModelError,
   ProtocolError,
 } from "./errors.js";
 import { LAYER_KINDS } from "./models/description.js";
-import { loadModel, type Model } from "./models/model.js";
-import { networkOf } from "./models/network.js";
-import { readBlob, writeBlob } from "./params/blob.js";
-import type {
-  Platform,
-  SocketOptions,
-  StateStore,
-} from "./platform/platform.js";
+import type { Platform, StateStore } from "./platform/platform.js";
 import type {
   BlobName,
   OutgoingClientMessage,
   ServerMessageOf,
 } from "./protocol/messages.js";
 import { readTrainSettings, type TrainSettings } from "./protocol/settings.js";
-import { holdOut } from "./training/batches.js";
-import { trainingMemory } from "./training/engine.js";
 import type { Trainer } from "./training/job.js";
 import type { Progress } from "./training/local-round.js";
 import { trainerOf } from "./training/trainer.js";
-import { trainRound } from "./training/train-round.js";
 import { engineBuild } from "./wasm/engine-build.js";
 
-export type { ClientData, Inputs } from "./client/examples.js";
-
-/** What a client is asked for data for. */
-export interface DataRequest {
-  readonly assignment: string;
-  readonly round: number;
-  readonly task: string;
-  /** Shape of one example, and the class names, of the model at hand. */
-  readonly input: readonly number[];
-  readonly classes: readonly string[];
-}
-
-export interface Limits {
-  /** Largest model, as its file. */
-  readonly modelBytes?: number;
-  /** Most memory that training may take, estimated from model and batch before it begins. */
-  readonly memoryBytes?: number;
-  /** Longest local round. */
-  readonly seconds?: number;
-}
-
-export interface ClientOptions {
-  /** Where the aggregator listens: ws://... or wss://... */
-  readonly url: string;
-  /** Where key, unfinished work and the algorithm's state are kept: a folder, in a browser the name of a database. */
-  readonly state: string;
-  /** The device's examples, or what gives them for each assignment, so that fresh data count. */
-  readonly data:
-    ClientData | ((request: DataRequest) => ClientData | Promise<ClientData>);
-  /** An assignment outside these is declined by name. */
-  readonly limits?: Limits;
-  /** Whether the device may train now: true, or the reason why not. Asked every few seconds. */
-  readonly available?: () => true | string;
-  /** Share of the examples that is never trained on and serves evaluation. Default 0.1. */
-  readonly holdOut?: number;
-  /** Bearer or enrolment token, where the aggregator asks for one. */
-  readonly token?: string;
-  readonly tls?: SocketOptions["tls"];
-  /** End as `unreachable` after so many milliseconds without the aggregator. Default: try for ever. */
-  readonly patience?: number;
-  /** Algorithms besides the built-in ones. */
-  readonly algorithms?: readonly Algorithm[];
-  /** Trains in place of a worker of the client's own, and may be shared by several clients. It is not closed. */
-  readonly trainer?: Trainer;
-}
-
-/** A global model as it was committed. */
-export interface CommittedModel extends Model {
-  /** The round that made it; absent where it is not known. */
-  readonly round?: number;
-  /** Its name: the hash of its file. */
-  readonly sha256: string;
-}
-
-export interface Prediction {
-  /** Index and name of the most probable class. */
-  readonly label: number;
-  readonly name: string;
-  /** One for each class. */
-  readonly probabilities: Float32Array;
-}
-
-export interface ClientEvents {
-  /** After a batch, at most ten times a second. */
-  progress: Progress & { readonly round: number };
-  /** Each newly committed global model. Without a listener only the models to train on are fetched. */
-  model: CommittedModel;
-  /** What becomes of an assignment. */
-  assignment: {
-    readonly assignment: string;
-    readonly round?: number;
-    readonly what:
-      | "accepted"
-      | "declined"
-      | "failed"
-      | "offered"
-      | "reported"
-      | "received"
-      | "committed"
-      | "refused";
-    /** Why it was declined or refused, or failed. */
-    readonly code?: string;
-    readonly message?: string;
-  };
-  /** The line to the aggregator is up, or lost and dialled again in so many milliseconds. */
-  line: {
-    readonly up: boolean;
-    readonly reason?: string;
-    readonly retryIn?: number;
-  };
-  /** What the aggregator waits for. */
-  wait: { readonly reason: string };
-  /** Something went wrong that did not end the client. */
-  problem: Error;
-}
-
-/** How a run ended for this client. */
-export interface Outcome {
-  /** `finished` by the aggregator, `stopped` by the host, or why the client may not go on. */
-  readonly reason: "stopped" | Exclude<EndReason, "closed">;
-  readonly message: string;
-  /** The newest global model that this client has. */
-  readonly model?: CommittedModel;
-}
+export type * from "./client/options.js";
 
 /** An assignment in hand. */
 interface Work {
@@ -167,14 +63,7 @@ interface Work {
   done: Promise<void>;
 }
 
-interface Loaded {
-  readonly model: CommittedModel;
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
-
-/** The client will not do an assignment: docs/protocol.md, `decline`. */
-class Declined extends FedflatError {}
-
+const HOLD_OUT = 0.1;
 const AVAILABILITY_MS = 5000;
 /** After the store could not be written. */
 const RETRY_MS = 30_000;
@@ -192,27 +81,21 @@ export class FederatedClient {
   #stopping = false;
   #connection?: Connection;
   #store?: StateStore;
-  #identityHash = "";
   #session?: { readonly run: string; readonly records: Records };
   /** Assignments whose offer the connection repeats. */
   #offered = new Set<string>();
   #work?: Work;
   #trainer?: Trainer;
-  #trainSamples?: number;
-  #part?: {
-    readonly data: ClientData;
-    readonly key: string;
-    readonly part: Part;
-  };
+  #examples?: Examples;
   /** Sample passes that took longer than the limit. */
   #tooMany = Infinity;
   #newest?: { readonly round?: number; readonly blob: BlobName };
-  #model?: { readonly sha256: string; readonly loaded: Promise<Loaded> };
+  readonly #models: ReturnType<typeof modelShelf>;
   #committed?: CommittedModel;
 
   /** @throws ConfigError `url`, `hold-out` */
   constructor(options: ClientOptions, platform: Platform) {
-    const { url, holdOut: share = 0.1 } = options;
+    const { url, holdOut: share = HOLD_OUT } = options;
     let protocol = "";
     try {
       protocol = new URL(url).protocol;
@@ -231,6 +114,11 @@ export class FederatedClient {
       );
     this.#options = options;
     this.#platform = platform;
+    this.#models = modelShelf(async (blob, sink) => {
+      if (this.#connection === undefined)
+        throw new ProtocolError("cancelled", `"run" expected to be under way`);
+      await this.#connection.fetch(blob, sink);
+    }, options.limits?.modelBytes);
   }
 
   /** Calls `listener` on each such event; the function returned ends that. */
@@ -298,12 +186,7 @@ export class FederatedClient {
         normalisation,
         inputs,
       });
-      return Array.from({ length: logits.length / classes.length }, (_, i) =>
-        prediction(
-          logits.subarray(i * classes.length, (i + 1) * classes.length),
-          classes,
-        ),
-      );
+      return predictionsOf(logits, classes);
     } finally {
       // A worker would keep the host's process alive.
       if (this.#running === undefined) this.#closeTrainer();
@@ -311,13 +194,17 @@ export class FederatedClient {
   }
 
   async #takePart(): Promise<Outcome> {
-    const { url, state, token, tls, patience } = this.#options;
+    const { url, state, token, tls, patience, data } = this.#options;
     const store = await this.#platform.openState(state);
     let poll: ReturnType<typeof setInterval> | undefined;
     try {
       this.#store = store;
       const identity = await this.#platform.identity(store);
-      this.#identityHash = await sha256(identity.publicKey.slice());
+      this.#examples = examplesOf(
+        data,
+        this.#options.holdOut ?? HOLD_OUT,
+        await sha256(identity.publicKey.slice()),
+      );
       await removeOrphans(store);
       const [run] = await knownRuns(store);
       const { reason, message } = await new Promise<{
@@ -373,13 +260,15 @@ export class FederatedClient {
       this.#offered.clear();
       this.#session = { run, records: await openRecords(this.#store!, run) };
     }
+    // What was settled on the line before may still be on its way to the disk.
+    await this.#session?.records.idle();
     const record = this.#session?.records.record;
     const pending: { assignment: string; sha256?: string }[] = (
       record?.pending ?? []
     ).map(({ offer: { assignment, sha256 } }) => ({ assignment, sha256 }));
-    if (this.#work !== undefined)
+    if (this.#work !== undefined && !this.#work.void)
       pending.push({ assignment: this.#work.assign.assignment });
-    const { data, algorithms = [] } = this.#options;
+    const { algorithms = [] } = this.#options;
     return {
       capabilities: {
         algorithms: [...BUILT_IN, ...algorithms].map(({ name }) => name),
@@ -387,10 +276,7 @@ export class FederatedClient {
         codecs: [float32.name],
         build: engineBuild(),
       },
-      samples:
-        this.#trainSamples ??
-        record?.samples ??
-        (typeof data === "function" ? null : this.#countTraining(data)),
+      samples: this.#examples?.training ?? record?.samples,
       counted: record?.counted,
       pending: pending.slice(-16),
       agent: "fedflat/0.1.0",
@@ -518,8 +404,7 @@ export class FederatedClient {
 
   async #fetchNewest(): Promise<void> {
     const { blob, round } = this.#newest!;
-    this.#checkModelSize(blob);
-    const { model } = await this.#load(blob);
+    const { model } = await this.#models.load(blob);
     if (
       this.#newest?.blob.sha256 !== blob.sha256 ||
       this.#committed?.sha256 === blob.sha256
@@ -527,42 +412,6 @@ export class FederatedClient {
       return;
     this.#committed = { ...model, round };
     this.#emit("model", this.#committed);
-  }
-
-  /** The model of that name; the last one asked for is kept in memory. */
-  #load(blob: BlobName): Promise<Loaded> {
-    if (this.#model?.sha256 !== blob.sha256) {
-      const loaded = this.#fetch(blob);
-      const kept = { sha256: blob.sha256, loaded };
-      this.#model = kept;
-      loaded.catch(() => {
-        if (this.#model === kept) this.#model = undefined;
-      });
-    }
-    return this.#model!.loaded;
-  }
-
-  async #fetch(blob: BlobName): Promise<Loaded> {
-    for (let attempt = 1; attempt <= 2; attempt++) {
-      if (this.#connection === undefined) break;
-      const bytes = new Uint8Array(blob.bytes);
-      await this.#connection.fetch(blob, (chunk, at) => bytes.set(chunk, at));
-      if ((await sha256(bytes)) === blob.sha256)
-        return { bytes, model: { ...loadModel(bytes), sha256: blob.sha256 } };
-    }
-    throw new ProtocolError(
-      "hash",
-      `"model" expected bytes of hash ${blob.sha256}, got others`,
-    );
-  }
-
-  #checkModelSize({ bytes }: BlobName): void {
-    const { modelBytes = Infinity } = this.#options.limits ?? {};
-    if (bytes > modelBytes)
-      throw new Declined(
-        "model-bytes",
-        `"model" expected at most ${modelBytes} bytes, got ${bytes}`,
-      );
   }
 
   // Assignments.
@@ -631,7 +480,7 @@ export class FederatedClient {
     if (available !== true) decline("busy", "a free client", available);
     if (task !== "train" && task !== "evaluate")
       decline("task", "train or evaluate", task);
-    this.#checkModelSize(model);
+    this.#models.checkSize(model);
     if (task === "evaluate") return undefined;
     if (codec !== float32.name) decline("codec", float32.name, codec);
     try {
@@ -646,114 +495,47 @@ export class FederatedClient {
   }
 
   async #train(work: Work, settings: TrainSettings): Promise<void> {
-    const { assign, controller } = work;
-    const { assignment, round } = assign;
-    const { signal } = controller;
+    const { assignment, round } = work.assign;
     const { records } = this.#session!;
-    const { model, bytes } = await this.#base(work);
-    const { layout } = model;
-    const { memoryBytes = Infinity, seconds = Infinity } =
-      this.#options.limits ?? {};
-    // Besides the plan: the model's file and weights, the update and the state that is kept beside it.
-    const memory =
-      trainingMemory(networkOf(model.description), settings.batchSize) +
-      4 * bytes.length;
-    if (memory > memoryBytes)
-      throw new Declined(
-        "memory",
-        `"memory" expected at most ${memoryBytes} bytes, got a task of ${memory}`,
-      );
-    const { train } = this.#split(await this.#examples(work, model));
-    const samples = train.rows.length;
-    if (samples === 0)
+    const { memoryBytes, seconds = Infinity } = this.#options.limits ?? {};
+    const base = await this.#base(work);
+    checkMemory(base, settings, memoryBytes);
+    const { train } = await this.#split(work, base);
+    if (train.rows.length === 0)
       throw new Declined("data", `"data" expected an example to train on`);
-    const passes = settings.localEpochs * samples;
+    const passes = settings.localEpochs * train.rows.length;
     if (passes >= this.#tooMany)
       throw new Declined(
         "seconds",
         `"seconds" expected at most ${seconds}, which ${passes} sample passes took longer than before`,
       );
-    this.#trainSamples = samples;
-
-    const algorithm = this.#algorithm(settings.algorithm);
-    const kept = await records.state();
-    let told = -Infinity;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    if (seconds < Infinity)
-      timer = setTimeout(() => {
-        this.#tooMany = passes;
-        controller.abort(
-          new FedflatError(
-            "seconds",
-            `"training" expected at most ${seconds} s, got more`,
-          ),
-        );
-      }, seconds * 1000);
-    const result = await trainRound(
+    const late = () => {
+      this.#tooMany = passes;
+      work.controller.abort(
+        new FedflatError(
+          "seconds",
+          `"training" expected at most ${seconds} s, got more`,
+        ),
+      );
+    };
+    const task = {
+      assignment,
+      settings,
+      algorithm: this.#algorithm(settings.algorithm),
+      base,
+      part: train,
+      state: await records.state(),
+    };
+    const timer =
+      seconds < Infinity ? setTimeout(late, seconds * 1000) : undefined;
+    const { offer, update, state } = await trainAssignment(
       this.#useTrainer(),
+      task,
       {
-        description: model.description,
-        weights: model.weights,
-        normalisation: model.normalisation,
-        algorithm,
-        settings: {
-          ...settings,
-          meanSamples: settings.meanSamples || samples,
-        },
-        part: train,
-        state: kept && readBlob(kept, layout, algorithm.client.state),
-        received: readBlob(bytes, layout, algorithm.client.receives),
-      },
-      {
-        signal,
-        onProgress: (progress) => {
-          this.#emit("progress", { round, ...progress });
-          const now = performance.now();
-          if (now - told < PROGRESS_MS) return;
-          told = now;
-          const { epoch, batch, batches, loss } = progress;
-          this.#connection?.tell({
-            type: "progress",
-            assignment,
-            epoch,
-            batch,
-            batches,
-            loss,
-          });
-        },
+        signal: work.controller.signal,
+        onProgress: this.#progressOf(work.assign),
       },
     ).finally(() => clearTimeout(timer));
-    for (const vector of Object.values(result.update))
-      if (!vector.every(Number.isFinite))
-        throw new ModelError(
-          "diverged",
-          `"update" expected finite numbers, got NaN or infinite ones`,
-        );
-
-    const update = float32.encode(layout, result.update);
-    const {
-      lossBefore,
-      lossAfter,
-      activationNorms,
-      seconds: took,
-    } = result.metrics;
-    const offer = {
-      type: "offer" as const,
-      assignment,
-      sha256: await sha256(update),
-      bytes: update.length,
-      samples,
-      metrics: {
-        lossBefore,
-        lossAfter,
-        activationNorms: [...activationNorms],
-        seconds: took,
-      },
-    };
-    const state =
-      algorithm.client.state.length > 0
-        ? writeBlob(layout, result.state)
-        : undefined;
     if (work.void) return;
     await records.keep({ round, offer }, update, state);
     // Refused while it was written: the drop ran before the keep.
@@ -763,14 +545,34 @@ export class FederatedClient {
     this.#emit("assignment", { assignment, round, what: "offered" });
   }
 
+  /** Tells the host of every progress, the aggregator of one a second. */
+  #progressOf({ assignment, round }: ServerMessageOf<"assign">) {
+    let told = -Infinity;
+    return (progress: Progress) => {
+      this.#emit("progress", { round, ...progress });
+      const now = performance.now();
+      if (now - told < PROGRESS_MS) return;
+      told = now;
+      const { epoch, batch, batches, loss } = progress;
+      this.#connection?.tell({
+        type: "progress",
+        assignment,
+        epoch,
+        batch,
+        batches,
+        loss,
+      });
+    };
+  }
+
   async #evaluate(work: Work): Promise<void> {
     const { assign, controller } = work;
     const { assignment, round } = assign;
-    const { model } = await this.#base(work);
-    const { test } = this.#split(await this.#examples(work, model));
+    const base = await this.#base(work);
+    const { test } = await this.#split(work, base);
     if (test.rows.length === 0)
       throw new Declined("data", `"data" expected an example held out`);
-    const { description, weights, normalisation } = model;
+    const { description, weights, normalisation } = base.model;
     const { count, correct, loss } = await this.#useTrainer().evaluate(
       { description, weights, normalisation, part: test },
       { signal: controller.signal },
@@ -787,7 +589,10 @@ export class FederatedClient {
   /** The assignment's model. What it asks of the device that the device lacks is declined. */
   async #base({ assign, controller }: Work): Promise<Loaded> {
     try {
-      return await unlessAborted(this.#load(assign.model), controller.signal);
+      return await unlessAborted(
+        this.#models.load(assign.model),
+        controller.signal,
+      );
     } catch (error) {
       if (error instanceof ModelError && error.code === "description")
         throw new Declined("layer", error.message);
@@ -795,46 +600,18 @@ export class FederatedClient {
     }
   }
 
-  async #examples(
+  async #split(
     { assign: { assignment, round, task }, controller: { signal } }: Work,
-    { description: { input }, classes }: CommittedModel,
-  ): Promise<Part> {
-    const { data } = this.#options;
+    { model: { description, classes } }: Loaded,
+  ): Promise<{ train: Part; test: Part }> {
+    const { input } = description;
+    const request = { assignment, round, task, input, classes };
     try {
-      const given =
-        typeof data === "function"
-          ? await unlessAborted(
-              Promise.resolve(
-                data({ assignment, round, task, input, classes }),
-              ),
-              signal,
-            )
-          : data;
-      // The same examples stay the same part, so that the worker need not be sent them again.
-      const key = [input, classes.length].join();
-      if (this.#part?.data !== given || this.#part.key !== key)
-        this.#part = { data: given, key, part: partFor(given, input, classes) };
-      return this.#part.part;
+      return await unlessAborted(this.#examples!.split(request), signal);
     } catch (error) {
       signal.throwIfAborted();
-      throw new Declined(
-        "data",
-        error instanceof Error ? error.message : String(error),
-      );
+      throw new Declined("data", errorOf(error).message);
     }
-  }
-
-  /** The same examples are held out each time, whatever is added behind them. */
-  #split(part: Part): { train: Part; test: Part } {
-    return holdOut(part, this.#options.holdOut ?? 0.1, this.#identityHash);
-  }
-
-  #countTraining(data: ClientData): number {
-    const rows =
-      "rows" in data
-        ? data.rows
-        : Uint32Array.from({ length: countOf(data) }, (_, row) => row);
-    return this.#split({ dataset: NO_DATASET, rows }).train.rows.length;
   }
 
   #algorithm(name: string): Algorithm {
@@ -847,10 +624,9 @@ export class FederatedClient {
     error: unknown,
   ): void {
     const declined = error instanceof Declined;
-    const code = declined ? error.code : failureCode(error, this.#stopping);
-    const message = (
-      error instanceof Error ? error.message : String(error)
-    ).slice(0, 1000);
+    const failed = this.#stopping ? "stopped" : failureCode(error);
+    const code = declined ? error.code : failed;
+    const message = errorOf(error).message.slice(0, 1000);
     this.#connection?.tell({
       type: declined ? "decline" : "failed",
       assignment,
@@ -912,12 +688,8 @@ export class FederatedClient {
   }
 }
 
-const NO_DATASET: Dataset = {
-  shape: [],
-  inputs: new Float32Array(),
-  labels: new Int32Array(),
-  classes: [],
-};
+const errorOf = (error: unknown) =>
+  error instanceof Error ? error : new Error(String(error));
 
 /** What may take any time, until the signal says that nobody waits for it any more. */
 function unlessAborted<T>(task: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -929,35 +701,4 @@ function unlessAborted<T>(task: Promise<T>, signal: AbortSignal): Promise<T> {
       .then(resolve, reject)
       .finally(() => signal.removeEventListener("abort", abort));
   });
-}
-
-const errorOf = (error: unknown) =>
-  error instanceof Error ? error : new Error(String(error));
-
-/** docs/protocol.md, codes of `failed`. */
-function failureCode(error: unknown, stopping: boolean): string {
-  if (stopping) return "stopped";
-  if (!(error instanceof FedflatError)) return "other";
-  if (error.code === "diverged" || error.code === "seconds") return error.code;
-  if (error.code === "failed")
-    return /memory|allocat/i.test(error.message) ? "memory" : "trap";
-  if (error instanceof DataError) return "data";
-  if (error instanceof ModelError || error instanceof ProtocolError)
-    return "model";
-  return "other";
-}
-
-function prediction(
-  logits: Float32Array,
-  classes: readonly string[],
-): Prediction {
-  const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const exponentials = logits.map((logit) => Math.exp(logit - largest));
-  const sum = exponentials.reduce((a, b) => a + b, 0);
-  const label = logits.indexOf(largest);
-  return {
-    label,
-    name: classes[label],
-    probabilities: exponentials.map((value) => value / sum),
-  };
 }

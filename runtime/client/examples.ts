@@ -1,20 +1,62 @@
-import { makeDataset, type Part } from "../data/dataset.js";
+import { makeDataset, type Dataset, type Part } from "../data/dataset.js";
 import { DataError } from "../errors.js";
+import { holdOut } from "../training/batches.js";
+import type {
+  ClientData,
+  ClientOptions,
+  DataRequest,
+  Inputs,
+} from "./options.js";
 
-/** Numbers in nested lists, all of one length at each depth: [[...], [...]]. */
-export type Nested = readonly number[] | readonly Nested[];
-export type Inputs = Float32Array | Uint8Array | Nested;
+/** The device's examples, split into those to train on and those held out, the same ones each time. */
+export interface Examples {
+  /** How many there are to train on; null where it is not known before the first assignment. */
+  readonly training: number | null;
+  /** @throws whatever the host's function throws, and as `partFor` */
+  split(request: DataRequest): Promise<{ train: Part; test: Part }>;
+}
 
-/**
- * A device's own examples: `x` holds the inputs end to end (or as nested lists), `y` one class per example, numbered from 0
- * as the model's classes are. Or a part of a data set, as the readers of fedflat/data make them.
- */
-export type ClientData =
-  { readonly x: Inputs; readonly y: ArrayLike<number> } | Part;
+/** `seed` decides which examples are held out, whatever is added behind them. */
+export function examplesOf(
+  data: ClientOptions["data"],
+  share: number,
+  seed: string,
+): Examples {
+  let last: { data: ClientData; key: string; part: Part } | undefined;
+  let training =
+    typeof data === "function"
+      ? null
+      : holdOut({ dataset: NO_DATASET, rows: rowsOf(data) }, share, seed).train
+          .rows.length;
+  return {
+    get training() {
+      return training;
+    },
+    async split(request) {
+      const { input, classes } = request;
+      const given = typeof data === "function" ? await data(request) : data;
+      // The same examples stay the same part, so that the worker need not be sent them again.
+      const key = [input, classes.length].join();
+      if (last?.data !== given || last.key !== key)
+        last = { data: given, key, part: partFor(given, input, classes) };
+      const split = holdOut(last.part, share, seed);
+      training = split.train.rows.length;
+      return split;
+    },
+  };
+}
 
-/** How many examples there are. */
-export const countOf = (data: ClientData): number =>
-  "rows" in data ? data.rows.length : data.y.length;
+const rowsOf = (data: ClientData): Uint32Array =>
+  "rows" in data
+    ? data.rows
+    : Uint32Array.from({ length: data.y.length }, (_, row) => row);
+
+const NO_DATASET: Dataset = {
+  shape: [],
+  inputs: new Float32Array(),
+  labels: new Int32Array(),
+  classes: [],
+};
 
 /**
  * The examples as a network with this input and these classes takes them.
@@ -41,7 +83,7 @@ export function partFor(
     labels: data.y,
     classes,
   });
-  return { dataset, rows: Uint32Array.from(data.y, (_, row) => row) };
+  return { dataset, rows: rowsOf(data) };
 }
 
 /** Inputs end to end. @throws DataError `shape` where nested lists are not all of one length, or hold no numbers. */

@@ -1,0 +1,121 @@
+import type { Algorithm } from "../algorithms/algorithm.js";
+import { float32 } from "../codecs/float32.js";
+import { sha256 } from "../connection/hash.js";
+import type { Part } from "../data/dataset.js";
+import {
+  DataError,
+  FedflatError,
+  ModelError,
+  ProtocolError,
+} from "../errors.js";
+import { networkOf } from "../models/network.js";
+import { readBlob, writeBlob } from "../params/blob.js";
+import type { OutgoingClientMessage } from "../protocol/messages.js";
+import type { TrainSettings } from "../protocol/settings.js";
+import { trainingMemory } from "../training/engine.js";
+import type { JobOptions, Trainer } from "../training/job.js";
+import { trainRound } from "../training/train-round.js";
+import { Declined } from "./declined.js";
+import type { Loaded } from "./models.js";
+
+/** The code of docs/protocol.md under which an assignment has `failed`. */
+export function failureCode(error: unknown): string {
+  if (!(error instanceof FedflatError)) return "other";
+  if (error.code === "diverged" || error.code === "seconds") return error.code;
+  if (error.code === "failed")
+    return /memory|allocat/i.test(error.message) ? "memory" : "trap";
+  if (error instanceof DataError) return "data";
+  if (error instanceof ModelError || error instanceof ProtocolError)
+    return "model";
+  return "other";
+}
+
+/** @throws Declined `memory` where training takes more than `limit` bytes, as far as can be told before. */
+export function checkMemory(
+  { model, bytes }: Loaded,
+  { batchSize }: TrainSettings,
+  limit = Infinity,
+): void {
+  // Besides the plan: the model's file and weights, the update, and the state that is kept beside it.
+  const needed =
+    trainingMemory(networkOf(model.description), batchSize) + 4 * bytes.length;
+  if (needed > limit)
+    throw new Declined(
+      "memory",
+      `"memory" expected at most ${limit} bytes, got a task of ${needed}`,
+    );
+}
+
+export interface TrainTask {
+  readonly assignment: string;
+  readonly settings: TrainSettings;
+  readonly algorithm: Algorithm;
+  /** The model to start from, with what was broadcast beside it. */
+  readonly base: Loaded;
+  readonly part: Part;
+  /** The algorithm's committed state, if it has one. */
+  readonly state: Uint8Array | undefined;
+}
+
+/** A finished update, with the state that becomes the client's once it is committed. */
+export interface Finished {
+  readonly offer: Extract<OutgoingClientMessage, { type: "offer" }>;
+  readonly update: Uint8Array<ArrayBuffer>;
+  readonly state: Uint8Array<ArrayBuffer> | undefined;
+}
+
+/**
+ * Trains, and encodes what is to be sent and kept.
+ * @throws ModelError `diverged`, and as `Trainer.train`
+ */
+export async function trainAssignment(
+  trainer: Trainer,
+  { assignment, settings, algorithm, base, part, state }: TrainTask,
+  options: JobOptions,
+): Promise<Finished> {
+  const { model, bytes } = base;
+  const { layout } = model;
+  const samples = part.rows.length;
+  const result = await trainRound(
+    trainer,
+    {
+      description: model.description,
+      weights: model.weights,
+      normalisation: model.normalisation,
+      algorithm,
+      settings: { ...settings, meanSamples: settings.meanSamples || samples },
+      part,
+      state: state && readBlob(state, layout, algorithm.client.state),
+      received: readBlob(bytes, layout, algorithm.client.receives),
+    },
+    options,
+  );
+  for (const vector of Object.values(result.update))
+    if (!vector.every(Number.isFinite))
+      throw new ModelError(
+        "diverged",
+        `"update" expected finite numbers, got NaN or infinite ones`,
+      );
+  const update = float32.encode(layout, result.update);
+  const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
+  return {
+    offer: {
+      type: "offer",
+      assignment,
+      sha256: await sha256(update),
+      bytes: update.length,
+      samples,
+      metrics: {
+        lossBefore,
+        lossAfter,
+        activationNorms: [...activationNorms],
+        seconds,
+      },
+    },
+    update,
+    state:
+      algorithm.client.state.length > 0
+        ? writeBlob(layout, result.state)
+        : undefined,
+  };
+}

@@ -1,0 +1,121 @@
+import type { Algorithm } from "../algorithms/algorithm.js";
+import type { EndReason } from "../connection/connection.js";
+import type { Part } from "../data/dataset.js";
+import type { Model } from "../models/model.js";
+import type { SocketOptions } from "../platform/platform.js";
+import type { Trainer } from "../training/job.js";
+import type { Progress } from "../training/local-round.js";
+
+/** Numbers in nested lists, all of one length at each depth: [[...], [...]]. */
+export type Nested = readonly number[] | readonly Nested[];
+export type Inputs = Float32Array | Uint8Array | Nested;
+
+/**
+ * A device's own examples: `x` holds the inputs end to end (or as nested lists), `y` one class per example, numbered from 0
+ * as the model's classes are. Or a part of a data set, as the readers of fedflat/data make them.
+ */
+export type ClientData =
+  { readonly x: Inputs; readonly y: ArrayLike<number> } | Part;
+
+/** What a client is asked for data for. */
+export interface DataRequest {
+  readonly assignment: string;
+  readonly round: number;
+  readonly task: string;
+  /** Shape of one example, and the class names, of the model at hand. */
+  readonly input: readonly number[];
+  readonly classes: readonly string[];
+}
+
+export interface Limits {
+  /** Largest model, as its file. */
+  readonly modelBytes?: number;
+  /** Most memory that training may take, estimated from model and batch before it begins. */
+  readonly memoryBytes?: number;
+  /** Longest local round. */
+  readonly seconds?: number;
+}
+
+export interface ClientOptions {
+  /** Where the aggregator listens: ws://... or wss://... */
+  readonly url: string;
+  /** Where key, unfinished work and the algorithm's state are kept: a folder, in a browser the name of a database. */
+  readonly state: string;
+  /** The device's examples, or what gives them for each assignment, so that fresh data count. */
+  readonly data:
+    ClientData | ((request: DataRequest) => ClientData | Promise<ClientData>);
+  /** An assignment outside these is declined by name. */
+  readonly limits?: Limits;
+  /** Whether the device may train now: true, or the reason why not. Asked every few seconds. */
+  readonly available?: () => true | string;
+  /** Share of the examples that is never trained on and serves evaluation. Default 0.1. */
+  readonly holdOut?: number;
+  /** Bearer or enrolment token, where the aggregator asks for one. */
+  readonly token?: string;
+  readonly tls?: SocketOptions["tls"];
+  /** End as `unreachable` after so many milliseconds without the aggregator. Default: try for ever. */
+  readonly patience?: number;
+  /** Algorithms besides the built-in ones. */
+  readonly algorithms?: readonly Algorithm[];
+  /** Trains in place of a worker of the client's own, and may be shared by several clients. It is not closed. */
+  readonly trainer?: Trainer;
+}
+
+/** A global model as it was committed. */
+export interface CommittedModel extends Model {
+  /** The round that made it; absent where it is not known. */
+  readonly round?: number;
+  /** Its name: the hash of its file. */
+  readonly sha256: string;
+}
+
+export interface Prediction {
+  /** Index and name of the most probable class. */
+  readonly label: number;
+  readonly name: string;
+  /** One for each class. */
+  readonly probabilities: Float32Array;
+}
+
+export interface ClientEvents {
+  /** After a batch, at most ten times a second. */
+  progress: Progress & { readonly round: number };
+  /** Each newly committed global model. Without a listener only the models to train on are fetched. */
+  model: CommittedModel;
+  /** What becomes of an assignment. */
+  assignment: {
+    readonly assignment: string;
+    readonly round?: number;
+    readonly what:
+      | "accepted"
+      | "declined"
+      | "failed"
+      | "offered"
+      | "reported"
+      | "received"
+      | "committed"
+      | "refused";
+    /** Why it was declined or refused, or failed. */
+    readonly code?: string;
+    readonly message?: string;
+  };
+  /** The line to the aggregator is up, or lost and dialled again in so many milliseconds. */
+  line: {
+    readonly up: boolean;
+    readonly reason?: string;
+    readonly retryIn?: number;
+  };
+  /** What the aggregator waits for. */
+  wait: { readonly reason: string };
+  /** Something went wrong that did not end the client. */
+  problem: Error;
+}
+
+/** How a run ended for this client. */
+export interface Outcome {
+  /** `finished` by the aggregator, `stopped` by the host, or why the client may not go on. */
+  readonly reason: "stopped" | Exclude<EndReason, "closed">;
+  readonly message: string;
+  /** The newest global model that this client has. */
+  readonly model?: CommittedModel;
+}
