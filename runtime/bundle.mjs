@@ -1,7 +1,8 @@
 // npm run build:bundle, after build:kernels and build:code: makes the client as files that need no node_modules.
 //   client.js, client-worker.js, client-shared.js                 for browsers and Electron renderers
 //   client-node.js, client-node-worker.js, client-node-shared.js  for Node
-// and beside them in dist/ the .wasm files that both load: our two builds of the kernels, and tfjs's backend.
+// and beside them in dist/ the .wasm files that both load: our two builds of the kernels, and tfjs's backend. All are
+// modules; Node before 20.19 wants a package.json beside them that says so.
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";

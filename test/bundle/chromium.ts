@@ -40,13 +40,16 @@ const TYPES: Record<string, string> = {
   ".wasm": "application/wasm",
 };
 
-/** Serves dist/ on loopback, an empty page at its root, and the scripts given, by their paths. */
+/** Serves dist/ on loopback, an empty page at its root, and the scripts given, by their paths; all with these headers. */
 export async function serveDist(
   scripts: Readonly<Record<string, string>> = {},
+  headers: Readonly<Record<string, string>> = {},
 ): Promise<{ url: string; close(): void }> {
   const dist = fileURLToPath(new URL("../../../dist/", import.meta.url));
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url!, "http://host").pathname);
+    for (const [name, value] of Object.entries(headers))
+      response.setHeader(name, value);
     if (path === "/") {
       response.setHeader("content-type", "text/html");
       response.end(

@@ -54,12 +54,20 @@ test(
     });
     // Our module's files are looked for beside the code: esbuild leaves their URLs as they are.
     const place = "/runtime/platform/page.js";
-    const site = await serveDist({ [place]: outputFiles[0].text });
+    // A page with shared memory, where tfjs by itself would run its threaded build.
+    const site = await serveDist(
+      { [place]: outputFiles[0].text },
+      {
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-embedder-policy": "require-corp",
+      },
+    );
     t.after(() => site.close());
     const browser = await launchChromium();
     t.after(() => browser.close());
     const page = await browser.newPage();
     await page.goto(site.url);
+    assert.equal(await page.evaluate("crossOriginIsolated"), true);
     const { wasm, cpu } = await page.evaluate<
       Record<"wasm" | "cpu", { kernel: number[]; dense: number[] }>
     >(
