@@ -6,7 +6,7 @@ import { finishedResult, runCell } from "./experiment/cell.js";
 import { runCommand, type Fact } from "./experiment/command.js";
 import { readExperiment, type ExperimentFile } from "./experiment/file.js";
 import { cellsOf, type Cell } from "./experiment/grid.js";
-import { openLiveView } from "./experiment/live.js";
+import { openLiveView, type Standing } from "./experiment/live.js";
 import { inLanes } from "./experiment/pool.js";
 import {
   picturesOf,
@@ -79,8 +79,13 @@ export async function experiment(
     );
     view.total(finished.size, cells.length);
     const ended = await inLanes(waiting, lanes, signal, async (cell, lane) => {
-      const show = (fact?: Fact) => view.lane(lane, standingOf(cell, fact));
-      show();
+      let standing: Standing = {
+        name: titleOf(cell),
+        round: 0,
+        rounds: cell.settings.rounds,
+        doing: "starting",
+      };
+      view.lane(lane, standing);
       try {
         const result = await runCell(
           cell,
@@ -88,7 +93,7 @@ export async function experiment(
           file.flatness,
           workers,
           signal,
-          show,
+          (fact) => view.lane(lane, (standing = after(standing, fact))),
           runCommand,
         );
         finished.set(cell, { cell, result });
@@ -165,23 +170,18 @@ function sentenceOf(cell: Cell, result: Finished["result"]): string {
   ].join("  ");
 }
 
-/** The newest line of a command's output as what its lane has to show. */
-function standingOf(cell: Cell, fact?: Fact) {
-  const number = (value: unknown) =>
-    typeof value === "number" ? value : undefined;
-  const round = number(fact?.["round"]) ?? 0;
-  const rounds = number(fact?.["rounds"]) ?? cell.settings.rounds;
-  const accuracy = number(fact?.["sel"]) ?? number(fact?.["accuracy"]);
+/** What a lane has to show after one more line of a command's output. */
+function after(standing: Standing, fact: Fact): Standing {
+  const { event, round, accuracy } = fact;
+  if (event === "measuring") return { ...standing, doing: "measuring" };
+  if (event !== "round" || typeof round !== "number") return standing;
   return {
-    name: titleOf(cell),
+    ...standing,
     round,
-    rounds,
     doing:
-      fact === undefined
-        ? "starting"
-        : accuracy !== undefined
-          ? `${(100 * accuracy).toFixed(1)} %`
-          : "",
+      typeof accuracy === "number"
+        ? `model ${(100 * accuracy).toFixed(1)} %`
+        : standing.doing,
   };
 }
 

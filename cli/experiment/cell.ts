@@ -89,6 +89,7 @@ export async function runCell(
     await writeWhole(done, {});
   }
   if (flatness !== undefined) {
+    onFact({ event: "measuring" });
     const measure = join(folder, "flatness.config.json");
     await writeWhole(measure, flatness);
     await run(

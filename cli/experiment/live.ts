@@ -64,7 +64,7 @@ function terminalView(lanes: number): LiveView {
   });
   const rest = { of: "", name: "", doing: "" };
   const rows: SingleBar[] = Array.from({ length: lanes }, () =>
-    bars.create(1, 0, rest),
+    bars.create(1, 0, { ...rest }),
   );
   const whole = bars.create(1, 0, { ...rest, name: "all runs" });
   return {

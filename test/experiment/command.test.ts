@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { FASHION, run, start } from "../cli/command.js";
+
+const folder = mkdtempSync(join(tmpdir(), "fedflat-experiment-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const file = join(folder, "tiny.json");
+const content = {
+  title: "Tiny",
+  settings: {
+    data: FASHION,
+    samples: 60,
+    clients: 3,
+    rounds: 2,
+    "local-epochs": 1,
+    "evaluate-every": 2,
+  },
+  grid: { algorithm: ["fedavg", "feddyn"], zeta: [0.15], seed: [1] },
+  target: 1,
+  flatness: { samples: 8, probes: 2 },
+};
+writeFileSync(file, JSON.stringify(content));
+
+test("a killed experiment goes on where it was: finished runs are not run again, then come tables and pictures", async () => {
+  const out = join(folder, "out");
+  const command = [
+    ...["experiment", file, "--out", out, "--parallel", "1", "--json"],
+  ];
+  const first = start(...command);
+  const [, name] = await first.until(
+    /"event":"finished","run":"(fedavg[^"]+)"/,
+  );
+  first.process.kill("SIGKILL");
+  await first.ended;
+  const kept = join(out, "runs", name, "result.json");
+  const written = statSync(kept).mtimeMs;
+
+  const page = join(folder, "page.md");
+  const second = await run(...command, "--page", page);
+  assert.equal(second.code, 0, second.stderr);
+  const events = second.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const begin = events.find(({ event }) => event === "begin");
+  assert.deepEqual([begin.runs, begin.finished], [2, 1]);
+  const finished = events.filter(({ event }) => event === "finished");
+  assert.equal(finished.length, 1);
+  assert.match(finished[0].run, /^feddyn/);
+  assert.equal(statSync(kept).mtimeMs, written);
+
+  const csv = readFileSync(join(out, "results.csv"), "utf8").trim().split("\n");
+  assert.equal(csv.length, 3);
+  const columns = csv[0].split(",");
+  for (const line of csv.slice(1)) {
+    const cells = line.split(",");
+    const numbers = columns
+      .slice(columns.indexOf("sel"), columns.indexOf("run"))
+      .map((column) => [column, Number(cells[columns.indexOf(column)])]);
+    for (const [column, value] of numbers)
+      assert.ok(Number.isFinite(value), `${column} in ${line}`);
+    assert.ok(
+      cells.every((cell) => cell !== ""),
+      line,
+    );
+  }
+  const text = readFileSync(page, "utf8");
+  assert.match(text, /2 of 2 runs/);
+  const [, picture] = /!\[.*\]\((.*)\.svg\)/.exec(text)!;
+  assert.ok(existsSync(join(folder, `${picture}.png`)));
+  assert.ok(existsSync(join(out, "accuracy.svg")));
+});
+
+test("a run that fails is named with its reason; the others are finished and the exit code says it", async () => {
+  const bad = join(folder, "bad.json");
+  const { settings } = content;
+  writeFileSync(
+    bad,
+    JSON.stringify({
+      ...content,
+      flatness: undefined,
+      settings: { ...settings, rounds: 1 },
+      grid: { split: ["groups", "iid"], seed: [1] },
+    }),
+  );
+  const out = join(folder, "bad");
+  const { code, stdout, stderr } = await run(
+    ...["experiment", bad, "--out", out],
+  );
+  assert.equal(code, 1);
+  assert.match(stdout, /split groups, seed 1 failed: /);
+  assert.match(stdout, /1 of 2 runs finished/);
+  assert.match(stderr, /^fedflat: "experiment" expected all runs .*\n$/);
+  assert.match(readFileSync(join(out, "results.md"), "utf8"), /1 failed/);
+});
+
+test("a mistake in the file ends in one sentence before anything is run", async () => {
+  const wrong = join(folder, "wrong.json");
+  writeFileSync(wrong, JSON.stringify({ ...content, flatness: { tops: 1 } }));
+  const out = join(folder, "wrong");
+  const { code, stderr } = await run(...["experiment", wrong, "--out", out]);
+  assert.equal(code, 2);
+  assert.match(stderr, /^fedflat: .*got "tops" \(did you mean "top"\?\)\n$/);
+  assert.equal(existsSync(out), false);
+});
