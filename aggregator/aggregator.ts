@@ -144,6 +144,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Everything that is written to the run's folder, one after the other. */
   #writing: Promise<void> = Promise.resolve();
   #closing = false;
+  /** Told when the last line has closed. */
+  #allGone: (() => void) | undefined;
 
   /** @throws ConfigError `settings`, ModelError `unknown-algorithm`, `algorithm-settings`. */
   constructor(options: AggregatorOptions) {
@@ -194,7 +196,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
           { client: client.id.slice(0, 32), assignment, code },
           `refused an update: ${message}`,
         );
-        this.emit("refused", { client: client.id, code, message });
+        this.#tell("refused", { client: client.id, code, message });
       },
     });
     this.#evaluations = openEvaluations({
@@ -210,7 +212,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       },
       done: (line) => {
         this.#write((folder) => folder.evaluation(line));
-        this.emit("evaluation", line);
+        this.#tell("evaluation", line);
       },
     });
     this.done = new Promise((resolve) => {
@@ -363,11 +365,21 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /**
    * Ends now: what was committed is on disk, an attempt in progress is gone on with after a resume. Clients are told to come
-   * back. Safe to call at any time, also twice.
+   * back; those of a finished run get some time to fetch the model and leave by themselves. Safe to call at any time, also
+   * twice.
    */
   async stop(reason = "stopped"): Promise<void> {
+    if (this.#state === undefined) return;
     this.#send({ type: "stop", reason });
-    await this.done;
+    const ending = await this.done;
+    if (ending.reason === "finished" && this.#sessions.size > 0)
+      await new Promise<void>((resolve) => {
+        const patience = setTimeout(resolve, this.settings.farewell);
+        this.#allGone = () => {
+          clearTimeout(patience);
+          resolve();
+        };
+      });
     await this.#close();
   }
 
@@ -409,11 +421,23 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#saysWhatItWaitsFor();
   }
 
+  /** Emits. A listener's mistake must not end a round. */
+  #tell<E extends keyof AggregatorEvents>(
+    event: E,
+    ...args: AggregatorEvents[E]
+  ): void {
+    try {
+      (this as EventEmitter).emit(event, ...args);
+    } catch (error) {
+      this.log.error({ err: error }, `a listener of "${event}" threw`);
+    }
+  }
+
   #saysWhatItWaitsFor(): void {
     const sentence = waitsFor(this.#rules, this.#state);
     if (sentence === this.#said) return;
     this.#said = sentence;
-    this.emit("waiting", sentence);
+    this.#tell("waiting", sentence);
   }
 
   #carryOut(effect: RoundEffect): void {
@@ -479,7 +503,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       { round, attempt: attempt.attempt, selected: selected.length },
       "a round opens",
     );
-    this.emit("opened", { round, attempt: attempt.attempt, selected });
+    this.#tell("opened", { round, attempt: attempt.attempt, selected });
   }
 
   /** Does what must be on disk: waits while the disk is full, and ends the run if it fails. */
@@ -571,7 +595,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       { client: id.slice(0, 32), round: work.round },
       "an update is folded",
     );
-    this.emit("counted", {
+    this.#tell("counted", {
       client: id,
       round: work.round,
       counted: [...given.values()].filter(({ folded }) => folded).length,
@@ -583,7 +607,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #abandon({ open, reason }: Extract<RoundEffect, { type: "abandon" }>): void {
     const { round, attempt } = open;
     this.log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
-    this.emit("abandoned", { round, attempt, reason });
+    this.#tell("abandoned", { round, attempt, reason });
     for (let phase = 0; phase < this.#rules.phases.length; phase++)
       for (const assignment of this.#assignments
         .of({ round, attempt, phase })
@@ -676,7 +700,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       await folder.round(line, timings);
       await this.#writeModel(round);
     });
-    this.emit("round", line, timings);
+    this.#tell("round", line, timings);
     if (
       round % this.settings.evaluateEvery === 0 ||
       round === this.settings.rounds
@@ -787,7 +811,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       round: this.#committed + 1,
       model: nameOf(this.#model),
     });
-    this.emit("client", {
+    this.#tell("client", {
       client: client.id,
       change: "joined",
       reason: client.lacks && `it lacks ${client.lacks}`,
@@ -828,11 +852,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #lineClosed(session: Session): void {
     this.#sessions.delete(session);
     this.#uploads.lineClosed(session);
-    const client = this.#clientOf(session.client);
-    if (client.session !== session) return;
+    if (this.#sessions.size === 0) this.#allGone?.();
+    const client = this.#clients.get(session.client);
+    if (client?.session !== session) return;
     client.session = undefined;
     client.said = false;
-    this.emit("client", { client: client.id, change: "left" });
+    this.#tell("client", { client: client.id, change: "left" });
     if (!this.#closing) this.#expect(client);
   }
 
@@ -867,7 +892,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         if (assignment === undefined) return;
         const { batch, batches, loss } = message;
         const { round } = assignment.work;
-        this.emit("progress", {
+        this.#tell("progress", {
           client: client.id,
           round,
           batch,
@@ -896,7 +921,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     client.said = true;
     client.ready = busy === undefined;
     client.reason = busy;
-    this.emit("client", {
+    this.#tell("client", {
       client: client.id,
       change: client.ready ? "ready" : "busy",
       reason: busy,

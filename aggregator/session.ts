@@ -167,12 +167,11 @@ export class Session {
 
   #closed(code: number, reason: string): void {
     if (this.#at === "closed") return;
-    const known = this.#at === "welcome";
     this.#at = "closed";
     clearTimeout(this.#helloTimer);
     this.#downloads.clear();
     this.#log("info", "line closed", { code, reason });
-    if (known) this.#host.closed(this);
+    this.#host.closed(this);
   }
 
   #receive(data: string | Uint8Array): void {

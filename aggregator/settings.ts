@@ -69,6 +69,8 @@ const schema = v.strictObject({
 
   heartbeat: v.optional(whole(100, 3_600_000), 20_000),
   helloDeadline: v.optional(duration, 10_000),
+  /** Time for clients of a finished run to fetch its model and leave. */
+  farewell: v.optional(duration, 10_000),
   /** Bytes on their way to or from one client without acknowledgement. */
   windowBytes: v.optional(whole(1024), 256 * 1024),
   /** Memory for updates on their way in; never less than two updates. */

@@ -206,13 +206,13 @@ export function fileLedger(
 
   /** The bytes of a new journal, its first checkpoint in place. A crash before the journal has its name leaves nothing that counts. */
   async function begin(genesis: Checkpoint): Promise<Uint8Array> {
-    const ours = [genesis.model.sha256, genesis.state.sha256];
-    for (const name of await files.list(blobs))
-      if (!name.startsWith(".") && !ours.includes(name))
-        throw new ConfigError(
-          "state-damaged",
-          `"${folder}" expected the journal that names ${name}, got no journal`,
-        );
+    // More than the two blobs of a first checkpoint: rounds were committed here.
+    const whole = (await files.list(blobs)).filter((n) => !n.startsWith("."));
+    if (whole.length > 2)
+      throw new ConfigError(
+        "state-damaged",
+        `"${folder}/journal" expected the journal of the ${whole.length} blobs beside it, got no such file`,
+      );
     await putBlob(genesis.model);
     await putBlob(genesis.state);
     const records: LedgerRecord[] = [
