@@ -24,6 +24,7 @@ export interface FileLayer {
 export interface WritableFile {
   write(bytes: Uint8Array): Promise<void>;
   truncate(length: number): Promise<void>;
+  size(): Promise<number>;
   /** Makes the file's bytes durable. */
   sync(): Promise<void>;
   close(): Promise<void>;
@@ -52,6 +53,7 @@ export const nodeFiles: FileLayer = {
         await handle.writeFile(bytes);
       },
       truncate: (length) => handle.truncate(length),
+      size: async () => (await handle.stat()).size,
       sync: () => handle.sync(),
       close: () => handle.close(),
     };

@@ -56,6 +56,15 @@ export function fileLedger(
 
   async function append(record: LedgerRecord, durable: boolean): Promise<void> {
     const { bytes, hash } = frame(JSON.stringify(record), previous);
+    // The lock keeps a second server out; should one have come in all the same, the one that was first stops here.
+    const size = await journal!.size();
+    if (size !== length) {
+      broken = new FedflatError(
+        "stale-epoch",
+        `"${folder}/journal" expected ${length} bytes, got ${size}: another server writes to it`,
+      );
+      throw broken;
+    }
     try {
       await journal!.write(bytes);
       if (durable) await journal!.sync();
@@ -102,6 +111,15 @@ export function fileLedger(
     }
   }
 
+  const unusable = (error: unknown): FedflatError =>
+    error instanceof FedflatError
+      ? error
+      : new ConfigError(
+          "state-unusable",
+          `"${folder}" expected a folder that can be written, got: ${error instanceof Error ? error.message : String(error)}`,
+          { cause: error },
+        );
+
   const storageFull = (cause: unknown) =>
     new FedflatError("storage-full", `"${folder}" is on a full disk`, {
       cause,
@@ -125,8 +143,12 @@ export function fileLedger(
 
   return {
     async open(genesis): Promise<Opened> {
-      await files.makeFolder(blobs);
-      await lock(files, folder);
+      try {
+        await files.makeFolder(blobs);
+        await lock(files, folder);
+      } catch (error) {
+        throw unusable(error);
+      }
       try {
         const notes: string[] = [];
         const path = `${folder}/journal`;
@@ -171,8 +193,8 @@ export function fileLedger(
       } catch (error) {
         await journal?.close().catch(() => {});
         journal = undefined;
-        await unlock(files, folder);
-        throw error;
+        await unlock(files, folder).catch(() => {});
+        throw unusable(error);
       }
     },
 
@@ -324,16 +346,16 @@ async function lock(files: FileLayer, folder: string): Promise<void> {
   for (let tries = 0; ; tries++)
     try {
       const file = await files.open(path, "exclusive");
-      await file.write(new TextEncoder().encode(String(process.pid)));
+      await file.write(new TextEncoder().encode(`process ${process.pid}\n`));
       await file.close();
       ours.add(folder);
       return;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST" || tries > 0)
         throw error;
-      const pid = Number(
-        new TextDecoder().decode((await files.read(path)) ?? new Uint8Array()),
-      );
+      // Half a line is what a crash in the middle of locking left.
+      const text = new TextDecoder().decode(await files.read(path));
+      const pid = Number(/^process (\d+)\n$/.exec(text)?.[1]);
       const alive = pid === process.pid ? ours.has(folder) : isAlive(pid);
       if (alive)
         throw new ConfigError(

@@ -74,6 +74,7 @@ class Disk {
           this.#change();
           file.bytes = file.bytes.slice(0, length);
         },
+        size: async () => file.bytes.length,
         sync: async () => {
           this.#change();
           file.synced = file.bytes;

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import assert from "node:assert/strict";
+import { nodeFiles } from "../../aggregator/storage/file-layer.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import { crc32c } from "../../aggregator/storage/journal.js";
 import {
@@ -192,10 +193,26 @@ test("files: a second server on the folder is refused, until the first is gone",
     });
     await first.close();
     // What a server that was killed leaves: a lock with an id that no process has.
-    await writeFile(join(folder, "lock"), "999999999");
+    await writeFile(join(folder, "lock"), "process 999999999\n");
     const third = fileLedger(folder);
     await third.open(blobsOf(0));
     await third.close();
+  }));
+
+test("files: should a second server come in all the same, the first one stops", () =>
+  inFolder(async (folder) => {
+    const first = fileLedger(folder);
+    const { epoch } = await first.open(blobsOf(0));
+    await writeFile(join(folder, "lock"), "process 999999999\n");
+    const layer = { ...nodeFiles };
+    const second = fileLedger(folder, layer);
+    await second.open(blobsOf(0));
+    await assert.rejects(commit(first, epoch, 1, ["a"]), {
+      code: "stale-epoch",
+      message: /another server writes to it/,
+    });
+    await second.close();
+    await first.close();
   }));
 
 test("files: a journal cut anywhere opens with what was whole before the cut", () =>
