@@ -117,9 +117,16 @@ before(async () => {
   trainer = await trainerHere("simd");
 });
 
+// Removed at the very end, when no client writes there any more.
+const folders: string[] = [];
+after(async () => {
+  for (const folder of folders)
+    await fs.rm(folder, { recursive: true, force: true });
+});
+
 async function stateFolder(): Promise<string> {
   const path = await fs.mkdtemp(join(tmpdir(), "fedflat-client-"));
-  after(() => fs.rm(path, { recursive: true, force: true }));
+  folders.push(path);
   return path;
 }
 

@@ -25,6 +25,13 @@ const dataOf = (seed: string, count: number) => {
   };
 };
 
+// Removed at the very end, when no client writes there any more.
+const folders: string[] = [];
+after(async () => {
+  for (const folder of folders)
+    await fs.rm(folder, { recursive: true, force: true });
+});
+
 async function joined(
   url: string,
   index: number,
@@ -32,7 +39,7 @@ async function joined(
 ) {
   const state =
     changes.state ?? (await fs.mkdtemp(join(tmpdir(), "fedflat-client-")));
-  after(() => fs.rm(state, { recursive: true, force: true }));
+  folders.push(state);
   const client = new FederatedClient({
     url,
     data: dataOf(`client ${index}`, 20 + index),
@@ -45,6 +52,7 @@ async function joined(
   client.on("assignment", ({ what }) => happened.push(what));
   client.on("problem", (error) => happened.push(error.message));
   const running = client.run();
+  after(() => client.stop());
   return { client, running, happened, state };
 }
 
