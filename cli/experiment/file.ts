@@ -142,9 +142,15 @@ export async function readExperiment(path: string): Promise<ExperimentFile> {
     typeof value === "string" && /^\.\.?\//.test(value)
       ? resolve(folder, value)
       : value;
-  const { title, settings, grid, ...rest } = checked.output;
+  const { title, settings, grid, set, ...rest } = checked.output;
   return {
     ...rest,
+    set: Object.fromEntries(
+      Object.entries(set).map(([name, numbers]) => [
+        String(located(name)),
+        numbers,
+      ]),
+    ),
     title: title ?? basename(path, extname(path)),
     settings: Object.fromEntries(
       Object.entries(settings).map(([key, value]) => [key, located(value)]),

@@ -267,7 +267,7 @@ const publishedFor = (
 ): Published | undefined =>
   published.find(({ of }) =>
     Object.entries(of).every(([key, value]) =>
-      row.runs.every(({ cell }) => (cell.given[key] ?? cell.at[key]) === value),
+      row.runs.every(({ cell }) => cell.given[key] === value),
     ),
   );
 

@@ -66,10 +66,12 @@ test("a cell for each combination, each algorithm with its own numbers", async (
 
 test("YAML says the same as JSON, and a path with a dot is one beside the file", async () => {
   const [cell] = await cells(
-    "settings:\n  data: ./images\n  rounds: 3\ngrid:\n  seed: [7]\n",
+    "settings:\n  data: ./images\n  algorithm: ./mine.js\ngrid:\n  seed: [7]\nset:\n  ./mine.js: { beta: 2 }\n",
     "experiment.yaml",
   );
   assert.equal(cell.settings.data, join(folder, "images"));
+  assert.equal(cell.settings.algorithm, join(folder, "mine.js"));
+  assert.deepEqual(cell.settings.set, { beta: 2 });
   assert.equal(cell.settings.seed, 7);
 });
 
