@@ -33,7 +33,12 @@ import {
 } from "./clients.js";
 import { firstCheckpoint, openDesk, type Desk } from "./desk.js";
 import { openDeskInWorker } from "./desk-in-worker.js";
-import { openEvaluations, type Evaluations } from "./evaluations.js";
+import {
+  openEvaluations,
+  type EvaluationLine,
+  type EvaluationResult,
+  type Evaluations,
+} from "./evaluations.js";
 import type { Admission } from "./identity.js";
 import { silent, type Log } from "./log.js";
 import {
@@ -144,6 +149,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Everything that is written to the run's folder, one after the other. */
   #writing: Promise<void> = Promise.resolve();
   #closing = false;
+  #evaluated: EvaluationLine | undefined;
   /** Told when the last line has closed. */
   #allGone: (() => void) | undefined;
 
@@ -211,6 +217,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         this.#assignments.forget(assignment);
       },
       done: (line) => {
+        this.#evaluated = line;
         this.#write((folder) => folder.evaluation(line));
         this.#tell("evaluation", line);
       },
@@ -1162,6 +1169,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
           `- Algorithm: ${algorithm}, MAN's coefficient ${zeta}`,
           `- Registered clients: ${rosterOf(this.#clients.values()).population}`,
           `- Model: model/weights.safetensors (SHA-256 ${this.#model.sha256})`,
+          ...resultLines(this.#evaluated),
           `- ${end}`,
           "",
         ].join("\n"),
@@ -1214,6 +1222,19 @@ function rulesOf(settings: AggregatorSettings): RoundRules {
     pause: settings.pause,
     storageDeadline: settings.storageDeadline,
   };
+}
+
+function resultLines(evaluated: EvaluationLine | undefined): string[] {
+  if (evaluated === undefined) return [];
+  const { round, test, federated } = evaluated;
+  const line = (where: string, { accuracy, loss, count }: EvaluationResult) =>
+    `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${loss.toFixed(4)} (${count} examples)`;
+  return [
+    ...(test ? [line("on the test data", test)] : []),
+    ...(federated
+      ? [line(`on the hold-outs of ${federated.clients} clients`, federated)]
+      : []),
+  ];
 }
 
 function stateOf(client: Client): string {

@@ -63,7 +63,7 @@ export async function listen(
   const http = createServer(
     { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 5_000 },
     (request, response) =>
-      answer(aggregator, loopback, options, request, response),
+      answer(aggregator, { ...options, loopback, isOurs }, request, response),
   );
   http.maxHeadersCount = 64;
   const sockets = new WebSocketServer({
@@ -94,18 +94,26 @@ export async function listen(
     );
   });
 
-  function refusalOf(
-    request: IncomingMessage,
-  ): { status: string; reason: string } | undefined {
+  /** Names under which this server is dialled: what a signed proof, or a page's request, must have meant. */
+  function isOurs(request: IncomingMessage): boolean {
     const named = request.headers.host?.toLowerCase() ?? "";
     const name = named.replace(/:\d+$/, "");
-    const allowed =
+    return (
       LOOPBACK.has(name) ||
       name === host ||
       options.openToAll === true ||
-      (options.hosts ?? []).includes(named);
-    if (!allowed)
-      return { status: "421 Misdirected Request", reason: `host ${named}` };
+      (options.hosts ?? []).includes(named)
+    );
+  }
+
+  function refusalOf(
+    request: IncomingMessage,
+  ): { status: string; reason: string } | undefined {
+    if (!isOurs(request))
+      return {
+        status: "421 Misdirected Request",
+        reason: `host ${request.headers.host}`,
+      };
     const origin = request.headers.origin;
     if (
       origin !== undefined &&
@@ -194,8 +202,10 @@ function socketOf(line: WebSocket, aggregator: Aggregator): Socket {
 
 function answer(
   aggregator: Aggregator,
-  loopback: boolean,
-  options: ServerOptions,
+  options: ServerOptions & {
+    readonly loopback: boolean;
+    isOurs(request: IncomingMessage): boolean;
+  },
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
@@ -209,12 +219,14 @@ function answer(
       return end(200, "alive\n");
     case "/readyz":
       return aggregator.open ? end(200, "ready\n") : end(503, "not ready\n");
-    case "/status":
-      if (!loopback) return end(404);
-      response
-        .writeHead(200, { "content-type": "application/json" })
-        .end(JSON.stringify(aggregator.status(), null, 2) + "\n");
-      return;
+  }
+  // A probe may dial by any address; for all else a page that had its own name lead here would be let in.
+  if (!options.isOurs(request)) return end(421);
+  if (path === "/status" && options.loopback) {
+    response
+      .writeHead(200, { "content-type": "application/json" })
+      .end(JSON.stringify(aggregator.status(), null, 2) + "\n");
+    return;
   }
   const blob = /^\/blobs\/([0-9a-f]{64})$/.exec(path);
   if (blob === null) return end(404);

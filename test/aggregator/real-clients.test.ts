@@ -135,6 +135,10 @@ async function run(
       "summary.md",
       "timings.jsonl",
     ]);
+    assert.match(
+      await readFile(join(folder, "summary.md"), "utf8"),
+      /- All rounds are done\./,
+    );
     const weights = await readFile(join(folder, "model/weights.safetensors"));
     assert.deepEqual(loadModel(weights).classes, model.classes);
     assert.deepEqual(

@@ -157,6 +157,27 @@ test("foreign hosts and web pages are not let in", async () => {
   }
 });
 
+test("a web page that leads its own name to this machine reads nothing", async () => {
+  const f = await federation();
+  try {
+    const { hostname, port } = new URL(httpOf(f.url));
+    const status = (path: string) =>
+      new Promise((resolve) =>
+        request(
+          { hostname, port, path, headers: { host: "evil.example.org" } },
+          (response) => {
+            response.resume();
+            resolve(response.statusCode);
+          },
+        ).end(),
+      );
+    assert.equal(await status("/status"), 421);
+    assert.equal(await status("/livez"), 200);
+  } finally {
+    await f.end();
+  }
+});
+
 test("no more lines than allowed, and the health port still answers", async () => {
   const f = await federation({}, {}, { connections: 3 });
   try {
