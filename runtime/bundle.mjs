@@ -36,7 +36,12 @@ const WASM_FILES = [
 const besideTheBundle = {
   name: "beside-the-bundle",
   setup({ onLoad }) {
-    const places = new Map(WASM_FILES.map((file) => [file, basename(file)]));
+    const places = new Map(
+      WASM_FILES.flatMap((file) => [
+        [file, basename(file)],
+        [join(dist, basename(file)), basename(file)],
+      ]),
+    );
     for (const entries of Object.values(BUNDLES))
       for (const [name, file] of Object.entries(entries))
         places.set(file, `${name}.js`);

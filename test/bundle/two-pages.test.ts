@@ -29,7 +29,12 @@ test(
       { model: smallModel() },
     );
     t.after(() => run.end());
-    const site = await serveDist();
+    const site = await serveDist(
+      {},
+      {
+        "content-security-policy": `default-src 'none'; img-src data:; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self' ${run.url}`,
+      },
+    );
     t.after(() => site.close());
     const browser = await launchChromium();
     t.after(() => browser.close());
