@@ -380,7 +380,7 @@ export class FederatedClient {
     });
   }
 
-  async #finish({ model }: ServerMessageOf<"finished">): Promise<void> {
+  async #finish({ model, reason }: ServerMessageOf<"finished">): Promise<void> {
     this.#void();
     try {
       if (model !== null) {
@@ -389,7 +389,7 @@ export class FederatedClient {
         await this.#fetchNewest();
       }
     } finally {
-      this.#connection?.close();
+      this.#connection?.close(reason);
     }
   }
 
