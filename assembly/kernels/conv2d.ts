@@ -1,9 +1,10 @@
-import { ACCUMULATE, NORM, RELU, clearSquares, multiplyColumns, multiplyRows, squares } from "../lanes/tile";
+import { ACCUMULATE, NORM, RELU, clearSquares, multiplyColumns, multiplyRows, squares, tabulate } from "../lanes/tile";
 import { copyRun, packColumns, packColumnsTransposed, packedColumns } from "../lanes/pack";
 import {
   A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PACKED_BYTES, PADDED, PADDED_BYTES, PATCHES, PATCHES_BYTES,
 } from "../lanes/scratch";
 import { axpy } from "./vector";
+import { suitsWinograd, winogradBackpropFilter, winogradBackpropInput, winogradConv2d } from "./winograd";
 
 // y[b, oy, ox, o] = relu?(bias[o] + sum over ky, kx, c of x[b, oy sh + ky - padTop, ox sw + kx - padLeft, c] w[ky, kx, c, o]),
 // where x outside the image is 0.
@@ -18,11 +19,15 @@ import { axpy } from "./vector";
 //   dw[ky]   = (runs of x)^T dy                               [run, pixels] [pixels, outChannels]
 // Where a window reaches outside the image, a block of images is copied into scratch with its zeros first.
 //
+// Filters of 5 x 5 and 3 x 3 between many channels take fewer multiplications in winograd.ts.
+//
 // Limit: kernelHeight * kernelWidth * inChannels <= MAX_PATCH of runtime/wasm/kernels.ts, so that one patch and 8 columns of the
 // filter fit into scratch.
 
 /** Longest inner dimension of one product: a panel of B, this times 32 bytes, stays in the first-level cache. */
 const BLOCK_INNER: i32 = 512;
+/** With fewer outputs than this, Winograd's transformation of the filter is not worth it. */
+const MANY_OUTPUTS: i32 = 256;
 /** Runs shorter than this are gathered to whole patches in scratch, or a product would be over before it is worth its start. */
 const SHORT_RUN: i32 = 64;
 
@@ -134,15 +139,6 @@ function tabulateInputs(table: usize, x: usize, scratch: usize): void {
   }
 }
 
-/** Fills the table with `count` addresses. */
-function tabulate(table: usize, count: i32, address: usize, step: usize): void {
-  for (; count > 0; count--) {
-    store<u32>(table, <u32>address);
-    table += 4;
-    address += step;
-  }
-}
-
 /** Copies the inputs of the block with their padding. */
 function copyPadded(x: usize, scratch: usize): void {
   const pixel = <usize>inChannels << 2;
@@ -185,6 +181,8 @@ export function conv2d(
   kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
   relu: i32, norm: i32, scratch: usize,
 ): f64 {
+  if (batch * outHeight * outWidth >= MANY_OUTPUTS && suitsWinograd(inChannels, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth))
+    return winogradConv2d(x, w, bias, y, batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, padTop, padLeft, relu, norm, scratch);
   clearSquares();
   begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
   const outPixel = <usize>outChannels << 2;
@@ -255,8 +253,10 @@ export function conv2dBackpropInput(
   kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
   scratch: usize,
 ): void {
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
   memory.fill(dx, 0, <usize>(batch * inHeight * inWidth * inChannels) << 2);
+  if (batch * outHeight * outWidth >= MANY_OUTPUTS && suitsWinograd(inChannels, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth))
+    return winogradBackpropInput(dy, w, dx, batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, padTop, padLeft, scratch);
+  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
   const outPixel = <usize>outChannels << 2;
   const run = kernelWidth * inChannels;
   const packedRow = <usize>packedColumns(run) << 2;
@@ -289,6 +289,8 @@ export function conv2dBackpropFilter(
   kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
   scratch: usize,
 ): void {
+  if (batch * outHeight * outWidth >= MANY_OUTPUTS && suitsWinograd(inChannels, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth))
+    return winogradBackpropFilter(x, dy, dw, batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, padTop, padLeft, scratch);
   begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
   const outPixel = <usize>outChannels << 2;
   const run = kernelWidth * inChannels;

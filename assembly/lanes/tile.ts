@@ -30,6 +30,15 @@ export function clearSquares(): void {
   squares = 0;
 }
 
+/** Fills a table with `count` addresses. */
+export function tabulate(table: usize, count: i32, address: usize, step: usize): void {
+  for (; count > 0; count--) {
+    store<u32>(table, <u32>address);
+    table += 4;
+    address += step;
+  }
+}
+
 /** Stores 8 (or 4) elements of a row of C. */
 @inline
 function put(wide: bool, c: usize, x0: v128, x1: v128): void {
