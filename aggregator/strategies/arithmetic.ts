@@ -37,7 +37,8 @@ const SLICE = 65536;
 
 /** The same with the kernels of fold.ts, on a memory of its own. */
 export async function wasmArithmetic(): Promise<Arithmetic> {
-  const compiled = await compileKernels(readKernelBinaries());
+  // Always the same build, for what this engine takes may change while the process runs; a fold has no multiply-add to fuse.
+  const compiled = await compileKernels(readKernelBinaries(), "simd");
   const heap = ownHeap(4 * SLICE);
   const kernels = await instantiateKernels(compiled, heap.memory);
   const slice = heap.allocate(4 * SLICE);

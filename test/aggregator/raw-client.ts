@@ -218,10 +218,13 @@ export class RawClient {
     this.send({ type: "want", transfer, sha256: name, offset: 0, window });
     let seen = this.chunks.length;
     while (held < bytes) {
-      const chunk = await this.until(
-        "a chunk",
-        () => this.chunks[seen] as Uint8Array | undefined,
-      );
+      const chunk = await this.until("a chunk", () => {
+        const abort = this.messages.find(
+          (m) => m.type === "abort" && m["transfer"] === transfer,
+        );
+        if (abort) throw new Error(`no model: ${abort["code"]}`);
+        return this.chunks[seen] as Uint8Array | undefined;
+      });
       seen++;
       const view = new DataView(chunk.buffer, chunk.byteOffset, 16);
       if (view.getUint32(0, true) !== transfer) continue;
