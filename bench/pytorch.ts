@@ -34,12 +34,20 @@ export interface Peer extends Contender {
   close(): void;
 }
 
-/** PyTorch in a process of its own, one thread, on the same weights and batch. */
+/** Vectors of 256 bits at most: what a machine without AVX-512 has. */
+const AVX2 = {
+  ATEN_CPU_CAPABILITY: "avx2",
+  DNNL_MAX_CPU_ISA: "AVX2",
+  OPENBLAS_CORETYPE: "Haswell",
+};
+
+/** PyTorch in a process of its own, one thread, on the same weights and batch; `narrow` keeps it from AVX-512. */
 export async function pytorch(
   job: Readonly<Record<string, unknown>>,
   x: Float32Array,
   y: Int32Array,
   weights: Float32Array,
+  narrow = false,
 ): Promise<Peer> {
   const folder = mkdtempSync(join(tmpdir(), "fedflat-bench-"));
   writeFileSync(join(folder, "job.json"), JSON.stringify(job));
@@ -48,7 +56,12 @@ export async function pytorch(
   writeFileSync(join(folder, "weights.bin"), weights);
   const child = spawn(PYTHON, [program, folder], {
     stdio: ["pipe", "pipe", "inherit"],
-    env: { ...process.env, OMP_NUM_THREADS: "1", OPENBLAS_NUM_THREADS: "1" },
+    env: {
+      ...process.env,
+      OMP_NUM_THREADS: "1",
+      OPENBLAS_NUM_THREADS: "1",
+      ...(narrow ? AVX2 : {}),
+    },
   });
   const lines = createInterface({ input: child.stdout })[
     Symbol.asyncIterator
@@ -63,7 +76,7 @@ export async function pytorch(
     new Uint8Array(readFileSync(join(folder, "after.bin"))).buffer,
   );
   return {
-    name: "PyTorch",
+    name: narrow ? "PyTorch without AVX-512" : "PyTorch",
     losses,
     after,
     async burst(times) {
