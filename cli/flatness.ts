@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -6,7 +7,7 @@ import Table from "cli-table3";
 import { hessian, layersOf, wholeOf } from "../runtime/flatness/hessian.js";
 import { lanczos } from "../runtime/flatness/lanczos.js";
 import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
-import { trace } from "../runtime/flatness/trace.js";
+import { EXACT_UP_TO, trace } from "../runtime/flatness/trace.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
@@ -25,7 +26,7 @@ export interface BlockFlatness {
   readonly eigenvalues: readonly number[];
   readonly residuals: readonly number[];
   readonly trace: number;
-  /** Standard error of the trace; 0 where it is exact. */
+  /** Standard error of the trace; 0 where it is exact, which it is for networks of up to 5,000 parameters. */
   readonly traceError: number;
   /** Hessian-vector products spent. */
   readonly products: number;
@@ -52,6 +53,8 @@ export async function flatness(
   const part = sampleOf(opened.train ?? opened.test!, settings.samples, seed);
   const folder = settings.outcome ?? settings.modelFolder;
 
+  // Every job under way listens to it.
+  setMaxListeners(0, signal);
   const bar = progressBar(json);
   const workers = availableParallelism();
   const { startWorker } = nodePlatform({ relaxedSimd: true });
@@ -73,6 +76,8 @@ export async function flatness(
       const found = await trace(product, block.size, {
         probes,
         seed,
+        // A product with a block costs as much as one with the whole: unit vectors pay in a small network only.
+        estimate: model.layout.size > EXACT_UP_TO && block.size > probes,
         onStep: bar.of(`${block.name}: trace`),
       });
       blocks.push({

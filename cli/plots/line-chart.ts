@@ -178,7 +178,13 @@ export function lineChart(chart: LineChart): string {
     `${chart.y} against ${chart.x}: ${series.map(({ name }) => name).join(", ")}`,
     axes(
       area,
-      { label: chart.x, scale: x, ticks: 8 },
+      {
+        label: chart.x,
+        scale: x,
+        ticks: 8,
+        whole:
+          all.length > 0 && all.every((point) => Number.isInteger(point.x)),
+      },
       { label: chart.y, scale: y, ticks: 8 },
     ),
     ...bands,

@@ -56,6 +56,8 @@ export interface Axis {
   readonly scale: AxisScale;
   /** How many ticks, about. */
   readonly ticks: number;
+  /** What is counted, not measured: no ticks between whole numbers. */
+  readonly whole?: boolean;
 }
 
 /** Where the data are drawn, in pixels. */
@@ -69,11 +71,12 @@ export interface Area {
 /** Grid, ticks, numbers and labels of both axes. */
 export function axes({ left, top, right, bottom }: Area, x: Axis, y: Axis) {
   const grid = { stroke: "#e2e2e2", "stroke-width": 1 };
-  const marks = (axis: Axis) => {
-    const format = axis.scale.tickFormat(axis.ticks);
-    return axis.scale
-      .ticks(axis.ticks)
-      .map((value) => ({ at: axis.scale(value) ?? 0, name: format(value) }));
+  const marks = ({ scale, ticks, whole = false }: Axis) => {
+    const format = whole ? String : scale.tickFormat(ticks);
+    return scale
+      .ticks(ticks)
+      .filter((value) => !whole || Number.isInteger(value))
+      .map((value) => ({ at: scale(value) ?? 0, name: format(value) }));
   };
   const middle = (top + bottom) / 2;
   return [
