@@ -10,7 +10,7 @@ import { ownAlgorithm } from "../../cli/algorithm.js";
 import { fedavg } from "../../runtime/algorithms/fedavg.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { begin, clientsOf, playRound } from "../algorithms/lab.js";
-import { repository } from "../cli/command.js";
+import { FASHION, repository, run, start } from "../cli/command.js";
 import { trainerHere } from "../training/engines.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-algorithm-"));
@@ -100,6 +100,44 @@ test("anything with a slash or .js is a file, any other name is not", async () =
   assert.equal(await ownAlgorithm("fedavg"), undefined);
   assert.equal(await ownAlgorithm("fedsam+fedadam"), undefined);
   assert.equal((await ownAlgorithm(example))?.name, "fedcm");
+});
+
+test("the example runs from the command line: simulated, and over sockets to the same bytes", async () => {
+  const common = [
+    ...["--algorithm", example, "--set", "beta=0.3", "--rounds", "2"],
+    ...["--local-epochs", "1", "--batch-size", "500", "--evaluate-every", "2"],
+  ];
+  const rounds = (name: string) =>
+    readFileSync(join(folder, name, "rounds.jsonl"), "utf8");
+  const simulated = await run(
+    ...["simulate", ...common, "--data", FASHION, "--clients", "2"],
+    ...["--run", join(folder, "simulated")],
+  );
+  assert.equal(simulated.code, 0, simulated.stderr);
+  assert.equal(
+    JSON.parse(rounds("simulated").split("\n")[1]).algorithm,
+    "fedcm",
+  );
+
+  const server = start(
+    ...["serve", "--port", "0", ...common, "--gather", "2"],
+    ...["--over-selection", "1", "--run", join(folder, "served"), "--json"],
+    // As in the simulation, where the test data evaluate.
+    ...["--test", FASHION],
+  );
+  const [, url] = await server.until(/"url":"([^"]+)"/);
+  const clients = [1, 2].map((k) =>
+    start(
+      ...["join", "--url", url, "--data", FASHION, "--part", `${k}/2`],
+      ...["--algorithm", example, "--lab-identity", `1:${k}`],
+      ...["--hold-out", "0", "--state", join(folder, `client ${k}`)],
+    ),
+  );
+  for (const { ended } of [server, ...clients]) {
+    const { code, stderr } = await ended;
+    assert.equal(code, 0, stderr);
+  }
+  assert.equal(rounds("served"), rounds("simulated"));
 });
 
 test("what is wrong in a file is said by field, in one sentence", async () => {
