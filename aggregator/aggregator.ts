@@ -27,6 +27,7 @@ import {
   lackOf,
   newClient,
   rosterOf,
+  standingOf,
   type Assignment,
   type Client,
   type Needs,
@@ -65,6 +66,7 @@ import type {
   AggregatorEvents,
   AggregatorOptions,
   Ending,
+  Load,
   Status,
 } from "./run.js";
 import {
@@ -230,6 +232,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** The run's id. */
   get run(): string {
     return this.#opened.run;
+  }
+
+  /** How many rounds are committed. */
+  get committed(): number {
+    return this.#committed;
   }
 
   /** The current global model, as a blob. */
@@ -408,6 +415,23 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     };
   }
 
+  load(): Load {
+    const clients = {
+      ready: 0,
+      busy: 0,
+      training: 0,
+      evaluating: 0,
+      away: 0,
+      unfit: 0,
+    };
+    for (const client of this.#clients.values()) clients[standingOf(client)]++;
+    return {
+      clients,
+      lines: this.#sessions.size,
+      bytesInFlight: this.#uploads.taken,
+    };
+  }
+
   // ---- rounds: events in, effects carried out ----
 
   #send(event: RoundEvent): void {
@@ -575,14 +599,19 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #late(client: string, work: Work): void {
     const assignment = this.#assignments.of(work).get(client);
-    if (assignment !== undefined) this.#assignments.end(assignment, "late");
+    if (assignment === undefined) return;
+    this.#assignments.end(assignment, "late");
+    this.#tell("missed", { client, round: work.round, code: "late" });
   }
 
   async #fold(id: string, work: Work): Promise<void> {
     const given = this.#assignments.of(work);
     const assignment = given.get(id)!;
+    const { samples, metrics } = assignment.offer!;
+    const begun = performance.now();
+    let norm: number;
     try {
-      await this.#desk.fold(assignment.id, id, assignment.offer!.samples);
+      norm = await this.#desk.fold(assignment.id, id, samples);
     } catch (error) {
       this.log.error({ err: error }, "an admitted update could not be folded");
       return this.#send({
@@ -607,6 +636,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       round: work.round,
       counted: [...given.values()].filter(({ folded }) => folded).length,
       goal: this.#attempt?.goal ?? 0,
+      bytes: this.#updateBytes,
+      norm,
+      foldSeconds: (performance.now() - begun) / 1000,
+      trainSeconds: metrics.seconds,
     });
     this.#assignments.free(assignment);
   }
@@ -636,8 +669,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const work = { round: open.round, attempt: open.attempt, phase: 0 };
     const given = this.#assignments.of(work);
     const assignments = counted.map((id) => given.get(id)!);
+    const collected = performance.now();
     await this.#durably(async () => {
       const checkpoint = await this.#desk.finish(open.population);
+      const finished = performance.now();
       const line = roundLine(this.settings, open, assignments, checkpoint, {
         build: this.#desk.build,
         clientBuilds: [
@@ -661,7 +696,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       };
       await this.#durably(async () => {
         await this.#ledger.commit(this.#opened.epoch, record, checkpoint);
-        this.#committedRound(line, assignments, checkpoint.model);
+        this.#committedRound(line, assignments, checkpoint.model, {
+          collectSeconds: (collected - this.#openedAt) / 1000,
+          finishSeconds: (finished - collected) / 1000,
+          commitSeconds: (performance.now() - finished) / 1000,
+        });
       });
     });
   }
@@ -671,6 +710,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     line: RoundLine,
     assignments: readonly Assignment[],
     model: Blob,
+    parts: Pick<
+      RoundTimings,
+      "collectSeconds" | "finishSeconds" | "commitSeconds"
+    >,
   ): void {
     const { round } = line;
     this.#committed = round;
@@ -698,6 +741,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         ...assignments.map(({ offer }) => offer!.metrics.seconds),
       ),
       updateBytes: assignments.length * this.#updateBytes,
+      ...parts,
     };
     this.log.info(
       { round, attempt: line.attempt, counted: assignments.length },
@@ -853,6 +897,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (this.#state.at !== "collecting") return;
     const { round, attempt } = this.#state.open;
     const { phase } = this.#state;
+    const given = this.#assignments.of({ round, attempt, phase }).get(client);
+    if (given !== undefined && !given.folded && given.over === undefined)
+      this.#tell("missed", { client, round, code });
     this.#send({ type: "gone", client, code, work: { round, attempt, phase } });
   }
 
@@ -975,11 +1022,17 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (assignment.folded) return;
     this.#uploads.release(assignment.id);
     this.#assignments.free(assignment);
+    const code = `${what}-${message.code}`;
+    this.#tell("missed", {
+      client: client.id,
+      round: assignment.work.round,
+      code,
+    });
     this.#send({
       type: "gone",
       client: client.id,
       work: assignment.work,
-      code: `${what}-${message.code}`,
+      code,
     });
   }
 

@@ -64,6 +64,18 @@ export const newClient = (id: string): Client => ({
   inHand: undefined,
 });
 
+/** What a client is at, in one word. */
+export type Standing =
+  "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
+
+export function standingOf(client: Client): Standing {
+  if (client.session === undefined) return "away";
+  if (client.lacks !== undefined) return "unfit";
+  if (client.inHand !== undefined)
+    return client.inHand.task === "train" ? "training" : "evaluating";
+  return client.ready ? "ready" : "busy";
+}
+
 /** Who can be drawn, and the figures of all who are registered. */
 export function rosterOf(clients: Iterable<Client>): Roster {
   const ids: string[] = [];

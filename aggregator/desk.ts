@@ -47,8 +47,8 @@ export interface Desk {
     sha256: string,
     bytes: Uint8Array,
   ): Promise<Refusal | undefined>;
-  /** Adds a kept update to the fold and lets go of it. */
-  fold(key: string, client: string, samples: number): Promise<void>;
+  /** Adds a kept update to the fold and lets go of it. Resolves to the Euclidean norm of its first vector, the delta. */
+  fold(key: string, client: string, samples: number): Promise<number>;
   drop(key: string): Promise<void>;
   /** Moves the model by the fold; the result is the current model from now on. */
   finish(population: number): Promise<Checkpoint>;
@@ -127,6 +127,7 @@ export function openDesk(
         contributionOf(server, vectors, samples),
         arithmetic,
       );
+      return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));
     },
     async drop(key) {
       kept.delete(key);

@@ -26,6 +26,10 @@ export interface RoundTimings {
   /** The longest local training. */
   readonly trainSeconds: number;
   readonly updateBytes: number;
+  /** Parts of `seconds`: until the last update was in, moving the model, and writing it down. */
+  readonly collectSeconds: number;
+  readonly finishSeconds: number;
+  readonly commitSeconds: number;
 }
 
 /** What the participants measured, as they said it in their offers: means over all their samples. */

@@ -1,6 +1,7 @@
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
 import type { Model } from "../runtime/models/model.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
+import type { Standing } from "./clients.js";
 import type { EvaluationLine } from "./evaluations.js";
 import type { Admission } from "./identity.js";
 import type { Log } from "./log.js";
@@ -65,6 +66,20 @@ export interface AggregatorEvents {
       readonly round: number;
       readonly counted: number;
       readonly goal: number;
+      readonly bytes: number;
+      /** Euclidean norm of the delta. */
+      readonly norm: number;
+      /** How long the fold took, and how long the client says that it trained. */
+      readonly foldSeconds: number;
+      readonly trainSeconds: number;
+    },
+  ];
+  /** A client's work will not be in the round: it came late, the client declined, failed or is gone; `code` says which. */
+  missed: [
+    work: {
+      readonly client: string;
+      readonly round: number;
+      readonly code: string;
     },
   ];
   refused: [refusal: Refusal & { readonly client: string }];
@@ -88,6 +103,14 @@ export interface Ending {
   readonly rounds: number;
   /** The model blob of the last committed round. */
   readonly model: Uint8Array;
+}
+
+/** How much the aggregator has in hand now. */
+export interface Load {
+  readonly clients: Readonly<Record<Standing, number>>;
+  readonly lines: number;
+  /** Memory taken by updates that are granted and not folded yet. */
+  readonly bytesInFlight: number;
 }
 
 export interface Status {

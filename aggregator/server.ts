@@ -11,6 +11,8 @@ import { ConfigError } from "../runtime/errors.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES } from "../runtime/protocol/chunks.js";
 import type { Aggregator } from "./aggregator.js";
+import { tokenIs } from "./identity.js";
+import { openMetrics, type Metrics, type Traffic } from "./metrics.js";
 
 export interface ServerOptions {
   /** Default 127.0.0.1. */
@@ -41,7 +43,8 @@ const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
 
 /**
  * Puts an aggregator on a port: WebSocket lines on any path, and beside them
- * `GET /blobs/<sha256>` (models), `/livez`, `/readyz` and, on loopback, `/status`.
+ * `GET /blobs/<sha256>` (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the lab's token
+ * as the bearer) `/status` and `/metrics`.
  * @throws ConfigError `no-authentication` (not loopback, yet every key is admitted), `port-in-use`, `cannot-listen`.
  */
 export async function listen(
@@ -60,10 +63,16 @@ export async function listen(
       `"host" expected a loopback address while every key is admitted, got ${host}: ask for a token, or say that the aggregator is open to all`,
     );
 
+  const metrics = openMetrics(aggregator);
   const http = createServer(
     { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 5_000 },
     (request, response) =>
-      answer(aggregator, { ...options, loopback, isOurs }, request, response),
+      answer(
+        aggregator,
+        { ...options, metrics, isOurs, mayLook },
+        request,
+        response,
+      ),
   );
   http.maxHeadersCount = 64;
   const sockets = new WebSocketServer({
@@ -87,7 +96,7 @@ export async function listen(
       return;
     }
     sockets.handleUpgrade(request, socket, head, (line) =>
-      aggregator.attach(socketOf(line, aggregator), {
+      aggregator.attach(socketOf(line, aggregator, metrics.traffic), {
         host: request.headers.host!.toLowerCase(),
         address: request.socket.remoteAddress ?? "unknown",
       }),
@@ -104,6 +113,16 @@ export async function listen(
       options.openToAll === true ||
       (options.hosts ?? []).includes(named)
     );
+  }
+
+  /** A program on this machine that dials it as such, or whoever brings the token of the lab. */
+  function mayLook(request: IncomingMessage): boolean {
+    const { admission } = aggregator;
+    const bearer = bearerOf(request);
+    if (admission.kind === "token" && bearer !== undefined)
+      return tokenIs(admission, bearer);
+    const name = (request.headers.host ?? "").replace(/:\d+$/, "");
+    return loopback && LOOPBACK.has(name.toLowerCase());
   }
 
   function refusalOf(
@@ -141,6 +160,7 @@ export async function listen(
       }, 1000);
       await closed;
       clearTimeout(patience);
+      metrics.close();
     },
   };
 }
@@ -177,9 +197,16 @@ function listening(http: Server, host: string, port: number): Promise<void> {
 }
 
 /** A WebSocket of `ws` as the aggregator sees lines. */
-function socketOf(line: WebSocket, aggregator: Aggregator): Socket {
+function socketOf(
+  line: WebSocket,
+  aggregator: Aggregator,
+  traffic: Traffic,
+): Socket {
   const socket: Socket = {
-    send: (data) => line.send(data),
+    send(data) {
+      traffic.sent += data.length;
+      line.send(data);
+    },
     close: (code, reason) => line.close(code, reason),
     get bufferedAmount() {
       return line.bufferedAmount;
@@ -188,6 +215,7 @@ function socketOf(line: WebSocket, aggregator: Aggregator): Socket {
   line.on("message", (data, binary) => {
     // `ws` hands out one Buffer per message unless told otherwise.
     const bytes = data as Buffer;
+    traffic.received += bytes.length;
     socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
   });
   // ws has closed the line with the code that fits (1009 for a frame beyond all limits).
@@ -203,7 +231,8 @@ function socketOf(line: WebSocket, aggregator: Aggregator): Socket {
 function answer(
   aggregator: Aggregator,
   options: ServerOptions & {
-    readonly loopback: boolean;
+    readonly metrics: Metrics;
+    mayLook(request: IncomingMessage): boolean;
     isOurs(request: IncomingMessage): boolean;
   },
   request: IncomingMessage,
@@ -222,7 +251,9 @@ function answer(
   }
   // A probe may dial by any address; for all else a page that had its own name lead here would be let in.
   if (!options.isOurs(request)) return end(421);
-  if (path === "/status" && options.loopback) {
+  if (path === "/status" || path === "/metrics") {
+    if (!options.mayLook(request)) return end(401);
+    if (path === "/metrics") return void tell(options.metrics, response);
     response
       .writeHead(200, { "content-type": "application/json" })
       .end(JSON.stringify(aggregator.status(), null, 2) + "\n");
@@ -230,15 +261,24 @@ function answer(
   }
   const blob = /^\/blobs\/([0-9a-f]{64})$/.exec(path);
   if (blob === null) return end(404);
-  const bearer = /^Bearer (\S+)$/.exec(request.headers.authorization ?? "");
+  const bearer = bearerOf(request);
   if (
     options.publicModels !== true &&
-    (bearer === null || !aggregator.opens(bearer[1]))
+    (bearer === undefined || !aggregator.opens(bearer))
   )
     return end(401);
   const bytes = aggregator.blob(blob[1]);
   if (bytes === undefined) return end(404);
   sendBytes(request, response, bytes);
+}
+
+const bearerOf = (request: IncomingMessage): string | undefined =>
+  /^Bearer (\S+)$/.exec(request.headers.authorization ?? "")?.[1];
+
+async function tell(metrics: Metrics, response: ServerResponse): Promise<void> {
+  response
+    .writeHead(200, { "content-type": metrics.contentType })
+    .end(await metrics.text());
 }
 
 /** Answers with the bytes, or with those from `Range: bytes=N-` on. */

@@ -24,6 +24,8 @@ export interface Uploads {
   lineClosed(session: Session): void;
   /** The update is folded, or of no use any more: its room is free. */
   release(assignment: string): void;
+  /** Bytes of the budget that are taken. */
+  readonly taken: number;
   /** Looks for stalled uploads; to be called now and then. */
   sweep(now: number): void;
 }
@@ -232,5 +234,9 @@ export function openUploads(options: {
     },
 
     sweep: () => grantAll(),
+
+    get taken() {
+      return taken;
+    },
   };
 }

@@ -165,10 +165,9 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
     wrong(subject) {
       if (subject.maxNorm === Infinity) return undefined;
       for (const [name, values] of Object.entries(vectorsOf(subject))) {
-        let sum = 0;
-        for (let i = 0; i < values.length; i++) sum += values[i] * values[i];
-        if (Math.sqrt(sum) > subject.maxNorm)
-          return `"${name}" expected a norm of at most ${subject.maxNorm}, got ${Math.sqrt(sum)}`;
+        const norm = Math.sqrt(subject.arithmetic.squaredNorm(values));
+        if (norm > subject.maxNorm)
+          return `"${name}" expected a norm of at most ${subject.maxNorm}, got ${norm}`;
       }
       return undefined;
     },

@@ -15,6 +15,7 @@ export interface Arithmetic {
   fold(sum: Float64Array, x: Float32Array, weight: number, c: number): void;
   /** How many elements of x are not finite or larger than maxAbs in size. */
   outOfRange(x: Float32Array, maxAbs: number): number;
+  squaredNorm(x: Float32Array): number;
 }
 
 export const plain: Arithmetic = {
@@ -29,6 +30,11 @@ export const plain: Arithmetic = {
     // NaN is not smaller than anything.
     for (let i = 0; i < x.length; i++) if (!(Math.abs(x[i]) <= maxAbs)) count++;
     return count;
+  },
+  squaredNorm(x) {
+    let sum = 0;
+    for (let i = 0; i < x.length; i++) sum += x[i] * x[i];
+    return sum;
   },
 };
 
@@ -79,6 +85,13 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
         count += kernels.checkRange(slice, size, maxAbs);
       });
       return count;
+    },
+    squaredNorm(x) {
+      let sum = 0;
+      inSlices(x, (_, size) => {
+        sum += kernels.squaredNorm(slice, size);
+      });
+      return sum;
     },
   };
 }
