@@ -23,7 +23,8 @@ import { race, type Contestant, type Result } from "./measure.js";
 
 // Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread.
 //   node dist/bench/kernels.js [--json] [--only PART-OF-A-NAME] [--build simd|relaxed] [--seconds N]
-// Each comparison has a process of its own; results are checked before anything is timed.
+// Each comparison has a process of its own; results are checked before anything is timed. Rates of convolutions count the operations of
+// the plain sum for both sides: Winograd's filtering takes fewer, and so can pass the ceiling.
 
 /** Kernels on a memory of their own, and tensors of noise in it. */
 interface Bench {
