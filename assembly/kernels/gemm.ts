@@ -13,7 +13,7 @@ import { A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PATCHES } from "../lanes/scr
 /** A panel of B, this times 32 bytes, stays in the first-level cache. */
 const BLOCK_INNER: i32 = 256;
 /** A block of B stays in the second-level cache. */
-const BLOCK_COLUMNS: i32 = 256;
+const BLOCK_COLUMNS: i32 = 512;
 
 export function gemm(
   transposeA: i32,
