@@ -101,7 +101,7 @@ async function train(
     view.say(
       "federation",
       { zeta, url: server.url, processes, run: folder },
-      `\n${zeta === 0 ? "Without MAN" : `With MAN, zeta ${zeta}`}: ${clients} client processes (${processes.join(", ")}) train with the aggregator at ${server.url}.`,
+      `\n${zeta === 0 ? "Without MAN" : `With MAN, zeta ${zeta}`}: ${clients} client processes train with the aggregator at ${server.url}.`,
     );
     for (const [i, { ended }] of children.entries())
       void ended.then((how) => {

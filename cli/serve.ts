@@ -1,3 +1,4 @@
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { listen } from "../aggregator/server.js";
 import { nodePlatform } from "../runtime/platform/node.js";
@@ -69,8 +70,14 @@ export async function serve(
     view.say(
       "listening",
       { url: server.url, run: folder },
-      `Listening at ${server.url}; the run is in ${folder}. A client joins with: fedflat join --url ${server.url} --data PATH`,
+      `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH`,
     );
+    if (!installed("bufferutil"))
+      view.say(
+        "note",
+        { missing: "bufferutil" },
+        "Package bufferutil is not installed: with hundreds of clients it saves processor time (docs/operations.md).",
+      );
     const evaluated = dataset !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
@@ -89,5 +96,14 @@ export async function serve(
     await server.close();
     trainer.close();
     view.close();
+  }
+}
+
+function installed(name: string): boolean {
+  try {
+    createRequire(import.meta.url).resolve(name);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -403,6 +403,10 @@ export class Connection {
       case "finished":
         this.#finished = true;
         break;
+      case "assign":
+        // There is work: when to come back was said before it.
+        this.#notBefore = 0;
+        break;
     }
     this.#options.events.message(message);
   }
