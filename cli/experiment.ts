@@ -1,7 +1,8 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { basename, dirname, extname, join, relative } from "node:path";
-import { ConfigError } from "../runtime/errors.js";
+import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { openStateFolder } from "../runtime/platform/node-state.js";
 import { finishedResult, runCell } from "./experiment/cell.js";
 import { runCommand, type Fact } from "./experiment/command.js";
 import { readExperiment, type ExperimentFile } from "./experiment/file.js";
@@ -46,6 +47,14 @@ export async function experiment(
   const out = settings.out ?? join("runs", name);
   const folderOf = (cell: Cell) => join(out, "runs", cell.name);
   await mkdir(join(out, "runs"), { recursive: true });
+  const hold = await openStateFolder(join(out, "lock")).catch((error) => {
+    if (!(error instanceof FedflatError) || error.code !== "state-locked")
+      throw error;
+    throw new ConfigError(
+      "busy",
+      `"--out" expected a folder in which no other experiment is at work, got "${out}"`,
+    );
+  });
 
   const finished = new Map<Cell, Finished>();
   for (const cell of cells) {
@@ -127,15 +136,17 @@ export async function experiment(
       cells: cells.length,
     });
     await writeTables();
+    const results = pages.length === 0 ? "" : ` Results: ${pages.join(", ")}.`;
     view.say(
-      "done",
+      signal.aborted ? "stopped" : "done",
       { finished: finished.size, failed: failed.length, pages },
       signal.aborted
-        ? `Stopped with ${finished.size} of ${cells.length} runs finished; the same command goes on from there. Results so far: ${pages.join(", ")}`
-        : `${finished.size} of ${cells.length} runs finished. Results: ${pages.join(", ")}`,
+        ? `Stopped with ${finished.size} of ${cells.length} runs finished; the same command goes on from there.${results}`
+        : `${finished.size} of ${cells.length} runs finished.${results}`,
     );
   } finally {
     view.close();
+    await hold.close();
   }
   if (failed.length > 0)
     throw new ConfigError(

@@ -44,8 +44,7 @@ export async function finishedResult(
 }
 
 /**
- * Trains a cell and measures its model, each in a process of its own, going on where a killed one stopped: a half-finished
- * run is resumed, or begun anew where it cannot be.
+ * Trains a cell and measures its model, each in a process of its own, going on where a killed one stopped.
  */
 export async function runCell(
   cell: Cell,
@@ -62,30 +61,20 @@ export async function runCell(
   const config = join(folder, "settings.json");
   if (!(await exists(done))) {
     await writeWhole(config, cell.given);
-    const simulate = (...more: string[]) =>
-      run(
-        [
-          "simulate",
-          "--config",
-          config,
-          "--run",
-          trained,
-          "--lab",
-          "--workers",
-          String(workers),
-          ...more,
-        ],
-        folder,
-        signal,
-        onFact,
-      );
-    if (await exists(trained))
-      await simulate("--resume").catch(async (error: unknown) => {
-        if (signal.aborted) throw error;
-        await rm(trained, { recursive: true });
-        await simulate();
-      });
-    else await simulate();
+    // Before its first record there is nothing to resume. After that a run that cannot be resumed is left for a person to
+    // look at: hours of work may be in it.
+    const begun = await exists(join(trained, "state", "journal"));
+    if (!begun) await rm(trained, { recursive: true, force: true });
+    await run(
+      [
+        "simulate",
+        ...["--config", config, "--run", trained, "--lab"],
+        ...["--workers", String(workers), ...(begun ? ["--resume"] : [])],
+      ],
+      folder,
+      signal,
+      onFact,
+    );
     await writeWhole(done, {});
   }
   if (flatness !== undefined) {

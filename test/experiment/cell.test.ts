@@ -45,7 +45,8 @@ function commands(failing: (args: readonly string[]) => boolean) {
     );
     if (args[0] === "simulate") {
       const folder = after("--run");
-      mkdirSync(folder, { recursive: true });
+      mkdirSync(join(folder, "state"), { recursive: true });
+      writeFileSync(join(folder, "state", "journal"), "");
       if (failing(args)) throw new Error("killed");
       const files = {
         "rounds.jsonl": {
@@ -60,7 +61,7 @@ function commands(failing: (args: readonly string[]) => boolean) {
       };
       for (const [name, content] of Object.entries(files))
         writeFileSync(join(folder, name), `${JSON.stringify(content)}\n`);
-      mkdirSync(join(folder, "model"));
+      mkdirSync(join(folder, "model"), { recursive: true });
       writeFileSync(join(folder, "model", "weights.safetensors"), "12345");
       return;
     }
@@ -117,14 +118,20 @@ test("killed while it trained: the run is resumed; killed while it was measured:
   assert.deepEqual(third.ran, ["flatness"]);
 });
 
-test("a run that cannot be resumed is begun anew", async () => {
-  const folder = join(base, "damaged");
+test("killed before the run's first record: begun anew; a run that cannot be resumed is left as it is", async () => {
+  const folder = join(base, "early");
   mkdirSync(join(folder, "run"), { recursive: true });
   writeFileSync(join(folder, "run", "old"), "");
-  const { ran, run } = commands((args) => args.includes("--resume"));
+  const { ran, run } = commands(() => false);
   await perform(folder, run);
-  assert.deepEqual(ran, ["simulate resume", "simulate", "flatness"]);
+  assert.deepEqual(ran, ["simulate", "flatness"]);
   assert.ok(!existsSync(join(folder, "run", "old")));
+
+  rmSync(join(folder, "trained"));
+  const failing = commands((args) => args.includes("--resume"));
+  await assert.rejects(perform(folder, failing.run));
+  assert.deepEqual(failing.ran, ["simulate resume"]);
+  assert.ok(existsSync(join(folder, "run", "rounds.jsonl")));
 });
 
 /** A command line of its own that stands in for fedflat's. */

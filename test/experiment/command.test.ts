@@ -41,6 +41,9 @@ test("a killed experiment goes on where it was: finished runs are not run again,
   const [, name] = await first.until(
     /"event":"finished","run":"(fedavg[^"]+)"/,
   );
+  const other = await run(...command);
+  assert.equal(other.code, 1);
+  assert.match(other.stderr, /"--out" expected a folder in which no other/);
   first.process.kill("SIGKILL");
   await first.ended;
   const kept = join(out, "runs", name, "result.json");
