@@ -85,6 +85,16 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
     examples: ["", "--clients 3 --rounds 2", "--zeta 0.6 --local-epochs 2"],
     load: async () => (await import("./demo.js")).demo,
   },
+  loadtest: {
+    summary:
+      "Thousands of light clients against an aggregator: how long everything takes, and what goes wrong",
+    examples: [
+      "ws://127.0.0.1:7400 --clients 1000 --rounds 3",
+      "wss://fl.example.org --token-file token.txt --clients 2000 --profiles phone:80,gateway:15,flaky-rural:5 --ramp 60 --duration 600 --report load.html",
+      "ws://127.0.0.1:7400 --clients 50 --update train --data examples/data/fashion-mnist",
+    ],
+    load: async () => (await import("./loadtest.js")).loadtest,
+  },
 };
 
 const EXIT_CODES =

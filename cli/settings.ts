@@ -18,6 +18,7 @@ export const COMMANDS = [
   "flatness",
   "predict",
   "demo",
+  "loadtest",
 ] as const;
 
 export type CommandName = (typeof COMMANDS)[number];
@@ -148,6 +149,10 @@ const split = acceptedBy(
   parseSplit,
 );
 
+const updates = formed("kind", "random, replay or train", (kind) =>
+  kind === "random" || kind === "replay" || kind === "train" ? kind : undefined,
+);
+
 const algorithm = acceptedBy(
   "name",
   `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam, or a file such as ./mine.js)`,
@@ -252,7 +257,7 @@ const LINE = {
   tokenFile: {
     ...text("file"),
     help: "file with the token that clients must show",
-    commands: ["serve", "join"],
+    commands: ["serve", "join", "loadtest"],
   },
 } satisfies Group;
 
@@ -503,7 +508,7 @@ const ROUND = {
     ...integer(0),
     default: 1,
     help: "seed of every random choice",
-    commands: [...DEALT, "serve", "flatness"],
+    commands: [...DEALT, "serve", "flatness", "loadtest"],
   },
   workers: {
     ...integer(1, 256),
@@ -577,6 +582,87 @@ const CLIENT = {
   },
 } satisfies Group;
 
+const LOAD = {
+  address: {
+    ...text(
+      "url",
+      /^wss?:\/\/[^/]/,
+      "an address such as ws://127.0.0.1:7400 or wss://fl.example.org",
+    ),
+    positional: true,
+    required: true,
+    help: "the aggregator's address",
+    commands: ["loadtest"],
+  },
+  lightClients: {
+    ...integer(1, 1_000_000),
+    flag: "clients",
+    default: 100,
+    help: "number of clients",
+    commands: ["loadtest"],
+  },
+  update: {
+    ...updates,
+    default: "random",
+    help: "where updates come from: random numbers of the right shape, replay of recorded ones (--updates), or real training by a shared pool (--data)",
+    commands: ["loadtest"],
+  },
+  recorded: {
+    ...text("folder"),
+    flag: "updates",
+    help: "folder of recorded updates, for --update replay",
+    commands: ["loadtest"],
+  },
+  trainOn: {
+    ...text("path"),
+    flag: "data",
+    help: "data set that is dealt to the clients, for --update train",
+    commands: ["loadtest"],
+  },
+  profiles: {
+    ...text("fleet"),
+    default: "instant",
+    help: "kinds of devices with shares, of instant, phone, gateway and flaky-rural (phone:80,gateway:20), or a JSON file (docs/loadtest.md)",
+    commands: ["loadtest"],
+  },
+  ramp: {
+    ...number(0, 1_000_000),
+    default: 1,
+    help: "seconds over which the clients arrive",
+    commands: ["loadtest"],
+  },
+  duration: {
+    ...number(0.1, 1_000_000),
+    default: 60,
+    help: "seconds after which to stop, if the run is not finished before",
+    commands: ["loadtest"],
+  },
+  untilRounds: {
+    ...integer(1, 1_000_000),
+    flag: "rounds",
+    help: "stop when so many rounds have been committed",
+    commands: ["loadtest"],
+  },
+  processes: {
+    ...integer(1, 64),
+    flag: "workers",
+    default: 1,
+    help: "threads that drive the clients",
+    commands: ["loadtest"],
+  },
+  authority: {
+    ...text("file"),
+    flag: "ca",
+    help: "PEM file of the authority that signed the aggregator's certificate",
+    commands: ["loadtest"],
+  },
+  report: {
+    ...text("file"),
+    help: "write the report with plots to this HTML file",
+    commands: ["loadtest"],
+  },
+} satisfies Group;
+
 const OUTCOME = {
   run: {
     ...text("folder"),
@@ -611,6 +697,7 @@ const GROUPS: readonly [string, Group][] = [
   ["Rounds:", ROUND],
   ["Flatness:", FLATNESS],
   ["Client:", CLIENT],
+  ["Load:", LOAD],
   ["Result:", OUTCOME],
 ];
 
@@ -621,6 +708,7 @@ type Table = typeof EXPERIMENT &
   typeof ROUND &
   typeof FLATNESS &
   typeof CLIENT &
+  typeof LOAD &
   typeof OUTCOME;
 type ValueOf<S, C extends CommandName> =
   S extends Kind<infer T>

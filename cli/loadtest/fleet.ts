@@ -1,0 +1,174 @@
+import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
+import { trainAssignment } from "../../runtime/client/assignment.js";
+import type { Loaded } from "../../runtime/client/models.js";
+import { float32 } from "../../runtime/codecs/float32.js";
+import type { Part } from "../../runtime/data/dataset.js";
+import { random } from "../../runtime/params/random.js";
+import { labIdentity } from "../../runtime/platform/node-identity.js";
+import { nodePlatform } from "../../runtime/platform/node.js";
+import type { Identity } from "../../runtime/platform/platform.js";
+import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
+import { readTrainSettings } from "../../runtime/protocol/settings.js";
+import type { Trainer } from "../../runtime/training/job.js";
+import { LightClient, type Fleet, type Work } from "./light-client.js";
+import { profileOf, type Mix } from "./profile.js";
+import { newRecording, type Recording } from "./recording.js";
+import { sharedModels } from "./shared-models.js";
+import { randomUpdates, wholeUpdate } from "./updates.js";
+
+/** Where the updates come from. */
+export type UpdateKind =
+  | { readonly kind: "random" }
+  /** Recorded blobs, dealt to the clients in turn. */
+  | { readonly kind: "replay"; readonly blobs: readonly Uint8Array[] }
+  /** Real training: client i has part i modulo their number, and the trainers take turns. */
+  | {
+      readonly kind: "train";
+      readonly trainers: readonly Trainer[];
+      readonly parts: readonly Part[];
+    };
+
+export interface FleetOptions {
+  readonly url: string;
+  readonly token?: string;
+  /** PEM of the authority that signed the server's certificate. */
+  readonly ca?: string;
+  /** The clients of these numbers: each number is one identity of the seed. */
+  readonly first: number;
+  readonly clients: number;
+  readonly seed: string;
+  readonly profiles: readonly Mix[];
+  readonly update: UpdateKind;
+  /** Milliseconds over which they arrive, evenly and each a little by chance. */
+  readonly ramp: number;
+}
+
+export interface RunningFleet {
+  readonly recording: Recording;
+  /** Resolves when every client has left. */
+  readonly done: Promise<void>;
+  stop(): void;
+}
+
+/** Starts light clients, and records what becomes of them. */
+export function startFleet(options: FleetOptions): RunningFleet {
+  const { url, token, ca, first, seed, profiles, ramp } = options;
+  const recording = newRecording();
+  const fleet: Fleet = {
+    url,
+    seed,
+    token,
+    socket: ca === undefined ? {} : { tls: { ca } },
+    recording,
+    openSocket: nodePlatform().openSocket,
+    identityOf: (index) => lightIdentity(seed, index),
+    models: sharedModels(),
+    work: worker(options.update),
+  };
+  const clients: LightClient[] = [];
+  const chance = random(seed, "arrivals", first);
+  let resolve!: () => void;
+  const done = new Promise<void>((settle) => (resolve = settle));
+  let stopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  const begun = performance.now();
+
+  /** Starts those who are due. */
+  function arrive(): void {
+    const due = performance.now() - begun;
+    while (
+      clients.length < options.clients &&
+      clients.length * (ramp / options.clients) <= due
+    ) {
+      const index = first + clients.length;
+      const { profile } = profileOf(profiles, index);
+      const client = new LightClient(fleet, index, profile);
+      clients.push(client);
+      client.start();
+    }
+    if (clients.length < options.clients)
+      timer = setTimeout(arrive, 20 * chance.next());
+    else void Promise.all(clients.map((client) => client.done)).then(resolve);
+  }
+  arrive();
+
+  return {
+    recording,
+    done,
+    stop() {
+      if (stopped) return;
+      stopped = true;
+      clearTimeout(timer);
+      for (const client of clients) client.stop();
+      resolve();
+    },
+  };
+}
+
+/** A lab's client, whose key exists only while it signs: a key that is kept takes more memory than the client. */
+function lightIdentity(seed: string, index: number): Identity {
+  const { publicKey } = labIdentity(seed, index);
+  return {
+    publicKey,
+    sign: (message) => labIdentity(seed, index).sign(message),
+  };
+}
+
+/** What makes of an assignment an update. */
+function worker(update: UpdateKind): Fleet["work"] {
+  const invent = randomUpdates();
+  const invented: Fleet["work"] = async (client, assign, model, poisoned) => ({
+    update: invent(
+      float32.form(model.model.layout, algorithmOf(assign).client.sends),
+      client * 65_537 + assign.round,
+      poisoned ? NaN : undefined,
+    ),
+  });
+  if (update.kind === "random") return invented;
+  if (update.kind === "replay") {
+    const recorded = update.blobs.map((blob) => wholeUpdate(blob));
+    return async (client, assign, model, poisoned) =>
+      poisoned
+        ? invented(client, assign, model, poisoned)
+        : { update: recorded[client % recorded.length] };
+  }
+  const { trainers, parts } = update;
+  return async (client, assign, model, poisoned) =>
+    poisoned
+      ? invented(client, assign, model, poisoned)
+      : trained(
+          trainers[client % trainers.length],
+          parts[client % parts.length],
+          assign,
+          model,
+        );
+}
+
+const algorithmOf = (assign: ServerMessageOf<"assign">) =>
+  algorithmNamed(readTrainSettings(assign.settings).algorithm);
+
+/** Trains as the real client does; an algorithm's own state begins at zero each time, for a light client keeps none. */
+async function trained(
+  trainer: Trainer,
+  part: Part,
+  assign: ServerMessageOf<"assign">,
+  base: Loaded,
+): Promise<Work> {
+  const { offer, update } = await trainAssignment(
+    trainer,
+    {
+      assignment: assign.assignment,
+      settings: readTrainSettings(assign.settings),
+      algorithm: algorithmOf(assign),
+      base,
+      part,
+      state: undefined,
+    },
+    {},
+  );
+  return {
+    update: wholeUpdate(update, offer.sha256),
+    samples: offer.samples,
+    metrics: offer.metrics,
+  };
+}

@@ -1,0 +1,364 @@
+import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
+import type { Loaded } from "../../runtime/client/models.js";
+import { float32 } from "../../runtime/codecs/float32.js";
+import {
+  Connection,
+  type ConnectionEvents,
+  type ConnectionOptions,
+  type EndReason,
+  type Introduction,
+  type Told,
+} from "../../runtime/connection/connection.js";
+import type { ProtocolError } from "../../runtime/errors.js";
+import { LAYER_KINDS } from "../../runtime/models/description.js";
+import { random, type Random } from "../../runtime/params/random.js";
+import type {
+  Identity,
+  Platform,
+  SocketOptions,
+} from "../../runtime/platform/platform.js";
+import type {
+  BlobName,
+  OutgoingClientMessage,
+  ServerMessageOf,
+} from "../../runtime/protocol/messages.js";
+import { draw, type Profile } from "./profile.js";
+import type { Figure, Recording, State } from "./recording.js";
+import type { SharedModels } from "./shared-models.js";
+import { shaped } from "./shaped-socket.js";
+import type { Update } from "./updates.js";
+
+type Assign = ServerMessageOf<"assign">;
+type Offer = Extract<OutgoingClientMessage, { type: "offer" }>;
+
+/** What a trainer, or nobody, makes of an assignment. */
+export interface Work {
+  readonly update: Update;
+  /** As the trainer counted and measured; invented where there is none. */
+  readonly samples?: number;
+  readonly metrics?: Offer["metrics"];
+}
+
+/** What the clients of a fleet have in common. */
+export interface Fleet {
+  readonly url: string;
+  readonly seed: string;
+  readonly token: string | undefined;
+  readonly socket: SocketOptions;
+  readonly recording: Recording;
+  openSocket: Platform["openSocket"];
+  identityOf(index: number): Identity;
+  readonly models: SharedModels;
+  work(
+    client: number,
+    assign: Assign,
+    model: Loaded,
+    /** The first number of the update is not one. */
+    poisoned: boolean,
+  ): Promise<Work>;
+}
+
+const CAPABILITIES: Introduction["capabilities"] = {
+  algorithms: BUILT_IN.map(({ name }) => name),
+  layers: Object.keys(LAYER_KINDS),
+  codecs: [float32.name],
+  build: "none",
+};
+
+const pause = (milliseconds: number) =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/** What a client without data says that it measured. */
+const invented = (seconds: number): Offer["metrics"] => ({
+  lossBefore: 1,
+  lossAfter: 1,
+  activationNorms: [],
+  seconds,
+});
+
+/**
+ * A client that does all that the protocol asks of one, on the connection code of the real client, and trains only where the
+ * fleet has a trainer. It is its own options and events, so that thousands of them are small.
+ */
+export class LightClient implements ConnectionOptions, ConnectionEvents {
+  readonly identity: Identity;
+  readonly #fleet: Fleet;
+  readonly #index: number;
+  readonly #profile: Profile;
+  readonly #chance: Random;
+  readonly #samples: number;
+  readonly #connection: Connection;
+  readonly #resolve: () => void;
+  /** Resolves when the client has left, or was sent away. */
+  readonly done: Promise<void>;
+  #state: State | undefined;
+  #dialled = 0;
+  #model = "";
+  #assign?: Assign;
+  #assigned = 0;
+  #offer?: Offer;
+  #offered = 0;
+  #duplicate = false;
+
+  constructor(fleet: Fleet, index: number, profile: Profile) {
+    this.#fleet = fleet;
+    this.#index = index;
+    this.#profile = profile;
+    this.#chance = random(fleet.seed, "load", index);
+    this.#samples = Math.max(
+      1,
+      Math.round(draw(profile.samples, this.#chance)),
+    );
+    this.identity = fleet.identityOf(index);
+    let resolve!: () => void;
+    this.done = new Promise((settle) => (resolve = settle));
+    this.#resolve = resolve;
+    this.#connection = new Connection(this);
+  }
+
+  start(): void {
+    this.#is("dialling");
+    this.#connection.available(true);
+    this.#connection.start();
+  }
+
+  stop(): void {
+    this.#connection.close("the load test is over");
+  }
+
+  // Options of the connection.
+
+  get url(): string {
+    return this.#fleet.url;
+  }
+  get token(): string | undefined {
+    return this.#fleet.token;
+  }
+  get socket(): SocketOptions {
+    return this.#fleet.socket;
+  }
+  get events(): ConnectionEvents {
+    return this;
+  }
+  chance = (): number => this.#chance.next();
+  openSocket: Platform["openSocket"] = (url, options) => {
+    this.#dialled = performance.now();
+    this.#is("dialling");
+    const { upload, download, latency } = this.#profile;
+    const plain = upload === 0 && download === 0 && latency === 0;
+    const open = plain
+      ? this.#fleet.openSocket
+      : shaped(this.#fleet.openSocket, {
+          upload,
+          download,
+          latency: () => draw(latency, this.#chance),
+        });
+    return open(url, options);
+  };
+  introduce = (): Introduction => ({
+    capabilities: CAPABILITIES,
+    samples: this.#samples,
+    pending: this.#assign && [
+      {
+        assignment: this.#assign.assignment,
+        sha256: this.#offer?.sha256,
+      },
+    ],
+    agent: "fedflat-loadtest",
+  });
+
+  // Events of the connection.
+
+  welcome({ lastCounted }: ServerMessageOf<"welcome">): void {
+    this.#took("connect", this.#dialled);
+    this.#is("idle");
+    if (lastCounted && lastCounted.assignment === this.#assign?.assignment)
+      this.#counted();
+  }
+
+  message(message: Told): void {
+    switch (message.type) {
+      case "assign":
+        return this.#take(message);
+      case "received":
+        if (message.assignment !== this.#offer?.assignment) return;
+        this.#took("upload", this.#offered);
+        this.#is("idle");
+        if (this.#duplicate) this.#connection.repeat(message.assignment);
+        this.#duplicate = false;
+        return;
+      case "committed":
+        this.#round(message.round);
+        if (message.assignment === this.#assign?.assignment) this.#counted();
+        return;
+      case "refused":
+        this.#error(`refused: ${message.code}`);
+        if (
+          message.retryAfter !== null ||
+          message.assignment !== this.#assign?.assignment
+        )
+          return;
+        return this.#rest();
+      case "model":
+        return this.#round(message.round);
+      case "wait":
+        return;
+      case "finished":
+        this.#fleet.recording.finished++;
+        return this.#connection.close("finished");
+    }
+  }
+
+  problem({ code }: ProtocolError): void {
+    this.#error(`problem: ${code}`);
+  }
+
+  lost(reason: string): void {
+    this.#error(`line lost: ${reason.slice(0, 60)}`);
+    this.#is("dialling");
+  }
+
+  ended(reason: EndReason): void {
+    if (reason !== "closed" && reason !== "finished")
+      this.#error(`ended: ${reason}`);
+    this.#assign = undefined;
+    this.#is(undefined);
+    this.#resolve();
+  }
+
+  // The work.
+
+  #take(assign: Assign): void {
+    const { assignment } = assign;
+    if (this.#assign?.assignment === assignment) {
+      if (!this.#connection.repeat(assignment))
+        this.#connection.tell({ type: "accept", assignment });
+      return;
+    }
+    this.#rest();
+    this.#assign = assign;
+    this.#assigned = performance.now();
+    this.#connection.tell({ type: "accept", assignment });
+    this.#do(assign).catch((error: unknown) => {
+      if (this.#assign !== assign) return;
+      this.#error(
+        `failed: ${error instanceof Error ? error.message.slice(0, 60) : String(error)}`,
+      );
+      this.#connection.tell({ type: "failed", assignment, code: "other" });
+      this.#rest();
+    });
+  }
+
+  async #do(assign: Assign): Promise<void> {
+    const { assignment, task, deadline } = assign;
+    const { faulty } = this.#profile;
+    const chance = this.#chance;
+    const mine = () => this.#assign === assign;
+    const model = await this.#base(assign.model);
+    if (!mine()) return;
+    if (task === "evaluate") {
+      const count = Math.max(1, Math.round(this.#samples / 10));
+      this.#connection.offer({
+        type: "report",
+        assignment,
+        evaluation: { count, correct: Math.floor(count / 2), loss: count },
+      });
+      return this.#rest();
+    }
+    this.#is("training");
+    const begun = performance.now();
+    const seconds = draw(this.#profile.computeSeconds, chance);
+    if (chance.next() < this.#profile.dropOut)
+      setTimeout(
+        () => {
+          if (mine())
+            this.#connection.redial(
+              "out of reach",
+              1000 * draw(this.#profile.awaySeconds, chance),
+            );
+        },
+        1000 * seconds * chance.next(),
+      );
+    const late = chance.next() < (faulty.late ?? 0);
+    await pause(late ? deadline + 1000 : 1000 * seconds);
+    if (!mine()) return;
+    const nan = chance.next() < (faulty.nan ?? 0);
+    const {
+      update,
+      samples = this.#samples,
+      metrics = invented(seconds),
+    } = await this.#fleet.work(this.#index, assign, model, nan);
+    if (!mine()) return;
+    this.#took("train", begun);
+    const misshapen = chance.next() < (faulty.shape ?? 0);
+    this.#duplicate = chance.next() < (faulty.duplicate ?? 0);
+    this.#offer = {
+      type: "offer",
+      assignment,
+      sha256: update.sha256,
+      bytes: update.bytes + (misshapen ? 4 : 0),
+      samples,
+      metrics,
+    };
+    this.#offered = performance.now();
+    this.#is("uploading");
+    this.#connection.offer(this.#offer, update.source);
+  }
+
+  /** The model of an assignment: downloaded, unless it is the one that this client had last. */
+  async #base(name: BlobName): Promise<Loaded> {
+    const { models, recording } = this.#fleet;
+    const held =
+      this.#model === name.sha256 ? models.get(name.sha256) : undefined;
+    if (held !== undefined) return held;
+    this.#is("downloading");
+    const begun = performance.now();
+    const model = await models.fetch(this.#connection, name);
+    this.#took("download", begun);
+    recording.modelBytes += name.bytes;
+    this.#model = name.sha256;
+    return model;
+  }
+
+  #counted(): void {
+    const { recording } = this.#fleet;
+    recording.counted++;
+    recording.countedBytes += this.#offer?.bytes ?? 0;
+    this.#took("roundTrip", this.#assigned);
+    this.#rest();
+  }
+
+  /** Nothing in hand any more. */
+  #rest(): void {
+    if (this.#assign !== undefined)
+      this.#connection.settle(this.#assign.assignment);
+    this.#assign = undefined;
+    this.#offer = undefined;
+    if (this.#connection.isUp) this.#is("idle");
+  }
+
+  // The record.
+
+  #round(round: number): void {
+    const { recording } = this.#fleet;
+    if (round <= recording.round) return;
+    recording.round = round;
+    recording.rounds++;
+  }
+
+  #took(figure: Figure, since: number): void {
+    this.#fleet.recording.samples[figure].push(performance.now() - since);
+  }
+
+  #error(kind: string): void {
+    const { errors } = this.#fleet.recording;
+    errors[kind] = (errors[kind] ?? 0) + 1;
+  }
+
+  #is(state: State | undefined): void {
+    const { states } = this.#fleet.recording;
+    if (this.#state !== undefined) states[this.#state]--;
+    if (state !== undefined) states[state]++;
+    this.#state = state;
+  }
+}

@@ -1,0 +1,152 @@
+import { readFileSync } from "node:fs";
+import * as v from "valibot";
+import { ConfigError } from "../../runtime/errors.js";
+import type { Random } from "../../runtime/params/random.js";
+
+const positive = v.pipe(v.number(), v.finite(), v.minValue(0));
+const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
+/** A number, or the two ends of a range from which one is drawn each time. */
+const range = v.union([positive, v.tuple([positive, positive])]);
+
+const profile = v.strictObject({
+  /** Seconds of training in a round. */
+  computeSeconds: v.optional(range, 0),
+  /** Bytes a second each way; 0 for no limit. */
+  upload: v.optional(positive, 0),
+  download: v.optional(positive, 0),
+  /** Milliseconds each way. */
+  latency: v.optional(range, 0),
+  samples: v.optional(range, 100),
+  /** How likely the line breaks while it trains, and how many seconds the client is then away. */
+  dropOut: v.optional(share, 0),
+  awaySeconds: v.optional(range, 5),
+  /** How likely an update comes after the deadline, is offered twice, has another length, or holds a NaN. */
+  faulty: v.optional(
+    v.strictObject({
+      late: v.optional(share, 0),
+      duplicate: v.optional(share, 0),
+      shape: v.optional(share, 0),
+      nan: v.optional(share, 0),
+    }),
+    {},
+  ),
+});
+
+/** How a kind of device behaves. */
+export type Profile = v.InferOutput<typeof profile>;
+type Given = v.InferInput<typeof profile>;
+
+/** Bytes a second of a line that is sold in megabits. */
+const megabits = (count: number) => (count * 1e6) / 8;
+
+const PRESETS: Readonly<Record<string, Given>> = {
+  instant: {},
+  phone: {
+    computeSeconds: [4, 20],
+    upload: megabits(8),
+    download: megabits(30),
+    latency: [20, 80],
+    samples: [50, 500],
+    dropOut: 0.05,
+    awaySeconds: [2, 30],
+  },
+  gateway: {
+    computeSeconds: [8, 15],
+    upload: megabits(20),
+    download: megabits(50),
+    latency: [5, 20],
+    samples: [500, 5000],
+    dropOut: 0.002,
+  },
+  "flaky-rural": {
+    computeSeconds: [10, 60],
+    upload: megabits(0.5),
+    download: megabits(2),
+    latency: [80, 600],
+    samples: [50, 300],
+    dropOut: 0.3,
+    awaySeconds: [5, 60],
+    faulty: { late: 0.05, duplicate: 0.05, nan: 0.002 },
+  },
+};
+
+/** A fleet in a file: for each kind of device its share, the preset it begins with, and what differs. */
+const fleetFile = v.record(
+  v.string(),
+  v.looseObject({
+    share: v.optional(positive, 1),
+    preset: v.optional(v.picklist(Object.keys(PRESETS))),
+  }),
+);
+
+export interface Mix {
+  readonly name: string;
+  /** Relative to the others. */
+  readonly share: number;
+  readonly profile: Profile;
+}
+
+/**
+ * The devices of a fleet: presets with shares (`phone:80,gateway:20`), or a JSON file.
+ * @throws ConfigError `usage`
+ */
+export function readFleet(given: string): Mix[] {
+  if (!given.endsWith(".json"))
+    return given.split(",").map((part) => {
+      const [name, weight = "1"] = part.split(":");
+      if (!Object.hasOwn(PRESETS, name) || !(Number(weight) > 0))
+        throw new ConfigError(
+          "usage",
+          `"--profiles" expected a .json file, or some of ${Object.keys(PRESETS).join(", ")} with shares such as phone:80,gateway:20, got "${given}"`,
+        );
+      return {
+        name,
+        share: Number(weight),
+        profile: v.parse(profile, PRESETS[name]),
+      };
+    });
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(given, "utf8"));
+  } catch (error) {
+    throw new ConfigError(
+      "usage",
+      `"--profiles" expected a JSON file, got "${given}" (${(error as Error).message})`,
+    );
+  }
+  const wrong = (where: string, { message }: { message: string }) =>
+    new ConfigError(
+      "usage",
+      `"${where}" in "${given}" expected a device profile, got: ${message}`,
+    );
+  const file = v.safeParse(fleetFile, json);
+  if (!file.success) throw wrong("profiles", file.issues[0]);
+  return Object.entries(file.output).map(
+    ([name, { share, preset = "instant", ...changes }]) => {
+      const read = v.safeParse(profile, { ...PRESETS[preset], ...changes });
+      if (!read.success) throw wrong(name, read.issues[0]);
+      return { name, share, profile: read.output };
+    },
+  );
+}
+
+/** The kind of device that client `index` of `count` is: shares as exact as whole clients allow, kinds mixed evenly. */
+export function profileOf(fleet: readonly Mix[], index: number): Mix {
+  const total = fleet.reduce((sum, { share }) => sum + share, 0);
+  // The golden ratio's multiples fill the unit interval evenly, whatever their number.
+  let at = ((index * 0.6180339887498949) % 1) * total;
+  for (const mix of fleet) {
+    if (at < mix.share) return mix;
+    at -= mix.share;
+  }
+  return fleet[fleet.length - 1];
+}
+
+/** A value of a range. */
+export const draw = (
+  value: number | readonly [number, number],
+  chance: Random,
+): number =>
+  typeof value === "number"
+    ? value
+    : value[0] + (value[1] - value[0]) * chance.next();

@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execFile } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { startFleet, type FleetOptions } from "../../cli/loadtest/fleet.js";
+import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
+import type { Report } from "../../cli/loadtest/report.js";
+import { federation, type Federation } from "../aggregator/federation.js";
+import { updateFor } from "../aggregator/raw-client.js";
+
+const run = promisify(execFile);
+const MAIN = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
+
+async function withFleet(
+  f: Federation,
+  options: Partial<FleetOptions>,
+): Promise<ReturnType<typeof startFleet>> {
+  const fleet = startFleet({
+    url: f.url,
+    first: 0,
+    clients: 20,
+    seed: "1",
+    profiles: readFleet("instant"),
+    update: { kind: "random" },
+    ramp: 0,
+    ...options,
+  });
+  await f.aggregator.done;
+  await fleet.done;
+  return fleet;
+}
+
+/** The profile with its faults, in a file as a user writes it. */
+async function profiles(kinds: object): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-profiles-"));
+  const file = join(folder, "fleet.json");
+  await writeFile(file, JSON.stringify(kinds));
+  return file;
+}
+
+test("light clients take part in whole rounds: every update is counted", async () => {
+  const f = await federation({ gather: 20, rounds: 3, evaluateFraction: 1 });
+  try {
+    const { recording } = await withFleet(f, {});
+    assert.deepEqual(
+      [recording.counted, recording.rounds, recording.finished],
+      [60, 3, 20],
+    );
+    assert.deepEqual(recording.errors, {});
+    for (const figure of ["connect", "download", "train", "upload"] as const)
+      assert.ok(recording.samples[figure].length >= 20, figure);
+    assert.equal(recording.samples.roundTrip.length, 60);
+    assert.equal((await f.aggregator.done).reason, "finished");
+    const here = Object.values(recording.states).reduce((a, b) => a + b);
+    assert.equal(here, 0);
+  } finally {
+    await f.end();
+  }
+});
+
+test("recorded updates are replayed, byte for byte", async () => {
+  const f = await federation({ gather: 4, rounds: 1 });
+  try {
+    const blob = updateFor(f.aggregator.model.bytes, () => 0.25);
+    const before = new Float32Array(f.aggregator.model.bytes.slice(-4).buffer);
+    const fleet = await withFleet(f, {
+      clients: 4,
+      update: { kind: "replay", blobs: [blob] },
+    });
+    assert.equal(fleet.recording.counted, 4);
+    const { model } = await f.aggregator.done;
+    const after = new Float32Array(model.slice(-4).buffer);
+    assert.equal(after[0] - before[0], 0.25);
+  } finally {
+    await f.end();
+  }
+});
+
+test("faulty devices are refused for what is wrong with them, and the round goes on", async () => {
+  const f = await federation({
+    gather: 12,
+    rounds: 1,
+    quorum: 0.5,
+    deadline: 3000,
+  });
+  try {
+    const file = await profiles({
+      good: { share: 6, faulty: { duplicate: 1 } },
+      nan: { share: 3, faulty: { nan: 1 } },
+      shape: { share: 3, faulty: { shape: 1 } },
+    });
+    const mixes = readFleet(file);
+    const count = (name: string) =>
+      Array.from({ length: 12 }, (_, i) => profileOf(mixes, i)).filter(
+        (mix) => mix.name === name,
+      ).length;
+    const { recording } = await withFleet(f, { clients: 12, profiles: mixes });
+    assert.deepEqual(recording.errors, {
+      "refused: not-finite": count("nan"),
+      "refused: bytes": count("shape"),
+    });
+    assert.equal(recording.counted, count("good"));
+    await rm(join(file, ".."), { recursive: true });
+  } finally {
+    await f.end();
+  }
+});
+
+test("devices on a slow line that breaks come back and finish", async () => {
+  const f = await federation({ gather: 6, rounds: 2, absence: 5000 });
+  try {
+    const file = await profiles({
+      rural: {
+        computeSeconds: [0.05, 0.2],
+        upload: 20_000,
+        download: 50_000,
+        latency: [5, 20],
+        dropOut: 1,
+        awaySeconds: 0.1,
+      },
+    });
+    const fleet = await withFleet(f, { clients: 6, profiles: readFleet(file) });
+    assert.equal(fleet.recording.counted, 12);
+    const breaks = fleet.recording.samples.connect.length - 6;
+    assert.ok(breaks > 0, "no line broke");
+    await rm(join(file, ".."), { recursive: true });
+  } finally {
+    await f.end();
+  }
+});
+
+test("the command reports as JSON and as a page that needs nothing else", async () => {
+  const f = await federation({ gather: 10, rounds: 2 });
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-load-"));
+  try {
+    const page = join(folder, "load.html");
+    const { stdout } = await run(process.execPath, [
+      MAIN,
+      "loadtest",
+      f.url,
+      ...["--clients", "10", "--duration", "30", "--workers", "2"],
+      ...["--report", page, "--json"],
+    ]);
+    const lines = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { event: string } & Report);
+    const report = lines.find(({ event }) => event === "report")!;
+    assert.equal(report.updates, 20);
+    assert.equal(report.rounds, 2);
+    assert.equal(report.times.connect?.count, 10);
+    assert.deepEqual(report.errors, {});
+    assert.ok(report.server!.memory > 1e6);
+    const html = await readFile(page, "utf8");
+    assert.equal(html.match(/<svg/g)?.length, 5);
+    assert.doesNotMatch(html, /(src|href)="?http|NaN|undefined/);
+  } finally {
+    await rm(folder, { recursive: true });
+    await f.end();
+  }
+});
+
+test("a mistake ends in one sentence", async () => {
+  const fails = async (args: string[], sentence: RegExp) => {
+    const error = await run(process.execPath, [MAIN, "loadtest", ...args]).then(
+      () => assert.fail("no error"),
+      (error: { code: number; stderr: string }) => error,
+    );
+    assert.match(error.stderr, sentence);
+    assert.equal(error.stderr.trim().split("\n").length, 1);
+  };
+  const nobody = "ws://127.0.0.1:9";
+  await fails(
+    [nobody, "--duration", "0.5", "--clients", "2"],
+    /expected an aggregator that takes clients at ws:\/\/127\.0\.0\.1:9/,
+  );
+  await fails([nobody, "--profiles", "tank"], /"--profiles" expected/);
+  await fails([nobody, "--update", "replay"], /"--updates" expected/);
+  await fails([nobody, "--update", "train"], /"--data" expected/);
+  await fails(["http://x"], /expected an address such as ws:/);
+  const file = await profiles({ rural: { upload: "fast" } });
+  await fails([nobody, "--profiles", file], /"rural" in .* expected a device/);
+  await rm(join(file, ".."), { recursive: true });
+});
