@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { basename, dirname, extname, join, relative } from "node:path";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
@@ -20,6 +20,7 @@ import {
 import { MEASURES } from "./experiment/result.js";
 import { savePicture } from "./plots/save.js";
 import { checkSettings, type SettingsOf } from "./settings.js";
+import { writeWhole } from "./write.js";
 
 /**
  * `fedflat experiment`: every combination of a file's grid as a run of `fedflat simulate` in a process of its own, so many
@@ -71,11 +72,11 @@ export async function experiment(
 
   const inOrder = () => cells.flatMap((cell) => finished.get(cell) ?? []);
   const writeTables = async () => {
-    await writeFile(
+    await writeWhole(
       join(out, "results.csv"),
       resultsCsv(inOrder(), file.target),
     );
-    await writeFile(join(out, "rounds.csv"), roundsCsv(inOrder()));
+    await writeWhole(join(out, "rounds.csv"), roundsCsv(inOrder()));
   };
 
   const view = openLiveView(settings.json, lanes);
@@ -219,7 +220,7 @@ async function writePages(
     for (const { name, svg } of pictures)
       await savePicture(join(folder, name), svg);
     const shown = relative(dirname(path), folder);
-    await writeFile(
+    await writeWhole(
       path,
       resultsPage(
         file,

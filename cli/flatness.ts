@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SingleBar } from "cli-progress";
@@ -16,6 +16,7 @@ import { savePicture } from "./plots/save.js";
 import { readModel } from "./predict.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
+import { writeJson, writeWhole } from "./write.js";
 
 /** What was measured of one block of the Hessian. */
 export interface BlockFlatness {
@@ -92,10 +93,7 @@ export async function flatness(
     }
     await mkdir(folder, { recursive: true });
     const result: Flatness = { examples: part.rows.length, seed, blocks };
-    await writeWhole(
-      join(folder, "flatness.json"),
-      `${JSON.stringify(result, null, 2)}\n`,
-    );
+    await writeJson(join(folder, "flatness.json"), result);
     const files = [join(folder, "flatness.json")];
     if (settings.slice) {
       const slice = await lossSlice(trainer, model, part, {
@@ -155,12 +153,6 @@ function progressBar(json: boolean) {
       doing = undefined;
     },
   };
-}
-
-/** A whole file or none. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text);
-  await rename(`${path}.new`, path);
 }
 
 /** One line a point: both coordinates and the mean cross-entropy there. */

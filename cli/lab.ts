@@ -1,4 +1,4 @@
-import { appendFile, readFile, writeFile } from "node:fs/promises";
+import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { RoundLine } from "../aggregator/aggregator.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
@@ -8,6 +8,7 @@ import { networkOf } from "../runtime/models/network.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { openMeans, type MeansLine } from "./means.js";
 import { spreadOf, type Spread } from "./spread.js";
+import { writeWhole } from "./write.js";
 
 /**
  * What a simulation can look at and a federation cannot: the clients' own weights and labels. It adds to a run's folder
@@ -101,9 +102,10 @@ export function openLab(options: {
         options.dataset.labels,
         options.parts,
       );
-      await writeFile(
+      await writeWhole(
         join(folder, "clients.json"),
-        `${JSON.stringify(spread)}\n`,
+        `${JSON.stringify(spread)}
+`,
       );
       return spread;
     },

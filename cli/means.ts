@@ -1,9 +1,10 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../runtime/errors.js";
 import type { Vector } from "../runtime/params/layout.js";
 import type { Trainer } from "../runtime/training/job.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
+import { writeWhole } from "./write.js";
 
 /** What a line of `means.jsonl` says: accuracy (0 to 1) and mean cross-entropy on the test data. */
 export interface MeansLine {
@@ -52,9 +53,7 @@ export function openMeans(options: {
 
   async function keep(client: string, weights: Vector): Promise<void> {
     await mkdir(folder, { recursive: true });
-    const path = fileOf(client);
-    await writeFile(`${path}.new`, weights);
-    await rename(`${path}.new`, path);
+    await writeWhole(fileOf(client), weights);
   }
 
   async function newestOf(client: string): Promise<Vector | undefined> {

@@ -6,6 +6,7 @@ import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
 import type { SettingsOf } from "./settings.js";
+import { csvField } from "./write.js";
 
 /** `fedflat predict`: class names and probabilities of every example, and the accuracy where there are labels. */
 export async function predict(
@@ -57,10 +58,6 @@ function softmax(logits: Float32Array): number[] {
   return powers.map((power) => power / sum);
 }
 
-/** A field of CSV (RFC 4180). */
-const field = (text: string) =>
-  /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-
 function write(
   { classes }: Model,
   labels: Int32Array,
@@ -72,7 +69,7 @@ function write(
   if (!json)
     lines.push(
       [...(labelled ? ["label"] : []), "prediction", ...classes]
-        .map(field)
+        .map(csvField)
         .join(","),
     );
   let correct = 0;
@@ -88,9 +85,10 @@ function write(
     lines.push(
       json
         ? JSON.stringify({ label, prediction, probabilities })
-        : [...names.map(field), ...probabilities.map((p) => p.toFixed(6))].join(
-            ",",
-          ),
+        : [
+            ...names.map(csvField),
+            ...probabilities.map((p) => p.toFixed(6)),
+          ].join(","),
     );
   }
   const examples = labels.length;

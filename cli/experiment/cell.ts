@@ -1,5 +1,6 @@
-import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { writeJson } from "../write.js";
 import { collect, flatnessIn } from "./collect.js";
 import { cpuSeconds, type Fact } from "./command.js";
 import type { Cell } from "./grid.js";
@@ -60,7 +61,7 @@ export async function runCell(
   const done = join(folder, "trained");
   const config = join(folder, "settings.json");
   if (!(await exists(done))) {
-    await writeWhole(config, cell.given);
+    await writeJson(config, cell.given);
     // Before its first record there is nothing to resume. After that a run that cannot be resumed is left for a person to
     // look at: hours of work may be in it.
     const begun = await exists(join(trained, "state", "journal"));
@@ -75,12 +76,12 @@ export async function runCell(
       signal,
       onFact,
     );
-    await writeWhole(done, {});
+    await writeJson(done, {});
   }
   if (flatness !== undefined) {
     onFact({ event: "measuring" });
     const measure = join(folder, "flatness.config.json");
-    await writeWhole(measure, flatness);
+    await writeJson(measure, flatness);
     await run(
       [
         "flatness",
@@ -105,18 +106,9 @@ export async function runCell(
       : { flatness: await flatnessIn(join(folder, "flatness")) }),
     cpuSeconds: await cpuSeconds(folder),
   };
-  await writeWhole(join(folder, "result.json"), {
+  await writeJson(join(folder, "result.json"), {
     flatness,
     result,
   } satisfies Kept);
   return result;
-}
-
-/** A whole file or none. */
-export async function writeWhole(
-  path: string,
-  content: unknown,
-): Promise<void> {
-  await writeFile(`${path}.new`, `${JSON.stringify(content, null, 2)}\n`);
-  await rename(`${path}.new`, path);
 }

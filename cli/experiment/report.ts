@@ -1,3 +1,4 @@
+import { csvField } from "../write.js";
 import { lineChart, type Series } from "../plots/line-chart.js";
 import type { ExperimentFile, Published, SettingValue } from "./file.js";
 import type { Cell } from "./grid.js";
@@ -69,14 +70,11 @@ const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 // CSV
 
-const cellOfCsv = (value: unknown): string => {
+const cellOfCsv = (value: unknown): string =>
   // Eight digits: 0.1 + 0.2 is no news.
-  const text =
-    typeof value === "number"
-      ? String(Number(value.toPrecision(8)))
-      : String(value ?? "");
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-};
+  typeof value === "number"
+    ? String(Number(value.toPrecision(8)))
+    : csvField(String(value ?? ""));
 
 const csvOf = (rows: readonly (readonly unknown[])[]): string =>
   rows.map((row) => row.map(cellOfCsv).join(",") + "\n").join("");
