@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readFile } from "node:fs/promises";
+import { appendFile, readFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../runtime/errors.js";
@@ -56,7 +56,7 @@ export function openRunFolder(folder: string): RunFolder {
     appendFile(join(folder, name), jsonl([line]));
   return {
     async begin(config, lines) {
-      await mkdir(join(folder, "model"), { recursive: true });
+      await nodeFiles.makeFolder(join(folder, "model"));
       await write("config.json", JSON.stringify(config, null, 2) + "\n");
       await write("rounds.jsonl", jsonl(lines));
       const evaluations = await linesOf(join(folder, "evaluations.jsonl"));

@@ -1,4 +1,5 @@
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 
 /**
  * The few file operations that the durable ledger is made of. It is handed in, so that a test can fail, shorten or cut off
@@ -42,9 +43,7 @@ export const nodeFiles: FileLayer = {
     }
   },
   list: (folder) => readdir(folder),
-  async makeFolder(path) {
-    await mkdir(path, { recursive: true });
-  },
+  makeFolder,
   async open(path, how) {
     const handle = await open(path, FLAGS[how]);
     return {
@@ -71,6 +70,20 @@ export const nodeFiles: FileLayer = {
     }
   },
 };
+
+/** The folder and those above it. Node's own `recursive` never ends where a file system refuses with ENOENT (/proc). */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    const above = dirname(path);
+    if (code !== "ENOENT" || above === path) throw error;
+    await makeFolder(above);
+    await mkdir(path);
+  }
+}
 
 /** A file that is there whole or not at all, whatever happens: temporary file, sync, rename, sync of the folder. */
 export async function writeWhole(

@@ -149,6 +149,15 @@ test("a folder that holds a run, one that holds none, and another model are refu
   }
 });
 
+test("a folder that cannot be made is refused with a sentence", async () => {
+  // A file where a folder should be, and a file system that has no room for names of ours.
+  for (const folder of [import.meta.filename ?? "/dev/null", "/proc/x"])
+    await assert.rejects(
+      new Aggregator({ model: tinyModel(), folder }).start(),
+      { name: "ConfigError", code: "state-unusable" },
+    );
+});
+
 test("settings out of bounds, and unknown ones, are refused by name", () => {
   const made = (settings: object) => () =>
     new Aggregator({ model: tinyModel(), settings });
