@@ -12,8 +12,14 @@ export interface Figure {
   readonly met?: boolean;
 }
 
-/** A comparison is a module in this folder that exports `compare`; `main.ts` runs each in a process of its own. */
-export type Compare = (report: (figure: Figure) => void) => Promise<void>;
+/**
+ * A comparison is a module in this folder that exports `compare`; `main.ts` runs it in a process of its own, or, where the
+ * module also exports the names of its `parts`, each of them.
+ */
+export type Compare = (
+  report: (figure: Figure) => void,
+  part: string,
+) => Promise<void>;
 
 /** Something whose speed is measured: `burst(n)` does the work n times and gives the milliseconds it took. */
 export interface Contender {

@@ -1,10 +1,6 @@
-import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { setFlagsFromString } from "node:v8";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
-import Table from "cli-table3";
 import { random } from "../runtime/params/random.js";
 import { readKernelBinaries } from "../runtime/platform/node-kernels.js";
 import {
@@ -19,48 +15,83 @@ import {
   instantiateKernels,
 } from "../runtime/wasm/load.js";
 import { ownHeap } from "../runtime/wasm/own-heap.js";
-import { race, type Contestant, type Result } from "./measure.js";
+import {
+  here,
+  takeTurns,
+  type Compare,
+  type Contender,
+  type Figure,
+} from "./comparison.js";
 
-// Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread.
-//   node dist/bench/kernels.js [--json] [--only PART-OF-A-NAME] [--build simd|relaxed] [--seconds N]
-// Each comparison has a process of its own; results are checked before anything is timed. Rates of convolutions count the operations of
-// the plain sum for both sides: Winograd's filtering takes fewer, and so can pass the ceiling.
+// Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread; results are checked before
+// anything is timed.
+
+/** Work of a known number of floating-point operations. */
+interface Work {
+  readonly contender: Contender;
+  readonly operations: number;
+}
+
+const work = (run: () => void, operations: number): Work => ({
+  contender: here("", run),
+  operations,
+});
 
 /** Kernels on a memory of their own, and tensors of noise in it. */
 interface Bench {
   readonly kernels: Kernels;
   readonly scratch: number;
-  readonly seconds: number;
+  readonly build: KernelBuild;
   /** `size` floats of noise, and how to read them. */
   floats(size: number): { address: number; read(): Float32Array };
 }
 
-type Comparison = (bench: Bench) => Result[] | Promise<Result[]>;
+type Comparison = (bench: Bench) => Promise<Figure[]>;
 
-const round = (value: number) => Number(value.toPrecision(4));
+/** What a target asks of a ratio. */
+interface Target {
+  readonly atLeast: number;
+}
 
-/** A rate in GFLOP/s beside that of a baseline. */
-function versus(
+/** A rate in GFLOP/s beside that of a baseline; both take turns of 10 ms. */
+async function versus(
   name: string,
-  { seconds }: Bench,
-  ours: Contestant,
-  baseline: Contestant,
-): Result {
-  const result = race(ours, baseline, seconds);
+  { build }: Bench,
+  ours: Work,
+  baseline: string,
+  other: Work,
+  target?: Target,
+): Promise<Figure> {
+  const times = await takeTurns(
+    [
+      { ...ours.contender, name: "ours" },
+      { ...other.contender, name: "other" },
+    ],
+    { turns: 41, burstMilliseconds: 10, warmUpMilliseconds: 300 },
+  );
+  const value = ours.operations / times["ours"] / 1e6;
+  const baselineValue = other.operations / times["other"] / 1e6;
+  const ratio = value / baselineValue;
   return {
-    name,
-    value: round(result.ours),
+    name: `${name}, ${build} build`,
+    value,
     unit: "GFLOP/s",
-    baseline: round(result.other),
-    ratio: round(result.ratio),
+    baseline,
+    baselineValue,
+    ratio,
+    ...(target && {
+      target: `>= ${target.atLeast} x`,
+      met: ratio >= target.atLeast,
+    }),
   };
 }
 
 const CEILING_ITERATIONS = 50_000;
-const ceiling = ({ kernels }: Bench): Contestant => ({
-  run: () => void kernels.ceiling(CEILING_ITERATIONS),
-  operations: CEILING_ITERATIONS * CEILING_OPERATIONS,
-});
+const ceiling = ({ kernels }: Bench): Work =>
+  work(
+    () => void kernels.ceiling(CEILING_ITERATIONS),
+    CEILING_ITERATIONS * CEILING_OPERATIONS,
+  );
 
 /** Throws unless two results are the same but for rounding. */
 function assertSame(
@@ -81,17 +112,17 @@ function assertSame(
     throw new Error(`${name}: differs by ${difference} of ${largest}`);
 }
 
-/** A stock operation as a contestant; its result must be `expected`. */
+/** An operation of tfjs-wasm's own; its result must be `expected`. */
 function stock(
   name: string,
   operation: () => tf.Tensor,
   expected: Float32Array,
   operations: number,
-): Contestant {
+): Work {
   const result = operation();
   assertSame(name, expected, result.dataSync());
   result.dispose();
-  return { run: () => operation().dispose(), operations };
+  return work(() => operation().dispose(), operations);
 }
 
 const TRANSPOSES = [
@@ -114,13 +145,14 @@ const PRODUCTS = {
 function gemm(product: keyof typeof PRODUCTS): Comparison {
   const { sizes, transposes } = PRODUCTS[product];
   const [m, n, k] = sizes;
-  return (bench) => {
+  return async (bench) => {
     const { kernels, scratch } = bench;
     const operations = 2 * m * n * k;
     const [a, b, c] = [m * k, k * n, m * n].map(bench.floats);
     const x = tf.tensor1d(a.read());
     const y = tf.tensor1d(b.read());
-    return transposes.flatMap((index) => {
+    const figures: Figure[] = [];
+    for (const index of transposes) {
       const [transposeA, transposeB, letters] = TRANSPOSES[index];
       const name = `${product} ${letters}`;
       // prettier-ignore
@@ -135,12 +167,29 @@ function gemm(product: keyof typeof PRODUCTS): Comparison {
         c.read(),
         operations,
       );
-      const ours = { run, operations };
-      return [
-        versus(`${name} / ceiling`, bench, ours, ceiling(bench)),
-        versus(`${name} / tfjs-wasm`, bench, ours, theirs),
-      ];
-    });
+      const ours = work(run, operations);
+      const top = ceiling(bench);
+      figures.push(
+        await versus(
+          name,
+          bench,
+          ours,
+          "ceiling",
+          top,
+          product === "gemm 512" ? { atLeast: 0.8 } : undefined,
+        ),
+        await versus(
+          name,
+          bench,
+          ours,
+          "tfjs-wasm",
+          theirs,
+          // A dense layer's gradients.
+          / d[XW]$/.test(product) ? { atLeast: 15 } : undefined,
+        ),
+      );
+    }
+    return figures;
   };
 }
 
@@ -177,22 +226,22 @@ function convolution(layer: keyof typeof CONVOLUTIONS): Comparison {
   const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b);
   const operations = 2 * size(shapes.y) * kernelHeight * kernelWidth * channels;
   const padding = pad ? "same" : "valid";
-  return (bench) => {
+  return async (bench) => {
     const { kernels, scratch } = bench;
     const [x, dx] = [0, 1].map(() => bench.floats(size(shapes.x)));
     const [w, dw] = [0, 1].map(() => bench.floats(size(shapes.w)));
     const [y, dy] = [0, 1].map(() => bench.floats(size(shapes.y)));
     // prettier-ignore
-    const forward = { operations, run: () => void kernels.conv2d(
-      x.address, w.address, 0, y.address, ...geometry, 0, 0, scratch) };
+    const forward = () => void kernels.conv2d(
+      x.address, w.address, 0, y.address, ...geometry, 0, 0, scratch);
     // prettier-ignore
-    const input = { operations, run: () => kernels.conv2dBackpropInput(
-      dy.address, w.address, dx.address, ...geometry, scratch) };
+    const input = () => kernels.conv2dBackpropInput(
+      dy.address, w.address, dx.address, ...geometry, scratch);
     // prettier-ignore
-    const filter = { operations, run: () => kernels.conv2dBackpropFilter(
-      x.address, dy.address, dw.address, ...geometry, scratch) };
-    forward.run();
-    input.run();
+    const filter = () => kernels.conv2dBackpropFilter(
+      x.address, dy.address, dw.address, ...geometry, scratch);
+    forward();
+    input();
     const stockX = tf.tensor4d(x.read(), [...shapes.x]);
     const stockW = tf.tensor4d(w.read(), [...shapes.w]);
     const stockDy = tf.tensor4d(dy.read(), [...shapes.y]);
@@ -209,18 +258,34 @@ function convolution(layer: keyof typeof CONVOLUTIONS): Comparison {
       operations,
     );
     const top = ceiling(bench);
+    const against = (
+      pass: string,
+      run: () => void,
+      other?: Work,
+      target?: Target,
+    ) =>
+      versus(
+        `${layer} ${pass}`,
+        bench,
+        work(run, operations),
+        other ? "tfjs-wasm" : "ceiling",
+        other ?? top,
+        target,
+      );
     return [
-      versus(`${layer} forward / tfjs-wasm`, bench, forward, stockForward),
-      versus(`${layer} forward / ceiling`, bench, forward, top),
-      versus(`${layer} dX / tfjs-wasm`, bench, input, stockInput),
-      versus(`${layer} dX / ceiling`, bench, input, top),
+      await against("forward", forward, stockForward, {
+        atLeast: bench.build === "relaxed" ? 1.4 : 1,
+      }),
+      await against("forward", forward),
+      await against("dX", input, stockInput, { atLeast: 15 }),
+      await against("dX", input),
       // tfjs-wasm has no gradient by the filter.
-      versus(`${layer} dW / ceiling`, bench, filter, top),
+      await against("dW", filter),
     ];
   };
 }
 
-const squaredNorm: Comparison = (bench) => {
+const squaredNorm: Comparison = async (bench) => {
   const size = 1_600_000;
   const x = bench.floats(size);
   const values = x.read();
@@ -231,13 +296,13 @@ const squaredNorm: Comparison = (bench) => {
   const exact = values.reduce((total, value) => total + value * value, 0);
   assertSame("squared norm", Float32Array.of(ours), [exact]);
   const operations = 2 * size;
-  const run = () => void bench.kernels.squaredNorm(x.address, size);
   return [
-    versus(
-      "squared norm of 1.6 million / tfjs-wasm",
+    await versus(
+      "squared norm of 1.6 million",
       bench,
-      { run, operations },
-      { run: () => sum().dispose(), operations },
+      work(() => void bench.kernels.squaredNorm(x.address, size), operations),
+      "tfjs-wasm",
+      work(() => sum().dispose(), operations),
     ),
   ];
 };
@@ -258,96 +323,34 @@ const COMPARISONS: Readonly<Record<string, Comparison>> = {
   "squared norm": squaredNorm,
 };
 
-/** Runs one comparison in this process. */
-async function compare(
-  name: string,
-  build: KernelBuild,
-  seconds: number,
-): Promise<Result[]> {
+/** Each of these runs in a process of its own. */
+export const parts: readonly string[] = Object.keys(COMPARISONS);
+
+/** Kernels of one part, both builds. */
+export const compare: Compare = async (report, part) => {
   const binaries = readKernelBinaries();
   // Node 20 knows relaxed SIMD only with this flag.
   if (chooseBuild(binaries) !== "relaxed")
     setFlagsFromString("--experimental-wasm-relaxed-simd");
   await tf.setBackend("wasm");
-  const heap = ownHeap(SCRATCH_BYTES);
-  const kernels = await instantiateKernels(
-    await compileKernels(binaries, build),
-    heap.memory,
-  );
-  const { next } = random("bench", name);
-  const results = await COMPARISONS[name]({
-    kernels,
-    seconds,
-    scratch: heap.allocate(SCRATCH_BYTES),
-    floats(size) {
-      const address = heap.allocate(4 * size);
-      const view = () => new Float32Array(heap.memory.buffer, address, size);
-      view().forEach((_, i, all) => (all[i] = 2 * next() - 1));
-      return { address, read: () => view().slice() };
-    },
-  });
-  return results.map((result) => ({
-    ...result,
-    name: `${result.name}, ${build}`,
-  }));
-}
-
-export interface KernelBenchOptions {
-  /** Only comparisons whose name holds this text. */
-  readonly only?: string;
-  readonly build?: KernelBuild;
-  /** Time for each ratio. */
-  readonly seconds?: number;
-}
-
-/** Runs the comparisons one after the other, each in a process of its own, and yields their results. */
-export function* kernelBench({
-  only = "",
-  build,
-  seconds = 2,
-}: KernelBenchOptions = {}): Generator<Result> {
-  for (const name of Object.keys(COMPARISONS).filter((n) => n.includes(only)))
-    for (const each of build ? [build] : (["simd", "relaxed"] as const)) {
-      // prettier-ignore
-      const flags = ["--one", name, "--build", each, "--seconds", `${seconds}`];
-      const { status, stdout } = spawnSync(
-        process.execPath,
-        [fileURLToPath(import.meta.url), ...flags],
-        { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] },
-      );
-      if (status !== 0) throw new Error(`bench of ${name}, ${each} failed`);
-      for (const line of stdout.trim().split("\n"))
-        if (line.startsWith("{")) yield JSON.parse(line) as Result;
-    }
-}
-
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      json: { type: "boolean" },
-      only: { type: "string" },
-      one: { type: "string" },
-      build: { type: "string" },
-      seconds: { type: "string", default: "2" },
-    },
-  });
-  const build = values.build as KernelBuild | undefined;
-  const seconds = Number(values.seconds);
-  const print = (result: Result) => console.log(JSON.stringify(result));
-  if (values.one !== undefined)
-    (await compare(values.one, build ?? "simd", seconds)).forEach(print);
-  else {
-    const table = new Table({
-      head: ["comparison", "value", "baseline", "unit", "ratio"],
+  for (const build of ["simd", "relaxed"] as const) {
+    const heap = ownHeap(SCRATCH_BYTES);
+    const kernels = instantiateKernels(
+      await compileKernels(binaries, build),
+      heap.memory,
+    );
+    const { next } = random("bench", part);
+    const figures = await COMPARISONS[part]({
+      kernels,
+      build,
+      scratch: heap.allocate(SCRATCH_BYTES),
+      floats(size) {
+        const address = heap.allocate(4 * size);
+        const view = () => new Float32Array(heap.memory.buffer, address, size);
+        view().forEach((_, i, all) => (all[i] = 2 * next() - 1));
+        return { address, read: () => view().slice() };
+      },
     });
-    for (const result of kernelBench({ only: values.only, build, seconds }))
-      if (values.json) print(result);
-      else {
-        const { name, value, baseline, unit, ratio } = result;
-        table.push([name, value, baseline, unit, ratio]);
-      }
-    if (!values.json) console.log(table.toString());
+    figures.forEach(report);
   }
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
+};

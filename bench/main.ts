@@ -10,6 +10,7 @@ import { pytorchVersion } from "./pytorch.js";
 
 /** The comparisons, in order; each is a module of this folder and runs in a process of its own. */
 const COMPARISONS: Readonly<Record<string, string>> = {
+  kernels: "Kernels against their ceiling and against tfjs-wasm",
   steps: "Whole training steps",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
 };
@@ -29,21 +30,32 @@ if (values.help || unknown.length > 0) {
   process.exit(values.help ? 0 : 2);
 }
 
+const one = fileURLToPath(new URL("./one.js", import.meta.url));
+
 async function run(name: string): Promise<Figure[]> {
-  const one = fileURLToPath(new URL("./one.js", import.meta.url));
-  const child = spawn(process.execPath, ["--expose-gc", one, name], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const ended = new Promise<number | null>((done) => child.on("close", done));
+  const parts: string[] = JSON.parse(
+    execFileSync(process.execPath, [one, name, "--parts"], {
+      encoding: "utf8",
+    })
+      .trim()
+      .split("\n")
+      .pop()!,
+  );
   const figures: Figure[] = [];
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (!line.startsWith("{")) continue;
-    figures.push(JSON.parse(line));
-    if (values.json) console.log(line);
-    else process.stderr.write(".");
+  for (const part of parts) {
+    const child = spawn(process.execPath, ["--expose-gc", one, name, part], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const ended = new Promise<number | null>((done) => child.on("close", done));
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (!line.startsWith("{")) continue;
+      figures.push(JSON.parse(line));
+      if (values.json) console.log(line);
+      else process.stderr.write(".");
+    }
+    if ((await ended) !== 0)
+      throw new Error(`the comparison "${name}" failed; its message is above`);
   }
-  if ((await ended) !== 0)
-    throw new Error(`the comparison "${name}" failed; its message is above`);
   return figures;
 }
 
