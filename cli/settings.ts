@@ -204,6 +204,7 @@ const DEALT = ["join", "simulate", "demo"] as const;
 const LINE = {
   port: {
     ...integer(0, 65535),
+    placeholder: "number",
     default: 7400,
     help: "port to listen on (0 for any free one)",
     commands: ["serve"],
