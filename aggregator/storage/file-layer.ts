@@ -10,6 +10,7 @@ export interface FileLayer {
   read(path: string): Promise<Uint8Array | undefined>;
   /** Names in a folder. */
   list(folder: string): Promise<string[]>;
+  /** Makes the folder, and those above it where they are missing; durable when it resolves. */
   makeFolder(path: string): Promise<void>;
   /** `create`: an empty file under that name; `exclusive`: only if there is none (EEXIST); `append`: at its end. */
   open(

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { ConfigError, FedflatError } from "../../runtime/errors.js";
 import {
@@ -125,15 +126,19 @@ export function fileLedger(
       cause,
     });
 
-  /** Drops the blobs that none of the last checkpoints names, and what half-written ones left. */
-  async function sweep(): Promise<void> {
-    const kept = new Set(
-      history.commits
-        .slice(-KEPT)
-        .flatMap(({ model, state }) => [model, state]),
-    );
-    for (const name of await files.list(blobs))
-      if (!kept.has(name)) await files.remove(`${blobs}/${name}`);
+  /** Drops the blobs that none of the last checkpoints names, and what half-written ones left; tells of those no commit names. */
+  async function sweep(): Promise<string[]> {
+    const namesOf = (commits: readonly CommitRecord[]) =>
+      new Set(commits.flatMap(({ model, state }) => [model, state]));
+    const kept = namesOf(history.commits.slice(-KEPT));
+    const known = namesOf(history.commits);
+    const unknown: string[] = [];
+    for (const name of await files.list(blobs)) {
+      if (kept.has(name)) continue;
+      if (!known.has(name) && !name.startsWith(".")) unknown.push(name);
+      await files.remove(`${blobs}/${name}`);
+    }
+    return unknown;
   }
 
   async function readBlob(sha256: string): Promise<Blob | undefined> {
@@ -153,20 +158,15 @@ export function fileLedger(
         const notes: string[] = [];
         const path = `${folder}/journal`;
         let bytes = await files.read(path);
-        if (bytes === undefined) {
-          bytes = await begin(genesis);
-          await writeWhole(files, folder, "journal", bytes);
-        }
+        bytes ??= await begin(genesis);
         const read = understand(path, bytes);
         const { last, end } = await lastGood(read, notes);
-        if (end < bytes.length) {
-          // What is cut off is kept aside, for whoever wants to know what happened.
+        // What is cut off is kept aside, for whoever wants to know what happened.
+        if (end < bytes.length)
           await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
-          const whole = await files.open(path, "append");
-          await whole.truncate(end);
-          await whole.sync();
-          await whole.close();
-        }
+        // Written anew, because what is read may never have reached the disk: after a failed sync it is in memory alone,
+        // and no later sync writes it.
+        await writeWhole(files, folder, "journal", bytes.subarray(0, end));
         history = emptyHistory();
         previous = FIRST;
         for (const { record, end: at, hash } of read.records)
@@ -180,7 +180,11 @@ export function fileLedger(
         journal = await files.open(path, "append");
         broken = undefined;
         await append({ type: "epoch", epoch }, true);
-        await sweep();
+        const unfinished = await sweep();
+        if (unfinished.length > 0)
+          notes.push(
+            `${unfinished.length} blobs that no commit names were removed: a commit was not finished, or the journal lost it.`,
+          );
         return {
           epoch,
           run: history.run,
@@ -338,7 +342,10 @@ function understand(path: string, bytes: Uint8Array): Understood {
 const sha256Of = (bytes: Uint8Array): string =>
   createHash("sha256").update(bytes).digest("hex");
 
-/** @throws ConfigError `state-locked` */
+/**
+ * Takes the folder's lock, a file that names a process. One whose process is gone is taken over.
+ * @throws ConfigError `state-locked`
+ */
 async function lock(files: FileLayer, folder: string): Promise<void> {
   const path = `${folder}/lock`;
   let ours = held.get(files);
@@ -346,17 +353,25 @@ async function lock(files: FileLayer, folder: string): Promise<void> {
   for (let tries = 0; ; tries++)
     try {
       const file = await files.open(path, "exclusive");
-      await file.write(new TextEncoder().encode(`process ${process.pid}\n`));
-      await file.close();
+      try {
+        await file.write(new TextEncoder().encode(holder(process.pid)));
+      } catch (error) {
+        await files.remove(path).catch(() => {});
+        throw error;
+      } finally {
+        await file.close();
+      }
       ours.add(folder);
       return;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST" || tries > 0)
         throw error;
-      // Half a line is what a crash in the middle of locking left.
-      const text = new TextDecoder().decode(await files.read(path));
-      const pid = Number(/^process (\d+)\n$/.exec(text)?.[1]);
-      const alive = pid === process.pid ? ours.has(folder) : isAlive(pid);
+      const text = await settled(files, path);
+      const pid = Number.parseInt(text);
+      const alive =
+        pid === process.pid
+          ? ours.has(folder)
+          : text.endsWith("\n") && text === holder(pid);
       if (alive)
         throw new ConfigError(
           "state-locked",
@@ -366,9 +381,38 @@ async function lock(files: FileLayer, folder: string): Promise<void> {
     }
 }
 
+/** A lock's text. One that is not whole is perhaps being written; still not whole a moment later, a crash left it. */
+async function settled(files: FileLayer, path: string): Promise<string> {
+  const read = async () =>
+    new TextDecoder().decode((await files.read(path)) ?? new Uint8Array());
+  const text = await read();
+  if (text.endsWith("\n")) return text;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  return read();
+}
+
 async function unlock(files: FileLayer, folder: string): Promise<void> {
   held.get(files)?.delete(folder);
   await files.remove(`${folder}/lock`);
+}
+
+/**
+ * Names a process that lives, and no other one that has its id at another time: where the system says so (Linux) the text
+ * has the boot and the moment of the process's start. Empty where there is no such process.
+ */
+function holder(pid: number): string {
+  if (!isAlive(pid)) return "";
+  let started = "";
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    // The 20th field behind the name, which is in brackets and may hold anything (proc_pid_stat(5)).
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    started = ` ${boot} ${fields[19]}`;
+  } catch {
+    // The id alone has to do.
+  }
+  return `${pid}${started}\n`;
 }
 
 function isAlive(pid: number): boolean {

@@ -1,0 +1,71 @@
+import { Aggregator } from "../../aggregator/aggregator.js";
+import { listen } from "../../aggregator/server.js";
+import { stateFolder } from "../../aggregator/run-folder.js";
+import {
+  nodeFiles,
+  type FileLayer,
+} from "../../aggregator/storage/file-layer.js";
+import { fileLedger } from "../../aggregator/storage/files.js";
+import { LAB, labModel } from "./lab.js";
+
+// killed-server.js FOLDER PORT ROUNDS CALL: an aggregator that kills itself (SIGKILL) at its persistence call of that number;
+// 0 for never. Prints its port when it listens, and ends when the run is finished.
+const [folder, port, rounds, call] = process.argv.slice(2);
+
+let calls = 0;
+function counted(): void {
+  if (++calls === Number(call)) process.kill(process.pid, "SIGKILL");
+}
+
+/** Node's files; before each call that changes something the process may die. */
+const files: FileLayer = {
+  ...nodeFiles,
+  async open(path, how) {
+    counted();
+    const file = await nodeFiles.open(path, how);
+    return {
+      async write(bytes) {
+        counted();
+        await file.write(bytes);
+      },
+      async truncate(length) {
+        counted();
+        await file.truncate(length);
+      },
+      async sync() {
+        counted();
+        await file.sync();
+      },
+      size: () => file.size(),
+      close: () => file.close(),
+    };
+  },
+  async rename(from, to) {
+    counted();
+    await nodeFiles.rename(from, to);
+  },
+  async remove(path) {
+    counted();
+    await nodeFiles.remove(path);
+  },
+  async syncFolder(path) {
+    counted();
+    await nodeFiles.syncFolder(path);
+  },
+};
+
+const aggregator = new Aggregator({
+  model: labModel(),
+  settings: { ...LAB, rounds: Number(rounds) },
+  folder,
+  ledger: fileLedger(stateFolder(folder), files),
+});
+await aggregator.start();
+const server = await listen(aggregator, { port: Number(port) });
+console.log(server.port);
+const ending = await aggregator.done;
+// The clients hear that it is finished before the line goes.
+await new Promise((resolve) => setTimeout(resolve, 500));
+await aggregator.stop();
+await server.close();
+process.exit(ending.reason === "finished" ? 0 : 1);

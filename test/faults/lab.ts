@@ -1,0 +1,115 @@
+import type { Aggregator } from "../../aggregator/aggregator.js";
+import type { GivenSettings } from "../../aggregator/settings.js";
+import { FederatedClient } from "../../runtime/client.js";
+import { layoutOf } from "../../runtime/params/layout.js";
+import type { Model } from "../../runtime/models/model.js";
+import { random } from "../../runtime/params/random.js";
+import { memoryLine } from "../../runtime/platform/memory-line.js";
+import { memoryStore } from "../../runtime/platform/memory-store.js";
+import { labIdentity } from "../../runtime/platform/node-identity.js";
+import { nodePlatform } from "../../runtime/platform/node.js";
+import type { StateStore } from "../../runtime/platform/platform.js";
+import type { Trainer } from "../../runtime/training/job.js";
+
+/** Clients of a laboratory for faults. */
+export const CLIENTS = 3;
+
+/** One dense layer, 4 inputs and `units` classes. */
+export function labModel(units = 3): Model {
+  const layout = layoutOf([
+    { name: "0.kernel", shape: [4, units] },
+    { name: "0.bias", shape: [units] },
+  ]);
+  return {
+    description: { input: [4], layers: [{ type: "dense", units }] },
+    layout,
+    weights: Float32Array.from({ length: layout.size }, (_, i) => i / 8),
+    classes: Array.from({ length: units }, (_, i) => `class ${i}`),
+  };
+}
+
+/** FedDyn, because its server and its clients must agree on what was counted; nothing that only time decides. */
+export const LAB: GivenSettings = {
+  algorithm: "feddyn",
+  rounds: 10,
+  gather: CLIENTS,
+  minimum: CLIENTS,
+  overSelection: 1,
+  quorum: 1,
+  evaluateFraction: 0,
+  localEpochs: 1,
+  pause: 1,
+  seed: "lab",
+};
+
+const never = (): never => {
+  throw new Error("not in this laboratory");
+};
+
+/** Trains at once: a step against the objective's linear term, and noise that the round's seed decides. */
+export const labTrainer: Trainer = {
+  async train({ weights, objective, part, settings }) {
+    const chance = random(settings.seed);
+    const { linear } = objective;
+    return {
+      delta: weights.map(
+        (w, i) => 0.1 * chance.normal() - 0.1 * w - (linear?.[i] ?? 0),
+      ),
+      metrics: {
+        samples: part.rows.length,
+        lossBefore: 2,
+        lossAfter: 1,
+        activationNorms: [],
+        seconds: 0,
+      },
+    };
+  },
+  evaluate: async ({ part }) => ({
+    count: part.rows.length,
+    correct: 1,
+    loss: 1,
+  }),
+  hessianProduct: never,
+  predict: never,
+  close() {},
+};
+
+export interface LabClient {
+  readonly client: FederatedClient;
+  readonly store: StateStore;
+}
+
+/** A real client with a trainer that costs nothing, on a line in memory or at a URL. */
+export function labClient(
+  index: number,
+  where: Aggregator | string,
+  store: StateStore = memoryStore(),
+): LabClient {
+  const platform = {
+    ...nodePlatform({ identity: labIdentity("lab", index) }),
+    openState: async () => store,
+    ...(typeof where !== "string" && {
+      openSocket() {
+        const [here, there] = memoryLine();
+        queueMicrotask(() =>
+          where.attach(there, { host: "lab", address: "memory" }),
+        );
+        return here;
+      },
+    }),
+  };
+  const count = 10 + 5 * index;
+  const client = new FederatedClient(
+    {
+      url: typeof where === "string" ? where : "ws://lab",
+      state: "",
+      data: {
+        x: new Float32Array(4 * count),
+        y: Array.from({ length: count }, (_, i) => i % 3),
+      },
+      trainer: labTrainer,
+    },
+    platform,
+  );
+  return { client, store };
+}
