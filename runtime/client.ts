@@ -429,6 +429,9 @@ export class FederatedClient {
       return;
     }
     if (connection.repeat(assignment)) return;
+    // Finished in an earlier life: its offer is on its way from the store.
+    const { pending } = this.#session!.records.record;
+    if (pending.some(({ offer }) => offer.assignment === assignment)) return;
     let settings: TrainSettings | undefined;
     try {
       settings = this.#check(assign);

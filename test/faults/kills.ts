@@ -6,6 +6,7 @@ import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Outcome } from "../../runtime/client.js";
 import { random } from "../../runtime/params/random.js";
 import { stateFolder } from "../../aggregator/run-folder.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
@@ -17,7 +18,7 @@ const LONGEST_LIFE = 60;
 
 /**
  * A real server on a real disk, killed so many times at persistence calls that the seed decides and started again each time,
- * with real clients that stay and reconnect. Fails where the run does not end like one that was left alone.
+ * with real clients, who are started again with it so that nobody waits out a back-off. Fails where the run does not end like one that was left alone.
  */
 export async function survivesKills(
   kills: number,
@@ -33,15 +34,19 @@ export async function survivesKills(
     (_, i) => labClient(i, `ws://127.0.0.1:${port}`).client,
   );
   try {
-    const running = Promise.all(clients.map((client) => client.run()));
+    let running: Promise<Outcome>[] = [];
+    const restart = async () => {
+      await Promise.all(clients.map((client) => client.stop({ force: true })));
+      running = clients.map((client) => client.run());
+    };
     for (let life = 0; ; life++) {
       const call = life < kills ? 1 + chance.integer(LONGEST_LIFE) : 0;
-      const end = await liveUntilDeath(folder, port, rounds, call);
+      const end = await liveUntilDeath([folder, port, rounds, call], restart);
       if (end === "SIGKILL") continue;
       assert.equal(end, 0, "the server ends well when it is not killed");
       break;
     }
-    for (const { reason, message } of await running)
+    for (const { reason, message } of await Promise.all(running))
       assert.equal(reason, "finished", message);
     const lines = (await readFile(join(folder, "rounds.jsonl"), "utf8"))
       .trim()
@@ -71,20 +76,18 @@ export async function survivesKills(
 
 /** Runs the server to its end: its exit code, or the signal that ended it. */
 async function liveUntilDeath(
-  folder: string,
-  port: number,
-  rounds: number,
-  call: number,
+  args: readonly (string | number)[],
+  listens: () => Promise<void>,
 ): Promise<number | string> {
   const server = spawn(
     process.execPath,
     [
       fileURLToPath(new URL("./killed-server.js", import.meta.url)),
-      folder,
-      ...[port, rounds, call].map(String),
+      ...args.map(String),
     ],
-    { stdio: ["ignore", "ignore", "inherit"] },
+    { stdio: ["ignore", "pipe", "inherit"] },
   );
+  server.stdout.once("data", () => void listens());
   const [code, signal] = (await once(server, "exit")) as [
     number | null,
     string | null,
