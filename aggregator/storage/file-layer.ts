@@ -1,4 +1,12 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+} from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
@@ -8,6 +16,8 @@ import { dirname } from "node:path";
 export interface FileLayer {
   /** The whole file, or nothing where there is none. */
   read(path: string): Promise<Uint8Array | undefined>;
+  /** Bytes of a file; 0 where there is none. */
+  size(path: string): Promise<number>;
   /** Names in a folder. */
   list(folder: string): Promise<string[]>;
   /** Makes the folder, and those above it where they are missing; durable when it resolves. */
@@ -26,7 +36,6 @@ export interface FileLayer {
 export interface WritableFile {
   write(bytes: Uint8Array): Promise<void>;
   truncate(length: number): Promise<void>;
-  size(): Promise<number>;
   /** Makes the file's bytes durable. */
   sync(): Promise<void>;
   close(): Promise<void>;
@@ -43,6 +52,9 @@ export const nodeFiles: FileLayer = {
       throw error;
     }
   },
+  async size(path) {
+    return (await stat(path).catch(() => undefined))?.size ?? 0;
+  },
   list: (folder) => readdir(folder),
   makeFolder,
   async open(path, how) {
@@ -53,7 +65,6 @@ export const nodeFiles: FileLayer = {
         await handle.writeFile(bytes);
       },
       truncate: (length) => handle.truncate(length),
-      size: async () => (await handle.stat()).size,
       sync: () => handle.sync(),
       close: () => handle.close(),
     };

@@ -58,7 +58,7 @@ export function fileLedger(
   async function append(record: LedgerRecord, durable: boolean): Promise<void> {
     const { bytes, hash } = frame(JSON.stringify(record), previous);
     // The lock keeps a second server out; should one have come in all the same, the one that was first stops here.
-    const size = await journal!.size();
+    const size = await files.size(`${folder}/journal`);
     if (size !== length) {
       broken = new FedflatError(
         "stale-epoch",
@@ -181,7 +181,7 @@ export function fileLedger(
         broken = undefined;
         await append({ type: "epoch", epoch }, true);
         const unfinished = await sweep();
-        if (unfinished.length > 0)
+        if (unfinished.length > 0 && notes.length === 0)
           notes.push(
             `${unfinished.length} blobs that no commit names were removed: a commit was not finished, or the journal lost it.`,
           );

@@ -42,6 +42,10 @@ class Disk {
       this.#check();
       return this.#seen.get(path)?.bytes;
     },
+    size: async (path) => {
+      this.#check();
+      return this.#seen.get(path)?.bytes.length ?? 0;
+    },
     list: async (folder) => {
       this.#check();
       return [...this.#seen.keys()]
@@ -74,7 +78,6 @@ class Disk {
           this.#change();
           file.bytes = file.bytes.slice(0, length);
         },
-        size: async () => file.bytes.length,
         sync: async () => {
           this.#change();
           file.synced = file.bytes;

@@ -96,6 +96,10 @@ export function simulatedDisk(
       const inode = names.get(path);
       return inode && Uint8Array.from(inode.bytes);
     },
+    async size(path) {
+      if (off) throw failure("EPOWER", "size");
+      return names.get(path)?.bytes.length ?? 0;
+    },
     async list(folder) {
       if (off) throw failure("EPOWER", "list");
       return [...names.keys()]
@@ -127,10 +131,6 @@ export function simulatedDisk(
         async truncate(length) {
           call(`truncate ${path}`);
           inode.bytes = Uint8Array.from(inode.bytes.subarray(0, length));
-        },
-        async size() {
-          if (off) throw failure("EPOWER", "size");
-          return inode.bytes.length;
         },
         async sync() {
           call(`sync ${path}`, undefined, () =>

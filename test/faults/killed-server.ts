@@ -36,7 +36,6 @@ const files: FileLayer = {
         counted();
         await file.sync();
       },
-      size: () => file.size(),
       close: () => file.close(),
     };
   },
