@@ -102,6 +102,8 @@ export type { RoundLine, RoundTimings } from "./round-line.js";
 const WORKER_FROM = 1024 * 1024;
 /** Committed models that clients can still fetch. */
 const MODELS_KEPT = 3;
+/** About when clients of an aggregator that stops shall dial again, in milliseconds. */
+const RESTART = 2000;
 /** How often lines and uploads are looked after, in milliseconds. */
 const BEAT = 1000;
 
@@ -188,6 +190,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       budgetBytes: Math.max(settings.budgetBytes, 2 * this.#updateBytes),
       windowBytes: settings.windowBytes,
       stall: settings.stall,
+      minimumRate: settings.minimumRate,
       arrived: ({ assignment, sha256 }, bytes) =>
         void this.#check(assignment, sha256, bytes),
       evicted: (assignment) =>
@@ -311,6 +314,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       heartbeat: this.settings.heartbeat,
       helloDeadline: this.settings.helloDeadline,
       windowBytes: this.settings.windowBytes,
+      hasRoomFor: (client) =>
+        this.#clients.has(client) ||
+        this.#clients.size < this.settings.maxClients,
       admitted: (session) => this.#welcome(session),
       message: (session, message) => this.#message(session, message),
       chunk: (session, chunk: Chunk) => this.#uploads.chunk(session, chunk),
@@ -351,6 +357,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Takes lines: started, and not at its end. */
   get open(): boolean {
     return this.#state !== undefined && !this.#closing;
+  }
+
+  /** Opens rounds: `readyz` says so to whoever sends clients here. */
+  get ready(): boolean {
+    return this.open && !("draining" in this.#state && this.#state.draining);
   }
 
   /** Gives the aggregator one more line: a WebSocket, or one end of a line in memory. */
@@ -1147,6 +1158,22 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const now = performance.now();
     for (const session of this.#sessions) session.beat(now);
     this.#uploads.sweep(now);
+    void this.#sendAwayRevoked();
+  }
+
+  /** A key that is revoked while its client is connected loses its line, and what it has in hand. */
+  async #sendAwayRevoked(): Promise<void> {
+    if (this.admission.kind !== "enrolled") return;
+    try {
+      const enrolled = await this.admission.keys.enrolled();
+      for (const client of this.#clients.values()) {
+        if (client.session === undefined || enrolled.has(client.id)) continue;
+        client.session.close(4001, "not-admitted");
+        this.#gone(client, "revoked");
+      }
+    } catch (error) {
+      this.log.error({ err: error }, "the enrolled keys cannot be read");
+    }
   }
 
   // ---- the end ----
@@ -1239,11 +1266,18 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (this.#rosterDue) clearImmediate(this.#rosterDue);
     this.#evaluations.cut();
     for (const client of this.#clients.values()) clearTimeout(client.absence);
-    for (const session of this.#sessions)
-      session.close(
-        this.#state.at === "finished" ? 1000 : 1012,
-        this.#state.at === "finished" ? "finished" : "restarting",
-      );
+    for (const session of this.#sessions) {
+      if (this.#state.at === "finished") session.close(1000, "finished");
+      else {
+        // Spread, so that a fleet does not come back at one moment.
+        session.send({
+          type: "wait",
+          reason: "The aggregator restarts.",
+          retryAfter: Math.round(RESTART * (0.5 + Math.random())),
+        });
+        session.close(1012, "restarting");
+      }
+    }
     this.#sessions.clear();
     await this.#writing;
     await this.#desk.close();

@@ -5,6 +5,7 @@ import {
   verify,
 } from "node:crypto";
 import { proofBytes, type Proof } from "../runtime/protocol/signing.js";
+import type { KeyRing } from "./key-ring.js";
 
 /** Which keys are admitted; see docs/protocol.md, section 4. */
 export type Admission =
@@ -13,14 +14,16 @@ export type Admission =
   /** Whoever brings the token of a lab. */
   | { readonly kind: "token"; readonly token: string }
   /** The clients with these ids. */
-  | { readonly kind: "keys"; readonly ids: ReadonlySet<string> };
+  | { readonly kind: "keys"; readonly ids: ReadonlySet<string> }
+  /** Those who are enrolled, or bring a token that enrols them. A key that is revoked loses its line. */
+  | { readonly kind: "enrolled"; readonly keys: KeyRing };
 
 /** Why this client is not admitted, or nothing. */
-export function notAdmitted(
+export async function notAdmitted(
   admission: Admission,
   client: string,
   token: string | null,
-): string | undefined {
+): Promise<string | undefined> {
   switch (admission.kind) {
     case "any":
       return undefined;
@@ -32,6 +35,15 @@ export function notAdmitted(
       return admission.ids.has(client)
         ? undefined
         : `"key" expected one that is enrolled, got that of ${client.slice(0, 32)}`;
+    case "enrolled": {
+      const { keys } = admission;
+      if (await keys.admits(client)) return undefined;
+      if (token === null)
+        return `"key" expected one that is enrolled, or a token that enrols it, got that of ${client.slice(0, 32)}`;
+      return (await keys.redeem(token, client))
+        ? undefined
+        : `"token" expected one that was not used yet and is not too old, got another`;
+    }
   }
 }
 

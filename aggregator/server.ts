@@ -4,7 +4,9 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createTlsServer } from "node:https";
+import { readFileSync } from "node:fs";
+import type { AddressInfo, Socket as TcpSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer, type WebSocket } from "ws";
 import { ConfigError } from "../runtime/errors.js";
@@ -27,14 +29,26 @@ export interface ServerOptions {
   readonly openToAll?: boolean;
   /** Whoever knows a model's hash may fetch it. */
   readonly publicModels?: boolean;
-  /** Most lines at a time. */
+  /** Most connections at a time; by default what the process's file descriptors allow, at most 10,000. */
   readonly connections?: number;
+  /** Most connections of one address; by default 256, on loopback as many as there may be. */
+  readonly connectionsPerAddress?: number;
+  /** Serve wss and https. With `ca`, clients must have a certificate of that authority (mutual TLS). All in PEM. */
+  readonly tls?: {
+    readonly cert: string;
+    readonly key: string;
+    readonly ca?: string;
+  };
+  /** A second port, on loopback, for `/livez`, `/readyz` and `/status` alone: it answers when the first one is flooded. */
+  readonly healthPort?: number;
 }
 
 export interface AggregatorServer {
   /** Where clients dial: `ws://127.0.0.1:7400`. */
   readonly url: string;
   readonly port: number;
+  /** Of `healthPort`, where there is one. */
+  readonly healthPort?: number;
   /** Takes no more lines and closes those that are open. */
   close(): Promise<void>;
 }
@@ -51,8 +65,11 @@ export async function listen(
   aggregator: Aggregator,
   options: ServerOptions,
 ): Promise<AggregatorServer> {
-  const { host = "127.0.0.1", port, connections = 10_000 } = options;
+  const { host = "127.0.0.1", port, tls } = options;
   const loopback = LOOPBACK.has(host);
+  const connections = options.connections ?? connectionsAllowed();
+  const perAddress =
+    options.connectionsPerAddress ?? (loopback ? connections : 256);
   if (
     !loopback &&
     aggregator.admission.kind === "any" &&
@@ -64,17 +81,30 @@ export async function listen(
     );
 
   const metrics = openMetrics(aggregator);
-  const http = createServer(
-    { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 5_000 },
-    (request, response) =>
-      answer(
-        aggregator,
-        { ...options, metrics, isOurs, mayLook },
-        request,
-        response,
-      ),
-  );
+  const handler = (request: IncomingMessage, response: ServerResponse) =>
+    answer(
+      aggregator,
+      { ...options, metrics, isOurs, mayLook },
+      request,
+      response,
+    );
+  const http: Server =
+    tls === undefined
+      ? createServer(TIMEOUTS, handler)
+      : createTlsServer(
+          {
+            ...TIMEOUTS,
+            ...tls,
+            minVersion: "TLSv1.2",
+            handshakeTimeout: 10_000,
+            requestCert: tls.ca !== undefined,
+            rejectUnauthorized: tls.ca !== undefined,
+          },
+          handler,
+        );
   http.maxHeadersCount = 64;
+  http.maxConnections = connections + SPARE;
+  limitPerAddress(http, perAddress);
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -121,8 +151,7 @@ export async function listen(
     const bearer = bearerOf(request);
     if (admission.kind === "token" && bearer !== undefined)
       return tokenIs(admission, bearer);
-    const name = (request.headers.host ?? "").replace(/:\d+$/, "");
-    return loopback && LOOPBACK.has(name.toLowerCase());
+    return loopback && isDialledLocally(request);
   }
 
   function refusalOf(
@@ -147,12 +176,33 @@ export async function listen(
 
   await listening(http, host, port);
   const address = http.address() as AddressInfo;
+  let health: Server | undefined;
+  if (options.healthPort !== undefined) {
+    health = createServer(TIMEOUTS, (request, response) =>
+      answer(
+        aggregator,
+        { metrics, isOurs, mayLook: isDialledLocally },
+        request,
+        response,
+      ),
+    );
+    health.maxConnections = SPARE;
+    await listening(health, "127.0.0.1", options.healthPort).catch(
+      (error: unknown) => {
+        http.close();
+        throw error;
+      },
+    );
+  }
   return {
-    url: `ws://${host.includes(":") ? `[${host}]` : host}:${address.port}`,
+    healthPort: health && (health.address() as AddressInfo).port,
+    url: `${tls ? "wss" : "ws"}://${host.includes(":") ? `[${host}]` : host}:${address.port}`,
     port: address.port,
     async close() {
       for (const line of sockets.clients) line.close(1012, "restarting");
       const closed = new Promise((resolve) => http.close(resolve));
+      health?.close();
+      health?.closeAllConnections();
       http.closeIdleConnections();
       const patience = setTimeout(() => {
         for (const line of sockets.clients) line.terminate();
@@ -163,6 +213,52 @@ export async function listen(
       metrics.close();
     },
   };
+}
+
+const TIMEOUTS = {
+  requestTimeout: 30_000,
+  headersTimeout: 10_000,
+  keepAliveTimeout: 5_000,
+  // Half requests are looked for this often.
+  connectionsCheckingInterval: 2_000,
+};
+
+/** Connections beside the lines: health, models over HTTP, those that are refused with a status. */
+const SPARE = 64;
+
+/** As many lines as there are file descriptors for, with some left for files: 10,000 where the system does not say. */
+function connectionsAllowed(): number {
+  let descriptors = Infinity;
+  try {
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    const [, soft] = /^Max open files\s+(\d+)/m.exec(limits) ?? [];
+    if (soft !== undefined) descriptors = Number(soft);
+  } catch {
+    // Not Linux.
+  }
+  return Math.max(16, Math.min(10_000, descriptors - 4 * SPARE));
+}
+
+/** Drops connections of an address that has as many as it may. */
+function limitPerAddress(http: Server, most: number): void {
+  const open = new Map<string, number>();
+  http.on("connection", (socket: TcpSocket) => {
+    const address = socket.remoteAddress ?? "unknown";
+    const count = (open.get(address) ?? 0) + 1;
+    if (count > most) return void socket.destroy();
+    open.set(address, count);
+    socket.once("close", () => {
+      const left = open.get(address)! - 1;
+      if (left > 0) open.set(address, left);
+      else open.delete(address);
+    });
+  });
+}
+
+/** Not by a page whose own name leads here. */
+function isDialledLocally(request: IncomingMessage): boolean {
+  const name = (request.headers.host ?? "").replace(/:\d+$/, "");
+  return LOOPBACK.has(name.toLowerCase());
 }
 
 function originHost(origin: string): string {
@@ -196,6 +292,9 @@ function listening(http: Server, host: string, port: number): Promise<void> {
   });
 }
 
+/** How long a line that we close may take to do so, in milliseconds. */
+const CLOSING = 2000;
+
 /** A WebSocket of `ws` as the aggregator sees lines. */
 function socketOf(
   line: WebSocket,
@@ -207,7 +306,12 @@ function socketOf(
       traffic.sent += data.length;
       line.send(data);
     },
-    close: (code, reason) => line.close(code, reason),
+    close(code, reason) {
+      line.close(code, reason);
+      // Whoever does not read does not close either.
+      const patience = setTimeout(() => line.terminate(), CLOSING);
+      line.once("close", () => clearTimeout(patience));
+    },
     get bufferedAmount() {
       return line.bufferedAmount;
     },
@@ -230,7 +334,7 @@ function socketOf(
 
 function answer(
   aggregator: Aggregator,
-  options: ServerOptions & {
+  options: Pick<ServerOptions, "publicModels"> & {
     readonly metrics: Metrics;
     mayLook(request: IncomingMessage): boolean;
     isOurs(request: IncomingMessage): boolean;
@@ -238,8 +342,15 @@ function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): void {
+  response.setHeader("x-content-type-options", "nosniff");
+  response.setHeader("content-security-policy", "default-src 'none'");
   const end = (status: number, text = "") => {
-    response.writeHead(status, { "content-type": "text/plain" }).end(text);
+    response
+      .writeHead(status, {
+        "content-type": "text/plain",
+        "cache-control": "no-store",
+      })
+      .end(text);
   };
   if (request.method !== "GET" && request.method !== "HEAD") return end(405);
   const path = request.url ?? "/";
@@ -247,7 +358,7 @@ function answer(
     case "/livez":
       return end(200, "alive\n");
     case "/readyz":
-      return aggregator.open ? end(200, "ready\n") : end(503, "not ready\n");
+      return aggregator.ready ? end(200, "ready\n") : end(503, "not ready\n");
   }
   // A probe may dial by any address; for all else a page that had its own name lead here would be let in.
   if (!options.isOurs(request)) return end(421);

@@ -53,6 +53,8 @@ export interface SessionHost {
   readonly heartbeat: number;
   readonly helloDeadline: number;
   readonly windowBytes: number;
+  /** Whether the run knows this client, or may still take a new one. */
+  hasRoomFor(client: string): boolean;
   /** The line has proven its id, and is to be welcomed. */
   admitted(session: Session): void;
   /** A message after `welcome` that is not about a download or the line's life. */
@@ -89,11 +91,13 @@ export class Session {
   readonly #line: Socket;
   readonly #host: SessionHost;
   readonly #nonce = randomBytes(32).toString("hex");
-  #at: "hello" | "proof" | "welcome" | "closed" = "hello";
+  #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
   #helloTimer: NodeJS.Timeout;
   #heard = performance.now();
   #said = performance.now();
   #badFrames = 0;
+  /** All downloads that it may have open, and as much again in messages. */
+  readonly #mostBuffered: number;
   #uploads = 0;
   readonly #downloads = new Map<
     number,
@@ -104,6 +108,7 @@ export class Session {
     this.#line = line;
     this.origin = origin;
     this.#host = host;
+    this.#mostBuffered = 2 * DOWNLOADS * host.windowBytes;
     this.#helloTimer = setTimeout(() => {
       this.#log("warn", "closed a line that did not say who it is in time");
       this.close(4002, "hello-timeout");
@@ -112,10 +117,22 @@ export class Session {
     line.onClose = (code, reason) => this.#closed(code, reason);
   }
 
+  get isOpen(): boolean {
+    return this.#at !== "closed";
+  }
+
   send(message: OutgoingServerMessage): void {
-    if (this.#at === "closed") return;
+    this.#write(encode(message));
+  }
+
+  /** What a client does not read must not pile up here. */
+  #write(frame: string | Uint8Array): void {
+    if (!this.isOpen) return;
     this.#said = performance.now();
-    this.#line.send(encode(message));
+    this.#line.send(frame);
+    if (this.#line.bufferedAmount <= this.#mostBuffered) return;
+    this.#log("warn", "closed a line whose client does not read");
+    this.close(4005, "too-slow");
   }
 
   close(code: number, reason: string): void {
@@ -212,7 +229,14 @@ export class Session {
         if (this.#at === "hello") return this.#greet(message);
         break;
       case "proof":
-        if (this.#at === "proof") return this.#prove(message);
+        if (this.#at === "proof") {
+          this.#at = "proving";
+          this.#prove(message).catch((error: unknown) => {
+            this.#host.log.error({ err: error }, "a proof could not be judged");
+            this.close(1011, "internal error");
+          });
+          return;
+        }
         break;
       case "bye":
         if (this.#at !== "welcome") return this.close(1000, "bye");
@@ -250,7 +274,7 @@ export class Session {
     });
   }
 
-  #prove({ signature, token }: ClientMessageOf<"proof">): void {
+  async #prove({ signature, token }: ClientMessageOf<"proof">): Promise<void> {
     const { key, nonce } = this.hello!;
     const proven = provenBy(
       key,
@@ -263,8 +287,13 @@ export class Session {
       signature,
     );
     const wrong = proven
-      ? notAdmitted(this.#host.admission, this.client, token)
+      ? await notAdmitted(this.#host.admission, this.client, token)
       : `"signature" expected one over ${this.origin.host} by the key of hello, got another`;
+    if (!this.isOpen) return;
+    if (wrong === undefined && !this.#host.hasRoomFor(this.client)) {
+      this.#log("warn", "refused a client: the run has as many as it may");
+      return this.close(1013, "too many clients");
+    }
     if (wrong !== undefined) {
       this.#log("warn", "refused a client", { reason: wrong });
       this.send({ type: "error", code: "not-admitted", message: wrong });
@@ -320,8 +349,7 @@ export class Session {
       const next = nextChunk(download.sending, CHUNK);
       if (next === undefined) break;
       const { offset, length } = next;
-      this.#said = performance.now();
-      this.#line.send(
+      this.#write(
         encodeChunk({
           transfer,
           offset,

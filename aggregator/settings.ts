@@ -77,6 +77,10 @@ const schema = v.strictObject({
   budgetBytes: v.optional(whole(1), 64 * 1024 * 1024),
   /** An upload that has not moved for so long loses its room to one that waits. */
   stall: v.optional(duration, 10_000),
+  /** Bytes a second below which an upload counts as stalled. */
+  minimumRate: v.optional(whole(0), 1024),
+  /** Clients that the run remembers at most; more are not admitted. */
+  maxClients: v.optional(whole(1), 100_000),
 });
 
 export type AggregatorSettings = v.InferOutput<typeof schema>;

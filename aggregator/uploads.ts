@@ -46,20 +46,23 @@ interface Upload extends OfferedUpdate {
   receiving: Receiving | undefined;
   /** All bytes have been handed on. */
   whole: boolean;
-  /** When it last moved. */
+  /** When it last moved, at the least rate demanded, and what was here then. */
   moved: number;
+  movedTo: number;
 }
 
 export function openUploads(options: {
   readonly budgetBytes: number;
   readonly windowBytes: number;
   readonly stall: number;
+  /** Bytes a second below which an upload counts as one that does not move. */
+  readonly minimumRate: number;
   /** An update has arrived whole; its bytes are given away, its room is held until `release`. */
   readonly arrived: (upload: OfferedUpdate, bytes: Uint8Array) => void;
   /** An upload lost its room. */
   readonly evicted: (assignment: string) => void;
 }): Uploads {
-  const { budgetBytes, windowBytes, stall } = options;
+  const { budgetBytes, windowBytes, stall, minimumRate } = options;
   const uploads = new Map<string, Upload>();
   /** Transfers that we ended: what is still on its way is dropped in silence. */
   const ended = new WeakMap<Session, Set<number>>();
@@ -113,6 +116,7 @@ export function openUploads(options: {
   function grant(upload: Upload, session: Session): void {
     upload.buffer ??= new Uint8Array(upload.bytes);
     upload.moved = performance.now();
+    upload.movedTo = upload.held;
     const transfer = session.nextUpload();
     const begin = { offset: upload.held, window: windowBytes };
     upload.receiving = receiving(transfer, upload.bytes, begin);
@@ -161,6 +165,7 @@ export function openUploads(options: {
           receiving: undefined,
           whole: false,
           moved: 0,
+          movedTo: 0,
         };
         uploads.set(assignment, upload);
       }
@@ -198,7 +203,12 @@ export function openUploads(options: {
       }
       upload.buffer.set(bytes, offset);
       upload.held = state.held;
-      upload.moved = performance.now();
+      const now = performance.now();
+      const demanded = (minimumRate * (now - upload.moved)) / 1000;
+      if (upload.held - upload.movedTo >= demanded) {
+        upload.moved = now;
+        upload.movedTo = upload.held;
+      }
       if (ackDue(state)) {
         session.send({ type: "ack", transfer, offset: state.held });
         state = ackSent(state);

@@ -39,6 +39,7 @@ const QUICK: GivenSettings = {
 export interface Federation {
   readonly aggregator: Aggregator;
   readonly url: string;
+  readonly healthPort: number | undefined;
   /** Every line of the log, parsed. */
   readonly log: Record<string, unknown>[];
   /** A client that has joined. */
@@ -83,6 +84,7 @@ export async function federation(
   return {
     aggregator,
     url,
+    healthPort: listening.healthPort,
     log,
     stranger,
     async client(seed, more) {

@@ -1,0 +1,467 @@
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { get, request } from "node:http";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { deflateRawSync } from "node:zlib";
+import WebSocket from "ws";
+import { openKeyRing } from "../../aggregator/key-ring.js";
+import { random } from "../../runtime/params/random.js";
+import { logged } from "../aggregator/federation.js";
+import {
+  sha256,
+  updateFor,
+  type Message,
+  type RawClient,
+} from "../aggregator/raw-client.js";
+import { underAttack, type Under } from "./under-attack.js";
+
+const hostOf = (url: string) => new URL(url).host;
+const portOf = (url: string) => Number(new URL(url).port);
+
+/** A TCP connection that says nothing by itself. */
+async function raw(url: string): Promise<Socket> {
+  const socket = connect(portOf(url), "127.0.0.1");
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  return socket;
+}
+
+/** The bytes that open a WebSocket. */
+const upgrade = (url: string, more = ""): string =>
+  `GET / HTTP/1.1\r\nHost: ${hostOf(url)}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\nSec-WebSocket-Version: 13\r\n${more}\r\n`;
+
+/** A WebSocket frame from a client, under a mask of zeros. */
+function frame(first: number, payload: Uint8Array, length = payload.length) {
+  const head = Buffer.alloc(14);
+  head[0] = first;
+  head[1] = 0x80 | 127;
+  head.writeBigUInt64BE(BigInt(length), 2);
+  return Buffer.concat([head, payload]);
+}
+
+async function upgraded(url: string): Promise<Socket> {
+  const socket = await raw(url);
+  socket.write(upgrade(url));
+  const [answer] = (await once(socket, "data")) as [Buffer];
+  assert.match(answer.toString(), /^HTTP\/1\.1 101/);
+  return socket;
+}
+
+const closedBy = (socket: Socket): Promise<void> =>
+  new Promise((resolve) => {
+    socket.resume();
+    if (socket.closed) resolve();
+    else socket.once("close", () => resolve());
+  });
+
+/** A member of the run with its assignment. */
+async function insider(
+  { client, good }: Under,
+  seed = "insider",
+): Promise<{ bad: RawClient; assign: Message; model: Uint8Array }> {
+  const bad = await client(seed);
+  bad.send({ type: "ready" });
+  good[0].send({ type: "ready" });
+  const assign = await bad.next("assign");
+  return { bad, assign, model: await bad.fetch(assign["model"]) };
+}
+
+test("malformed text, too many of them", () =>
+  underAttack(async ({ client }) => {
+    const bad = await client("bad");
+    for (let i = 0; i < 120; i++) bad.sendFrame("{".repeat(i));
+    assert.equal((await bad.untilClosed()).code, 1008);
+  }));
+
+test("deeply nested JSON", () =>
+  underAttack(async ({ client }) => {
+    const bad = await client("bad");
+    bad.sendFrame('{"type":'.repeat(8000));
+    bad.sendFrame("[".repeat(65_000));
+    assert.equal((await bad.next("error"))["code"], "not-json");
+  }));
+
+test("truncated frames: a header that promises more than comes", () =>
+  underAttack(async ({ url }) => {
+    const sockets = await Promise.all(
+      Array.from({ length: 20 }, () => upgraded(url)),
+    );
+    for (const socket of sockets)
+      socket.write(frame(0x82, new Uint8Array(10), 200_000));
+    for (const socket of sockets) socket.destroy();
+  }));
+
+test("an oversize frame ends the line with 1009, before its bytes have come", () =>
+  underAttack(async ({ url }) => {
+    const socket = await upgraded(url);
+    socket.write(frame(0x82, new Uint8Array(10), 2 ** 40));
+    await closedBy(socket);
+  }));
+
+test("a message in endless fragments", () =>
+  underAttack(async ({ url }) => {
+    const socket = await upgraded(url);
+    socket.write(frame(0x01, new Uint8Array(1)));
+    for (let i = 0; i < 5000 && !socket.destroyed; i++)
+      socket.write(frame(0x00, new Uint8Array(1)));
+    await closedBy(socket);
+  }));
+
+test("a decompression bomb: no extension is agreed on, and a compressed frame ends the line", () =>
+  underAttack(async ({ url }) => {
+    const socket = await raw(url);
+    socket.write(
+      upgrade(url, "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
+    );
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    assert.doesNotMatch(answer.toString(), /permessage-deflate/);
+    const bomb = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
+    socket.write(frame(0xc1, bomb));
+    await closedBy(socket);
+  }));
+
+test("random frames, text and binary", () =>
+  underAttack(async ({ client }) => {
+    const chance = random("random frames");
+    const bad = await client("bad");
+    for (let i = 0; i < 90; i++) {
+      const bytes = Uint8Array.from({ length: chance.integer(2000) }, () =>
+        chance.integer(256),
+      );
+      bad.sendFrame(i % 2 ? bytes : Buffer.from(bytes).toString("latin1"));
+    }
+    bad.send({ type: "ping", id: 7 });
+    await bad.next("pong");
+  }));
+
+test("a slow reader: who asks and never reads loses its line, and what waits for it is bounded", () =>
+  underAttack(
+    async (under) => {
+      const socket = await upgraded(under.url);
+      socket.pause();
+      // Pings, each of which is answered, until the kernel's buffers and ours are full.
+      const ping = frame(0x81, Buffer.from('{"type":"ping","id":1}'));
+      const many = Buffer.concat(Array.from({ length: 2000 }, () => ping));
+      const end = Date.now() + 20_000;
+      while (!logged(under, /does not read/) && Date.now() < end) {
+        if (socket.destroyed) break;
+        if (!socket.write(many))
+          await Promise.race([
+            once(socket, "drain").catch(() => {}),
+            new Promise((resolve) => setTimeout(resolve, 100)),
+          ]);
+      }
+      assert.ok(logged(under, /does not read/));
+      socket.destroy();
+    },
+    { settings: { windowBytes: 16 * 1024 } },
+  ));
+
+test("slow writers: uploads by drops give their room to others", async () => {
+  let dripping: NodeJS.Timeout | undefined;
+  try {
+    await underAttack(
+      async ({ client, good }) => {
+        const slow = [await client("slow 1"), await client("slow 2")];
+        for (const one of [...slow, ...good]) one.send({ type: "ready" });
+        // Room for two updates, and both are taken before the good clients come.
+        const drops = await Promise.all(
+          slow.map(async (one) => {
+            const assign = await one.next("assign");
+            const model = await one.fetch(assign["model"]);
+            const update = updateFor(model, () => 1);
+            one.offer(assign["assignment"], update);
+            const { transfer } = await one.next("grant");
+            let at = 0;
+            return () => {
+              one.sendChunk(transfer, at, update.subarray(at, at + 1));
+              at++;
+            };
+          }),
+        );
+        dripping = setInterval(() => drops.forEach((drop) => drop()), 20);
+      },
+      { settings: { budgetBytes: 1, stall: 100, gather: 4, deadline: 4000 } },
+    );
+  } finally {
+    clearInterval(dripping);
+  }
+});
+
+test("slow headers: a request that never ends is cut off", () =>
+  underAttack(async ({ url }) => {
+    const sockets = await Promise.all(
+      Array.from({ length: 50 }, () => raw(url)),
+    );
+    for (const socket of sockets) socket.write("GET / HTTP/1.1\r\nX: ");
+    for (const socket of sockets) socket.destroy();
+  }));
+
+test("silent sockets after the upgrade are closed", () =>
+  underAttack(
+    async ({ url }) => {
+      const sockets = await Promise.all(
+        Array.from({ length: 50 }, () => upgraded(url)),
+      );
+      await Promise.all(sockets.map(closedBy));
+    },
+    { settings: { helloDeadline: 200 } },
+  ));
+
+test("a flood of connections: as many lines as allowed, and the health port answers", () =>
+  underAttack(
+    async ({ url, health }) => {
+      const sockets = Array.from({ length: 400 }, () => {
+        const socket = connect(portOf(url), "127.0.0.1");
+        socket.on("error", () => {});
+        socket.on("connect", () => socket.write(upgrade(url)));
+        return socket;
+      });
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      assert.equal((await fetch(`${health}/readyz`)).status, 200);
+      for (const socket of sockets) socket.destroy();
+    },
+    { server: { connections: 100 } },
+  ));
+
+test("many connections of one address are dropped", () =>
+  underAttack(
+    async ({ url }) => {
+      const sockets = await Promise.all(
+        Array.from({ length: 40 }, () => raw(url)),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      assert.ok(sockets.filter(({ destroyed }) => destroyed).length >= 20);
+      for (const socket of sockets) socket.destroy();
+    },
+    { server: { connectionsPerAddress: 20 } },
+  ));
+
+test("a flood of identities: no more clients than the run may have", () =>
+  underAttack(
+    async (under) => {
+      for (let i = 0; i < 30; i++)
+        await under.client(`sybil ${i}`).catch(() => {});
+      assert.equal(under.aggregator.status().clients.length, 10);
+      assert.ok(logged(under, /as many as it may/));
+    },
+    { settings: { maxClients: 10 } },
+  ));
+
+test("a proof that was overheard is worth nothing on another line", () =>
+  underAttack(async ({ stranger }) => {
+    const victim = stranger("victim");
+    const sent: object[] = [];
+    const send = victim.send.bind(victim);
+    victim.send = (message) => {
+      sent.push(message);
+      send(message);
+    };
+    await victim.join();
+    const thief = stranger("victim");
+    await thief.opened();
+    for (const message of sent) thief.send(message);
+    assert.equal((await thief.untilClosed()).code, 4001);
+    assert.equal(victim.closed, undefined);
+  }));
+
+test("an impersonator without the key is not admitted", () =>
+  underAttack(async ({ stranger, good }) => {
+    const thief = stranger("thief");
+    const send = thief.send.bind(thief);
+    // Says it is the good client, and signs with its own key.
+    const victim = stranger("good 1");
+    let hello: { key: string } | undefined;
+    victim.send = (message) => {
+      hello = message as { key: string };
+    };
+    await victim.opened();
+    victim.sayHello();
+    thief.send = (message) =>
+      send("nonce" in message ? { ...message, key: hello!.key } : message);
+    await assert.rejects(thief.join());
+    assert.equal((await thief.untilClosed()).code, 4001);
+    assert.equal(good[0].closed, undefined);
+  }));
+
+test("a stolen session: neither an assignment nor a bearer is good for another", () =>
+  underAttack(async (under) => {
+    const { bad: owner, assign, model } = await insider(under, "owner");
+    const thief = await under.client("thief");
+    const update = updateFor(model, () => 9);
+    const answer = await thief.deliver(assign["assignment"], update);
+    assert.equal(answer["code"], "unknown-assignment");
+    const blob = `${under.url.replace("ws", "http")}/blobs/${assign["model"].sha256}`;
+    const authorization = `Bearer ${owner.welcome!["bearer"]}`;
+    const ask = async (headers: Record<string, string>) =>
+      (await fetch(blob, { headers })).status;
+    assert.equal(await ask({ authorization }), 200);
+    assert.equal(await ask({}), 401);
+    assert.equal(await ask({ authorization: "Bearer x" }), 401);
+    owner.close();
+    await owner.untilClosed();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(await ask({ authorization }), 401);
+  }));
+
+test("a key is enrolled by a one-time token; revoked, it loses its line and stays out", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-keys-"));
+  try {
+    const keys = await openKeyRing(folder);
+    await underAttack(
+      async ({ stranger }) => {
+        const token = await keys.issue("bad", 60);
+        const bad = stranger("bad", { token });
+        await bad.join();
+        const second = stranger("second", { token });
+        await assert.rejects(second.join(), /not used yet|4001/);
+        const old = stranger("old", { token: await keys.issue("old", -1) });
+        await assert.rejects(old.join());
+        const none = stranger("none");
+        await assert.rejects(none.join());
+        await keys.revoke(bad.id);
+        assert.equal((await bad.untilClosed()).code, 4001);
+        const fresh = await keys.issue("again", 60);
+        const again = stranger("bad", { token: fresh });
+        await assert.rejects(again.join());
+        assert.deepEqual(
+          (await keys.list()).map(({ state }) => state),
+          ["enrolled", "enrolled", "revoked"],
+        );
+        await assert.rejects(keys.revoke("../tokens"), /an enrolled client/);
+      },
+      {
+        aggregator: { admission: { kind: "enrolled", keys } },
+        token: (index) => keys.issue(`good ${index}`, 60),
+        settings: { heartbeat: 200 },
+      },
+    );
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("prototype pollution through JSON", () =>
+  underAttack(async (under) => {
+    const { bad, assign } = await insider(under);
+    for (const text of [
+      '{"type":"ready","__proto__":{"polluted":1}}',
+      '{"type":"progress","constructor":{"prototype":{"polluted":1}}}',
+      '{"__proto__":{"type":"ready"}}',
+      '{"type":"__proto__"}',
+      '{"type":"constructor"}',
+    ])
+      bad.sendFrame(text);
+    bad.send({
+      type: "offer",
+      assignment: assign["assignment"],
+      sha256: sha256(new Uint8Array(1)),
+      bytes: 1,
+      samples: 1,
+      metrics: JSON.parse(
+        '{"lossBefore":1,"lossAfter":1,"activationNorms":[],"seconds":1,"__proto__":{"polluted":1}}',
+      ),
+    });
+    assert.equal((await bad.next("refused"))["code"], "bytes");
+    assert.equal(({} as { polluted?: number }).polluted, undefined);
+  }));
+
+test("path traversal in names", () =>
+  underAttack(async ({ url, client }) => {
+    for (const path of [
+      "/blobs/../../etc/passwd",
+      "/blobs/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+      `/blobs/${"../".repeat(20)}etc/passwd`,
+      "//etc/passwd",
+      "/..",
+    ])
+      assert.equal(
+        await new Promise((resolve, reject) =>
+          get({ port: portOf(url), host: "127.0.0.1", path }, (response) => {
+            response.resume();
+            resolve(response.statusCode);
+          }).on("error", reject),
+        ),
+        404,
+      );
+    const bad = await client("bad");
+    bad.send({
+      type: "want",
+      transfer: 1,
+      sha256: "../../../../etc/passwd",
+      offset: 0,
+      window: 1024,
+    });
+    assert.equal((await bad.next("error"))["code"], "bad-field");
+  }));
+
+test("a foreign web page and a foreign host name are refused", () =>
+  underAttack(async ({ url }) => {
+    for (const headers of [
+      { origin: "https://evil.example" },
+      { origin: "null" },
+      { host: "evil.example" },
+    ]) {
+      const socket = new WebSocket(url, { headers });
+      const [error] = (await once(socket, "error")) as [Error];
+      assert.match(error.message, /403|421/);
+    }
+  }));
+
+test("an HTTP body nobody asked for", () =>
+  underAttack(async ({ url }) => {
+    const post = request({
+      port: portOf(url),
+      host: "127.0.0.1",
+      method: "POST",
+      headers: { "transfer-encoding": "chunked" },
+    });
+    post.on("error", () => {});
+    const answered = once(post, "response");
+    for (let i = 0; i < 100; i++) post.write(new Uint8Array(65536));
+    const [response] = await answered;
+    assert.equal(response.statusCode, 405);
+    post.destroy();
+  }));
+
+for (const [what, value, code] of [
+  ["NaN", NaN, "not-finite"],
+  ["infinite numbers", Infinity, "not-finite"],
+  ["numbers beyond the sum", 1e30, "range"],
+  ["a huge norm", 1000, "norm"],
+] as const)
+  test(`an update of ${what}`, () =>
+    underAttack(
+      async (under) => {
+        const { bad, assign, model } = await insider(under);
+        const update = updateFor(model, () => value);
+        const answer = await bad.deliver(assign["assignment"], update);
+        assert.deepEqual([answer.type, answer["code"]], ["refused", code]);
+      },
+      { settings: { maxNorm: 100, gather: 2 } },
+    ));
+
+test("the same update over and over is counted once", () =>
+  underAttack(async (under) => {
+    const { bad, assign, model } = await insider(under);
+    const update = updateFor(model, () => 1);
+    await bad.deliver(assign["assignment"], update);
+    for (let i = 0; i < 50; i++) bad.offer(assign["assignment"], update);
+    for (let i = 0; i < 50; i++) await bad.next("received", "committed");
+  }));
+
+test("a hash that promises other bytes", () =>
+  underAttack(async (under) => {
+    const { bad, assign, model } = await insider(under);
+    const answer = await bad.deliver(
+      assign["assignment"],
+      updateFor(model, () => 1),
+      { sha256: createHash("sha256").update("x").digest("hex") },
+    );
+    assert.equal(answer["code"], "hash");
+  }));
