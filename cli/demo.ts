@@ -112,7 +112,9 @@ async function train(
             `Client process ${i + 1} is gone (${how}); the federation goes on.`,
           );
       });
-    await conclude(aggregator, view, folder, signal, run, "of their own");
+    await conclude(aggregator, view, folder, signal, run, {
+      clients: "of their own",
+    });
     running = false;
     return run.reports;
   } finally {

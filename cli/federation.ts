@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { setTimeout } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
 import {
   Aggregator,
@@ -211,7 +211,7 @@ async function farewell(aggregator: Aggregator): Promise<void> {
   const end = performance.now() + FAREWELL;
   const connected = () =>
     aggregator.status().clients.some(({ connected }) => connected);
-  while (connected() && performance.now() < end) await setTimeout(50);
+  while (connected() && performance.now() < end) await sleep(50);
 }
 
 /**
@@ -225,12 +225,26 @@ export async function conclude(
   folder: string,
   signal: AbortSignal,
   run: { readonly reports: Reports; flush(): void },
-  clients: "of their own" | "simulated",
+  {
+    clients,
+    grace = 0,
+  }: {
+    readonly clients: "of their own" | "simulated";
+    /** Milliseconds that a round in progress gets to end after SIGTERM. */
+    readonly grace?: number;
+  },
 ): Promise<void> {
-  const stop = () => void aggregator.stop("stopped by the operator");
+  let patience: NodeJS.Timeout | undefined;
+  const stop = () => {
+    const now = () => void aggregator.stop("stopped by the operator");
+    if (signal.reason !== "SIGTERM" || grace === 0) return now();
+    aggregator.drain();
+    patience = setTimeout(now, grace);
+  };
   if (signal.aborted) stop();
   signal.addEventListener("abort", stop);
   const { reason, message, rounds } = await aggregator.done;
+  clearTimeout(patience);
   run.flush();
   if (reason === "finished" && clients === "of their own")
     await farewell(aggregator);

@@ -7,7 +7,7 @@ import { nodePlatform } from "../runtime/platform/node.js";
 import { ownAlgorithm } from "./algorithm.js";
 import { openData } from "./data.js";
 import type { SettingsOf } from "./settings.js";
-import { readToken } from "./token.js";
+import { readTls, readToken } from "./token.js";
 import { openView, type View } from "./view.js";
 
 /** `fedflat join`: one client with its own data, until the run ends. */
@@ -26,6 +26,7 @@ export async function join(
       algorithms: own.filter((algorithm) => algorithm !== undefined),
       limits,
       holdOut,
+      tls: await readTls(settings),
       token: tokenFile && (await readToken(tokenFile)),
       patience: patience === 0 ? undefined : 1000 * patience,
     },

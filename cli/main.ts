@@ -79,6 +79,24 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
     ],
     load: async () => (await import("./predict.js")).predict,
   },
+  status: {
+    summary: "What an aggregator waits for, in a sentence, and its clients",
+    examples: ["http://127.0.0.1:7400", "http://127.0.0.1:7401 --json"],
+    load: async () => (await import("./status.js")).status,
+  },
+  enroll: {
+    summary: "A one-time token with which one client enrols its key",
+    examples: ["--keys /etc/fedflat/keys --label ward-3 --valid 2 > token.txt"],
+    load: async () => (await import("./enroll.js")).enroll,
+  },
+  keys: {
+    summary: "The keys of enrolled clients",
+    examples: [
+      "list --keys /etc/fedflat/keys",
+      "revoke --client ID --keys /etc/fedflat/keys",
+    ],
+    load: async () => (await import("./keys.js")).keys,
+  },
   demo: {
     summary:
       "Ten client processes train on the data that come with the package, without and with MAN",
@@ -112,7 +130,7 @@ async function conduct<C extends CommandName>(
     process.on(name, () => {
       if (stop.signal.aborted) process.exit(STOPPED[name]);
       process.exitCode = STOPPED[name];
-      stop.abort();
+      stop.abort(name);
     });
   await (
     await entry.load()

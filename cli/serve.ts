@@ -1,6 +1,9 @@
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import type { Admission } from "../aggregator/identity.js";
+import { openKeyRing } from "../aggregator/key-ring.js";
 import { listen } from "../aggregator/server.js";
+import { ConfigError } from "../runtime/errors.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { ownAlgorithm } from "./algorithm.js";
@@ -16,7 +19,7 @@ import {
 } from "./federation.js";
 import { modelNamed } from "./model.js";
 import type { SettingsOf } from "./settings.js";
-import { readToken } from "./token.js";
+import { readTls, readToken } from "./token.js";
 import { openView } from "./view.js";
 
 /** `fedflat serve`: an aggregator on a port, until its rounds are done. */
@@ -25,7 +28,10 @@ export async function serve(
   signal: AbortSignal,
 ): Promise<void> {
   const folder = settings.run ?? newRunFolder();
-  const { test, shape, tokenFile } = settings;
+  const { test, shape } = settings;
+  const { cert, key, ca } = (await readTls(settings)) ?? {};
+  if (ca !== undefined && cert === undefined)
+    throw new ConfigError("usage", `"--tls-ca" expected --tls-cert beside it`);
   const opened =
     test === undefined ? undefined : await openData(test, { shape });
   const dataset = opened?.test ?? opened?.train;
@@ -41,10 +47,7 @@ export async function serve(
     resume: settings.resume,
     config: { command: "serve", test },
     log: logInto(settings.log ?? join(folder, "log.jsonl")),
-    admission:
-      tokenFile === undefined
-        ? { kind: "any" }
-        : { kind: "token", token: await readToken(tokenFile) },
+    admission: await admissionOf(settings),
     settings: {
       ...given,
       gather: settings.gather,
@@ -64,12 +67,14 @@ export async function serve(
     origins: settings.allowOrigin,
     openToAll: settings.openToAll,
     publicModels: settings.publicModels,
+    healthPort: settings.healthPort,
+    tls: cert && key ? { cert, key, ca } : undefined,
   });
   try {
     await aggregator.start();
     view.say(
       "listening",
-      { url: server.url, run: folder },
+      { url: server.url, run: folder, healthPort: server.healthPort },
       `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH`,
     );
     if (!installed("bufferutil"))
@@ -91,7 +96,12 @@ export async function serve(
         `Client ${client.slice(0, 8)} ${change}${reason ? `: ${reason}` : ""} (${connected} connected).`,
       );
     });
-    await conclude(aggregator, view, folder, signal, run, "of their own");
+    await conclude(aggregator, view, folder, signal, run, {
+      clients: "of their own",
+      grace: 1000 * settings.grace,
+    });
+    // A service that was asked to end, and did what it should, has not failed.
+    if (signal.reason === "SIGTERM") process.exitCode = 0;
   } finally {
     await server.close();
     trainer.close();
@@ -106,4 +116,21 @@ function installed(name: string): boolean {
   } catch {
     return false;
   }
+}
+
+/** Who is admitted: the enrolled, whoever has the token, or, on loopback, anybody. */
+async function admissionOf({
+  keys,
+  tokenFile,
+}: SettingsOf<"serve">): Promise<Admission> {
+  if (keys !== undefined && tokenFile !== undefined)
+    throw new ConfigError(
+      "usage",
+      `"--keys" expected no --token-file beside it: with it every client has a token of its own`,
+    );
+  if (keys !== undefined)
+    return { kind: "enrolled", keys: await openKeyRing(keys) };
+  if (tokenFile !== undefined)
+    return { kind: "token", token: await readToken(tokenFile) };
+  return { kind: "any" };
 }

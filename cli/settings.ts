@@ -19,6 +19,9 @@ export const COMMANDS = [
   "predict",
   "demo",
   "loadtest",
+  "status",
+  "enroll",
+  "keys",
 ] as const;
 
 export type CommandName = (typeof COMMANDS)[number];
@@ -167,6 +170,12 @@ const texts = (placeholder: string): Kind<readonly string[]> => ({
   repeatable: true,
 });
 
+const oneOf = <T extends string>(...names: T[]): Kind<T> => ({
+  schema: v.picklist(names),
+  expected: names.join(" or "),
+  placeholder: "word",
+});
+
 const toggle: Kind<boolean> = {
   schema: v.boolean(),
   expected: "true or false",
@@ -259,6 +268,73 @@ const LINE = {
     ...text("file"),
     help: "file with the token that clients must show",
     commands: ["serve", "join", "loadtest"],
+  },
+  keys: {
+    ...text("folder"),
+    defaultIn: { enroll: "keys", keys: "keys" },
+    help: "folder of the enrolled clients' keys; a server with it admits nobody else",
+    commands: ["serve", "enroll", "keys"],
+  },
+  label: {
+    ...text("text", /^/),
+    default: "",
+    help: "what the token is for: stands beside the client's key",
+    commands: ["enroll"],
+  },
+  valid: {
+    ...number(0, 1e6),
+    default: 24,
+    help: "hours in which the token can be used, once",
+    commands: ["enroll"],
+  },
+  action: {
+    ...oneOf("list", "revoke"),
+    positional: true,
+    required: true,
+    help: "list the keys, or revoke one",
+    commands: ["keys"],
+  },
+  client: {
+    ...text("id", /^[0-9a-f]{64}$/, "a client's id, 64 hexadecimal digits"),
+    help: "the client whose key is revoked",
+    commands: ["keys"],
+  },
+  address: {
+    ...text(
+      "url",
+      /^(ws|http)s?:\/\/[^/]/,
+      "an address such as http://127.0.0.1:7400",
+    ),
+    positional: true,
+    required: true,
+    help: "an aggregator on this machine, or its health port",
+    commands: ["status"],
+  },
+  tlsCert: {
+    ...text("file"),
+    help: "certificate to show, PEM; with it a server speaks wss",
+    commands: ["serve", "join"],
+  },
+  tlsKey: {
+    ...text("file"),
+    help: "the certificate's key, PEM",
+    commands: ["serve", "join"],
+  },
+  tlsCa: {
+    ...text("file"),
+    help: "authority that the other end's certificate must be of, PEM; in serve it makes certificates of clients compulsory",
+    commands: ["serve", "join"],
+  },
+  healthPort: {
+    ...integer(0, 65535),
+    help: "a second port, on loopback, that tells health and status only",
+    commands: ["serve"],
+  },
+  grace: {
+    ...number(0, 1e6),
+    default: 30,
+    help: "seconds that the round in progress gets to end after SIGTERM",
+    commands: ["serve"],
   },
 } satisfies Group;
 

@@ -117,7 +117,9 @@ export async function simulate(
         }),
       );
     const running = clients.map((client) => client.run());
-    await conclude(aggregator, view, folder, signal, run, "simulated");
+    await conclude(aggregator, view, folder, signal, run, {
+      clients: "simulated",
+    });
     await Promise.all([...clients.map((client) => client.stop()), ...running]);
     const { reason, model } = await aggregator.done;
     if (lab !== undefined && reason === "finished") {
