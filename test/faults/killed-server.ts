@@ -6,11 +6,13 @@ import {
   type FileLayer,
 } from "../../aggregator/storage/file-layer.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
+import type { GivenSettings } from "../../aggregator/settings.js";
 import { LAB, labModel } from "./lab.js";
+import { learningModel } from "./learning.js";
 
-// killed-server.js FOLDER PORT ROUNDS CALL: an aggregator that kills itself (SIGKILL) at its persistence call of that number;
-// 0 for never. Prints its port when it listens, and ends when the run is finished.
-const [folder, port, rounds, call] = process.argv.slice(2);
+// killed-server.js FOLDER PORT CALL MODEL SETTINGS: an aggregator that kills itself (SIGKILL) at its persistence call of that
+// number; 0 for never. MODEL is lab or learning, SETTINGS are JSON. Prints its port when it listens, and ends when the run is finished.
+const [folder, port, call, model, settings] = process.argv.slice(2);
 
 let calls = 0;
 function counted(): void {
@@ -54,8 +56,8 @@ const files: FileLayer = {
 };
 
 const aggregator = new Aggregator({
-  model: labModel(),
-  settings: { ...LAB, rounds: Number(rounds) },
+  model: model === "lab" ? labModel() : learningModel(),
+  settings: { ...LAB, ...(JSON.parse(settings) as GivenSettings) },
   folder,
   ledger: fileLedger(stateFolder(folder), files),
 });

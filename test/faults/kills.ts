@@ -41,7 +41,10 @@ export async function survivesKills(
     };
     for (let life = 0; ; life++) {
       const call = life < kills ? 1 + chance.integer(LONGEST_LIFE) : 0;
-      const end = await liveUntilDeath([folder, port, rounds, call], restart);
+      const end = await liveUntilDeath(
+        [folder, port, call, "lab", JSON.stringify({ rounds })],
+        restart,
+      );
       if (end === "SIGKILL") continue;
       assert.equal(end, 0, "the server ends well when it is not killed");
       break;
@@ -75,7 +78,7 @@ export async function survivesKills(
 }
 
 /** Runs the server to its end: its exit code, or the signal that ended it. */
-async function liveUntilDeath(
+export async function liveUntilDeath(
   args: readonly (string | number)[],
   listens: () => Promise<void>,
 ): Promise<number | string> {
@@ -95,7 +98,8 @@ async function liveUntilDeath(
   return code ?? signal ?? "";
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that nobody uses now. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
