@@ -31,7 +31,7 @@ export interface ServerOptions {
   readonly publicModels?: boolean;
   /** Most connections at a time; by default what the process's file descriptors allow, at most 10,000. */
   readonly connections?: number;
-  /** Most connections of one address; by default 256, on loopback as many as there may be. */
+  /** Most connections of one address; by default 256, on loopback as many as there may be in all. */
   readonly connectionsPerAddress?: number;
   /** Serve wss and https. With `ca`, clients must have a certificate of that authority (mutual TLS). All in PEM. */
   readonly tls?: {
@@ -69,10 +69,11 @@ export async function listen(
   const loopback = LOOPBACK.has(host);
   const connections = options.connections ?? connectionsAllowed();
   const perAddress =
-    options.connectionsPerAddress ?? (loopback ? connections : 256);
+    options.connectionsPerAddress ?? (loopback ? Infinity : 256);
   if (
     !loopback &&
     aggregator.admission.kind === "any" &&
+    tls?.ca === undefined &&
     options.openToAll !== true
   )
     throw new ConfigError(
