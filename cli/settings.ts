@@ -299,7 +299,7 @@ const LINE = {
     help: "the client whose key is revoked",
     commands: ["keys"],
   },
-  address: {
+  aggregator: {
     ...text(
       "url",
       /^(ws|http)s?:\/\/[^/]/,

@@ -19,14 +19,14 @@ const Status = v.object({
 
 /** `fedflat status URL`: what an aggregator on this machine waits for, and its clients. */
 export async function status({
-  address,
+  aggregator: address,
   json,
 }: SettingsOf<"status">): Promise<void> {
   const url = new URL("/status", address.replace(/^ws/, "http"));
   const fail = (got: string): never => {
     throw new ConfigError(
       "usage",
-      `"address" expected an aggregator that tells its status at ${url.href} (its loopback or health port), got ${got}`,
+      `"aggregator" expected an aggregator that tells its status at ${url.href} (its loopback or health port), got ${got}`,
     );
   };
   let response: Response;
@@ -36,7 +36,7 @@ export async function status({
     const cause = error instanceof Error ? (error.cause ?? error) : error;
     throw new FedflatError(
       "unreachable",
-      `"address" expected an aggregator at ${url.host}, got ${cause instanceof Error ? cause.message : String(cause)}`,
+      `"aggregator" expected an aggregator at ${url.host}, got ${cause instanceof Error ? cause.message : String(cause)}`,
     );
   }
   if (!response.ok) fail(`the answer ${response.status}`);
