@@ -114,7 +114,7 @@ export async function listen(
     maxBufferedChunks: 1024,
   });
   http.on("upgrade", (request, socket: Duplex, head) => {
-    socket.on("error", () => socket.destroy());
+    socket.on("error", destroyThis);
     const refusal = refusalOf(request);
     if (refusal !== undefined) {
       aggregator.log.warn(
@@ -260,6 +260,11 @@ function limitPerAddress(http: Server, most: number): void {
 function isDialledLocally(request: IncomingMessage): boolean {
   const name = (request.headers.host ?? "").replace(/:\d+$/, "");
   return LOOPBACK.has(name.toLowerCase());
+}
+
+/** Outside, so that no line keeps the request that opened it in memory. */
+function destroyThis(this: Duplex): void {
+  this.destroy();
 }
 
 function originHost(origin: string): string {

@@ -303,6 +303,8 @@ export class Session {
     this.#at = "welcome";
     this.#log("info", "client connected", { agent: this.hello!.agent });
     this.#host.admitted(this);
+    // Read and done with; thousands of idle lines would keep it.
+    this.hello = undefined;
   }
 
   #want({ transfer, sha256, offset, window }: ClientMessageOf<"want">): void {

@@ -13,6 +13,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   kernels: "Kernels against their ceiling and against tfjs-wasm",
   steps: "Whole training steps",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
+  fleet: "One aggregator and many light clients",
 };
 
 const { values, positionals } = parseArgs({

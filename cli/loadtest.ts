@@ -28,10 +28,10 @@ export async function loadtest(
   signal: AbortSignal,
 ): Promise<void> {
   const { address: url, lightClients: clients, duration } = settings;
-  const { tokenFile, authority } = settings;
+  const { tokenFile, tlsCa } = settings;
   const profiles = readFleet(settings.profiles);
   const token = tokenFile && (await readToken(tokenFile));
-  const ca = authority && (await readPem(authority));
+  const ca = tlsCa && (await readPem(tlsCa));
   const trainers: Trainer[] = [];
   const update = await updatesOf(settings, trainers);
   const count = update.kind === "train" ? 1 : settings.processes;
@@ -123,7 +123,7 @@ async function readPem(file: string): Promise<string> {
   } catch {
     throw new ConfigError(
       "usage",
-      `"--ca" expected a file that can be read, got "${file}"`,
+      `"--tls-ca" expected a file that can be read, got "${file}"`,
     );
   }
 }

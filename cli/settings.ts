@@ -323,7 +323,7 @@ const LINE = {
   tlsCa: {
     ...text("file"),
     help: "authority that the other end's certificate must be of, PEM; in serve it makes certificates of clients compulsory",
-    commands: ["serve", "join"],
+    commands: ["serve", "join", "loadtest"],
   },
   healthPort: {
     ...integer(0, 65535),
@@ -725,12 +725,6 @@ const LOAD = {
     flag: "workers",
     default: 1,
     help: "threads that drive the clients",
-    commands: ["loadtest"],
-  },
-  authority: {
-    ...text("file"),
-    flag: "ca",
-    help: "PEM file of the authority that signed the aggregator's certificate",
     commands: ["loadtest"],
   },
   report: {

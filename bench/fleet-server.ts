@@ -1,0 +1,71 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { Aggregator } from "../aggregator/aggregator.js";
+import { listen } from "../aggregator/server.js";
+import type { GivenSettings } from "../aggregator/settings.js";
+import { parseDescription } from "../runtime/models/description.js";
+import { initialWeights } from "../runtime/models/initial.js";
+import { networkOf } from "../runtime/models/network.js";
+
+// The aggregator of bench/fleet.ts, in a process of its own: told what to serve, it answers what is asked of it.
+
+export interface ServerOrder {
+  /** Dense layers, from the inputs to the classes. */
+  readonly widths: readonly number[];
+  readonly settings: GivenSettings;
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly connections: number;
+}
+
+export interface ServerAnswer {
+  readonly memory: number;
+  readonly peak: number;
+  /** 99th percentile of the event loop's lag in milliseconds since it was last asked. */
+  readonly lag: number;
+  readonly rounds: readonly { seconds: number; collectSeconds: number }[];
+  readonly counted: number;
+  readonly lines: number;
+}
+
+const RESOLUTION = 2;
+
+process.once("message", async (order: ServerOrder) => {
+  const [inputs, ...units] = order.widths;
+  const description = parseDescription({
+    input: [inputs],
+    layers: units.map((units) => ({ type: "dense", units })),
+  });
+  const network = networkOf(description);
+  const aggregator = new Aggregator({
+    model: {
+      description,
+      layout: network.layout,
+      weights: initialWeights(network, "1"),
+      classes: Array.from({ length: units.at(-1)! }, (_, i) => `class ${i}`),
+    },
+    settings: order.settings,
+  });
+  const rounds: { seconds: number; collectSeconds: number }[] = [];
+  let counted = 0;
+  aggregator.on("round", (_line, { seconds, collectSeconds }) =>
+    rounds.push({ seconds, collectSeconds }),
+  );
+  aggregator.on("counted", () => counted++);
+  await aggregator.start();
+  const { tls, connections } = order;
+  const server = await listen(aggregator, { port: 0, tls, connections });
+  const delay = monitorEventLoopDelay({ resolution: RESOLUTION });
+  delay.enable();
+  process.on("message", () => {
+    globalThis.gc?.();
+    process.send!({
+      memory: process.memoryUsage.rss(),
+      peak: 1024 * process.resourceUsage().maxRSS,
+      lag: Math.max(0, delay.percentile(99) / 1e6 - RESOLUTION),
+      rounds,
+      counted,
+      lines: aggregator.load().lines,
+    } satisfies ServerAnswer);
+    delay.reset();
+  });
+  process.send!(server.url);
+});
