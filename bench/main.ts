@@ -14,6 +14,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   steps: "Whole training steps",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
   fleet: "One aggregator and many light clients",
+  restart: "A restart with a large model",
 };
 
 const { values, positionals } = parseArgs({

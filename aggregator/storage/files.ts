@@ -141,6 +141,11 @@ export function fileLedger(
     return unknown;
   }
 
+  /** The journal has them all; a run of many rounds must not grow in memory. */
+  const forget = () => {
+    history.commits.splice(0, history.commits.length - KEPT);
+  };
+
   async function readBlob(sha256: string): Promise<Blob | undefined> {
     const bytes = await files.read(`${blobs}/${sha256}`);
     return bytes && sha256Of(bytes) === sha256 ? { sha256, bytes } : undefined;
@@ -185,13 +190,15 @@ export function fileLedger(
           notes.push(
             `${unfinished.length} blobs that no commit names were removed: a commit was not finished, or the journal lost it.`,
           );
+        const commits = history.commits.slice();
+        forget();
         return {
           epoch,
           run: history.run,
           last,
           attempt: history.attempt,
           clients: [...history.clients.values()],
-          history: [...history.commits],
+          history: commits,
           notes,
         };
       } catch (error) {
@@ -216,6 +223,7 @@ export function fileLedger(
         await putBlob(model);
         await putBlob(state);
         await append({ type: "commit", commit: record }, true);
+        forget();
         await sweep().catch(() => {});
       }),
 

@@ -1,4 +1,7 @@
 import { readdirSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Aggregator } from "../../aggregator/aggregator.js";
 import { listen } from "../../aggregator/server.js";
 import { FederatedClient } from "../../runtime/client.js";
@@ -30,8 +33,10 @@ export async function soak(
   tell: (footprint: Footprint) => void = () => {},
 ): Promise<Footprint[]> {
   const trainer = await trainerHere("simd");
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-soak-"));
   const aggregator = new Aggregator({
     model: learningModel(),
+    folder,
     settings: {
       rounds,
       gather: CLIENTS,
@@ -80,6 +85,7 @@ export async function soak(
   await aggregator.stop();
   await server.close();
   trainer.close();
+  await rm(folder, { recursive: true, force: true });
   return footprints;
 }
 
