@@ -298,6 +298,27 @@ function listening(http: Server, host: string, port: number): Promise<void> {
   });
 }
 
+/** Frames a second that a line may send, and how many at once. More are left with the sender until their time has come. */
+const FRAMES = 2000;
+const FRAMES_AT_ONCE = 200;
+
+/** To be called for each frame: who sends many small ones must not keep everybody else waiting. */
+function limitFrames(line: WebSocket): () => void {
+  let debt = 0;
+  let last = 0;
+  let resume: NodeJS.Timeout | undefined;
+  line.once("close", () => clearTimeout(resume));
+  return () => {
+    const now = performance.now();
+    debt = Math.max(0, debt - ((now - last) / 1000) * FRAMES) + 1;
+    last = now;
+    if (debt <= FRAMES_AT_ONCE) return;
+    if (!line.isPaused) line.pause();
+    clearTimeout(resume);
+    resume = setTimeout(() => line.resume(), (1000 * debt) / FRAMES);
+  };
+}
+
 /** How long a line that we close may take to do so, in milliseconds. */
 const CLOSING = 2000;
 
@@ -322,7 +343,9 @@ function socketOf(
       return line.bufferedAmount;
     },
   };
+  const breathe = limitFrames(line);
   line.on("message", (data, binary) => {
+    breathe();
     // `ws` hands out one Buffer per message unless told otherwise.
     const bytes = data as Buffer;
     traffic.received += bytes.length;

@@ -154,6 +154,11 @@ export class RawClient {
     this.#socket.send(data);
   }
 
+  /** Reads nothing any more. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
   /** Ends the line at once, as a device that loses its network does. */
   cut(): void {
     this.#socket.terminate();

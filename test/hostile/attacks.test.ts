@@ -11,7 +11,7 @@ import { deflateRawSync } from "node:zlib";
 import WebSocket from "ws";
 import { openKeyRing } from "../../aggregator/key-ring.js";
 import { random } from "../../runtime/params/random.js";
-import { logged } from "../aggregator/federation.js";
+import { logged, tinyModel } from "../aggregator/federation.js";
 import {
   sha256,
   updateFor,
@@ -139,28 +139,45 @@ test("random frames, text and binary", () =>
     await bad.next("pong");
   }));
 
-test("a slow reader: who asks and never reads loses its line, and what waits for it is bounded", () =>
+test("a slow reader: who acknowledges what it never reads loses its line before much piles up", () =>
   underAttack(
     async (under) => {
-      const socket = await upgraded(under.url);
-      socket.pause();
-      // Pings, each of which is answered, until the kernel's buffers and ours are full.
-      const ping = frame(0x81, Buffer.from('{"type":"ping","id":1}'));
-      const many = Buffer.concat(Array.from({ length: 2000 }, () => ping));
+      const bad = await under.client("bad");
+      const { sha256, bytes } = bad.welcome!["model"];
+      bad.pause();
+      const window = bad.welcome!["limits"].windowBytes;
       const end = Date.now() + 20_000;
-      while (!logged(under, /does not read/) && Date.now() < end) {
-        if (socket.destroyed) break;
-        if (!socket.write(many))
-          await Promise.race([
-            once(socket, "drain").catch(() => {}),
-            new Promise((resolve) => setTimeout(resolve, 100)),
-          ]);
+      for (let i = 0; !logged(under, /does not read/); i++) {
+        assert.ok(Date.now() < end);
+        const transfer = 2 * i + 1;
+        bad.send({ type: "want", transfer, sha256, offset: 0, window });
+        for (let at = window; at < bytes; at += window)
+          bad.send({ type: "ack", transfer, offset: at });
+        bad.send({ type: "ack", transfer, offset: bytes });
+        await new Promise((resolve) => setTimeout(resolve, 50));
       }
-      assert.ok(logged(under, /does not read/));
-      socket.destroy();
     },
-    { settings: { windowBytes: 16 * 1024 } },
+    {
+      settings: { windowBytes: 16 * 1024 },
+      aggregator: { model: tinyModel(100_000) },
+    },
   ));
+
+test("a flood of small messages does not keep others waiting", () =>
+  underAttack(async ({ url }) => {
+    const socket = await upgraded(url);
+    const ping = frame(0x81, Buffer.from('{"type":"ping","id":1}'));
+    const many = Buffer.concat(Array.from({ length: 2000 }, () => ping));
+    socket.resume();
+    const end = Date.now() + 1000;
+    while (Date.now() < end)
+      if (!socket.write(many))
+        await Promise.race([
+          once(socket, "drain"),
+          new Promise((resolve) => setTimeout(resolve, 100)),
+        ]);
+    socket.destroy();
+  }));
 
 test("slow writers: uploads by drops give their room to others", async () => {
   let dripping: NodeJS.Timeout | undefined;
