@@ -14,6 +14,7 @@ import {
 } from "../cli/loadtest/fleet.js";
 import { readFleet } from "../cli/loadtest/profile.js";
 import { percentiles } from "../cli/loadtest/recording.js";
+import { rawLoad } from "../test/loadtest/raw-load.js";
 import { blobForm } from "../runtime/params/blob.js";
 import { layoutOf } from "../runtime/params/layout.js";
 import { here, median, takeTurns, type Figure } from "./comparison.js";
@@ -261,6 +262,44 @@ export async function ingest(
   }
 }
 
+/** The same rounds under the load tester and under a script that shares no code with it, in turns. */
+export async function independent(
+  report: Report,
+  clients: number,
+): Promise<void> {
+  const rounds = 3;
+  const found: Record<"light" | "raw", number[]> = { light: [], raw: [] };
+  for (let turn = 0; turn < 6; turn++) {
+    const kind = turn % 2 === 0 ? "light" : "raw";
+    const server = await startServer({
+      widths: SMALL,
+      settings: { ...SETTINGS, gather: clients, rounds },
+      connections: 2 * clients,
+    });
+    try {
+      if (kind === "raw") await rawLoad(server.url, clients);
+      else await fleetOf(server, clients, { ramp: 0 }).done;
+      const { rounds: done } = await server.ask();
+      found[kind].push(...done.map(({ seconds }) => seconds));
+    } finally {
+      server.stop();
+    }
+  }
+  const value = median(found.light);
+  const baselineValue = median(found.raw);
+  const ratio = value / baselineValue;
+  report({
+    name: `round of ${clients} clients, as the load tester finds it`,
+    value,
+    unit: "s",
+    baseline: "independent script",
+    baselineValue,
+    ratio,
+    target: "within 10 %",
+    met: Math.abs(ratio - 1) <= 0.1,
+  });
+}
+
 function zeroUpdate([inputs, ...units]: readonly number[]): Uint8Array {
   const parameters = units.flatMap((count, layer) => [
     {
@@ -329,6 +368,7 @@ export async function compare(report: Report): Promise<void> {
   await fold(report);
   await round(report, 1000, true);
   await round(report, 2000, false);
+  await independent(report, 200);
   await ingest(report, 100, undefined);
   const tls = certificate();
   if (tls !== undefined) await ingest(report, 100, tls);
