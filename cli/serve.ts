@@ -20,6 +20,7 @@ import {
 import { modelNamed } from "./model.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
+import { writeTensorBoard } from "./tensorboard.js";
 import { openView } from "./view.js";
 
 /** `fedflat serve`: an aggregator on a port, until its rounds are done. */
@@ -85,6 +86,8 @@ export async function serve(
       );
     const evaluated = dataset !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
+    if (settings.tensorboard !== undefined)
+      writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;
     aggregator.on("client", ({ client, change, reason }) => {

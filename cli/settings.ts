@@ -745,6 +745,11 @@ const OUTCOME = {
     help: "the log, JSON lines (log.jsonl in the run's folder; - for standard error)",
     commands: ["serve"],
   },
+  tensorboard: {
+    ...text("folder"),
+    help: "write the figures of each round as TensorBoard events into this folder",
+    commands: ROUNDS,
+  },
   resume: {
     ...toggle,
     default: false,

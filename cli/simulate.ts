@@ -28,6 +28,7 @@ import { openLab } from "./lab.js";
 import { modelNamed } from "./model.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
+import { writeTensorBoard } from "./tensorboard.js";
 import { openView } from "./view.js";
 
 /** Where simulated clients dial: they sign it as any other host. */
@@ -88,6 +89,8 @@ export async function simulate(
     );
     const evaluated = test !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
+    if (settings.tensorboard !== undefined)
+      writeTensorBoard(aggregator, settings.tensorboard);
     const { client } = own ?? algorithmNamed(settings.algorithm);
     const stateful = client.state.length > 0;
     const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);

@@ -1,0 +1,133 @@
+import { appendFileSync, mkdirSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Aggregator } from "../aggregator/aggregator.js";
+
+/**
+ * Writes what a run measures as TensorBoard scalars against the round: a new event file in the folder, which `tensorboard
+ * --logdir` of it or of a folder above shows beside those of other runs.
+ */
+export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  const seconds = Math.floor(Date.now() / 1000);
+  const file = join(
+    folder,
+    `events.out.tfevents.${seconds}.${hostname()}.${process.pid}`,
+  );
+  const write = (event: Uint8Array) => appendFileSync(file, record(event));
+  const scalars = (step: number, values: Readonly<Record<string, number>>) =>
+    write(scalarEvent(Date.now() / 1000, step, values));
+
+  write(versionEvent(seconds));
+  aggregator.on("round", (line, timings) =>
+    scalars(line.round, {
+      "clients/participants": line.participants.length,
+      "clients/samples": line.samples,
+      "clients/training seconds": timings.trainSeconds,
+      "loss/training before": line.lossBefore,
+      "loss/training after": line.lossAfter,
+      ...Object.fromEntries(
+        line.activationNorms.map((norm, layer) => [
+          `activation norm/layer ${layer}`,
+          norm,
+        ]),
+      ),
+      "round/learning rate": line.learningRate,
+      "round/seconds": timings.seconds,
+      "round/update bytes": timings.updateBytes,
+    }),
+  );
+  aggregator.on("evaluation", (line) => {
+    for (const on of ["test", "federated"] as const) {
+      const result = line[on];
+      if (result === undefined) continue;
+      scalars(line.round, {
+        [`accuracy/${on}`]: result.accuracy,
+        [`loss/${on}`]: result.loss,
+      });
+    }
+  });
+}
+
+// Protocol buffers (tensorflow/core/util/event.proto): Event { 1: double wall_time, 2: int64 step, 3: string file_version,
+// 5: Summary { 1: Value { 1: string tag, 2: float simple_value } } }.
+
+const VARINT = 0;
+const DOUBLE = 1;
+const BYTES = 2;
+const FLOAT = 5;
+
+const key = (field: number, wire: number) => varint(field * 8 + wire);
+
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  for (; value > 127; value = Math.floor(value / 128))
+    bytes.push((value % 128) + 128);
+  return Buffer.from([...bytes, value]);
+}
+
+function double(field: number, value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleLE(value);
+  return Buffer.concat([key(field, DOUBLE), bytes]);
+}
+
+function float(field: number, value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeFloatLE(value);
+  return Buffer.concat([key(field, FLOAT), bytes]);
+}
+
+const bytes = (field: number, value: string | Uint8Array): Buffer => {
+  const content = Buffer.from(value as string);
+  return Buffer.concat([key(field, BYTES), varint(content.length), content]);
+};
+
+const versionEvent = (time: number): Buffer =>
+  Buffer.concat([double(1, time), bytes(3, "brain.Event:2")]);
+
+const scalarEvent = (
+  time: number,
+  step: number,
+  values: Readonly<Record<string, number>>,
+): Buffer =>
+  Buffer.concat([
+    double(1, time),
+    key(2, VARINT),
+    varint(step),
+    bytes(
+      5,
+      Buffer.concat(
+        Object.entries(values).map(([tag, value]) =>
+          bytes(1, Buffer.concat([bytes(1, tag), float(2, value)])),
+        ),
+      ),
+    ),
+  ]);
+
+/** A TFRecord: the length, its checksum, the content, its checksum. */
+function record(content: Uint8Array): Buffer {
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(content.length));
+  const checksum = (data: Uint8Array) => {
+    const sum = Buffer.alloc(4);
+    sum.writeUInt32LE(masked(crc32c(data)));
+    return sum;
+  };
+  return Buffer.concat([length, checksum(length), content, checksum(content)]);
+}
+
+/** As TFRecord stores checksums: rotated by 15 bits, plus a constant. */
+const masked = (sum: number) =>
+  (((sum >>> 15) | (sum << 17)) + 0xa282ead8) >>> 0;
+
+/** CRC-32C (Castagnoli), bit by bit: a round writes some hundred bytes. */
+function crc32c(data: Uint8Array): number {
+  let sum = 0xffffffff;
+  for (const byte of data) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++)
+      sum = (sum >>> 1) ^ (sum & 1 ? 0x82f63b78 : 0);
+  }
+  return (sum ^ 0xffffffff) >>> 0;
+}
