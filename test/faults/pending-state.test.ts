@@ -29,7 +29,7 @@ function moodyTrainer(client: number): Trainer {
     ...labTrainer,
     async train(job, options) {
       const mood = jobs++ === 0 ? 1 : chance.next();
-      if (mood < 0.2) await new Promise((resolve) => setTimeout(resolve, 700));
+      if (mood < 0.2) await new Promise((resolve) => setTimeout(resolve, 1200));
       const { metrics } = await labTrainer.train(job, options);
       const value = () =>
         mood >= 0.2 && mood < 0.45
@@ -75,7 +75,7 @@ for (const [algorithm, sums] of [
         minimum: CLIENTS,
         overSelection: 1,
         quorum: 0.75,
-        deadline: 400,
+        deadline: 700,
         pause: 20,
         evaluateFraction: 0,
         localEpochs: 1,
