@@ -12,6 +12,7 @@ import { pytorchVersion } from "./pytorch.js";
 const COMPARISONS: Readonly<Record<string, string>> = {
   kernels: "Kernels against their ceiling and against tfjs-wasm",
   steps: "Whole training steps",
+  device: "What a client costs its device",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
   fleet: "One aggregator and many light clients",
   restart: "A restart with a large model",

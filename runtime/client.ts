@@ -1,5 +1,6 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
+import { release } from "./params/release.js";
 import {
   checkMemory,
   failureCode,
@@ -83,7 +84,7 @@ export class FederatedClient {
   #store?: StateStore;
   #session?: { readonly run: string; readonly records: Records };
   /** Assignments whose offer the connection repeats. */
-  #offered = new Set<string>();
+  #offered = new Map<string, Uint8Array | undefined>();
   #work?: Work;
   #trainer?: Trainer;
   #examples?: Examples;
@@ -309,7 +310,7 @@ export class FederatedClient {
   async #offerPending(records: Records): Promise<void> {
     for (const { offer } of records.record.pending) {
       if (this.#offered.has(offer.assignment)) continue;
-      this.#offered.add(offer.assignment);
+      this.#offered.set(offer.assignment, undefined);
       const update = await records.update(offer.assignment);
       // None where it has been settled meanwhile.
       if (update !== undefined) this.#offer(offer, update);
@@ -320,10 +321,17 @@ export class FederatedClient {
     offer: Extract<OutgoingClientMessage, { type: "offer" }>,
     update: Uint8Array,
   ): void {
-    this.#offered.add(offer.assignment);
+    this.#offered.set(offer.assignment, update);
     this.#connection?.offer(offer, (offset, length) =>
       update.subarray(offset, offset + length),
     );
+  }
+
+  /** An offer that is settled: its bytes are needed no more. */
+  #forget(assignment: string): void {
+    const update = this.#offered.get(assignment);
+    this.#offered.delete(assignment);
+    if (update !== undefined) release(update.buffer);
   }
 
   #told(message: Told): void {
@@ -351,7 +359,7 @@ export class FederatedClient {
 
   #settled(assignment: string, round: number): void {
     const { records } = this.#session!;
-    this.#offered.delete(assignment);
+    this.#forget(assignment);
     records.commit(assignment, round).catch((error: unknown) => {
       // The aggregator has counted an update whose state could not be written here. Until it is, nothing may be trained:
       // the next welcome says so again.
@@ -370,7 +378,7 @@ export class FederatedClient {
   }: ServerMessageOf<"refused">): void {
     if (retryAfter !== null) return;
     if (this.#work?.assign.assignment === assignment) this.#void();
-    this.#offered.delete(assignment);
+    this.#forget(assignment);
     this.#inBackground(this.#session!.records.drop(assignment));
     this.#emit("assignment", {
       assignment,

@@ -14,6 +14,7 @@ import type { OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
 import type { JobOptions, Trainer } from "../training/job.js";
+import { release } from "../params/release.js";
 import { trainRound } from "../training/train-round.js";
 import { Declined } from "./declined.js";
 import type { Loaded } from "./models.js";
@@ -97,6 +98,11 @@ export async function trainAssignment(
         `"update" expected finite numbers, got NaN or infinite ones`,
       );
   const update = float32.encode(layout, result.update);
+  const kept =
+    algorithm.client.state.length > 0
+      ? writeBlob(layout, result.state)
+      : undefined;
+  release(result.delta.buffer);
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   return {
     offer: {
@@ -113,9 +119,6 @@ export async function trainAssignment(
       },
     },
     update,
-    state:
-      algorithm.client.state.length > 0
-        ? writeBlob(layout, result.state)
-        : undefined,
+    state: kept,
   };
 }

@@ -63,7 +63,8 @@ export function blobForm(
 }
 
 /**
- * Reads the named vectors of a blob.
+ * Reads the named vectors of a blob: as views of `bytes` where a vector lies there whole and aligned, as in every blob that
+ * `writeBlob` wrote, else as copies.
  * @throws ModelError `safetensors` where it is no such file, `layout` where a tensor is missing, has another shape or is not float32.
  */
 export function readBlob(
@@ -74,8 +75,7 @@ export function readBlob(
   const { tensors } = readSafetensors(bytes);
   const result: Record<string, Vector> = {};
   for (const vector of vectors) {
-    const data = new Float32Array(layout.size);
-    for (const parameter of layout.parameters) {
+    const parts = layout.parameters.map((parameter) => {
       const name = nameOf(vector, parameter.name);
       const tensor = tensors.get(name);
       const expected = `float32 [${parameter.shape.join(", ")}]`;
@@ -92,9 +92,24 @@ export function readBlob(
           "layout",
           `"${name}" expected ${expected}, got ${tensor.data.constructor.name} [${tensor.shape.join(", ")}]`,
         );
-      data.set(tensor.data, parameter.offset);
-    }
-    result[vector] = data;
+      return tensor.data;
+    });
+    result[vector] = joined(parts, layout);
   }
   return result;
+}
+
+/** The parts end to end: one view of the memory they share if they lie there so, else a copy. */
+function joined(parts: readonly Float32Array[], layout: Layout): Vector {
+  const [first] = parts;
+  const whole = parts.every(
+    ({ buffer, byteOffset }, i) =>
+      buffer === first.buffer &&
+      byteOffset === first.byteOffset + 4 * layout.parameters[i].offset,
+  );
+  if (whole && first !== undefined)
+    return new Float32Array(first.buffer, first.byteOffset, layout.size);
+  const data = new Float32Array(layout.size);
+  parts.forEach((part, i) => data.set(part, layout.parameters[i].offset));
+  return data;
 }

@@ -107,6 +107,16 @@ export function movable<T>(message: T): {
   };
 }
 
+/** The memory of every vector in a message, shared memory left out. */
+export function ownMemory(value: unknown): Set<ArrayBuffer> {
+  if (isNumbers(value))
+    return new Set(value.buffer instanceof ArrayBuffer ? [value.buffer] : []);
+  if (typeof value !== "object" || value === null) return new Set();
+  return new Set(
+    Object.values(value).flatMap((inner) => [...ownMemory(inner)]),
+  );
+}
+
 /** The memory of a result's own vectors, to be transferred with it. */
 export const buffersOf = (result: unknown): ArrayBuffer[] =>
   (isNumbers(result) ? [result] : Object.values(result as object))

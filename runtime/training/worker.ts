@@ -1,8 +1,10 @@
 import { FedflatError } from "../errors.js";
+import { release } from "../params/release.js";
 import type { Dataset } from "../data/dataset.js";
 import type { Engine, Hooks } from "./engine.js";
 import {
   buffersOf,
+  ownMemory,
   cancelled,
   postedError,
   type FromWorker,
@@ -81,6 +83,8 @@ export function serveJobs(
       tell({ type: "error", id, error: postedError(error), fatal });
     } finally {
       abandoned.delete(id);
+      // The job's vectors came by transfer and are nobody else's.
+      for (const memory of ownMemory(posted)) release(memory);
     }
   }
 
