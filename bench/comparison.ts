@@ -79,7 +79,10 @@ export async function takeTurns(
     contenders.map((contender) => [contender, []]),
   );
   for (let turn = 0; turn < turns; turn++)
-    for (const contender of contenders) {
+    for (let place = 0; place < contenders.length; place++) {
+      // Another one goes first each turn, and each finds the caches as it likes them, whoever went before.
+      const contender = contenders[(turn + place) % contenders.length];
+      await contender.burst(1);
       const count = times.get(contender)!;
       samples.get(contender)!.push((await contender.burst(count)) / count);
     }

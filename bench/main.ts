@@ -1,5 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
@@ -25,7 +25,7 @@ const { values, positionals } = parseArgs({
 const unknown = positionals.filter((name) => !Object.hasOwn(COMPARISONS, name));
 if (values.help || unknown.length > 0) {
   console.error(
-    `${unknown.length > 0 ? `"comparison" expected one of the below, got "${unknown[0]}"\n` : ""}npm run bench [-- [--json] NAME ...]\nWithout names all run and bench/results.md is written anew.\n` +
+    `${unknown.length > 0 ? `"comparison" expected one of the below, got "${unknown[0]}"\n` : ""}npm run bench [-- [--json] NAME ...]\nWithout names all run. Each writes its table into bench/results.md.\n` +
       Object.entries(COMPARISONS)
         .map(([name, title]) => `  ${name.padEnd(12)}${title}`)
         .join("\n"),
@@ -87,7 +87,28 @@ const version = (name: string) =>
 const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.version} (V8 ${process.versions.v8}), tfjs ${version("@tensorflow/tfjs-core")}, PyTorch ${pytorchVersion() ?? "not there"}`;
 
 const wanted = positionals.length > 0 ? positionals : Object.keys(COMPARISONS);
-const sections: string[] = [];
+const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], {
+  encoding: "utf8",
+}).trim();
+const results = new URL("../../bench/results.md", import.meta.url);
+
+/** Puts one comparison's table in the place of its last one; the others stay. */
+function writeSection(name: string, body: string): void {
+  const [, ...old] = existsSync(results)
+    ? readFileSync(results, "utf8").split(/^(?=## )/m)
+    : [];
+  const titleOf = (name: string) => `## ${COMPARISONS[name]}\n`;
+  const sections = Object.keys(COMPARISONS).flatMap((each) =>
+    each === name
+      ? [`${titleOf(name)}\n\`npm run bench -- ${name}\`\n\n${body}\n`]
+      : old.filter((section) => section.startsWith(titleOf(each))),
+  );
+  writeFileSync(
+    results,
+    `# Measured figures\n\nWritten by \`npm run bench\`; never by hand. Medians of turns taken by all contenders in one process, one thread each. A ratio above 1 means that fedflat is ahead.\n\n${sections.map((section) => section.trim()).join("\n\n")}\n`,
+  );
+}
+
 for (const name of wanted) {
   if (!values.json) console.log(`\n${COMPARISONS[name]} (${name})`);
   const figures = await run(name);
@@ -96,17 +117,9 @@ for (const name of wanted) {
     table.push(...figures.map(cells));
     console.log(table.toString());
   }
-  sections.push(
-    `## ${COMPARISONS[name]}\n\n\`npm run bench -- ${name}\`\n\n| ${HEAD.join(" | ")} |\n|${HEAD.map(() => "---").join("|")}|\n` +
+  writeSection(
+    name,
+    `Machine: ${machine}; commit ${commit}.\n\n| ${HEAD.join(" | ")} |\n|${HEAD.map(() => "---").join("|")}|\n` +
       figures.map((figure) => `| ${cells(figure).join(" | ")} |`).join("\n"),
-  );
-}
-if (positionals.length === 0) {
-  const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], {
-    encoding: "utf8",
-  }).trim();
-  writeFileSync(
-    new URL("../../bench/results.md", import.meta.url),
-    `# Measured figures\n\nWritten by \`npm run bench\`; never by hand. Medians of turns taken by all contenders in one process, one thread each. A ratio above 1 means that fedflat is ahead.\n\nMachine: ${machine}; commit ${commit}.\n\n${sections.join("\n\n")}\n`,
   );
 }

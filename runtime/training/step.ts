@@ -76,16 +76,15 @@ export function stepperOf(
     clipped,
   }: NonNullable<LocalObjective["ascent"]>): void {
     copy(kept, theta);
-    const scale = clipped
-      ? clipScale(Math.sqrt(kernels.squaredNorm(gradient, layout.size)))
-      : 1;
+    const squares = kernels.squaredNorm(gradient, layout.size);
+    const scale = clipped ? clipScale(Math.sqrt(squares)) : 1;
     // Keeps a gradient of zero at zero; the two values are those of the authors' code.
     const tiny = clipped ? 1e-16 : 1e-7;
     const factor = (squaredNorm: number) =>
       (radius * scale) / (scale * Math.sqrt(squaredNorm) + tiny);
     if (kind === "sam") {
-      const length = factor(kernels.squaredNorm(gradient, layout.size));
-      kernels.samAscent(theta, kept, gradient, layout.size, length);
+      // prettier-ignore
+      kernels.samAscent(theta, kept, gradient, layout.size, factor(squares));
       return;
     }
     const parts = layout.parameters.map(({ name, offset, size }) => ({
