@@ -8,6 +8,8 @@ import { createServer as createTlsServer } from "node:https";
 import { readFileSync } from "node:fs";
 import type { AddressInfo, Socket as TcpSocket } from "node:net";
 import type { Duplex } from "node:stream";
+// Before ws.
+import { maskedBy } from "../runtime/platform/node-masks.js";
 import { WebSocketServer, type WebSocket } from "ws";
 import { ConfigError } from "../runtime/errors.js";
 import type { Socket } from "../runtime/platform/platform.js";
@@ -81,6 +83,11 @@ export async function listen(
       `"host" expected a loopback address while every key is admitted, got ${host}: ask for a token, or say that the aggregator is open to all`,
     );
 
+  if (maskedBy === "ws")
+    aggregator.log.warn(
+      {},
+      "frames are unmasked byte by byte: this version of ws is not known",
+    );
   const metrics = openMetrics(aggregator);
   const handler = (request: IncomingMessage, response: ServerResponse) =>
     answer(

@@ -1,4 +1,3 @@
-import { createRequire } from "node:module";
 import { join } from "node:path";
 import type { Admission } from "../aggregator/identity.js";
 import { openKeyRing } from "../aggregator/key-ring.js";
@@ -78,12 +77,6 @@ export async function serve(
       { url: server.url, run: folder, healthPort: server.healthPort },
       `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH`,
     );
-    if (!installed("bufferutil"))
-      view.say(
-        "note",
-        { missing: "bufferutil" },
-        "Package bufferutil is not installed: with hundreds of clients it saves processor time (docs/operations.md).",
-      );
     const evaluated = dataset !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
     if (settings.tensorboard !== undefined)
@@ -109,15 +102,6 @@ export async function serve(
     await server.close();
     trainer.close();
     view.close();
-  }
-}
-
-function installed(name: string): boolean {
-  try {
-    createRequire(import.meta.url).resolve(name);
-    return true;
-  } catch {
-    return false;
   }
 }
 

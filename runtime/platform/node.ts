@@ -1,5 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
+// Before ws.
+import "./node-masks.js";
 import { WebSocket } from "ws";
 import { MAX_FRAME_BYTES } from "../protocol/chunks.js";
 import { storedIdentity } from "./node-identity.js";
