@@ -87,6 +87,8 @@ export class FederatedClient {
   #offered = new Map<string, Uint8Array | undefined>();
   #work?: Work;
   #trainer?: Trainer;
+  /** Predictions under way, which the end of a run must not cut off. */
+  #predicting = 0;
   #examples?: Examples;
   /** Sample passes that took longer than the limit. */
   #tooMany = Infinity;
@@ -145,7 +147,10 @@ export class FederatedClient {
         ),
       );
     this.#stopping = false;
-    this.#running = this.#takePart().finally(() => (this.#running = undefined));
+    this.#running = this.#takePart().finally(() => {
+      this.#running = undefined;
+      this.#freeTrainer();
+    });
     return this.#running;
   }
 
@@ -177,10 +182,11 @@ export class FederatedClient {
         "no-model",
         `"predict" expected a committed model, got none yet`,
       );
+    const { description, weights, normalisation, classes } = model;
+    const inputs = flat(x);
     const trainer = this.#useTrainer();
+    this.#predicting++;
     try {
-      const { description, weights, normalisation, classes } = model;
-      const inputs = flat(x);
       const logits = await trainer.predict({
         description,
         weights,
@@ -189,8 +195,8 @@ export class FederatedClient {
       });
       return predictionsOf(logits, classes);
     } finally {
-      // A worker would keep the host's process alive.
-      if (this.#running === undefined) this.#closeTrainer();
+      this.#predicting--;
+      this.#freeTrainer();
     }
   }
 
@@ -243,7 +249,7 @@ export class FederatedClient {
     } finally {
       clearInterval(poll);
       this.#void();
-      this.#closeTrainer();
+      if (this.#predicting === 0) this.#closeTrainer();
       await this.#work?.done;
       await this.#session?.records.idle();
       this.#connection = undefined;
@@ -671,6 +677,12 @@ export class FederatedClient {
     if (this.#options.trainer !== undefined) return this.#options.trainer;
     this.#trainer ??= trainerOf(() => this.#platform.startWorker());
     return this.#trainer;
+  }
+
+  /** A worker that nobody needs would keep the host's process alive. */
+  #freeTrainer(): void {
+    if (this.#running === undefined && this.#predicting === 0)
+      this.#closeTrainer();
   }
 
   #closeTrainer(): void {

@@ -30,8 +30,11 @@ export interface Running {
 }
 
 /** Starts `fedflat` as a process of its own. */
-export function start(...argv: string[]): Running {
-  const child = spawn(process.execPath, [MAIN, ...argv]);
+export const start = (...argv: string[]): Running => startNode(MAIN, ...argv);
+
+/** Starts a script of Node's as a process of its own. */
+export function startNode(script: string, ...argv: string[]): Running {
+  const child = spawn(process.execPath, [script, ...argv]);
   let stdout = "";
   let stderr = "";
   const waiting = new Set<() => void>();

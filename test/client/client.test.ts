@@ -590,6 +590,23 @@ test("a real worker is stopped in the middle of a round, by the server and by th
   assert.ok(!events.some(({ what }) => what === "offered"));
 });
 
+test("predictions end neither each other nor with the run", async () => {
+  const server = await scriptedServer();
+  const { client, running } = await start(server, { trainer: undefined });
+  const { line } = await server.welcomed();
+  const second = modelOf("second");
+  line.send({ type: "model", round: 1, model: blobOf(second) });
+  await line.next("ready");
+  const early = client.predict(data.x);
+  await serveModel(line, second);
+  const [{ label }] = await early;
+  const [during] = await Promise.all([client.predict(data.x), client.stop()]);
+  assert.equal((await running).reason, "stopped");
+  const after = await Promise.all([1, 2, 3].map(() => client.predict(data.x)));
+  for (const [prediction] of [during, ...after])
+    assert.equal(prediction.label, label);
+});
+
 test("stop with force, and a listener that throws, leave nothing behind", async () => {
   const server = await scriptedServer();
   const { client, running, problems } = await start(server, {
