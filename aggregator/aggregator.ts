@@ -41,7 +41,7 @@ import {
   type Evaluations,
 } from "./evaluations.js";
 import type { Admission } from "./identity.js";
-import { silent, type Log } from "./log.js";
+import { calm, silent, type Log } from "./log.js";
 import {
   learningRateOf,
   roundLine,
@@ -116,6 +116,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly settings: AggregatorSettings;
   readonly admission: Admission;
   readonly log: Log;
+  /** For what strangers cause, who may be many. */
+  readonly doorLog: Log;
   /** Resolves when all rounds are committed and evaluated, or the run has stopped; never rejects. */
   readonly done: Promise<Ending>;
 
@@ -174,6 +176,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     };
     this.admission = options.admission ?? { kind: "any" };
     this.log = options.log ?? silent;
+    this.doorLog = calm(this.log);
     const { model } = options;
     this.#metadata = modelMetadata(model);
     this.#updateBytes = float32.form(
@@ -311,6 +314,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       run: this.run,
       admission: this.admission,
       log: this.log,
+      doorLog: this.doorLog,
       heartbeat: this.settings.heartbeat,
       helloDeadline: this.settings.helloDeadline,
       windowBytes: this.settings.windowBytes,

@@ -17,6 +17,8 @@ export interface Traffic {
 
 export interface Metrics {
   readonly traffic: Traffic;
+  /** The aggregator refused or ended a connection. One of a few reasons of its own, never a client's words. */
+  ended(this: void, why: string): void;
   readonly contentType: string;
   /** What a scrape gets. */
   text(): Promise<string>;
@@ -83,6 +85,11 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     "fedflat_updates_total",
     "Work given to clients by what became of it: counted, refused or missed, and why",
     ["result", "code"],
+  );
+  const ended = counter(
+    "fedflat_lines_ended_total",
+    "Connections that the aggregator refused or ended, and why",
+    ["why"],
   );
   const updateBytes = counter(
     "fedflat_update_bytes_total",
@@ -190,6 +197,7 @@ export function openMetrics(aggregator: Aggregator): Metrics {
 
   return {
     traffic,
+    ended: (why) => ended.inc({ why }),
     contentType: registry.contentType,
     text: () => registry.metrics(),
     close() {

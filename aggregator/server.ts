@@ -5,8 +5,7 @@ import {
   type ServerResponse,
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
-import { readFileSync } from "node:fs";
-import type { AddressInfo, Socket as TcpSocket } from "node:net";
+import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 // Before ws.
 import { maskedBy } from "../runtime/platform/node-masks.js";
@@ -15,8 +14,13 @@ import { ConfigError } from "../runtime/errors.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES } from "../runtime/protocol/chunks.js";
 import type { Aggregator } from "./aggregator.js";
+import {
+  connectionsAllowed,
+  HEALTH_CONNECTIONS,
+  limitConnections,
+} from "./connections.js";
 import { tokenIs } from "./identity.js";
-import { openMetrics, type Metrics, type Traffic } from "./metrics.js";
+import { openMetrics, type Metrics } from "./metrics.js";
 
 export interface ServerOptions {
   /** Default 127.0.0.1. */
@@ -31,7 +35,7 @@ export interface ServerOptions {
   readonly openToAll?: boolean;
   /** Whoever knows a model's hash may fetch it. */
   readonly publicModels?: boolean;
-  /** Most connections at a time; by default what the process's file descriptors allow, at most 10,000. */
+  /** Most lines at a time; by default 10,000. Never more than the process has file descriptors for. */
   readonly connections?: number;
   /** Most connections of one address; by default 256, on loopback as many as there may be in all. */
   readonly connectionsPerAddress?: number;
@@ -61,7 +65,8 @@ const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
  * Puts an aggregator on a port: WebSocket lines on any path, and beside them
  * `GET /blobs/<sha256>` (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the lab's token
  * as the bearer) `/status` and `/metrics`.
- * @throws ConfigError `no-authentication` (not loopback, yet every key is admitted), `port-in-use`, `cannot-listen`.
+ * @throws ConfigError `no-authentication` (not loopback, yet every key is admitted), `port-in-use`, `cannot-listen`,
+ * `file-descriptors` (the process may open too few).
  */
 export async function listen(
   aggregator: Aggregator,
@@ -69,9 +74,7 @@ export async function listen(
 ): Promise<AggregatorServer> {
   const { host = "127.0.0.1", port, tls } = options;
   const loopback = LOOPBACK.has(host);
-  const connections = options.connections ?? connectionsAllowed();
-  const perAddress =
-    options.connectionsPerAddress ?? (loopback ? Infinity : 256);
+  const allowed = connectionsAllowed(options.connections);
   if (
     !loopback &&
     aggregator.admission.kind === "any" &&
@@ -92,7 +95,7 @@ export async function listen(
   const handler = (request: IncomingMessage, response: ServerResponse) =>
     answer(
       aggregator,
-      { ...options, metrics, isOurs, mayLook },
+      { ...options, metrics, isOurs, mayLook, keep: connections.keep },
       request,
       response,
     );
@@ -111,35 +114,49 @@ export async function listen(
           handler,
         );
   http.maxHeadersCount = 64;
-  http.maxConnections = connections + SPARE;
-  limitPerAddress(http, perAddress);
+  const connections = limitConnections(http, {
+    most: allowed.inAll,
+    perAddress: options.connectionsPerAddress ?? (loopback ? Infinity : 256),
+    closed: (why, address) => turnedAway(why, { address }),
+  });
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
     maxFragments: 64,
     maxBufferedChunks: 1024,
+    // One frame at a turn of the event loop: a packet full of small ones must not hold it up.
+    allowSynchronousEvents: false,
+    // Answered below, no faster than other frames.
+    autoPong: false,
   });
   http.on("upgrade", (request, socket: Duplex, head) => {
     socket.on("error", destroyThis);
     const refusal = refusalOf(request);
     if (refusal !== undefined) {
-      aggregator.log.warn(
-        { address: request.socket.remoteAddress, ...refusal },
-        "refused a connection",
-      );
+      const { remoteAddress: address } = request.socket;
+      turnedAway(refusal.why, { address, reason: refusal.reason });
       socket.end(
         `HTTP/1.1 ${refusal.status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
       );
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (line) =>
-      aggregator.attach(socketOf(line, aggregator, metrics.traffic), {
+    sockets.handleUpgrade(request, socket, head, (line) => {
+      const { remoteAddress, remotePort } = request.socket;
+      const ends = { remoteAddress, remotePort };
+      connections.isLine(ends);
+      aggregator.attach(socketOf(line, aggregator, metrics), {
         host: request.headers.host!.toLowerCase(),
-        address: request.socket.remoteAddress ?? "unknown",
-      }),
-    );
+        address: remoteAddress ?? "unknown",
+        proven: () => connections.keep(ends),
+      });
+    });
   });
+
+  function turnedAway(why: string, facts: object): void {
+    metrics.ended(why);
+    aggregator.doorLog.warn({ why, ...facts }, "refused a connection");
+  }
 
   /** Names under which this server is dialled: what a signed proof, or a page's request, must have meant. */
   function isOurs(request: IncomingMessage): boolean {
@@ -164,10 +181,11 @@ export async function listen(
 
   function refusalOf(
     request: IncomingMessage,
-  ): { status: string; reason: string } | undefined {
+  ): { status: string; why: string; reason: string } | undefined {
     if (!isOurs(request))
       return {
         status: "421 Misdirected Request",
+        why: "host",
         reason: `host ${request.headers.host}`,
       };
     const origin = request.headers.origin;
@@ -176,9 +194,17 @@ export async function listen(
       !LOOPBACK.has(originHost(origin)) &&
       !(options.origins ?? []).includes(origin)
     )
-      return { status: "403 Forbidden", reason: `origin ${origin}` };
-    if (sockets.clients.size >= connections)
-      return { status: "503 Service Unavailable", reason: "too many lines" };
+      return {
+        status: "403 Forbidden",
+        why: "origin",
+        reason: `origin ${origin}`,
+      };
+    if (sockets.clients.size >= allowed.lines && !connections.makeRoomForLine())
+      return {
+        status: "503 Service Unavailable",
+        why: "full",
+        reason: "too many lines",
+      };
     return undefined;
   }
 
@@ -189,12 +215,12 @@ export async function listen(
     health = createServer(TIMEOUTS, (request, response) =>
       answer(
         aggregator,
-        { metrics, isOurs, mayLook: isDialledLocally },
+        { metrics, isOurs, mayLook: isDialledLocally, keep() {} },
         request,
         response,
       ),
     );
-    health.maxConnections = SPARE;
+    health.maxConnections = HEALTH_CONNECTIONS;
     await listening(health, "127.0.0.1", options.healthPort).catch(
       (error: unknown) => {
         http.close();
@@ -230,38 +256,6 @@ const TIMEOUTS = {
   // Half requests are looked for this often.
   connectionsCheckingInterval: 2_000,
 };
-
-/** Connections beside the lines: health, models over HTTP, those that are refused with a status. */
-const SPARE = 64;
-
-/** As many lines as there are file descriptors for, with some left for files: 10,000 where the system does not say. */
-function connectionsAllowed(): number {
-  let descriptors = Infinity;
-  try {
-    const limits = readFileSync("/proc/self/limits", "utf8");
-    const [, soft] = /^Max open files\s+(\d+)/m.exec(limits) ?? [];
-    if (soft !== undefined) descriptors = Number(soft);
-  } catch {
-    // Not Linux.
-  }
-  return Math.max(16, Math.min(10_000, descriptors - 4 * SPARE));
-}
-
-/** Drops connections of an address that has as many as it may. */
-function limitPerAddress(http: Server, most: number): void {
-  const open = new Map<string, number>();
-  http.on("connection", (socket: TcpSocket) => {
-    const address = socket.remoteAddress ?? "unknown";
-    const count = (open.get(address) ?? 0) + 1;
-    if (count > most) return void socket.destroy();
-    open.set(address, count);
-    socket.once("close", () => {
-      const left = open.get(address)! - 1;
-      if (left > 0) open.set(address, left);
-      else open.delete(address);
-    });
-  });
-}
 
 /** Not by a page whose own name leads here. */
 function isDialledLocally(request: IncomingMessage): boolean {
@@ -326,6 +320,9 @@ function limitFrames(line: WebSocket): () => void {
   };
 }
 
+/** Bytes that may wait for a client that reads slowly before its WebSocket pings get no answer. */
+const MOST_PONGS = 16 * 1024;
+
 /** How long a line that we close may take to do so, in milliseconds. */
 const CLOSING = 2000;
 
@@ -333,15 +330,16 @@ const CLOSING = 2000;
 function socketOf(
   line: WebSocket,
   aggregator: Aggregator,
-  traffic: Traffic,
+  { traffic, ended }: Metrics,
 ): Socket {
   const socket: Socket = {
     send(data) {
       traffic.sent += data.length;
       line.send(data);
     },
-    close(code, reason) {
+    close(code, reason = "") {
       line.close(code, reason);
+      ended(reason);
       // Whoever does not read does not close either.
       const patience = setTimeout(() => line.terminate(), CLOSING);
       line.once("close", () => clearTimeout(patience));
@@ -358,10 +356,16 @@ function socketOf(
     traffic.received += bytes.length;
     socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
   });
+  line.on("ping", (data) => {
+    breathe();
+    // Who does not read gets no more answers.
+    if (line.bufferedAmount < MOST_PONGS) line.pong(data);
+  });
   // ws has closed the line with the code that fits (1009 for a frame beyond all limits).
-  line.on("error", (error) =>
-    aggregator.log.warn({ err: error }, "closed a line that broke WebSocket"),
-  );
+  line.on("error", ({ message }) => {
+    ended("broken-frame");
+    aggregator.doorLog.warn({ message }, "closed a line that broke WebSocket");
+  });
   line.on("close", (code, reason) =>
     socket.onClose?.(code, reason.toString("utf8")),
   );
@@ -374,6 +378,8 @@ function answer(
     readonly metrics: Metrics;
     mayLook(request: IncomingMessage): boolean;
     isOurs(request: IncomingMessage): boolean;
+    /** This connection has shown that it may be here. */
+    keep(connection: IncomingMessage["socket"]): void;
   },
   request: IncomingMessage,
   response: ServerResponse,
@@ -416,6 +422,8 @@ function answer(
     return end(401);
   const bytes = aggregator.blob(blob[1]);
   if (bytes === undefined) return end(404);
+  if (bearer !== undefined && aggregator.opens(bearer))
+    options.keep(request.socket);
   sendBytes(request, response, bytes);
 }
 

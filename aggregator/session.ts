@@ -43,6 +43,8 @@ export interface Origin {
   readonly host: string;
   /** For the log. */
   readonly address: string;
+  /** Called when the client has proven who it is. */
+  readonly proven?: () => void;
 }
 
 /** What a session needs from the aggregator. */
@@ -50,6 +52,8 @@ export interface SessionHost {
   readonly run: string;
   readonly admission: Admission;
   readonly log: Log;
+  /** For what strangers cause. */
+  readonly doorLog: Log;
   readonly heartbeat: number;
   readonly helloDeadline: number;
   readonly windowBytes: number;
@@ -92,6 +96,7 @@ export class Session {
   readonly #host: SessionHost;
   readonly #nonce = randomBytes(32).toString("hex");
   #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
+  #welcomed = false;
   #helloTimer: NodeJS.Timeout;
   #heard = performance.now();
   #said = performance.now();
@@ -147,7 +152,7 @@ export class Session {
     this.send({ type: "error", code, message: message.slice(0, 4096) });
     if (++this.#badFrames >= BAD_FRAMES) {
       this.#log("warn", "closed a line after too many bad frames");
-      this.close(1008, "too many bad frames");
+      this.close(1008, "too-many-bad-frames");
     }
   }
 
@@ -172,7 +177,8 @@ export class Session {
     sentence: string,
     facts: Record<string, unknown> = {},
   ): void {
-    this.#host.log[level](
+    const { log, doorLog } = this.#host;
+    (this.#welcomed ? log : doorLog)[level](
       {
         client: this.client.slice(0, 32) || undefined,
         address: this.origin.address,
@@ -205,7 +211,7 @@ export class Session {
       else {
         // A defect of ours: it costs this line, and nobody else's.
         this.#host.log.error({ err: error }, "a frame could not be handled");
-        this.close(1011, "internal error");
+        this.close(1011, "internal-error");
       }
     }
   }
@@ -233,7 +239,7 @@ export class Session {
           this.#at = "proving";
           this.#prove(message).catch((error: unknown) => {
             this.#host.log.error({ err: error }, "a proof could not be judged");
-            this.close(1011, "internal error");
+            this.close(1011, "internal-error");
           });
           return;
         }
@@ -292,7 +298,7 @@ export class Session {
     if (!this.isOpen) return;
     if (wrong === undefined && !this.#host.hasRoomFor(this.client)) {
       this.#log("warn", "refused a client: the run has as many as it may");
-      return this.close(1013, "too many clients");
+      return this.close(1013, "too-many-clients");
     }
     if (wrong !== undefined) {
       this.#log("warn", "refused a client", { reason: wrong });
@@ -301,6 +307,8 @@ export class Session {
     }
     clearTimeout(this.#helloTimer);
     this.#at = "welcome";
+    this.#welcomed = true;
+    this.origin.proven?.();
     this.#log("info", "client connected", { agent: this.hello!.agent });
     this.#host.admitted(this);
     // Read and done with; thousands of idle lines would keep it.

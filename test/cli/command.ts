@@ -1,4 +1,8 @@
-import { spawn, type ChildProcess } from "node:child_process";
+import {
+  spawn,
+  type ChildProcess,
+  type ChildProcessWithoutNullStreams,
+} from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 /** The compiled command line. */
@@ -33,8 +37,22 @@ export interface Running {
 export const start = (...argv: string[]): Running => startNode(MAIN, ...argv);
 
 /** Starts a script of Node's as a process of its own. */
-export function startNode(script: string, ...argv: string[]): Running {
-  const child = spawn(process.execPath, [script, ...argv]);
+export const startNode = (script: string, ...argv: string[]): Running =>
+  watched(spawn(process.execPath, [script, ...argv]));
+
+/** `fedflat` again, where the process may have so many file descriptors open. */
+export const startWithDescriptors = (
+  most: number,
+  ...argv: string[]
+): Running =>
+  watched(
+    spawn("/bin/sh", [
+      ...["-c", `ulimit -n ${most} && exec "$@"`, "sh"],
+      ...[process.execPath, MAIN, ...argv],
+    ]),
+  );
+
+function watched(child: ChildProcessWithoutNullStreams): Running {
   let stdout = "";
   let stderr = "";
   const waiting = new Set<() => void>();

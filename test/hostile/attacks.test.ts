@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { get, request } from "node:http";
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -18,46 +18,9 @@ import {
   type Message,
   type RawClient,
 } from "../aggregator/raw-client.js";
+import { floodWith } from "./flooder.js";
+import { closedBy, frame, portOf, raw, upgrade, upgraded } from "./sockets.js";
 import { underAttack, type Under } from "./under-attack.js";
-
-const hostOf = (url: string) => new URL(url).host;
-const portOf = (url: string) => Number(new URL(url).port);
-
-/** A TCP connection that says nothing by itself. */
-async function raw(url: string): Promise<Socket> {
-  const socket = connect(portOf(url), "127.0.0.1");
-  socket.on("error", () => {});
-  await once(socket, "connect");
-  return socket;
-}
-
-/** The bytes that open a WebSocket. */
-const upgrade = (url: string, more = ""): string =>
-  `GET / HTTP/1.1\r\nHost: ${hostOf(url)}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\nSec-WebSocket-Version: 13\r\n${more}\r\n`;
-
-/** A WebSocket frame from a client, under a mask of zeros. */
-function frame(first: number, payload: Uint8Array, length = payload.length) {
-  const head = Buffer.alloc(14);
-  head[0] = first;
-  head[1] = 0x80 | 127;
-  head.writeBigUInt64BE(BigInt(length), 2);
-  return Buffer.concat([head, payload]);
-}
-
-async function upgraded(url: string): Promise<Socket> {
-  const socket = await raw(url);
-  socket.write(upgrade(url));
-  const [answer] = (await once(socket, "data")) as [Buffer];
-  assert.match(answer.toString(), /^HTTP\/1\.1 101/);
-  return socket;
-}
-
-const closedBy = (socket: Socket): Promise<void> =>
-  new Promise((resolve) => {
-    socket.resume();
-    if (socket.closed) resolve();
-    else socket.once("close", () => resolve());
-  });
 
 /** A member of the run with its assignment. */
 async function insider(
@@ -104,13 +67,16 @@ test("an oversize frame ends the line with 1009, before its bytes have come", ()
   }));
 
 test("a message in endless fragments", () =>
-  underAttack(async ({ url }) => {
-    const socket = await upgraded(url);
-    socket.write(frame(0x01, new Uint8Array(1)));
-    for (let i = 0; i < 5000 && !socket.destroyed; i++)
-      socket.write(frame(0x00, new Uint8Array(1)));
-    await closedBy(socket);
+  underAttack(async (under) => {
+    const fragments = Array.from({ length: 5000 }, (_, i) =>
+      frame(i === 0 ? 0x01 : 0x00, new Uint8Array(1)),
+    );
+    await floodWith(under.url, Buffer.concat(fragments), 500);
+    assert.ok(logged(under, /closed a line that broke WebSocket/));
   }));
+
+/** 64 MB of zeros, before the clock of an attack runs. */
+const BOMB = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
 
 test("a decompression bomb: no extension is agreed on, and a compressed frame ends the line", () =>
   underAttack(async ({ url }) => {
@@ -120,8 +86,7 @@ test("a decompression bomb: no extension is agreed on, and a compressed frame en
     );
     const [answer] = (await once(socket, "data")) as [Buffer];
     assert.doesNotMatch(answer.toString(), /permessage-deflate/);
-    const bomb = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
-    socket.write(frame(0xc1, bomb));
+    socket.write(frame(0xc1, BOMB));
     await closedBy(socket);
   }));
 
@@ -165,18 +130,16 @@ test("a slow reader: who acknowledges what it never reads loses its line before 
 
 test("a flood of small messages does not keep others waiting", () =>
   underAttack(async ({ url }) => {
-    const socket = await upgraded(url);
     const ping = frame(0x81, Buffer.from('{"type":"ping","id":1}'));
     const many = Buffer.concat(Array.from({ length: 2000 }, () => ping));
-    socket.resume();
-    const end = Date.now() + 1000;
-    while (Date.now() < end)
-      if (!socket.write(many))
-        await Promise.race([
-          once(socket, "drain"),
-          new Promise((resolve) => setTimeout(resolve, 100)),
-        ]);
-    socket.destroy();
+    await floodWith(url, many, 1000);
+  }));
+
+test("a flood of WebSocket pings whose answers nobody reads", () =>
+  underAttack(async ({ url }) => {
+    const ping = frame(0x89, new Uint8Array(125));
+    const many = Buffer.concat(Array.from({ length: 2000 }, () => ping));
+    await floodWith(url, many, 1500, { deaf: true });
   }));
 
 test("slow writers: uploads by drops give their room to others", async () => {
