@@ -1010,8 +1010,17 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       client.session?.send({
         type: "wait",
         reason: waitsFor(this.#rules, this.#state).slice(0, 1024),
-        retryAfter: retryAfter(this.#rules, this.#state, client.id),
+        retryAfter: this.#retryAfter(client),
       });
+  }
+
+  /**
+   * When a client whose line breaks shall dial again: as the rounds have it, but while it still counts as here. Who stays away
+   * for longer is not drawn, and the round may be waiting for just these clients.
+   */
+  #retryAfter({ id }: Client): number {
+    const soon = this.settings.absence * (0.25 + 0.25 * Math.random());
+    return Math.round(Math.min(retryAfter(this.#rules, this.#state, id), soon));
   }
 
   #gaveUp(

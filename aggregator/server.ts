@@ -39,11 +39,15 @@ export interface ServerOptions {
   readonly connections?: number;
   /** Most connections of one address; by default 256, on loopback as many as there may be in all. */
   readonly connectionsPerAddress?: number;
-  /** Serve wss and https. With `ca`, clients must have a certificate of that authority (mutual TLS). All in PEM. */
+  /**
+   * Serve wss and https. With `ca`, clients must have a certificate of that authority (mutual TLS) that is not in `crl`, its
+   * list of revoked ones. All in PEM.
+   */
   readonly tls?: {
     readonly cert: string;
     readonly key: string;
     readonly ca?: string;
+    readonly crl?: string;
   };
   /** A second port, on loopback, for `/livez`, `/readyz` and `/status` alone: it answers when the first one is flooded. */
   readonly healthPort?: number;
@@ -109,9 +113,18 @@ export async function listen(
             minVersion: "TLSv1.2",
             handshakeTimeout: 10_000,
             requestCert: tls.ca !== undefined,
+            // By TLS itself, not by a look at each request: a session resumed without a certificate counts as authorized there.
             rejectUnauthorized: tls.ca !== undefined,
           },
           handler,
+        ).on("tlsClientError", (error: NodeJS.ErrnoException, socket) =>
+          turnedAway("tls", {
+            address: socket.remoteAddress,
+            // Why the certificate is not taken; else what went wrong in the handshake.
+            reason: String(
+              socket.authorizationError ?? error.code ?? error.message,
+            ),
+          }),
         );
   http.maxHeadersCount = 64;
   const connections = limitConnections(http, {

@@ -29,7 +29,7 @@ export async function serve(
 ): Promise<void> {
   const folder = settings.run ?? newRunFolder();
   const { test, shape } = settings;
-  const { cert, key, ca } = (await readTls(settings)) ?? {};
+  const { cert, key, ca, crl } = (await readTls(settings)) ?? {};
   if (ca !== undefined && cert === undefined)
     throw new ConfigError("usage", `"--tls-ca" expected --tls-cert beside it`);
   const opened =
@@ -68,7 +68,7 @@ export async function serve(
     openToAll: settings.openToAll,
     publicModels: settings.publicModels,
     healthPort: settings.healthPort,
-    tls: cert && key ? { cert, key, ca } : undefined,
+    tls: cert && key ? { cert, key, ca, crl } : undefined,
   });
   try {
     await aggregator.start();

@@ -325,6 +325,11 @@ const LINE = {
     help: "authority that the other end's certificate must be of, PEM; in serve it makes certificates of clients compulsory",
     commands: ["serve", "join", "loadtest"],
   },
+  tlsCrl: {
+    ...text("file"),
+    help: "certificates that this authority has revoked (a certificate revocation list), PEM",
+    commands: ["serve"],
+  },
   healthPort: {
     ...integer(0, 65535),
     help: "a second port, on loopback, that tells health and status only",

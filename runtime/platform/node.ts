@@ -59,15 +59,40 @@ function openSocket(url: string, { tls }: SocketOptions): Socket {
     },
   };
   line.binaryType = "nodebuffer";
-  line.on("open", () => socket.onOpen?.());
+  let opened = false;
+  line.on("open", () => {
+    opened = true;
+    socket.onOpen?.();
+  });
   line.on("message", (data: Buffer, isBinary: boolean) =>
     socket.onMessage?.(isBinary ? data : data.toString("utf8")),
   );
-  line.on("error", (error) => (problem = error.message));
+  line.on("error", (error: NodeJS.ErrnoException) => {
+    problem =
+      (opened ? undefined : certificateProblem(error, url, tls)) ??
+      error.message;
+  });
   line.on("close", (code, reason) =>
     socket.onClose?.(code, reason.toString() || problem),
   );
   return socket;
+}
+
+/** Why an aggregator that wants certificates of its clients hung up, as far as this end can tell. */
+function certificateProblem(
+  { code = "" }: NodeJS.ErrnoException,
+  url: string,
+  tls: SocketOptions["tls"],
+): string | undefined {
+  if (!url.startsWith("wss:")) return undefined;
+  if (tls?.cert === undefined)
+    return /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE/.test(code)
+      ? "the aggregator asks for a certificate, and this client has none to show"
+      : undefined;
+  // Node ends such a line without an alert.
+  return /ALERT|ECONNRESET|EPIPE/.test(code)
+    ? "the aggregator ended the line after the TLS handshake: this client's certificate may be of another authority, expired or revoked"
+    : undefined;
 }
 
 function startWorker(): WorkerPort {

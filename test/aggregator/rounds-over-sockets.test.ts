@@ -53,6 +53,16 @@ test(
   }),
 );
 
+test(
+  "a client that waits is told to come back while it still counts as here, also before the first round",
+  on({ gather: 2, gatherDeadline: 600_000, absence: 2000 }, async (f) => {
+    const client = await f.client("a");
+    client.send({ type: "ready" });
+    const { retryAfter } = await client.next("wait");
+    assert.ok(retryAfter >= 500 && retryAfter <= 1000, `${retryAfter}`);
+  }),
+);
+
 /** Two good clients and `bad`, whom the round can do without; the run of one round completes. */
 async function completesDespite(
   f: Federation,
