@@ -95,6 +95,8 @@ function show(client: FederatedClient, view: View, url: string): void {
     const { round, what, code, message } = event;
     const sentence = {
       accepted: undefined,
+      resumed: `goes on where it was cut, ${message}`,
+      dropped: `a half-trained round was kept but cannot be used, ${message}; training begins at the first batch`,
       offered: "trained, the update is on its way",
       received: undefined,
       committed: "the update is in the model",

@@ -8,6 +8,12 @@ import {
 } from "./client/assignment.js";
 import { Declined } from "./client/declined.js";
 import { examplesOf, flat, type Examples } from "./client/examples.js";
+import {
+  dataIdentity,
+  halfTrainedIn,
+  type HalfTrained,
+  type WorkIdentity,
+} from "./client/half-trained.js";
 import { modelShelf, type Loaded } from "./client/models.js";
 import type {
   ClientEvents,
@@ -41,6 +47,7 @@ import {
   ProtocolError,
 } from "./errors.js";
 import { LAYER_KINDS } from "./models/description.js";
+import type { Layout } from "./params/layout.js";
 import type { Platform, StateStore } from "./platform/platform.js";
 import type {
   BlobName,
@@ -48,7 +55,7 @@ import type {
   ServerMessageOf,
 } from "./protocol/messages.js";
 import { readTrainSettings, type TrainSettings } from "./protocol/settings.js";
-import type { Trainer } from "./training/job.js";
+import type { Snapshot, Trainer } from "./training/job.js";
 import type { Progress } from "./training/local-round.js";
 import { trainerOf } from "./training/trainer.js";
 import { engineBuild } from "./wasm/engine-build.js";
@@ -82,6 +89,7 @@ export class FederatedClient {
   #stopping = false;
   #connection?: Connection;
   #store?: StateStore;
+  #halfTrained?: HalfTrained;
   #session?: { readonly run: string; readonly records: Records };
   /** Assignments whose offer the connection repeats. */
   #offered = new Map<string, Uint8Array | undefined>();
@@ -206,6 +214,7 @@ export class FederatedClient {
     let poll: ReturnType<typeof setInterval> | undefined;
     try {
       this.#store = store;
+      this.#halfTrained = halfTrainedIn(store);
       const identity = await this.#platform.identity(store);
       this.#examples = examplesOf(
         data,
@@ -252,9 +261,11 @@ export class FederatedClient {
       if (this.#predicting === 0) this.#closeTrainer();
       await this.#work?.done;
       await this.#session?.records.idle();
+      await this.#halfTrained?.idle();
       this.#connection = undefined;
       this.#session = undefined;
       this.#offered.clear();
+      this.#halfTrained = undefined;
       this.#store = undefined;
       await store.close();
     }
@@ -386,6 +397,7 @@ export class FederatedClient {
     if (this.#work?.assign.assignment === assignment) this.#void();
     this.#forget(assignment);
     this.#inBackground(this.#session!.records.drop(assignment));
+    this.#inBackground(this.#halfTrained!.drop(assignment));
     this.#emit("assignment", {
       assignment,
       what: "refused",
@@ -396,6 +408,7 @@ export class FederatedClient {
 
   async #finish({ model, reason }: ServerMessageOf<"finished">): Promise<void> {
     this.#void();
+    this.#inBackground(this.#halfTrained!.drop());
     try {
       if (model !== null) {
         if (this.#newest?.blob.sha256 !== model.sha256)
@@ -535,31 +548,100 @@ export class FederatedClient {
         ),
       );
     };
+    const state = await records.state();
+    const stateHash = records.record.state?.sha256 ?? "";
+    let identity: Promise<WorkIdentity> | undefined;
+    const identified = () =>
+      (identity ??= (async () => ({
+        assignment,
+        model: base.model.sha256,
+        settings: JSON.stringify(settings),
+        state: stateHash,
+        build: engineBuild(),
+        data: await dataIdentity(train),
+      }))());
+    const { layout } = base.model;
+    const from = await this.#halfDone(work, identified, layout);
     const task = {
       assignment,
       settings,
       algorithm: this.#algorithm(settings.algorithm),
       base,
       part: train,
-      state: await records.state(),
+      state,
+      from,
     };
     const timer =
-      seconds < Infinity ? setTimeout(late, seconds * 1000) : undefined;
-    const { offer, update, state } = await trainAssignment(
-      this.#useTrainer(),
-      task,
-      {
-        signal: work.controller.signal,
-        onProgress: this.#progressOf(work.assign),
-      },
-    ).finally(() => clearTimeout(timer));
+      seconds < Infinity
+        ? setTimeout(late, 1000 * (seconds - (from?.seconds ?? 0)))
+        : undefined;
+    const finished = await trainAssignment(this.#useTrainer(), task, {
+      signal: work.controller.signal,
+      onProgress: this.#progressOf(work.assign),
+      onSnapshot: this.#keeperOf(work, identified, layout),
+    }).finally(() => clearTimeout(timer));
     if (work.void) return;
-    await records.keep({ round, offer }, update, state);
+    const { offer, update } = finished;
+    const keep = () => records.keep({ round, offer }, update, finished.state);
+    await keep().catch(async (error: unknown) => {
+      // Without the half-trained round there may be room on the disk.
+      if (!(await this.#halfTrained!.drop(assignment))) throw error;
+      await keep();
+    });
+    this.#inBackground(this.#halfTrained!.drop(assignment));
     // Refused while it was written: the drop ran before the keep.
     if (work.void) return records.drop(assignment);
     work.void = true;
     this.#offer(offer, update);
     this.#emit("assignment", { assignment, round, what: "offered" });
+  }
+
+  /** Where an earlier life of this client was cut in the same work. */
+  async #halfDone(
+    { assign: { assignment, round } }: Work,
+    identified: () => Promise<WorkIdentity>,
+    layout: Layout,
+  ): Promise<Snapshot | undefined> {
+    const { snapshot, dropped } = await this.#halfTrained!.find(
+      identified,
+      layout,
+    );
+    const event = { assignment, round };
+    if (dropped !== undefined)
+      this.#emit("assignment", { ...event, what: "dropped", ...dropped });
+    if (snapshot !== undefined)
+      this.#emit("assignment", {
+        ...event,
+        what: "resumed",
+        message: `${snapshot.batch} batches are done`,
+      });
+    return snapshot;
+  }
+
+  /** Keeps the snapshots of a training. What goes wrong with that costs the snapshot, never the round. */
+  #keeperOf(
+    work: Work,
+    identified: () => Promise<WorkIdentity>,
+    layout: Layout,
+  ) {
+    let told = false;
+    return async (snapshot: Snapshot): Promise<void> => {
+      try {
+        if (!work.void)
+          await this.#halfTrained!.keep(await identified(), layout, snapshot);
+      } catch (error) {
+        if (!told)
+          this.#emit(
+            "problem",
+            new FedflatError(
+              "snapshot",
+              `"half-trained round" expected to be kept on disk, got ${errorOf(error).message}; training goes on`,
+            ),
+          );
+        told = true;
+      }
+      release(snapshot.weights.buffer);
+    };
   }
 
   /** Tells the host of every progress, the aggregator of one a second. */
@@ -644,12 +726,14 @@ export class FederatedClient {
     const failed = this.#stopping ? "stopped" : failureCode(error);
     const code = declined ? error.code : failed;
     const message = errorOf(error).message.slice(0, 1000);
-    this.#connection?.tell({
+    const told = this.#connection?.tell({
       type: declined ? "decline" : "failed",
       assignment,
       code,
       message,
     });
+    // An aggregator that was not told gives the assignment again.
+    if (told) this.#inBackground(this.#halfTrained!.drop(assignment));
     this.#emit("assignment", {
       assignment,
       round,

@@ -13,7 +13,7 @@ import { readBlob, writeBlob } from "../params/blob.js";
 import type { OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
-import type { JobOptions, Trainer } from "../training/job.js";
+import type { JobOptions, Snapshot, Trainer } from "../training/job.js";
 import { release } from "../params/release.js";
 import { trainRound } from "../training/train-round.js";
 import { Declined } from "./declined.js";
@@ -56,6 +56,8 @@ export interface TrainTask {
   readonly part: Part;
   /** The algorithm's committed state, if it has one. */
   readonly state: Uint8Array | undefined;
+  /** Where the same assignment was cut before. */
+  readonly from?: Snapshot;
 }
 
 /** A finished update, with the state that becomes the client's once it is committed. */
@@ -71,7 +73,7 @@ export interface Finished {
  */
 export async function trainAssignment(
   trainer: Trainer,
-  { assignment, settings, algorithm, base, part, state }: TrainTask,
+  { assignment, settings, algorithm, base, part, state, from }: TrainTask,
   options: JobOptions,
 ): Promise<Finished> {
   const { model, bytes } = base;
@@ -88,6 +90,7 @@ export async function trainAssignment(
       part,
       state: state && readBlob(state, layout, algorithm.client.state),
       received: readBlob(bytes, layout, algorithm.client.receives),
+      from,
     },
     options,
   );

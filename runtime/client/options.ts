@@ -88,6 +88,10 @@ export interface ClientEvents {
     readonly round?: number;
     readonly what:
       | "accepted"
+      /** Training goes on where an earlier life of the client was cut. */
+      | "resumed"
+      /** A half-trained round that was kept cannot be gone on with: training begins at the first batch. */
+      | "dropped"
       | "declined"
       | "failed"
       | "offered"
@@ -95,7 +99,7 @@ export interface ClientEvents {
       | "received"
       | "committed"
       | "refused";
-    /** Why it was declined or refused, or failed. */
+    /** Why it was declined, refused or dropped, or failed. */
     readonly code?: string;
     readonly message?: string;
   };

@@ -13,7 +13,13 @@ export interface Random {
   gamma(shape: number): number;
   /** Shuffles in place (Fisher-Yates) and returns the array. */
   shuffle<T extends { length: number; [index: number]: number }>(array: T): T;
+  /** Where the generator stands: four 32-bit integers. */
+  state(): RandomState;
+  /** Goes on from there, as the generator that gave the state would. */
+  restore(state: RandomState): void;
 }
+
+export type RandomState = readonly [number, number, number, number];
 
 /**
  * A generator for the parts, for example `random(seed, "round", 3, clientId)`: streams with different parts are independent.
@@ -69,6 +75,10 @@ export function random(...parts: readonly (string | number)[]): Random {
         array[j] = kept;
       }
       return array;
+    },
+    state: () => [a, b, c, counter],
+    restore(state) {
+      [a, b, c, counter] = state;
     },
   };
 }

@@ -3,7 +3,7 @@ import { elements } from "../models/layers/layer.js";
 import { networkOf, type Network } from "../models/network.js";
 import { parseDescription } from "../models/description.js";
 import type { Vector } from "../params/layout.js";
-import { random } from "../params/random.js";
+import { random, type Random } from "../params/random.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { augment, batchesOf, checkPart } from "./batches.js";
 import { loaderOf, type Load } from "./loading.js";
@@ -11,6 +11,7 @@ import type {
   CurvatureJob,
   EvaluateJob,
   PredictJob,
+  Snapshot,
   Trained,
   TrainJob,
   Weighted,
@@ -24,6 +25,8 @@ import { stepperMemory, stepperOf } from "./step.js";
 export interface Hooks {
   /** After a batch of training. */
   progress(progress: Progress): void;
+  /** After a batch of training; `take` gives a snapshot, should it be time for one. */
+  snapshot?(epochDone: boolean, take: () => Snapshot): void;
   /** Lets messages in and out; rejects if the job is to end. */
   pause(): Promise<void>;
 }
@@ -100,9 +103,10 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
     free,
 
     async train(job, hooks) {
-      const { part, settings, objective, normalisation } = job;
+      const { part, settings, objective, normalisation, from } = job;
       const { seed, localEpochs, batchSize, augmentation } = settings;
-      const started = performance.now();
+      const started = performance.now() - 1000 * (from?.seconds ?? 0);
+      const seconds = () => (performance.now() - started) / 1000;
       const plan = planFor(job, "train", batchSize);
       const { network } = plan;
       checkPart(part, network);
@@ -112,21 +116,41 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
         (await measure(plan, load, sample, batchSize, hooks)).loss /
         sample.length;
 
-      const lossBefore = await meanLoss();
-      const batches = localEpochs * Math.ceil(part.rows.length / batchSize);
+      const lossBefore = from?.lossBefore ?? (await meanLoss());
+      const epochBatches = Math.ceil(part.rows.length / batchSize);
+      const batches = localEpochs * epochBatches;
       const norms = new Float64Array(
         plan.taps.length + Number(settings.manIncludesLogits),
       );
+      let batch = 0;
+      if (from !== undefined) {
+        checkSnapshot(from, batches, norms.length, network.layout.size);
+        plan.setWeights(from.weights);
+        norms.set(from.activationNorms);
+        batch = from.batch;
+      }
+      let chance: Random;
+      const snapshot = (): Snapshot => ({
+        weights: plan.weights(),
+        batch,
+        chance: chance.state(),
+        activationNorms: [...norms],
+        lossBefore,
+        seconds: seconds(),
+      });
       const stepper = stepperOf(plan, objective, settings);
       try {
-        let batch = 0;
-        for (let epoch = 0; epoch < localEpochs; epoch++) {
-          const chance = random(seed, "epoch", epoch);
+        while (batch < batches) {
+          const epoch = Math.floor(batch / epochBatches);
+          const done = batch % epochBatches;
+          chance = random(seed, "epoch", epoch);
           const order = settings.shuffle
             ? chance.shuffle(part.rows.slice())
             : part.rows;
-          norms.fill(0);
-          for (const rows of batchesOf(order, batchSize)) {
+          if (from !== undefined && done > 0) chance.restore(from.chance);
+          else norms.fill(0);
+          const left = order.subarray(done * batchSize);
+          for (const rows of batchesOf(left, batchSize)) {
             const target = load(rows);
             if (augmentation !== undefined && network.input.length === 3)
               augment(target, rows.length, network.input, augmentation, chance);
@@ -142,6 +166,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
             );
             batch++;
             hooks.progress({ epoch, batch, batches, loss, activationNorms });
+            hooks.snapshot?.(batch % epochBatches === 0, snapshot);
             await hooks.pause();
           }
         }
@@ -158,7 +183,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
           lossBefore,
           lossAfter,
           activationNorms: [...norms],
-          seconds: (performance.now() - started) / 1000,
+          seconds: seconds(),
         },
       };
     },
@@ -213,6 +238,21 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       return logits;
     },
   };
+}
+
+/** @throws ModelError `snapshot` where it cannot be one of this round. */
+function checkSnapshot(
+  { weights, batch, activationNorms }: Snapshot,
+  batches: number,
+  norms: number,
+  size: number,
+): void {
+  checkLength("snapshot.weights", weights, size);
+  if (!(batch > 0 && batch <= batches) || activationNorms.length !== norms)
+    throw new ModelError(
+      "snapshot",
+      `"snapshot" expected batch 1 to ${batches} and ${norms} norms, got ${batch} and ${activationNorms.length}`,
+    );
 }
 
 function checkLength(name: string, vector: Vector, size: number): void {

@@ -2,6 +2,7 @@ import type { LocalObjective } from "../algorithms/algorithm.js";
 import type { Dataset, Normalisation, Part } from "../data/dataset.js";
 import type { ModelDescription } from "../models/description.js";
 import type { Vector } from "../params/layout.js";
+import type { RandomState } from "../params/random.js";
 import type {
   Evaluation,
   Progress,
@@ -21,6 +22,23 @@ export interface TrainJob extends Weighted {
   readonly objective: LocalObjective;
   readonly part: Part;
   readonly settings: RoundSettings;
+  /** Where an earlier run of the same job was cut: this one goes on there, and ends with the same bits. */
+  readonly from?: Snapshot;
+}
+
+/** A local round cut between two batches: with its job, all that the rest of it depends on. */
+export interface Snapshot {
+  /** theta */
+  readonly weights: Vector;
+  /** Batches done, in the whole round. */
+  readonly batch: number;
+  /** Where the epoch's generator stands: dropout and augmentation draw from it. */
+  readonly chance: RandomState;
+  /** Of the epoch under way, for `RoundMetrics.activationNorms`. */
+  readonly activationNorms: readonly number[];
+  readonly lossBefore: number;
+  /** Seconds of training so far. */
+  readonly seconds: number;
 }
 
 export interface EvaluateJob extends Weighted {
@@ -46,6 +64,11 @@ export interface Trained {
 export interface JobOptions {
   /** Told after a batch, at most every 100 ms. */
   readonly onProgress?: (progress: Progress) => void;
+  /**
+   * Given a snapshot of a long training now and then (training/snapshots.ts), the next one not before the promise resolves.
+   * It must not reject. The weights are the listener's own.
+   */
+  readonly onSnapshot?: (snapshot: Snapshot) => Promise<void>;
   /** Ends the job at the next batch: the promise rejects with the code `cancelled`. */
   readonly signal?: AbortSignal;
 }

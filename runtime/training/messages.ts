@@ -4,6 +4,7 @@ import type {
   CurvatureJob,
   EvaluateJob,
   PredictJob,
+  Snapshot,
   Trained,
   TrainJob,
 } from "./job.js";
@@ -49,7 +50,11 @@ export type ToWorker =
       readonly posted: PostedJob;
       /** Becomes non-zero to cancel at once, where memory can be shared. */
       readonly flag?: Int32Array;
+      /** The host keeps snapshots of this job. */
+      readonly snapshots: boolean;
     }
+  /** A snapshot has been kept, in so many milliseconds. */
+  | { readonly type: "kept"; readonly id: number; readonly cost: number }
   | { readonly type: "cancel"; readonly id: number };
 
 /** From the worker to the host. */
@@ -58,6 +63,11 @@ export type FromWorker =
       readonly type: "progress";
       readonly id: number;
       readonly progress: Progress;
+    }
+  | {
+      readonly type: "snapshot";
+      readonly id: number;
+      readonly snapshot: Snapshot;
     }
   | { readonly type: "done"; readonly id: number; readonly result: unknown }
   | {

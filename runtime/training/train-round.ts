@@ -5,7 +5,7 @@ import type {
 } from "../algorithms/algorithm.js";
 import type { Part } from "../data/dataset.js";
 import type { Vector } from "../params/layout.js";
-import type { JobOptions, Trainer, Weighted } from "./job.js";
+import type { JobOptions, Snapshot, Trainer, Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
 
 /** A client's part in one round. */
@@ -17,6 +17,8 @@ export interface LocalRound extends Weighted {
   readonly state?: NamedVectors;
   /** What the server broadcast beside the model; a vector that is missing is zero. */
   readonly received?: NamedVectors;
+  /** Where the same round was cut before. */
+  readonly from?: Snapshot;
 }
 
 /**
@@ -50,6 +52,7 @@ export async function trainRound(
       objective: client.objective(context),
       part,
       settings,
+      from: round.from,
     },
     options,
   );

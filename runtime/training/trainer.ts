@@ -173,12 +173,23 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
     if (current === undefined || message.id !== current.id) return;
     if (message.type === "progress")
       return current.ticket.options.onProgress?.(message.progress);
+    if (message.type === "snapshot") return void keep(message);
     failures = 0;
     settle(({ resolve, reject }) =>
       message.type === "done"
         ? resolve(message.result)
         : reject(errorFrom(message.error)),
     );
+  }
+
+  /** Hands a snapshot out, and tells the worker what it cost to keep it. */
+  async function keep({
+    id,
+    snapshot,
+  }: Extract<FromWorker, { type: "snapshot" }>): Promise<void> {
+    const began = performance.now();
+    await current?.ticket.options.onSnapshot?.(snapshot);
+    post({ type: "kept", id, cost: performance.now() - began });
   }
 
   function start(): void {
@@ -229,7 +240,8 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
     const { ticket, flag } = current;
     try {
       const { message, transfer } = movable(posted(ticket.job));
-      post({ type: "job", id, posted: message, flag }, transfer);
+      const snapshots = ticket.options.onSnapshot !== undefined;
+      post({ type: "job", id, posted: message, flag, snapshots }, transfer);
     } catch (error) {
       fail(
         new FedflatError(

@@ -2,6 +2,7 @@ import { FedflatError } from "../errors.js";
 import { release } from "../params/release.js";
 import type { Dataset } from "../data/dataset.js";
 import type { Engine, Hooks } from "./engine.js";
+import { snapshotTimes, type SnapshotTimes } from "./snapshots.js";
 import {
   buffersOf,
   ownMemory,
@@ -41,14 +42,16 @@ const nextTask: () => Promise<void> = (() => {
 
 /**
  * Does the jobs that come through the port, one at a time. An error that is none of ours (a trap, no memory left) is told as
- * `fatal`: the host then ends this worker.
+ * `fatal`: the host then ends this worker. `clock` (milliseconds) times snapshots.
  */
 export function serveJobs(
   port: HostPort,
   startEngine: () => Promise<Engine>,
+  clock = () => performance.now(),
 ): void {
   const datasets = new Map<number, Dataset>();
   const abandoned = new Set<number>();
+  const snapshots = new Map<number, SnapshotTimes>();
   const tell = (message: FromWorker, transfer?: readonly ArrayBuffer[]) =>
     port.post(message, transfer);
   const engine = startEngine();
@@ -56,18 +59,27 @@ export function serveJobs(
     tell({ type: "error", error: postedError(error), fatal: true }),
   );
 
-  async function work(
-    id: number,
-    posted: PostedJob,
-    flag: Int32Array | undefined,
-  ): Promise<void> {
+  async function work({
+    id,
+    posted,
+    flag,
+    snapshots: wanted,
+  }: Extract<ToWorker, { type: "job" }>): Promise<void> {
     let told = -Infinity;
+    if (wanted) snapshots.set(id, snapshotTimes(clock));
     const hooks: Hooks = {
       progress(progress) {
         const now = performance.now();
         if (now - told < PROGRESS_INTERVAL && progress.batch > 1) return;
         told = now;
         tell({ type: "progress", id, progress });
+      },
+      snapshot(epochDone, take) {
+        const times = snapshots.get(id);
+        if (!times?.due(epochDone)) return;
+        times.taken();
+        const snapshot = take();
+        tell({ type: "snapshot", id, snapshot }, buffersOf(snapshot));
       },
       async pause() {
         await nextTask();
@@ -83,6 +95,7 @@ export function serveJobs(
       tell({ type: "error", id, error: postedError(error), fatal });
     } finally {
       abandoned.delete(id);
+      snapshots.delete(id);
       // The job's vectors came by transfer and are nobody else's.
       for (const memory of ownMemory(posted)) release(memory);
     }
@@ -109,7 +122,7 @@ export function serveJobs(
     if (message.type === "data") datasets.set(message.dataset, message.content);
     if (message.type === "forget") datasets.delete(message.dataset);
     if (message.type === "cancel") abandoned.add(message.id);
-    if (message.type === "job")
-      void work(message.id, message.posted, message.flag);
+    if (message.type === "kept") snapshots.get(message.id)?.kept(message.cost);
+    if (message.type === "job") void work(message);
   };
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import * as fs from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -448,6 +449,135 @@ test("a commit that cannot be written is not passed over: the line is given up u
   const names = await store.list();
   assert.ok(names.includes(`state.${assignment}`), names.join());
   assert.ok(!names.includes(`update.${assignment}`), names.join());
+});
+
+/** A trainer that stops for ever before batch `cut` + 1, like a process that is killed there. */
+const killedAt = (every: Trainer, cut: number): Trainer => ({
+  ...every,
+  train: (job, options) =>
+    every.train(job, {
+      ...options,
+      onSnapshot: async (snapshot) => {
+        const { batch } = snapshot;
+        await options?.onSnapshot?.(snapshot);
+        if (batch !== cut) return;
+        if (!options?.signal?.aborted) await once(options!.signal!, "abort");
+        throw new FedflatError("cancelled", "killed");
+      },
+    }),
+});
+
+for (const [what, changes, dropped] of [
+  ["the same work goes on", {}, undefined],
+  ["other data", { y: data.y.map((y) => 2 - y) }, "data"],
+  ["another state of the disk", { damaged: true }, "damaged"],
+  ["settings that changed", { seed: "another seed" }, "settings"],
+] as const)
+  test(`a half-trained round after a restart: ${what}`, async () => {
+    const server = await scriptedServer();
+    const every = await trainerHere("simd", { snapshots: true });
+    const state = await stateFolder();
+    const file = join(state, "half-trained");
+    const before = await start(server, { state, trainer: killedAt(every, 7) });
+    const one = await server.welcomed();
+    const progress = new Promise<void>((resolve) =>
+      before.client.on("progress", ({ batch }) => batch === 7 && resolve()),
+    );
+    const assign = assignOf();
+    one.line.send(assign);
+    await serveModel(one.line, first);
+    await progress;
+    // The line is gone first, so that nothing can be said.
+    one.line.socket.terminate();
+    await before.client.stop({ force: true });
+    assert.ok((await fs.stat(file)).size > 0);
+    if ("damaged" in changes) await fs.truncate(file, 100);
+
+    const batches: number[] = [];
+    const y = "y" in changes ? changes.y : data.y;
+    const again = await start(server, {
+      state,
+      trainer: every,
+      data: () => ({ x: data.x, y }),
+    });
+    again.client.on("progress", ({ batch }) => batches.push(batch));
+    const two = await server.welcomed();
+    const seed = "seed" in changes ? changes.seed : settings.seed;
+    two.line.send({ ...assign, settings: { ...settings, seed } });
+    await serveModel(two.line, first);
+    const update = await takeUpdate(two.line, await two.line.next("offer"));
+    const [, event, ...rest] = again.events.map(({ what, code }) => [
+      what,
+      code,
+    ]);
+    assert.deepEqual(
+      event,
+      dropped === undefined ? ["resumed", undefined] : ["dropped", dropped],
+    );
+    assert.deepEqual(rest, [["offered", undefined]]);
+    assert.equal(batches[0], dropped === undefined ? 8 : 1);
+    if (dropped === undefined || dropped === "damaged")
+      assert.deepEqual(
+        readBlob(update, network.layout, ["delta"])["delta"],
+        (await expected("fedavg")).delta,
+      );
+    await again.client.stop();
+    assert.ok(!(await fs.readdir(state)).includes("half-trained"));
+  });
+
+test("a half-trained round goes with its assignment, and a full disk costs only the snapshot", async () => {
+  const server = await scriptedServer();
+  after(() => server.close());
+  const every = await trainerHere("simd", { snapshots: true });
+  const store = memoryStore();
+  let room: "any" | "no snapshot" | "one of both" = "any";
+  const put = async (name: string, bytes: Uint8Array) => {
+    const other = await store.get("half-trained");
+    if (
+      (room === "no snapshot" && name === "half-trained") ||
+      (room === "one of both" && name.startsWith("update.") && other)
+    )
+      throw new Error("disk full");
+    return store.put(name, bytes);
+  };
+  const client = new AnyClient(
+    { url: server.url, state: "", data, trainer: killedAt(every, 9) },
+    {
+      ...nodePlatform({ identity }),
+      openState: async () => ({ ...store, put }),
+    },
+  );
+  const problems: string[] = [];
+  client.on("problem", ({ message }) => problems.push(message));
+  const running = client.run();
+  after(() => client.stop());
+  const { line } = await server.welcomed();
+  const kept = async () => (await store.list()).includes("half-trained");
+
+  const late = assignOf({ settings: { ...settings, localEpochs: 10 } });
+  const progress = new Promise<void>((resolve) =>
+    client.on("progress", ({ batch }) => batch === 9 && resolve()),
+  );
+  line.send(late);
+  await serveModel(line, first);
+  await progress;
+  assert.ok(await kept());
+  line.send({ type: "refused", assignment: late.assignment, code: "late" });
+  while (await kept()) await new Promise((resolve) => setTimeout(resolve, 1));
+
+  // Shorter than where the trainer stops.
+  const short = { ...settings, localEpochs: 1 };
+  for (const now of ["no snapshot", "one of both", "any"] as const) {
+    room = now;
+    line.send(assignOf({ settings: short }));
+    await takeUpdate(line, await line.next("offer"));
+    assert.ok(!(await kept()), now);
+  }
+  assert.deepEqual(problems, [
+    '"half-trained round" expected to be kept on disk, got disk full; training goes on',
+  ]);
+  await client.stop();
+  await running;
 });
 
 test("what the device cannot or may not do is declined by name", async () => {

@@ -10,6 +10,7 @@ import {
 } from "../../runtime/client/records.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import type { StateStore } from "../../runtime/platform/platform.js";
+import { cutAt } from "./power-cut.js";
 
 const run = "ab".repeat(16);
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -55,18 +56,6 @@ async function live(store: StateStore, done: string[]): Promise<void> {
   await step("kept 3", keep(records, 3));
   await step("kept 4", keep(records, 4));
   await step("committed 3", records.commit(idOf(3), 3));
-}
-
-/** Cuts the power before operation number `at`: that one and all later ones do not happen. */
-function cutAt(store: StateStore, at: number): StateStore {
-  let operations = 0;
-  const or = <T>(work: () => Promise<T>) =>
-    operations++ < at ? work() : Promise.reject(new Error("no power"));
-  return {
-    ...store,
-    put: (name, bytes) => or(() => store.put(name, bytes)),
-    delete: (name) => or(() => store.delete(name)),
-  };
 }
 
 test("a power cut at any write leaves one consistent state, and keeps all that was promised", async () => {

@@ -80,14 +80,23 @@ export function relativeError(
   return worst === 0 ? 0 : worst / scale;
 }
 
-/** A trainer that does its jobs in this thread, on one build. */
-export async function trainerHere(build: KernelBuild): Promise<Trainer> {
+/** A trainer that does its jobs in this thread, on one build; with `snapshots` it gives one after each batch. */
+export async function trainerHere(
+  build: KernelBuild,
+  { snapshots = false } = {},
+): Promise<Trainer> {
   const { kernels, heap } = await openKernels(build);
   const engine = engineOn(kernels, heap);
-  const hooks = (options?: JobOptions): Hooks => ({
-    progress: (progress) => options?.onProgress?.(progress),
-    pause: async () => {},
-  });
+  const hooks = (options?: JobOptions): Hooks => {
+    let kept: Promise<void> | undefined;
+    return {
+      progress: (progress) => options?.onProgress?.(progress),
+      snapshot(_, take) {
+        if (snapshots) kept = options?.onSnapshot?.(take());
+      },
+      pause: async () => kept,
+    };
+  };
   return {
     train: (job, options) => engine.train(job, hooks(options)),
     evaluate: (job, options) => engine.evaluate(job, hooks(options)),

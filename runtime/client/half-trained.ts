@@ -1,0 +1,168 @@
+import * as v from "valibot";
+import { sha256, toHex } from "../connection/hash.js";
+import type { Part } from "../data/dataset.js";
+import { elements } from "../models/layers/layer.js";
+import { readBlob, writeBlob } from "../params/blob.js";
+import type { Layout } from "../params/layout.js";
+import { readSafetensors } from "../params/safetensors.js";
+import type { StateStore } from "../platform/platform.js";
+import type { Snapshot } from "../training/job.js";
+
+/**
+ * The round that a client was training when it was killed: one blob in its store, `half-trained`, which each later snapshot
+ * takes the place of. A safetensors file with the weights, its metadata what the work is and how far it is; behind it 32 bytes, its SHA-256.
+ */
+const NAME = "half-trained";
+const HASH_BYTES = 32;
+/** Inputs that are hashed to tell data from others, in bytes. */
+const HASHED_INPUTS = 4 * 1024 * 1024;
+
+/** All that a round's bits depend on. A snapshot of other work is of no use, for the reason given here. */
+const MUST_MATCH = {
+  assignment: "it belongs to another assignment",
+  model: "the model to start from is another one",
+  settings: "the settings are others",
+  state: "the algorithm's state is another one",
+  build: "it was computed by another build of the kernels",
+  data: "the examples have changed",
+} as const;
+const DAMAGED = "it is damaged";
+
+export type WorkIdentity = Readonly<Record<keyof typeof MUST_MATCH, string>>;
+const workSchema = v.record(v.string(), v.string());
+
+const count = v.pipe(v.number(), v.safeInteger());
+const positionSchema = v.object({
+  batch: count,
+  chance: v.tuple([count, count, count, count]),
+  activationNorms: v.array(v.number()),
+  lossBefore: v.number(),
+  seconds: v.number(),
+});
+
+export interface HalfTrained {
+  /**
+   * The snapshot of this work, or why the one that is there is of other work: then it is removed. `work` is asked only where
+   * there is one. Never throws: what cannot be read is damaged.
+   */
+  find(
+    work: () => Promise<WorkIdentity>,
+    layout: Layout,
+  ): Promise<{
+    snapshot?: Snapshot;
+    dropped?: { code: string; message: string };
+  }>;
+  /** Keeps this snapshot in place of any other. @throws whatever the store throws, and then the one before is still there. */
+  keep(work: WorkIdentity, layout: Layout, snapshot: Snapshot): Promise<void>;
+  /** The assignment is over, or any is: nothing is kept of it. False where nothing was. */
+  drop(assignment?: string): Promise<boolean>;
+  /** Every change asked for so far is made, or has failed. */
+  idle(): Promise<unknown>;
+}
+
+export function halfTrainedIn(store: StateStore): HalfTrained {
+  /** The assignment whose snapshot is known to be there. */
+  let holds: string | undefined;
+  // A snapshot that is being written must not outlive the end of its round.
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
+    const done = last.then(change);
+    last = done.catch(() => {});
+    return done;
+  };
+
+  return {
+    find: (work, layout) =>
+      inTurn(async () => {
+        let code = "damaged";
+        let message: string = DAMAGED;
+        try {
+          const bytes = await store.get(NAME);
+          if (bytes === undefined) return {};
+          const there = await decode(bytes);
+          const wanted = await work();
+          const other = (
+            Object.keys(MUST_MATCH) as (keyof WorkIdentity)[]
+          ).find((key) => there.work[key] !== wanted[key]);
+          if (other === undefined) {
+            const { weights } = readBlob(there.blob, layout, ["weights"]);
+            holds = wanted.assignment;
+            return { snapshot: { ...there.position, weights } };
+          }
+          code = other;
+          message = MUST_MATCH[other];
+        } catch {
+          // Damaged.
+        }
+        await store.delete(NAME).catch(() => {});
+        return { dropped: { code, message } };
+      }),
+    keep: (work, layout, { weights, ...position }) =>
+      inTurn(async () => {
+        const blob = writeBlob(
+          layout,
+          { weights },
+          { work: JSON.stringify(work), position: JSON.stringify(position) },
+        );
+        const bytes = new Uint8Array(blob.length + HASH_BYTES);
+        bytes.set(blob);
+        bytes.set(await digest(blob), blob.length);
+        await store.put(NAME, bytes);
+        holds = work.assignment;
+      }),
+    drop: (assignment) =>
+      inTurn(async () => {
+        if (assignment !== undefined && assignment !== holds) return false;
+        holds = undefined;
+        await store.delete(NAME);
+        return true;
+      }),
+    idle: () => last,
+  };
+}
+
+const digest = async (bytes: Uint8Array<ArrayBuffer>) =>
+  new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+
+/** @throws any error where the bytes are not those that were written */
+async function decode(bytes: Uint8Array) {
+  const whole = bytes.slice();
+  const blob = whole.subarray(0, -HASH_BYTES);
+  if (toHex(await digest(blob)) !== toHex(whole.subarray(blob.length)))
+    throw new TypeError(DAMAGED);
+  const { metadata } = readSafetensors(blob);
+  return {
+    blob,
+    work: v.parse(workSchema, JSON.parse(metadata["work"])),
+    position: v.parse(positionSchema, JSON.parse(metadata["position"])),
+  };
+}
+
+/**
+ * Tells examples to train on from others: their number and shape, all labels, and the inputs of as many as four megabytes
+ * hold, evenly spread. More would cost a device with much data longer than the training that it may save.
+ */
+export function dataIdentity({
+  dataset: { shape, inputs, labels },
+  rows,
+}: Part): Promise<string> {
+  const size = elements(shape);
+  const width = size * inputs.BYTES_PER_ELEMENT;
+  const apart = Math.max(1, Math.ceil((rows.length * width) / HASHED_INPUTS));
+  const hashed = rows.filter((_, i) => i % apart === 0);
+  const head = new TextEncoder().encode(
+    JSON.stringify([shape, inputs.BYTES_PER_ELEMENT, rows.length]),
+  );
+  const all = new Uint8Array(
+    head.length + 4 * rows.length + width * hashed.length,
+  );
+  all.set(head);
+  let at = head.length;
+  const put = (part: ArrayBufferView) => {
+    all.set(new Uint8Array(part.buffer, part.byteOffset, part.byteLength), at);
+    at += part.byteLength;
+  };
+  put(Int32Array.from(rows, (row) => labels[row]));
+  for (const row of hashed) put(inputs.subarray(row * size, (row + 1) * size));
+  return sha256(all);
+}
