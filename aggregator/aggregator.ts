@@ -201,10 +201,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     });
     this.#assignments = openAssignments({
       clientOf: (id) => this.#clientOf(id),
-      release: (id) => {
-        void this.#desk.drop(id);
-        this.#uploads.release(id);
-      },
+      release: (id) => this.#dropUpdate(id),
       refused: (client, assignment, { code, message }) => {
         this.log.warn(
           { client: client.id.slice(0, 32), assignment, code },
@@ -1044,7 +1041,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       return this.#evaluations.answered(assignment, undefined);
     }
     if (assignment.folded) return;
-    this.#uploads.release(assignment.id);
+    this.#dropUpdate(assignment.id);
     this.#assignments.free(assignment);
     const code = `${what}-${message.code}`;
     this.#tell("missed", {
@@ -1129,7 +1126,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const assignment = this.#assignments.own(client, id);
     if (assignment?.task !== "train" || assignment.folded) return;
     assignment.over ??= refusal.code;
-    this.#uploads.release(id);
+    this.#dropUpdate(id);
     this.#assignments.free(assignment);
     this.#send({
       type: "refused",
@@ -1137,6 +1134,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       work: assignment.work,
       code: refusal.code,
     });
+  }
+
+  /** Its update is of no use any more. The desk may be at it, and does what it is told in order. */
+  #dropUpdate(assignment: string): void {
+    this.#uploads.release(assignment, this.#desk.drop(assignment));
   }
 
   /** An update has arrived whole. */

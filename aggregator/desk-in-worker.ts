@@ -51,15 +51,13 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
       else waiting.set(id, { resolve, reject });
     });
 
-  /** Makes the call `method` of Desk; the buffers in `moved` are given away. */
   function call<M extends Method>(
     method: M,
     args: Parameters<Desk[M]>,
-    moved: ArrayBuffer[] = [],
   ): ReturnType<Desk[M]> {
     const id = ++calls;
     const answer = answerTo(id);
-    if (!ended) worker.postMessage({ id, method, args } as DeskCall, moved);
+    if (!ended) worker.postMessage({ id, method, args } as DeskCall);
     return answer as ReturnType<Desk[M]>;
   }
 
@@ -68,8 +66,7 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
     build,
     load: (checkpoint) => call("load", [checkpoint]),
     openFold: (limits) => call("openFold", [limits]),
-    check: (key, sha256, bytes) =>
-      call("check", [key, sha256, bytes], [bytes.buffer as ArrayBuffer]),
+    check: (key, sha256, bytes) => call("check", [key, sha256, bytes]),
     fold: (key, client, samples) => call("fold", [key, client, samples]),
     drop: (key) => call("drop", [key]),
     finish: (population) => call("finish", [population]),

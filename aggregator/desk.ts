@@ -41,7 +41,7 @@ export interface Desk {
   load(checkpoint: Checkpoint): Promise<void>;
   /** Begins an empty fold; what the one before held is dropped. */
   openFold(limits: FoldLimits): Promise<void>;
-  /** Looks at an update. One that is not refused is kept until `fold` or `drop`. The bytes are given away. */
+  /** Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay as they are until then. */
   check(
     key: string,
     sha256: string,

@@ -12,7 +12,9 @@ import type { Session } from "./session.js";
 
 /**
  * Updates on their way in. Nothing is received before it was granted, and grants come from one byte budget, so however many
- * clients offer at once, the memory is bounded: an upload holds its bytes from `grant` until it is folded or dropped.
+ * clients offer at once, the memory is bounded: an upload holds its bytes from `grant` until it is folded or dropped. They lie in
+ * shared memory that a worker can read where it is, and that the next upload takes over: to free and allocate as much for each
+ * one would keep several times the budget waiting for the garbage collector.
  * When others wait, one that has not moved for `stall` ms loses its room (`abort` `evicted`) and waits again.
  */
 export interface Uploads {
@@ -22,8 +24,8 @@ export interface Uploads {
   /** The client gives a transfer up. */
   aborted(session: Session, transfer: number): void;
   lineClosed(session: Session): void;
-  /** The update is folded, or of no use any more: its room is free. */
-  release(assignment: string): void;
+  /** The update is folded, or of no use any more: its room is free once `unread`, the last look at its bytes, is over. */
+  release(assignment: string, unread?: Promise<unknown>): void;
   /** Bytes of the budget that are taken. */
   readonly taken: number;
   /** Looks for stalled uploads; to be called now and then. */
@@ -51,58 +53,100 @@ interface Upload extends OfferedUpdate {
   movedTo: number;
 }
 
+/** What a line has to do with uploads. */
+interface Line {
+  readonly uploads: Set<Upload>;
+  /** Transfers that we ended: what is still on its way is dropped in silence. */
+  readonly ended: Set<number>;
+}
+
+/** Buffers that nobody uses are kept this long, in milliseconds. */
+const KEEP_BUFFERS = 10_000;
+
 export function openUploads(options: {
   readonly budgetBytes: number;
   readonly windowBytes: number;
   readonly stall: number;
   /** Bytes a second below which an upload counts as one that does not move. */
   readonly minimumRate: number;
-  /** An update has arrived whole; its bytes are given away, its room is held until `release`. */
+  /** An update has arrived whole; its bytes stay as they are until `release`. */
   readonly arrived: (upload: OfferedUpdate, bytes: Uint8Array) => void;
   /** An upload lost its room. */
   readonly evicted: (assignment: string) => void;
 }): Uploads {
   const { budgetBytes, windowBytes, stall, minimumRate } = options;
   const uploads = new Map<string, Upload>();
-  /** Transfers that we ended: what is still on its way is dropped in silence. */
-  const ended = new WeakMap<Session, Set<number>>();
+  const lines = new Map<Session, Line>();
+  /** Those that can be granted as soon as there is room, in their order. */
+  const waiting = new Set<Upload>();
+  /** Those that have room and are not whole. */
+  const partial = new Set<Upload>();
+  const free: Uint8Array[] = [];
   let taken = 0;
+  let used = 0;
 
-  function abort({ session, receiving }: Upload, code: string): void {
-    if (session === undefined || receiving === undefined) return;
-    const { transfer } = receiving;
-    ended.set(session, (ended.get(session) ?? new Set()).add(transfer));
-    session.send({ type: "abort", transfer, code });
+  function attach(upload: Upload, session: Session): void {
+    detach(upload);
+    let line = lines.get(session);
+    if (line === undefined)
+      lines.set(session, (line = { uploads: new Set(), ended: new Set() }));
+    line.uploads.add(upload);
+    upload.session = session;
   }
 
   /** Ends the transfer and keeps what is here. */
   function detach(upload: Upload): void {
+    if (upload.session) lines.get(upload.session)?.uploads.delete(upload);
+    waiting.delete(upload);
     upload.session = undefined;
     upload.receiving = undefined;
+  }
+
+  function abort({ session, receiving }: Upload, code: string): void {
+    if (session === undefined || receiving === undefined) return;
+    const { transfer } = receiving;
+    lines.get(session)?.ended.add(transfer);
+    session.send({ type: "abort", transfer, code });
+  }
+
+  function takeRoom(upload: Upload): void {
+    taken += upload.bytes;
+    partial.add(upload);
+    const at = free.findIndex(({ length }) => length === upload.bytes);
+    upload.buffer =
+      at < 0
+        ? new Uint8Array(new SharedArrayBuffer(upload.bytes))
+        : free.splice(at, 1)[0];
+  }
+
+  function giveRoomBack(upload: Upload): void {
+    if (upload.buffer === undefined) return;
+    free.push(upload.buffer);
+    upload.buffer = undefined;
+    partial.delete(upload);
+    taken -= upload.bytes;
+    used = performance.now();
   }
 
   function evict(upload: Upload): void {
     abort(upload, "evicted");
     upload.receiving = undefined;
-    upload.buffer = undefined;
     upload.held = 0;
-    taken -= upload.bytes;
-    // To the end of the line.
-    uploads.delete(upload.assignment);
-    uploads.set(upload.assignment, upload);
+    giveRoomBack(upload);
+    // To the end of those who wait.
+    if (upload.session !== undefined) waiting.add(upload);
     options.evicted(upload.assignment);
   }
 
   /** One whose room is better given to another: its client is away, or it does not move. */
-  const stalled = (now: number): Upload | undefined => {
-    const partial = [...uploads.values()].filter(
-      ({ buffer, whole }) => buffer !== undefined && !whole,
-    );
-    return (
-      partial.find(({ session }) => session === undefined) ??
-      partial.find(({ moved }) => now - moved > stall)
-    );
-  };
+  function stalled(now: number): Upload | undefined {
+    let still: Upload | undefined;
+    for (const upload of partial) {
+      if (upload.session === undefined) return upload;
+      if (now - upload.moved > stall) still ??= upload;
+    }
+    return still;
+  }
 
   function hasRoom(bytes: number, now: number): boolean {
     while (taken + bytes > budgetBytes) {
@@ -114,7 +158,6 @@ export function openUploads(options: {
   }
 
   function grant(upload: Upload, session: Session): void {
-    upload.buffer ??= new Uint8Array(upload.bytes);
     upload.moved = performance.now();
     upload.movedTo = upload.held;
     const transfer = session.nextUpload();
@@ -131,21 +174,19 @@ export function openUploads(options: {
   /** Grants to those who wait, in their order, as far as the budget goes. */
   function grantAll(): void {
     const now = performance.now();
-    for (const upload of [...uploads.values()]) {
-      const { session, receiving, whole, buffer, bytes } = upload;
-      if (session === undefined || receiving !== undefined || whole) continue;
-      if (buffer === undefined) {
-        if (!hasRoom(bytes, now)) return;
-        taken += bytes;
-      }
-      grant(upload, session);
+    // Not to those who lose their room here.
+    let count = waiting.size;
+    for (const upload of waiting) {
+      if (count-- === 0 || !hasRoom(upload.bytes, now)) return;
+      waiting.delete(upload);
+      takeRoom(upload);
+      grant(upload, upload.session!);
     }
   }
 
   const find = (session: Session, transfer: number): Upload | undefined => {
-    for (const upload of uploads.values())
-      if (upload.session === session && upload.receiving?.transfer === transfer)
-        return upload;
+    for (const upload of lines.get(session)?.uploads ?? [])
+      if (upload.receiving?.transfer === transfer) return upload;
     return undefined;
   };
 
@@ -169,10 +210,12 @@ export function openUploads(options: {
         };
         uploads.set(assignment, upload);
       }
-      upload.session = session;
-      upload.receiving = undefined;
+      attach(upload, session);
+      // What lost its line goes on where it was.
+      if (upload.buffer !== undefined) return grant(upload, session);
+      waiting.add(upload);
       grantAll();
-      if (upload.receiving === undefined && !upload.whole)
+      if (upload.receiving === undefined)
         session.send({
           type: "wait",
           assignment,
@@ -181,7 +224,7 @@ export function openUploads(options: {
     },
 
     chunk(session, { transfer, offset, bytes }) {
-      if (ended.get(session)?.has(transfer)) return;
+      if (lines.get(session)?.ended.has(transfer)) return;
       const upload = find(session, transfer);
       if (upload?.receiving === undefined || upload.buffer === undefined)
         throw new ProtocolError(
@@ -215,11 +258,10 @@ export function openUploads(options: {
       }
       upload.receiving = state;
       if (receivingDone(state)) {
-        const whole = upload.buffer;
         upload.whole = true;
         upload.receiving = undefined;
-        upload.buffer = undefined;
-        options.arrived(upload, whole);
+        partial.delete(upload);
+        options.arrived(upload, upload.buffer);
       }
     },
 
@@ -229,21 +271,30 @@ export function openUploads(options: {
     },
 
     lineClosed(session) {
-      for (const upload of uploads.values())
-        if (upload.session === session) detach(upload);
+      for (const upload of lines.get(session)?.uploads ?? []) detach(upload);
+      lines.delete(session);
       grantAll();
     },
 
-    release(assignment) {
+    release(assignment, unread) {
       const upload = uploads.get(assignment);
       if (upload === undefined) return;
       abort(upload, "cancelled");
+      detach(upload);
+      partial.delete(upload);
       uploads.delete(assignment);
-      if (upload.buffer !== undefined || upload.whole) taken -= upload.bytes;
-      grantAll();
+      const freed = () => {
+        giveRoomBack(upload);
+        grantAll();
+      };
+      if (unread === undefined) freed();
+      else void unread.then(freed, freed);
     },
 
-    sweep: () => grantAll(),
+    sweep(now) {
+      grantAll();
+      if (taken === 0 && now - used > KEEP_BUFFERS) free.length = 0;
+    },
 
     get taken() {
       return taken;
