@@ -20,6 +20,7 @@ import {
   limitConnections,
 } from "./connections.js";
 import { tokenIs } from "./identity.js";
+import { openPace } from "./pace.js";
 import { openMetrics, type Metrics } from "./metrics.js";
 
 export interface ServerOptions {
@@ -96,6 +97,7 @@ export async function listen(
       "frames are unmasked byte by byte: this version of ws is not known",
     );
   const metrics = openMetrics(aggregator);
+  const pace = openPace();
   const handler = (request: IncomingMessage, response: ServerResponse) =>
     answer(
       aggregator,
@@ -158,7 +160,7 @@ export async function listen(
       const { remoteAddress, remotePort } = request.socket;
       const ends = { remoteAddress, remotePort };
       connections.isLine(ends);
-      aggregator.attach(socketOf(line, aggregator, metrics), {
+      aggregator.attach(socketOf(line, aggregator, metrics, pace(line)), {
         host: request.headers.host!.toLowerCase(),
         address: remoteAddress ?? "unknown",
         proven: () => connections.keep(ends),
@@ -312,27 +314,6 @@ function listening(http: Server, host: string, port: number): Promise<void> {
   });
 }
 
-/** Frames a second that a line may send, and how many at once. More are left with the sender until their time has come. */
-const FRAMES = 2000;
-const FRAMES_AT_ONCE = 200;
-
-/** To be called for each frame: who sends many small ones must not keep everybody else waiting. */
-function limitFrames(line: WebSocket): () => void {
-  let debt = 0;
-  let last = 0;
-  let resume: NodeJS.Timeout | undefined;
-  line.once("close", () => clearTimeout(resume));
-  return () => {
-    const now = performance.now();
-    debt = Math.max(0, debt - ((now - last) / 1000) * FRAMES) + 1;
-    last = now;
-    if (debt <= FRAMES_AT_ONCE) return;
-    if (!line.isPaused) line.pause();
-    clearTimeout(resume);
-    resume = setTimeout(() => line.resume(), (1000 * debt) / FRAMES);
-  };
-}
-
 /** Bytes that may wait for a client that reads slowly before its WebSocket pings get no answer. */
 const MOST_PONGS = 16 * 1024;
 
@@ -344,11 +325,12 @@ function socketOf(
   line: WebSocket,
   aggregator: Aggregator,
   { traffic, ended }: Metrics,
+  breathe: () => void,
 ): Socket {
   const socket: Socket = {
     send(data) {
       traffic.sent += data.length;
-      line.send(data);
+      line.send(data, sent);
     },
     close(code, reason = "") {
       line.close(code, reason);
@@ -361,7 +343,9 @@ function socketOf(
       return line.bufferedAmount;
     },
   };
-  const breathe = limitFrames(line);
+  const sent = () => {
+    if (line.bufferedAmount === 0) socket.onDrain?.();
+  };
   line.on("message", (data, binary) => {
     breathe();
     // `ws` hands out one Buffer per message unless told otherwise.

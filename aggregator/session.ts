@@ -32,6 +32,11 @@ import type { Log } from "./log.js";
 
 /** Bytes of a model in one frame. */
 const CHUNK = 64 * 1024;
+/** Bytes of models that may wait here for a line to take them. */
+const AHEAD = 2 * CHUNK;
+/** Memory for frames of models, used again and again: a fleet downloads gigabytes. */
+const spare: ArrayBuffer[] = [];
+const SPARES = 64;
 /** Downloads that one line may have open. */
 const DOWNLOADS = 2;
 /** Frames that could not be understood before the line is closed. */
@@ -108,6 +113,8 @@ export class Session {
     number,
     { sending: Sending; readonly bytes: Uint8Array }
   >();
+  /** Memory of frames that may not have left yet. */
+  readonly #lent: ArrayBuffer[] = [];
 
   constructor(line: Socket, origin: Origin, host: SessionHost) {
     this.#line = line;
@@ -120,6 +127,10 @@ export class Session {
     }, host.helloDeadline);
     line.onMessage = (data) => this.#receive(data);
     line.onClose = (code, reason) => this.#closed(code, reason);
+    line.onDrain = () => {
+      this.#takeBack();
+      if (this.isOpen) this.#pump();
+    };
   }
 
   get isOpen(): boolean {
@@ -339,7 +350,7 @@ export class Session {
         window: Math.min(window, this.#host.windowBytes),
       }),
     });
-    this.#pump(transfer);
+    this.#pump();
   }
 
   #acknowledge({ transfer, offset }: ClientMessageOf<"ack">): void {
@@ -347,27 +358,34 @@ export class Session {
     // One that is over: its last acknowledgement crossed an abort, or came twice.
     if (download === undefined) return;
     download.sending = acknowledged(download.sending, offset);
-    this.#pump(transfer);
+    this.#pump();
   }
 
-  /** Sends as much as the window takes. */
-  #pump(transfer: number): void {
-    const download = this.#downloads.get(transfer);
-    if (download === undefined) return;
-    const { bytes } = download;
-    for (;;) {
-      const next = nextChunk(download.sending, CHUNK);
-      if (next === undefined) break;
-      const { offset, length } = next;
-      this.#write(
-        encodeChunk({
-          transfer,
-          offset,
-          bytes: bytes.subarray(offset, offset + length),
-        }),
-      );
-      download.sending = chunkSent(download.sending, length);
+  /** Sends as much as the windows take and the line takes with it: what is under way lies with the system, not here. */
+  #pump(): void {
+    for (const [transfer, download] of this.#downloads) {
+      const { bytes } = download;
+      while (this.#line.bufferedAmount < AHEAD) {
+        const next = nextChunk(download.sending, CHUNK);
+        if (next === undefined) break;
+        const { offset, length } = next;
+        const frame = encodeChunk(
+          { transfer, offset, bytes: bytes.subarray(offset, offset + length) },
+          spare.pop(),
+        );
+        // Those before the last few have left too, but which is not known.
+        if (this.#lent.push(frame.buffer) > 4) this.#lent.shift();
+        download.sending = chunkSent(download.sending, length);
+        this.#write(frame);
+        if (this.#line.bufferedAmount === 0) this.#takeBack();
+      }
+      if (sendingDone(download.sending)) this.#downloads.delete(transfer);
     }
-    if (sendingDone(download.sending)) this.#downloads.delete(transfer);
+  }
+
+  /** Frames that have left are filled anew, for whatever line. */
+  #takeBack(): void {
+    for (const frame of this.#lent.splice(0))
+      if (spare.length < SPARES && frame.byteLength >= CHUNK) spare.push(frame);
   }
 }

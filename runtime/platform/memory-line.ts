@@ -18,8 +18,9 @@ export function memoryLine(
         if (!open) return;
         waiting += data.length;
         later(() => {
-          waiting -= data.length;
           if (open) socket.other?.onMessage?.(data);
+          waiting -= data.length;
+          if (open && waiting === 0) socket.onDrain?.();
         });
       },
       close(code = 1000, reason = "") {

@@ -28,6 +28,8 @@ export interface Socket {
   onOpen?: () => void;
   onMessage?: (data: string | Uint8Array) => void;
   onClose?: (code: number, reason: string) => void;
+  /** All that was given to `send` has left. At the aggregator's end only. */
+  onDrain?: () => void;
 }
 
 /**

@@ -14,15 +14,19 @@ export interface Chunk {
   readonly bytes: Uint8Array;
 }
 
-/** A binary frame around a copy of `bytes`. */
-export function encodeChunk({
-  transfer,
-  offset,
-  bytes,
-}: Chunk): Uint8Array<ArrayBuffer> {
-  const frame = new Uint8Array(CHUNK_HEADER_BYTES + bytes.length);
+/** A binary frame around a copy of `bytes`, in `memory` where it is given and large enough. */
+export function encodeChunk(
+  { transfer, offset, bytes }: Chunk,
+  memory?: ArrayBuffer,
+): Uint8Array<ArrayBuffer> {
+  const length = CHUNK_HEADER_BYTES + bytes.length;
+  const frame =
+    memory === undefined || memory.byteLength < length
+      ? new Uint8Array(length)
+      : new Uint8Array(memory, 0, length);
   const view = new DataView(frame.buffer);
   view.setUint32(0, transfer, true);
+  view.setUint32(4, 0, true);
   view.setUint32(8, offset >>> 0, true);
   view.setUint32(12, Math.floor(offset / 2 ** 32), true);
   frame.set(bytes, CHUNK_HEADER_BYTES);
