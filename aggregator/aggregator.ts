@@ -50,18 +50,14 @@ import {
 } from "./round-line.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "./rounds/admission.js";
 import {
-  retryAfter,
-  start,
-  step,
-  waitsFor,
   type Attempt,
   type Members,
   type RoundEffect,
   type RoundEvent,
-  type RoundRules,
-  type RoundState,
+  type Rounds,
   type Work,
-} from "./rounds/round.js";
+} from "./rounds/engine.js";
+import { roundsFor } from "./rounds/modes.js";
 import type {
   AggregatorEvents,
   AggregatorOptions,
@@ -109,8 +105,8 @@ const BEAT = 1000;
 
 /**
  * The aggregator of one run: lines come in by `attach` (from server.ts, or from a simulation's memory), rounds go on by
- * themselves, and `done` tells how it ended. All decisions about rounds are those of rounds/round.ts; this class carries
- * them out.
+ * themselves, and `done` tells how it ended. All decisions about rounds are those of an engine in rounds/; this class
+ * carries them out.
  */
 export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly settings: AggregatorSettings;
@@ -123,7 +119,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   readonly #options: AggregatorOptions;
   readonly #algorithm: Algorithm;
-  readonly #rules: RoundRules;
+  readonly #rounds: Rounds;
   readonly #needs: Needs;
   readonly #metadata: Record<string, string>;
   readonly #updateBytes: number;
@@ -140,10 +136,14 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #folder: RunFolder | undefined;
   #opened!: Opened;
   #host!: SessionHost;
-  #state!: RoundState;
   #model!: Blob;
   #committed = 0;
+  /** The last attempt that was begun, open or not. */
   #attempt: AttemptRecord | undefined;
+  /** From which the ids of assignments are made. */
+  #key = "";
+  /** Updates in the fold. */
+  #counted = 0;
   #phaseDue = 0;
   #openedAt = 0;
   #deadline: NodeJS.Timeout | undefined;
@@ -159,7 +159,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Told when the last line has closed. */
   #allGone: (() => void) | undefined;
 
-  /** @throws ConfigError `settings`, ModelError `unknown-algorithm`, `algorithm-settings`. */
+  /** @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds), ModelError `unknown-algorithm`, `algorithm-settings`. */
   constructor(options: AggregatorOptions) {
     super();
     const settings = readAggregatorSettings(options.settings ?? {});
@@ -188,7 +188,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       layers: new Set(model.description.layers.map(({ type }) => type)),
       codec: float32.name,
     };
-    this.#rules = rulesOf(this.settings);
+    this.#rounds = roundsFor(this.settings, this.#algorithm);
     this.#uploads = openUploads({
       budgetBytes: Math.max(settings.budgetBytes, 2 * this.#updateBytes),
       windowBytes: settings.windowBytes,
@@ -276,7 +276,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   async #begin(): Promise<void> {
-    const { last, attempt, clients, history, notes } = this.#opened;
+    const { last, attempt, latest, clients, history, notes } = this.#opened;
     const { folder, config } = this.#options;
     for (const note of notes) this.log.warn({ run: this.run }, note);
     const changed = (what: string) =>
@@ -292,6 +292,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const begun = history.at(-1)?.line["algorithm"] ?? this.#algorithm.name;
     if (begun !== this.#algorithm.name)
       throw changed(`algorithm (${String(begun)})`);
+    const mode = latest?.mode ?? this.settings.mode;
+    if (mode !== this.settings.mode) throw changed(`mode (${mode})`);
+    this.#attempt = latest;
+    this.#key = latest?.key ?? randomBytes(32).toString("hex");
 
     this.#desk = await this.#openDesk();
     await this.#desk.load(last);
@@ -321,7 +325,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       admitted: (session) => this.#welcome(session),
       message: (session, message) => this.#message(session, message),
       chunk: (session, chunk: Chunk) => this.#uploads.chunk(session, chunk),
-      blob: (sha256) => this.#blobs.get(sha256),
+      blob: (sha256) => this.blob(sha256),
       closed: (session) => this.#lineClosed(session),
     };
     for (const { id, samples } of clients) {
@@ -348,21 +352,20 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         : "the run begins",
     );
     if (attempt !== undefined) await this.#prepare(attempt);
-    const { state, effects } = start(this.#rules, this.#committed, attempt);
-    this.#state = state;
-    for (const effect of effects) this.#carryOut(effect);
+    for (const effect of this.#rounds.start(this.#committed, attempt))
+      this.#carryOut(effect);
     this.#rosterChanged();
     this.#saysWhatItWaitsFor();
   }
 
   /** Takes lines: started, and not at its end. */
   get open(): boolean {
-    return this.#state !== undefined && !this.#closing;
+    return this.#rounds.at !== undefined && !this.#closing;
   }
 
   /** Opens rounds: `readyz` says so to whoever sends clients here. */
   get ready(): boolean {
-    return this.open && !("draining" in this.#state && this.#state.draining);
+    return this.open && !this.#rounds.draining;
   }
 
   /** Gives the aggregator one more line: a WebSocket, or one end of a line in memory. */
@@ -381,7 +384,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /** A model that may be fetched now. */
   blob(sha256: string): Uint8Array | undefined {
-    return this.#blobs.get(sha256);
+    return this.#blobs.get(sha256) ?? this.#assignments.model(sha256);
   }
 
   /** Opens no further round; the one in progress is still finished. */
@@ -395,7 +398,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    * twice.
    */
   async stop(reason = "stopped"): Promise<void> {
-    if (this.#state === undefined) return;
+    if (this.#rounds.at === undefined) return;
     this.#send({ type: "stop", reason });
     const ending = await this.done;
     if (ending.reason === "finished" && this.#sessions.size > 0)
@@ -414,7 +417,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       run: this.run,
       committed: this.#committed,
       rounds: this.settings.rounds,
-      waitsFor: waitsFor(this.#rules, this.#state),
+      waitsFor: this.#rounds.waitsFor(),
       model: this.#model.sha256,
       clients: [...this.#clients.values()]
         .sort((a, b) => (a.id < b.id ? -1 : 1))
@@ -448,15 +451,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #send(event: RoundEvent): void {
     this.#events.push(event);
-    if (this.#stepping || this.#state === undefined) return;
+    if (this.#stepping || this.#rounds.at === undefined) return;
     this.#stepping = true;
     try {
       for (;;) {
         const next = this.#events.shift();
         if (next === undefined) break;
-        const { state, effects } = step(this.#rules, this.#state, next);
-        this.#state = state;
-        for (const effect of effects) this.#carryOut(effect);
+        for (const effect of this.#rounds.step(next)) this.#carryOut(effect);
       }
     } finally {
       this.#stepping = false;
@@ -477,7 +478,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   #saysWhatItWaitsFor(): void {
-    const sentence = waitsFor(this.#rules, this.#state);
+    const sentence = this.#rounds.waitsFor();
     if (sentence === this.#said) return;
     this.#said = sentence;
     this.#tell("waiting", sentence);
@@ -496,11 +497,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       case "begin":
         return void this.#beginAttempt(effect.open);
       case "assign":
-        return this.#assign(effect.client, effect.work);
+        return this.#assign(effect.client, effect.work, effect.lease);
       case "fold":
         return void this.#fold(effect.client, effect.work);
       case "late":
-        return this.#late(effect.client, effect.work);
+        return this.#late(effect.client, effect.work, effect.code);
       case "phase":
         // Plain training has one phase; what comes between several is the matter of the mode that has them.
         return;
@@ -516,16 +517,21 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   async #beginAttempt(open: Attempt): Promise<void> {
-    const known = open.selected.map((id) => this.#clientOf(id).samples);
-    const { maxSamples } = this.settings;
+    // Where nobody is selected, an update may come from any client, and may have been admitted while the round before was open.
+    const anybody = open.selected.length === 0;
+    const asked = anybody ? [...this.#clients.keys()] : open.selected;
+    const known = asked.map((id) => this.#clientOf(id).samples);
+    const before = anybody ? (this.#attempt?.maxSamples ?? 0) : 0;
+    const { maxSamples, mode } = this.settings;
     // Room for data that grew since the client said how many it has, and no more: the limit decides how fine the grid is.
     const limit = known.includes(null)
       ? maxSamples
       : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...(known as number[]))));
     const attempt: AttemptRecord = {
       ...open,
-      maxSamples: Math.min(maxSamples, limit),
-      key: randomBytes(32).toString("hex"),
+      maxSamples: Math.min(maxSamples, Math.max(before, limit)),
+      key: this.#key,
+      mode,
     };
     await this.#durably(async () => {
       await this.#ledger.beginAttempt(this.#opened.epoch, attempt);
@@ -537,16 +543,18 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   async #prepare(attempt: AttemptRecord): Promise<void> {
     this.#attempt = attempt;
     this.#openedAt = performance.now();
+    this.#counted = 0;
+    const { round, selected, goal } = attempt;
     await this.#desk.openFold({
-      updates: attempt.selected.length,
+      updates: Math.max(selected.length, goal),
       samples: attempt.maxSamples,
+      staleness: this.#rounds.maxStaleness,
     });
-    const { round, selected } = attempt;
     this.log.info(
       { round, attempt: attempt.attempt, selected: selected.length },
       "a round opens",
     );
-    this.#tell("opened", { round, attempt: attempt.attempt, selected });
+    this.#tell("opened", { round, attempt: attempt.attempt, selected, goal });
   }
 
   /** Does what must be on disk: waits while the disk is full, and ends the run if it fails. */
@@ -573,57 +581,115 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       }
   }
 
-  #assign(client: string, work: Work): void {
-    const { key, population, meanSamples } = this.#attempt!;
-    const s = this.settings;
-    this.#assignments.give({
-      id: assignmentId(key, work.phase, client),
+  /** This client's assignment of that work. */
+  #given(client: string, work: Work): Assignment | undefined {
+    return this.#assignments.get(assignmentId(this.#key, work, client));
+  }
+
+  #assign(client: string, work: Work, lease: number | undefined): void {
+    const given = this.#given(client, work);
+    const assignment =
+      given === undefined || given.over !== undefined
+        ? this.#newAssignment(client, work, {
+            model: this.#model,
+            settings: this.#trainSettings(client, work),
+          })
+        : given;
+    clearTimeout(assignment.lease);
+    if (lease === undefined) assignment.due = this.#phaseDue;
+    else {
+      assignment.due = performance.now() + lease;
+      assignment.lease = setTimeout(
+        () => this.#send({ type: "expired", client, work }),
+        lease,
+      );
+    }
+    this.#assignments.give(assignment);
+  }
+
+  #newAssignment(
+    client: string,
+    work: Work,
+    from: Pick<Assignment, "model" | "settings">,
+  ): Assignment {
+    return {
+      id: assignmentId(this.#key, work, client),
       client,
       task: "train",
-      phase: this.#rules.phases[work.phase].name,
+      phase: this.#rounds.phases[work.phase],
       work,
-      model: this.#model,
-      settings: {
-        algorithm: s.algorithm,
-        algorithmSettings: s.algorithmSettings,
-        localEpochs: s.localEpochs,
-        batchSize: s.batchSize,
-        learningRate: learningRateOf(s, work.round),
-        initialLearningRate: s.learningRate,
-        weightDecay: s.weightDecay,
-        clipNorm: s.clipNorm,
-        zeta: s.zeta,
-        manIncludesLogits: s.manIncludesLogits,
-        shuffle: s.shuffle,
-        augmentation: s.augmentation,
-        population,
-        meanSamples,
-        seed: createHash("sha256")
-          .update([s.seed, work.round, work.attempt, client].join("\0"))
-          .digest("hex"),
-      },
-      due: this.#phaseDue,
+      ...from,
+      due: 0,
+      lease: undefined,
       offer: undefined,
       folded: false,
       over: undefined,
-    });
+    };
   }
 
-  #late(client: string, work: Work): void {
-    const assignment = this.#assignments.of(work).get(client);
+  #trainSettings(client: string, work: Work): Assignment["settings"] {
+    const { population, meanSamples } = this.#attempt!;
+    const s = this.settings;
+    return {
+      algorithm: s.algorithm,
+      algorithmSettings: s.algorithmSettings,
+      localEpochs: s.localEpochs,
+      batchSize: s.batchSize,
+      learningRate: learningRateOf(s, work.round),
+      initialLearningRate: s.learningRate,
+      weightDecay: s.weightDecay,
+      clipNorm: s.clipNorm,
+      zeta: s.zeta,
+      manIncludesLogits: s.manIncludesLogits,
+      shuffle: s.shuffle,
+      augmentation: s.augmentation,
+      population,
+      meanSamples,
+      seed: createHash("sha256")
+        .update([s.seed, work.round, work.attempt, client].join("\0"))
+        .digest("hex"),
+    };
+  }
+
+  #late(client: string, work: Work, code: "late" | "stale"): void {
+    const assignment = this.#given(client, work);
     if (assignment === undefined) return;
-    this.#assignments.end(assignment, "late");
-    this.#tell("missed", { client, round: work.round, code: "late" });
+    this.#assignments.end(assignment, code);
+    this.#tell("missed", { client, round: work.round, code });
+  }
+
+  /**
+   * A client says what it has in hand. What was given to it before a restart, and may still be counted, is taken up again;
+   * what is older than its last counted update is not, for that is in a round already.
+   */
+  #takeUp(client: Client, pending: ReadonlySet<string>): void {
+    if (pending.size === 0) return;
+    const last = this.#ledger.lastCounted(client.id);
+    for (const work of this.#rounds.outstanding()) {
+      const id = assignmentId(this.#key, work, client.id);
+      if (id === last?.assignment) return;
+      if (!pending.has(id)) continue;
+      const assignment =
+        this.#assignments.get(id) ??
+        this.#newAssignment(client.id, work, {
+          model: undefined,
+          settings: {},
+        });
+      if (assignment.folded || assignment.over !== undefined) continue;
+      this.#assignments.inHand(assignment);
+      this.#send({ type: "pending", client: client.id, work });
+    }
   }
 
   async #fold(id: string, work: Work): Promise<void> {
-    const given = this.#assignments.of(work);
-    const assignment = given.get(id)!;
+    const assignment = this.#given(id, work)!;
     const { samples, metrics } = assignment.offer!;
+    const { round, goal } = this.#attempt!;
+    const staleness = round - work.round;
     const begun = performance.now();
     let norm: number;
     try {
-      norm = await this.#desk.fold(assignment.id, id, samples);
+      norm = await this.#desk.fold(assignment.id, id, samples, staleness);
     } catch (error) {
       this.log.error({ err: error }, "an admitted update could not be folded");
       return this.#send({
@@ -640,14 +706,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       assignment: assignment.id,
     });
     this.log.info(
-      { client: id.slice(0, 32), round: work.round },
+      { client: id.slice(0, 32), round, staleness },
       "an update is folded",
     );
     this.#tell("counted", {
       client: id,
-      round: work.round,
-      counted: [...given.values()].filter(({ folded }) => folded).length,
-      goal: this.#attempt?.goal ?? 0,
+      round,
+      counted: ++this.#counted,
+      goal,
+      staleness,
       bytes: this.#updateBytes,
       norm,
       foldSeconds: (performance.now() - begun) / 1000,
@@ -660,12 +727,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { round, attempt } = open;
     this.log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
     this.#tell("abandoned", { round, attempt, reason });
-    for (let phase = 0; phase < this.#rules.phases.length; phase++)
+    for (let phase = 0; phase < this.#rounds.phases.length; phase++)
       for (const assignment of this.#assignments
         .of({ round, attempt, phase })
         .values())
         this.#assignments.end(assignment, "abandoned");
-    this.#attempt = undefined;
     void this.#durably(() =>
       this.#ledger.abandonAttempt(this.#opened.epoch, round, attempt),
     );
@@ -674,13 +740,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   // ---- the commit ----
 
   async #commit(open: Attempt, members: Members): Promise<void> {
-    const counted = [...members]
+    const assignments = [...members]
       .filter(([, { status }]) => status === "counted")
-      .map(([id]) => id)
-      .sort();
-    const work = { round: open.round, attempt: open.attempt, phase: 0 };
-    const given = this.#assignments.of(work);
-    const assignments = counted.map((id) => given.get(id)!);
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([id, { work }]) => this.#given(id, work)!);
     const collected = performance.now();
     await this.#durably(async () => {
       const checkpoint = await this.#desk.finish(open.population);
@@ -689,7 +752,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         build: this.#desk.build,
         clientBuilds: [
           ...new Set(
-            counted.map((id) => this.#clientOf(id).build ?? "unknown"),
+            assignments.map(
+              ({ client }) => this.#clientOf(client).build ?? "unknown",
+            ),
           ),
         ].sort(),
       });
@@ -729,7 +794,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   ): void {
     const { round } = line;
     this.#committed = round;
-    this.#attempt = undefined;
     this.#keepModel(model);
     const members = new Set<string>();
     for (const assignment of assignments) {
@@ -745,7 +809,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       if (!members.has(client.id))
         client.session?.send({ type: "model", round, model: nameOf(model) });
     // A late offer for this round is still told that it is late; one for an older round that it is unknown.
-    this.#assignments.forget({ before: round });
+    this.#assignments.forgetBefore(round, round - this.#rounds.maxStaleness);
     const timings: RoundTimings = {
       round,
       seconds: (performance.now() - this.#openedAt) / 1000,
@@ -854,7 +918,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         { client: client.id.slice(0, 32), round: last.round },
         "a client has lost its state and starts at zero",
       );
-    this.#assignments.reconcile(client, pending);
+    const lost = this.#assignments.reconcile(client, pending);
     session.send({
       type: "welcome",
       epoch: this.#opened.epoch,
@@ -879,7 +943,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       change: "joined",
       reason: client.lacks && `it lacks ${client.lacks}`,
     });
-    if (this.#state.at === "finished") session.send(this.#farewell());
+    if (this.#rounds.at === "finished") session.send(this.#farewell());
+    if (lost !== undefined)
+      this.#send({
+        type: "gone",
+        client: client.id,
+        work: lost.work,
+        code: "left",
+      });
+    this.#takeUp(client, pending);
   }
 
   /** Waits for a client that is away, or has not said anything yet; at the end it is gone. */
@@ -906,13 +978,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /** Tells the round that nothing will come from this client. */
   #lost(client: string, code: string): void {
-    if (this.#state.at !== "collecting") return;
-    const { round, attempt } = this.#state.open;
-    const { phase } = this.#state;
-    const given = this.#assignments.of({ round, attempt, phase }).get(client);
-    if (given !== undefined && !given.folded && given.over === undefined)
-      this.#tell("missed", { client, round, code });
-    this.#send({ type: "gone", client, code, work: { round, attempt, phase } });
+    for (const { work } of this.#assignments.openOf(client)) {
+      this.#tell("missed", { client, round: work.round, code });
+      this.#send({ type: "gone", client, code, work });
+    }
   }
 
   #lineClosed(session: Session): void {
@@ -924,6 +993,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     client.session = undefined;
     client.said = false;
     this.#tell("client", { client: client.id, change: "left" });
+    this.#rosterChanged();
     if (!this.#closing) this.#expect(client);
   }
 
@@ -1003,10 +1073,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     }
     this.#send({ type: "back", client: client.id });
     this.#assignments.flush(client);
-    if (client.inHand === undefined && this.#state.at !== "finished")
+    if (client.inHand === undefined && this.#rounds.at !== "finished")
       client.session?.send({
         type: "wait",
-        reason: waitsFor(this.#rules, this.#state).slice(0, 1024),
+        reason: this.#rounds.waitsFor().slice(0, 1024),
         retryAfter: this.#retryAfter(client),
       });
   }
@@ -1017,7 +1087,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    */
   #retryAfter({ id }: Client): number {
     const soon = this.settings.absence * (0.25 + 0.25 * Math.random());
-    return Math.round(Math.min(retryAfter(this.#rules, this.#state, id), soon));
+    return Math.round(Math.min(this.#rounds.retryAfter(id), soon));
   }
 
   #gaveUp(
@@ -1116,7 +1186,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (assignment.folded)
       return session.send({ type: "received", assignment: assignment.id });
     assignment.offer = offer;
-    this.#assignments.alreadyDone(assignment);
+    this.#assignments.inHand(assignment);
     this.#uploads.offer(session, offer);
   }
 
@@ -1278,11 +1348,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#closing = true;
     clearInterval(this.#beat);
     clearTimeout(this.#deadline);
+    this.#assignments.close();
     if (this.#rosterDue) clearImmediate(this.#rosterDue);
     this.#evaluations.cut();
     for (const client of this.#clients.values()) clearTimeout(client.absence);
     for (const session of this.#sessions) {
-      if (this.#state.at === "finished") session.close(1000, "finished");
+      if (this.#rounds.at === "finished") session.close(1000, "finished");
       else {
         // Spread, so that a fleet does not come back at one moment.
         session.send({
@@ -1298,32 +1369,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     await this.#desk.close();
     await this.#ledger.close();
   }
-}
-
-function rulesOf(settings: AggregatorSettings): RoundRules {
-  return {
-    seed: settings.seed,
-    rounds: settings.rounds,
-    phases: [
-      {
-        name: "train",
-        asks: "selected",
-        quorum: settings.quorum,
-        deadline: settings.deadline,
-      },
-    ],
-    selection: {
-      fraction: settings.fraction,
-      count: settings.clientsPerRound,
-      minimum: settings.minimum,
-      overSelection: settings.overSelection,
-      bernoulli: settings.bernoulli,
-    },
-    gather: settings.gather ?? settings.minimum,
-    gatherDeadline: settings.gatherDeadline,
-    pause: settings.pause,
-    storageDeadline: settings.storageDeadline,
-  };
 }
 
 function resultLines(evaluated: EvaluationLine | undefined): string[] {

@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { float32 } from "../runtime/codecs/float32.js";
 import type { Assignment, Client } from "./clients.js";
 import { OVER, type Refusal } from "./rounds/admission.js";
-import type { Work } from "./rounds/round.js";
+import type { Work } from "./rounds/engine.js";
 import type { Blob } from "./storage/ledger.js";
 
 /** The work that was given to clients: who has what in hand, what waits to be sent, and how each piece ends. */
@@ -16,19 +16,33 @@ export interface Assignments {
   own(client: Client, id: string): Assignment | undefined;
   /** What was given out for this phase of a round, by client. */
   of(work: Work): ReadonlyMap<string, Assignment>;
+  /** The training of this client that may still be counted. */
+  openOf(client: string): readonly Assignment[];
+  /** The model that some open piece of work starts from. */
+  model(sha256: string): Uint8Array | undefined;
   /** It is answered: the client has nothing in hand any more. */
   free(assignment: Assignment): void;
-  /** It is done before it was sent: offered after a restart. */
-  alreadyDone(assignment: Assignment): void;
+  /** The client has it although it was not sent by this process: it is at work, or has offered it after a restart. */
+  inHand(assignment: Assignment): void;
   /** Ends it without counting it, and says so to a client that knows of it. */
   end(assignment: Assignment, code: string): void;
   refuse(client: Client, id: string, refusal: Refusal): void;
-  /** A client is back on a new line with this work in hand: what it does not have is sent again. */
-  reconcile(client: Client, pending: ReadonlySet<string>): void;
+  /**
+   * A client is back on a new line with this work in hand: what it does not have is sent again. Returns what it has lost,
+   * where that cannot be sent again.
+   */
+  reconcile(
+    client: Client,
+    pending: ReadonlySet<string>,
+  ): Assignment | undefined;
   /** What was given to a client that is gone is not sent any more. */
   withdraw(client: Client): void;
-  /** Lets go of a piece of work that nobody will ask for again, or of all training before a round. */
-  forget(what: Assignment | { readonly before: number }): void;
+  /** Lets go of a piece of work that nobody will ask for again. */
+  forget(assignment: Assignment): void;
+  /** Lets go of all training before a round, but what may still be counted only before the round `open`. */
+  forgetBefore(round: number, open: number): void;
+  /** No time runs any more. */
+  close(): void;
 }
 
 export function openAssignments(options: {
@@ -53,7 +67,8 @@ export function openAssignments(options: {
       attempt: assignment.work.attempt,
       phase: assignment.phase,
       task: assignment.task,
-      model: nameOf(assignment.model),
+      // Nothing waits to be sent without a model.
+      model: nameOf(assignment.model!),
       codec: float32.name,
       settings: assignment.settings,
       deadline: Math.max(0, Math.round(assignment.due - performance.now())),
@@ -69,6 +84,7 @@ export function openAssignments(options: {
     const client = clientOf(assignment.client);
     unqueue(client, assignment);
     if (client.inHand?.id === assignment.id) client.inHand = undefined;
+    clearTimeout(assignment.lease);
     flush(client);
   }
 
@@ -93,11 +109,9 @@ export function openAssignments(options: {
     give(assignment) {
       const { id } = assignment;
       const client = clientOf(assignment.client);
-      // Asked again in the same attempt: what it offered before still stands.
-      assignment.offer ??= all.get(id)?.offer;
       all.set(id, assignment);
       if (client.inHand?.id === id) client.inHand = assignment;
-      else {
+      else if (assignment.model !== undefined) {
         const at = client.tasks.findIndex((task) => task.id === id);
         if (at >= 0) client.tasks[at] = assignment;
         else client.tasks.push(assignment);
@@ -123,7 +137,20 @@ export function openAssignments(options: {
       return given;
     },
 
-    alreadyDone(assignment) {
+    openOf: (client) =>
+      [...all.values()].filter(
+        (assignment) => assignment.client === client && isOpen(assignment),
+      ),
+
+    model(sha256) {
+      for (const assignment of all.values())
+        if (isOpen(assignment) && assignment.model?.sha256 === sha256)
+          return assignment.model.bytes;
+      return undefined;
+    },
+
+    inHand(assignment) {
+      all.set(assignment.id, assignment);
       const client = clientOf(assignment.client);
       unqueue(client, assignment);
       client.inHand ??= assignment;
@@ -141,9 +168,11 @@ export function openAssignments(options: {
 
     reconcile(client, pending) {
       const { inHand } = client;
-      if (inHand === undefined || pending.has(inHand.id)) return;
+      if (inHand === undefined || pending.has(inHand.id)) return undefined;
       client.inHand = undefined;
+      if (inHand.model === undefined) return inHand;
       client.tasks.unshift(inHand);
+      return undefined;
     },
 
     withdraw(client) {
@@ -151,14 +180,28 @@ export function openAssignments(options: {
       client.inHand = undefined;
     },
 
-    forget(what) {
-      if ("id" in what) all.delete(what.id);
-      else
-        for (const { id, task, work } of all.values())
-          if (task === "train" && work.round < what.before) all.delete(id);
+    forget: ({ id }) => void all.delete(id),
+
+    forgetBefore(round, open) {
+      for (const assignment of all.values())
+        if (
+          assignment.task === "train" &&
+          assignment.work.round < (isOpen(assignment) ? open : round)
+        ) {
+          clearTimeout(assignment.lease);
+          all.delete(assignment.id);
+        }
+    },
+
+    close() {
+      for (const { lease } of all.values()) clearTimeout(lease);
     },
   };
 }
+
+/** It may still be counted. */
+const isOpen = ({ task, folded, over }: Assignment): boolean =>
+  task === "train" && !folded && over === undefined;
 
 /** A blob as messages name it. */
 export const nameOf = ({ sha256, bytes }: Blob) => ({
@@ -169,10 +212,10 @@ export const nameOf = ({ sha256, bytes }: Blob) => ({
 /** 128 bits that nobody can guess who does not know the key, and that a restart finds again. */
 export const assignmentId = (
   key: string,
-  phase: number,
+  { round, attempt, phase }: Work,
   client: string,
 ): string =>
   createHmac("sha256", Buffer.from(key, "hex"))
-    .update(`${phase} ${client}`)
+    .update(`${round} ${attempt} ${phase} ${client}`)
     .digest("hex")
     .slice(0, 32);

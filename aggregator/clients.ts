@@ -1,5 +1,5 @@
 import type { ClientMessageOf } from "../runtime/protocol/messages.js";
-import type { Roster, Work } from "./rounds/round.js";
+import type { Roster, Work } from "./rounds/engine.js";
 import type { Session } from "./session.js";
 import type { Blob } from "./storage/ledger.js";
 
@@ -11,10 +11,13 @@ export interface Assignment {
   readonly phase: string;
   /** Of a round; an evaluation belongs to the round that made its model. */
   readonly work: Work;
-  readonly model: Blob;
+  /** Not at hand where the work was given before a restart: then it cannot be sent again. */
+  readonly model: Blob | undefined;
   readonly settings: Readonly<Record<string, unknown>>;
   /** When it is due, in the time of `performance.now()`. */
-  readonly due: number;
+  due: number;
+  /** Runs until then, where it has a time of its own. */
+  lease: NodeJS.Timeout | undefined;
   /** The update that was offered for it. */
   offer: ClientMessageOf<"offer"> | undefined;
   /** In the sum of the round that is open. */
@@ -79,6 +82,7 @@ export function standingOf(client: Client): Standing {
 /** Who can be drawn, and the figures of all who are registered. */
 export function rosterOf(clients: Iterable<Client>): Roster {
   const ids: string[] = [];
+  const here: string[] = [];
   let population = 0;
   let known = 0;
   let samples = 0;
@@ -89,10 +93,13 @@ export function rosterOf(clients: Iterable<Client>): Roster {
       known++;
       samples += client.samples;
     }
-    if (client.ready && client.lacks === undefined) ids.push(client.id);
+    if (!client.ready || client.lacks !== undefined) continue;
+    ids.push(client.id);
+    if (client.said) here.push(client.id);
   }
   return {
     ids: ids.sort(),
+    here: here.sort(),
     population,
     meanSamples: known === 0 ? 0 : samples / known,
   };

@@ -67,7 +67,7 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
     load: (checkpoint) => call("load", [checkpoint]),
     openFold: (limits) => call("openFold", [limits]),
     check: (key, sha256, bytes) => call("check", [key, sha256, bytes]),
-    fold: (key, client, samples) => call("fold", [key, client, samples]),
+    fold: (...update) => call("fold", update),
     drop: (key) => call("drop", [key]),
     finish: (population) => call("finish", [population]),
     async close() {

@@ -47,8 +47,16 @@ export interface Desk {
     sha256: string,
     bytes: Uint8Array,
   ): Promise<Refusal | undefined>;
-  /** Adds a kept update to the fold and lets go of it. Resolves to the Euclidean norm of its first vector, the delta. */
-  fold(key: string, client: string, samples: number): Promise<number>;
+  /**
+   * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it. Resolves to the Euclidean norm
+   * of its first vector, the delta.
+   */
+  fold(
+    key: string,
+    client: string,
+    samples: number,
+    staleness: number,
+  ): Promise<number>;
   drop(key: string): Promise<void>;
   /** Moves the model by the fold; the result is the current model from now on. */
   finish(population: number): Promise<Checkpoint>;
@@ -59,6 +67,8 @@ export interface FoldLimits {
   /** The most updates, and the most samples that one may have: they decide the grid. */
   readonly updates: number;
   readonly samples: number;
+  /** The most commits that one may be behind. */
+  readonly staleness: number;
 }
 
 export interface DeskSettings {
@@ -91,9 +101,9 @@ export function openDesk(
       global = readBlob(model.bytes, layout, [MODEL])[MODEL];
       state = readState(stored.bytes, Object.keys(server.state), layout.size);
     },
-    async openFold({ updates, samples }) {
+    async openFold(limits) {
       fold = emptyFold(
-        domainOf(server, { size: layout.size, updates, samples, maxAbs }),
+        domainOf(server, { size: layout.size, maxAbs, ...limits }),
         arithmetic,
       );
     },
@@ -110,7 +120,7 @@ export function openDesk(
       if (refusal === undefined) kept.set(key, { sha256, bytes });
       return refusal;
     },
-    async fold(key, id, samples) {
+    async fold(key, id, samples, staleness) {
       const update = kept.get(key);
       if (update === undefined || fold === undefined)
         throw new Error(`nothing to fold for ${key}`);
@@ -124,7 +134,10 @@ export function openDesk(
         fold,
         id,
         update.sha256,
-        contributionOf(server, vectors, samples),
+        contributionOf(server, vectors, samples, {
+          staleness,
+          domain: fold.domain,
+        }),
         arithmetic,
       );
       return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));

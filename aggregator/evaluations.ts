@@ -89,15 +89,17 @@ export function openEvaluations(options: {
       .shuffle(Uint32Array.from(ids.keys()))
       .subarray(0, count);
     const key = randomBytes(32).toString("hex");
+    const work = { round, attempt: 1, phase: 0 };
     const asked = [...order].map((i): Assignment => ({
-      id: assignmentId(key, 0, ids[i]),
+      id: assignmentId(key, work, ids[i]),
       client: ids[i],
       task: "evaluate",
       phase: "evaluate",
-      work: { round, attempt: 1, phase: 0 },
+      work,
       model,
       settings: {},
       due: performance.now() + deadline,
+      lease: undefined,
       offer: undefined,
       folded: false,
       over: undefined,

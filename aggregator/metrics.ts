@@ -29,7 +29,7 @@ export interface Metrics {
 /** Reasons that have a series of their own; a client can name others, and a label must not grow by what clients say. */
 const REASONS = new Set(
   [
-    "late left bye unknown-assignment conflict bytes layout hash not-finite range norm samples busy",
+    "late stale left bye unknown-assignment conflict bytes layout hash not-finite range norm samples busy",
     ..."busy task algorithm codec layer settings model-bytes memory seconds data other"
       .split(" ")
       .map((code) => `declined-${code}`),
@@ -102,6 +102,12 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     [],
     NORMS,
   );
+  const staleness = histogram(
+    "fedflat_update_staleness",
+    "Rounds committed since the model that a counted update was trained from",
+    [],
+    [0, 1, 2, 3, 5, 10, 20, 50],
+  );
   const training = histogram(
     "fedflat_client_training_seconds",
     "Local training, as clients report it",
@@ -170,6 +176,7 @@ export function openMetrics(aggregator: Aggregator): Metrics {
       updateBytes.inc(update.bytes);
       fold.observe(update.foldSeconds);
       norm.observe(update.norm);
+      staleness.observe(update.staleness);
       training.observe(update.trainSeconds);
     },
     refused: ({ code }) =>

@@ -11,6 +11,8 @@ export interface RoundLine extends ClientMeans {
   readonly participants: readonly string[];
   readonly updates: readonly string[];
   readonly learningRate: number;
+  /** Mean over the updates of the rounds committed since the model that each was trained from. */
+  readonly staleness: number;
   /** SHA-256 of the model and of the algorithm's state. */
   readonly model: string;
   readonly state: string;
@@ -63,6 +65,9 @@ export function roundLine(
     updates: assignments.map(({ offer }) => offer!.sha256),
     ...clientMeans(assignments.map(({ offer }) => offer!)),
     learningRate: learningRateOf(settings, round),
+    staleness:
+      assignments.reduce((sum, { work }) => sum + round - work.round, 0) /
+      assignments.length,
     model: model.sha256,
     state: state.sha256,
     ...builds,

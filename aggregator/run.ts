@@ -48,6 +48,8 @@ export interface AggregatorEvents {
       readonly round: number;
       readonly attempt: number;
       readonly selected: readonly string[];
+      /** Updates wanted. */
+      readonly goal: number;
     },
   ];
   progress: [
@@ -66,6 +68,8 @@ export interface AggregatorEvents {
       readonly round: number;
       readonly counted: number;
       readonly goal: number;
+      /** Rounds committed since the model that it was trained from. */
+      readonly staleness: number;
       readonly bytes: number;
       /** Euclidean norm of the delta. */
       readonly norm: number;

@@ -34,6 +34,12 @@ const schema = v.strictObject({
 
   seed: v.optional(v.string(), "1"),
   rounds: v.optional(whole(1), 20),
+  /** `synchronous`: a round waits for those it asked. `buffered`: for any `buffer` updates (rounds/buffered.ts). */
+  mode: v.optional(v.picklist(["synchronous", "buffered"]), "synchronous"),
+  /** Buffered: updates in a round, clients at work at once, and rounds that an update's model may be behind. */
+  buffer: v.optional(whole(1), 10),
+  concurrency: v.optional(whole(1), 30),
+  maxStaleness: v.optional(whole(0, 1000), 20),
   /** Part of the eligible clients wanted in a round, or their number instead. */
   fraction: v.optional(share, 1),
   clientsPerRound: v.optional(whole(1)),
@@ -46,7 +52,7 @@ const schema = v.strictObject({
   gatherDeadline: v.optional(duration, 600_000),
   /** Part of the wanted updates without which a round is abandoned. */
   quorum: v.optional(share, 1),
-  /** Of a round, from asking to closing. */
+  /** Of a round, from asking to closing; buffered, what each client has for its work. */
   deadline: v.optional(duration, 600_000),
   /** Rest after an abandoned attempt. */
   pause: v.optional(duration, 5_000),

@@ -29,13 +29,29 @@ export function roundSettings(
   settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
   test: boolean,
 ) {
-  const { fraction, clientsPerRound } = settings;
-  if (fraction !== undefined && clientsPerRound !== undefined)
-    throw new ConfigError(
-      "usage",
-      `"--fraction" expected no --clients-per-round beside it`,
-    );
+  const { mode, fraction, clientsPerRound, bernoulli } = settings;
+  const { buffer, concurrency, maxStaleness } = settings;
+  const alone = (flag: string, given: unknown, other: string) => {
+    if (given !== undefined && given !== false)
+      throw new ConfigError("usage", `"--${flag}" expected ${other} beside it`);
+  };
+  if (fraction !== undefined)
+    alone("fraction", clientsPerRound, "no --clients-per-round");
+  if (mode === "buffered") {
+    // Who trains is decided by who is ready.
+    alone("fraction", fraction, "no --mode buffered");
+    alone("clients-per-round", clientsPerRound, "no --mode buffered");
+    alone("bernoulli", bernoulli, "no --mode buffered");
+  } else {
+    alone("buffer", buffer, "--mode buffered");
+    alone("concurrency", concurrency, "--mode buffered");
+    alone("max-staleness", maxStaleness, "--mode buffered");
+  }
   return {
+    mode,
+    buffer,
+    concurrency,
+    maxStaleness,
     algorithm: settings.algorithm,
     algorithmSettings: settings.set,
     localEpochs: settings.localEpochs,
@@ -50,7 +66,7 @@ export function roundSettings(
     rounds: settings.rounds,
     fraction,
     clientsPerRound,
-    bernoulli: settings.bernoulli,
+    bernoulli,
     evaluateEvery: settings.evaluateEvery,
     evaluateFraction: settings.evaluateFraction ?? (test ? 0 : 1),
   } satisfies GivenSettings;
@@ -150,9 +166,9 @@ export function watch(
       `${counted} of ${goal} updates`,
     );
   };
-  aggregator.on("opened", ({ round, selected }) => {
+  aggregator.on("opened", ({ round, goal }) => {
     working = new Map();
-    current = { round, goal: selected.length, counted: 0 };
+    current = { round, goal, counted: 0 };
     progress();
   });
   aggregator.on("progress", ({ client, round, batch, batches }) => {
@@ -197,7 +213,10 @@ export function watch(
     view.say(
       "refused",
       { client, code, message },
-      `Refused an update of client ${client.slice(0, 8)} (${code}): ${message}.`,
+      // Somebody comes late at the end of nearly every round.
+      code === "late"
+        ? undefined
+        : `Refused an update of client ${client.slice(0, 8)} (${code}): ${message}.`,
     ),
   );
   return { reports, flush };

@@ -518,6 +518,27 @@ const ROUND = {
     help: "number of rounds",
     commands: [...ROUNDS, "demo"],
   },
+  mode: {
+    ...oneOf("synchronous", "buffered"),
+    default: "synchronous",
+    help: "synchronous: a round waits for the clients it asked; buffered: for any --buffer updates, while others train on (FedBuff)",
+    commands: ROUNDS,
+  },
+  buffer: {
+    ...integer(1, 1_000_000),
+    help: "buffered: updates that make a round (10)",
+    commands: ROUNDS,
+  },
+  concurrency: {
+    ...integer(1, 1_000_000),
+    help: "buffered: clients that train at once (30)",
+    commands: ROUNDS,
+  },
+  maxStaleness: {
+    ...integer(0, 1000),
+    help: "buffered: rounds that may have been committed since an update's model (20)",
+    commands: ROUNDS,
+  },
   fraction: {
     ...share,
     help: "share of the clients that train in a round (1 where neither this nor --clients-per-round is given)",
@@ -560,7 +581,7 @@ const ROUND = {
   deadline: {
     ...number(0.1, 1_000_000),
     default: 600,
-    help: "seconds that a round may take",
+    help: "seconds that a round may take; buffered, a client",
     commands: ["serve"],
   },
   absence: {

@@ -33,6 +33,7 @@ export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
         ]),
       ),
       "round/learning rate": line.learningRate,
+      "round/staleness": line.staleness,
       "round/seconds": timings.seconds,
       "round/update bytes": timings.updateBytes,
     }),

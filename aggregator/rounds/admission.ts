@@ -31,7 +31,7 @@ export function refusalOf<Subject>(
 export interface Offered {
   /** The assignment is this client's, of this run. */
   readonly known: boolean;
-  /** What became of it, where it is over: `late`, `abandoned` or the code it was refused with. */
+  /** What became of it, where it is over: `late`, `stale`, `abandoned` or the code it was refused with. */
   readonly over: string | undefined;
   readonly sha256: string;
   /** The hash that this assignment was offered with before. */
@@ -46,6 +46,7 @@ export interface Offered {
 export const OVER: Readonly<Record<string, string>> = {
   late: "the round closed without it",
   abandoned: "the attempt was called off",
+  stale: "more rounds were committed since its model than may be",
 };
 
 export const OFFER_CHECKS: readonly Check<Offered>[] = [

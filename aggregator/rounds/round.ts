@@ -1,9 +1,29 @@
 import { random } from "../../runtime/params/random.js";
+import {
+  and,
+  arm,
+  commonOf,
+  countOf,
+  finish,
+  NOTHING_YET,
+  sameWork,
+  stop,
+  then,
+  type Attempt,
+  type Ended,
+  type EngineState,
+  type Member,
+  type Members,
+  type RoundEffect,
+  type RoundEngine,
+  type RoundEvent,
+  type Step as EngineStep,
+  type Work,
+} from "./engine.js";
 import { select, type Selection } from "./selection.js";
 
 /**
- * The rounds of a run as a pure state machine: `step(rules, state, event)` gives the next state and what is to be done.
- * No clock and no input or output in here: time comes as `deadline` events that the machine asked for.
+ * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and what is to be done.
  *
  *     gathering -> opening -> collecting (phase by phase) -> committing -> gathering ... -> finished
  *                                  |
@@ -38,52 +58,7 @@ export interface Phase {
   readonly deadline: number;
 }
 
-/** The clients that could be drawn now, and the figures of the registered ones that a round freezes when it opens. */
-export interface Roster {
-  /** Sorted. */
-  readonly ids: readonly string[];
-  /** m, all registered clients, eligible now or not. */
-  readonly population: number;
-  /** mean(n) over the registered clients. */
-  readonly meanSamples: number;
-}
-
-/** Names one phase of one attempt: every event about a client's work says which work it is about. */
-export interface Work {
-  readonly round: number;
-  readonly attempt: number;
-  readonly phase: number;
-}
-
-export interface Member {
-  /** `asked` is the only one that is not an end. */
-  readonly status: "asked" | "counted" | "late" | "lost" | "refused";
-  /** Why it was lost or refused. */
-  readonly code?: string;
-}
-
-export type Members = ReadonlyMap<string, Member>;
-
-/** The attempt in progress, with what was frozen when it opened. */
-export interface Attempt {
-  readonly round: number;
-  readonly attempt: number;
-  readonly selected: readonly string[];
-  /** Updates wanted: the phase closes as soon as so many are counted. */
-  readonly goal: number;
-  readonly population: number;
-  readonly meanSamples: number;
-}
-
-interface Common {
-  /** Counts the deadlines armed so far; a `deadline` event with another number is stale. */
-  readonly deadline: number;
-  readonly roster: Roster;
-  /** No further round is opened. */
-  readonly draining: boolean;
-}
-
-export type RoundState = Common &
+export type RoundState = EngineState &
   (
     | {
         readonly at: "gathering";
@@ -114,89 +89,22 @@ export type RoundState = Common &
         readonly members: Members;
         readonly paused?: string;
       }
-    | { readonly at: "finished"; readonly round: number }
-    | {
-        readonly at: "stopped";
-        readonly round: number;
-        readonly reason: string;
-      }
+    | Ended
   );
 
-export type RoundEvent =
-  | { readonly type: "roster"; readonly roster: Roster }
-  /** The attempt stands in the journal. */
-  | { readonly type: "begun" }
-  /** A client's update is whole and has passed every check. */
-  | { readonly type: "admitted"; readonly client: string; readonly work: Work }
-  /** A client's update was refused for good. */
-  | {
-      readonly type: "refused";
-      readonly client: string;
-      readonly work: Work;
-      readonly code: string;
-    }
-  /** A client left for longer than it may, declined, or failed. */
-  | {
-      readonly type: "gone";
-      readonly client: string;
-      readonly work: Work;
-      readonly code: string;
-    }
-  /** A client that was lost because it was away (`left`) is here again. */
-  | { readonly type: "back"; readonly client: string }
-  /** The round stands in the journal. */
-  | { readonly type: "committed" }
-  /** The storage cannot take it now (a full disk) and is tried again. */
-  | { readonly type: "paused"; readonly reason: string }
-  /** The storage failed, and nothing may go on. */
-  | { readonly type: "broken"; readonly reason: string }
-  | { readonly type: "deadline"; readonly number: number }
-  /** Finish the attempt in progress, open no other. */
-  | { readonly type: "drain" }
-  /** End now; the attempt in progress stays open in the journal. */
-  | { readonly type: "stop"; readonly reason: string };
+type Step = EngineStep<RoundState>;
 
-export type RoundEffect =
-  /** Send `{ type: "deadline", number }` after so many milliseconds; it takes the place of the deadline before. */
-  | {
-      readonly type: "deadline";
-      readonly number: number;
-      readonly after: number;
-    }
-  /** Write the attempt to the journal, answer `begun`. Nothing is sent to a client before that. */
-  | { readonly type: "begin"; readonly open: Attempt }
-  | { readonly type: "assign"; readonly client: string; readonly work: Work }
-  /** Add the admitted update to the fold: this client is counted. */
-  | { readonly type: "fold"; readonly client: string; readonly work: Work }
-  /** Tell the client that its update is not counted any more. */
-  | { readonly type: "late"; readonly client: string; readonly work: Work }
-  /** A phase that is not the last has its updates. */
-  | { readonly type: "phase"; readonly work: Work; readonly members: Members }
-  /** All phases have their updates: move the model, make it durable, answer `committed`. */
-  | {
-      readonly type: "close";
-      readonly open: Attempt;
-      readonly members: Members;
-    }
-  /** Drop the fold and tell all members; model, state and round number stay as they were. */
-  | {
-      readonly type: "abandon";
-      readonly open: Attempt;
-      readonly members: Members;
-      readonly reason: string;
-    }
-  | { readonly type: "finished"; readonly round: number }
-  | {
-      readonly type: "stopped";
-      readonly reason: string;
-      /** Nobody asked for it. */
-      readonly failed: boolean;
-    };
-
-export interface Step {
-  readonly state: RoundState;
-  readonly effects: readonly RoundEffect[];
-}
+/** Rounds that wait for those who were asked. */
+export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
+  phases: rules.phases.map(({ name }) => name),
+  maxStaleness: 0,
+  start: (committed, reopened) => start(rules, committed, reopened),
+  step: (state, event) => step(rules, state, event),
+  waitsFor: (state) => waitsFor(rules, state),
+  retryAfter: (state, client) => retryAfter(rules, state, client),
+  // An attempt is reopened with its members, who are asked again.
+  outstanding: () => [],
+});
 
 /** Where a run starts or goes on: the last committed round, and the attempt that a restart found open. */
 export function start(
@@ -204,20 +112,11 @@ export function start(
   committed: number,
   reopened?: Attempt,
 ): Step {
-  const common: Common = {
-    deadline: 0,
-    roster: { ids: [], population: 0, meanSamples: 0 },
-    draining: false,
-  };
-  if (committed >= rules.rounds)
-    return {
-      state: { ...common, at: "finished", round: committed },
-      effects: [{ type: "finished", round: committed }],
-    };
+  if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
   if (reopened !== undefined)
-    return ask(rules, { ...common, at: "opening", open: reopened }, 0);
+    return ask(rules, { ...NOTHING_YET, at: "opening", open: reopened }, 0);
   const need = Math.max(rules.gather, rules.selection.minimum, 1);
-  return gather(rules, common, committed + 1, 1, need, false);
+  return gather(rules, NOTHING_YET, committed + 1, 1, need, false);
 }
 
 /** One step of the machine. An event that does not concern the state leaves it as it is. */
@@ -241,6 +140,9 @@ export function step(
     case "refused":
     case "gone":
       return settle(rules, state, event);
+    case "expired":
+    case "pending":
+      return { state, effects: [] };
     case "back":
       return state.at === "collecting" &&
         state.members.get(event.client)?.code === "left"
@@ -283,41 +185,16 @@ type Opening = Extract<RoundState, { at: "opening" }>;
 type Committing = Extract<RoundState, { at: "committing" }>;
 type Running = Gathering | Opening | Collecting | Committing;
 
-const common = ({ deadline, roster, draining }: Common): Common => ({
-  deadline,
-  roster,
-  draining,
-});
-
-/** Takes the place of the deadline before. */
-function arm<S extends RoundState>(state: S, after: number): Step {
-  const number = state.deadline + 1;
-  return {
-    state: { ...state, deadline: number },
-    effects: [{ type: "deadline", number, after }],
-  };
-}
-
-const then = (
-  first: readonly RoundEffect[],
-  { state, effects }: Step,
-): Step => ({ state, effects: [...first, ...effects] });
-
-const and = ({ state, effects }: Step, more: readonly RoundEffect[]): Step => ({
-  state,
-  effects: [...effects, ...more],
-});
-
 function gather(
   rules: RoundRules,
-  from: Common,
+  from: Omit<EngineState, "at">,
   round: number,
   attempt: number,
   need: number,
   resting: boolean,
 ): Step {
   const state: Gathering = {
-    ...common(from),
+    ...commonOf(from),
     at: "gathering",
     round,
     attempt,
@@ -348,12 +225,12 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
     meanSamples: roster.meanSamples,
   };
   return and(
-    arm({ ...common(state), at: "opening", open }, rules.storageDeadline),
+    arm({ ...commonOf(state), at: "opening", open }, rules.storageDeadline),
     [{ type: "begin", open }],
   );
 }
 
-const workOf = ({ open, phase }: Collecting): Work => ({
+const workOf = ({ open, phase }: Pick<Collecting, "open" | "phase">): Work => ({
   round: open.round,
   attempt: open.attempt,
   phase,
@@ -367,18 +244,19 @@ function ask(
 ): Step {
   const { asks, quorum, deadline } = rules.phases[phase];
   const { open } = from;
+  const work = workOf({ open, phase });
   const before: Members =
     from.at === "collecting"
       ? from.members
-      : new Map(open.selected.map((id) => [id, { status: "counted" }]));
+      : new Map(open.selected.map((id) => [id, { status: "counted", work }]));
   const asked = [...before].filter(
     ([, { status }]) => asks === "selected" || status === "counted",
   );
   const members = new Map(before);
-  for (const [id] of asked) members.set(id, { status: "asked" });
+  for (const [id] of asked) members.set(id, { status: "asked", work });
   const goal = Math.min(open.goal, asked.length);
   const state: Collecting = {
-    ...common(from),
+    ...commonOf(from),
     at: "collecting",
     open,
     phase,
@@ -388,23 +266,26 @@ function ask(
   };
   return and(
     arm(state, deadline),
-    asked.map(([client]) => ({ type: "assign", client, work: workOf(state) })),
+    asked.map(([client]) => ({ type: "assign", client, work })),
   );
 }
 
 const withMember = (
   state: Collecting,
   client: string,
-  member: Member,
+  member: Omit<Member, "work">,
 ): Collecting => ({
   ...state,
-  members: new Map(state.members).set(client, member),
+  members: new Map(state.members).set(client, {
+    ...member,
+    work: workOf(state),
+  }),
 });
 
 const late = (
   state: RoundState,
   { client, work }: { client: string; work: Work },
-): Step => ({ state, effects: [{ type: "late", client, work }] });
+): Step => ({ state, effects: [{ type: "late", client, work, code: "late" }] });
 
 /** A client's work has come to an end. */
 function settle(
@@ -413,11 +294,7 @@ function settle(
   event: Extract<RoundEvent, { type: "admitted" | "refused" | "gone" }>,
 ): Step {
   const { client, work } = event;
-  const concerns =
-    state.at === "collecting" &&
-    state.open.round === work.round &&
-    state.open.attempt === work.attempt &&
-    state.phase === work.phase;
+  const concerns = state.at === "collecting" && sameWork(workOf(state), work);
   const status = concerns ? state.members.get(client)?.status : undefined;
   // A client that was lost and comes back with its update in time is counted all the same.
   if (!concerns || (status !== "asked" && status !== "lost")) {
@@ -439,12 +316,6 @@ function settle(
   );
 }
 
-const countOf = (members: Members, status: Member["status"]): number => {
-  let count = 0;
-  for (const member of members.values()) if (member.status === status) count++;
-  return count;
-};
-
 /** Closes the phase when it has what it wants, or abandons the attempt when it can no longer have what it needs. */
 function check(rules: RoundRules, state: Collecting): Step {
   const counted = countOf(state.members, "counted");
@@ -465,11 +336,12 @@ function dismiss(state: Collecting): {
   told: RoundEffect[];
 } {
   const members = new Map(state.members);
+  const work = workOf(state);
   const told: RoundEffect[] = [];
   for (const [client, { status }] of state.members)
     if (status === "asked") {
-      members.set(client, { status: "late" });
-      told.push({ type: "late", client, work: workOf(state) });
+      members.set(client, { status: "late", work });
+      told.push({ type: "late", client, work, code: "late" });
     }
   return { members, told };
 }
@@ -482,7 +354,7 @@ function closePhase(rules: RoundRules, state: Collecting): Step {
       ask(rules, { ...state, members }, state.phase + 1),
     );
   const closing: Committing = {
-    ...common(state),
+    ...commonOf(state),
     at: "committing",
     open: state.open,
     members,
@@ -513,11 +385,7 @@ function abandon(rules: RoundRules, state: Collecting, reason: string): Step {
 
 function next(rules: RoundRules, state: Committing): Step {
   const { round } = state.open;
-  if (round >= rules.rounds)
-    return {
-      state: { ...common(state), at: "finished", round },
-      effects: [{ type: "finished", round }],
-    };
+  if (round >= rules.rounds) return finish(state, round);
   if (state.draining) return stop(state, round, "drained");
   return gather(
     rules,
@@ -527,19 +395,6 @@ function next(rules: RoundRules, state: Committing): Step {
     Math.max(1, rules.selection.minimum),
     false,
   );
-}
-
-/** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
-function stop(
-  from: Common,
-  round: number,
-  reason: string,
-  failed = false,
-): Step {
-  return {
-    state: { ...common(from), at: "stopped", round, reason },
-    effects: [{ type: "stopped", reason, failed }],
-  };
 }
 
 /** The last committed round, as far as the machine knows. */

@@ -197,6 +197,7 @@ export function fileLedger(
           run: history.run,
           last,
           attempt: history.attempt,
+          latest: history.latest,
           clients: [...history.clients.values()],
           history: commits,
           notes,

@@ -33,6 +33,7 @@ export const LedgerRecord = v.variant("type", [
       meanSamples: v.number(),
       maxSamples: whole,
       key: v.string(),
+      mode: v.optional(v.string()),
     }),
   }),
   v.object({ type: v.literal("abandoned"), round: whole, attempt: whole }),
@@ -55,6 +56,7 @@ export interface History {
   run: string;
   epoch: number;
   attempt: AttemptRecord | undefined;
+  latest: AttemptRecord | undefined;
   readonly clients: Map<string, RegisteredClient>;
   readonly commits: CommitRecord[];
   readonly counted: Map<string, Counted>;
@@ -64,6 +66,7 @@ export const emptyHistory = (): History => ({
   run: "",
   epoch: 0,
   attempt: undefined,
+  latest: undefined,
   clients: new Map(),
   commits: [],
   counted: new Map(),
@@ -82,7 +85,7 @@ export function remember(history: History, record: LedgerRecord): void {
       history.clients.set(record.client.id, record.client);
       return;
     case "attempt":
-      history.attempt = record.attempt;
+      history.attempt = history.latest = record.attempt;
       return;
     case "abandoned":
       if (

@@ -56,6 +56,8 @@ export interface Opened {
   readonly last: Checkpoint & { readonly record: CommitRecord };
   /** The attempt that was open when the process ended. */
   readonly attempt?: AttemptRecord;
+  /** The last attempt that was begun, open or not. */
+  readonly latest?: AttemptRecord;
   readonly clients: readonly RegisteredClient[];
   /** All commits, from the first. */
   readonly history: readonly CommitRecord[];
@@ -80,8 +82,10 @@ export interface AttemptRecord {
   readonly meanSamples: number;
   /** The most samples that an update of this attempt may claim: it decides the fold's grid. */
   readonly maxSamples: number;
-  /** 32 random bytes in hex, from which each client's assignment id is derived. */
+  /** 32 random bytes in hex, the same in all of a run, from which each client's assignment id is derived. */
   readonly key: string;
+  /** How the run's rounds go (`mode` in settings.ts). */
+  readonly mode?: string;
 }
 
 export interface CommitRecord {

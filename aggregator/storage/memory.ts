@@ -25,6 +25,7 @@ export function memoryLedger(): Ledger {
         run: history.run,
         last: { record, ...last },
         attempt: history.attempt,
+        latest: history.latest,
         clients: [...history.clients.values()],
         history: [...history.commits],
         notes: [],

@@ -15,9 +15,9 @@ import { plain, type Arithmetic } from "./arithmetic.js";
  */
 export interface RoundFold {
   readonly domain: Domain;
-  /** For each vector the sum of weight times value, in steps of `gridOf(domain, vector)`. */
+  /** For each vector the sum of weight (in parts) times value, in steps of `gridOf(domain, vector)`. */
   readonly sums: Readonly<Record<string, Float64Array>>;
-  /** For each vector the sum of the weights. */
+  /** For each vector the sum of the whole weights. */
   readonly weights: Record<string, number>;
   /** Who is in it: client id -> SHA-256 of its update. */
   readonly members: Map<string, string>;
@@ -35,12 +35,28 @@ export interface Domain {
   readonly maxAbs: number;
   /** The largest weight, by vector: an integer below 2^29. */
   readonly maxWeight: Readonly<Record<string, number>>;
+  /**
+   * Into how many equal parts a weight is divided, by vector, so that an update can be added with a part of its weight: a
+   * power of two, 1 where not given. The sums are then in units of one part.
+   */
+  readonly parts?: Readonly<Record<string, number>>;
 }
 
-/** What one client adds: each vector with its weight. */
+/** What one client adds: each vector with its weight, and how many parts of it the values get (all, where not given). */
 export type Contribution = Readonly<
-  Record<string, { readonly values: Vector; readonly weight: number }>
+  Record<
+    string,
+    {
+      readonly values: Vector;
+      readonly weight: number;
+      readonly parts?: number;
+    }
+  >
 >;
+
+/** Into how many parts a weight is divided. */
+export const partsOf = ({ parts }: Domain, vector: string): number =>
+  parts?.[vector] ?? 1;
 
 const fail = (message: string): never => {
   throw new ModelError("fold", message);
@@ -48,7 +64,11 @@ const fail = (message: string): never => {
 
 /** The step to which `weight * value` is rounded: so fine that no sum of the domain leaves 2^53 steps. */
 export function gridOf(domain: Domain, vector: string): number {
-  const largest = domain.maxUpdates * domain.maxWeight[vector] * domain.maxAbs;
+  const largest =
+    domain.maxUpdates *
+    domain.maxWeight[vector] *
+    partsOf(domain, vector) *
+    domain.maxAbs;
   let exponent = Math.ceil(Math.log2(largest));
   if (2 ** exponent < largest) exponent++;
   return 2 ** (exponent - 51);
@@ -70,6 +90,11 @@ export function emptyFold(
     if (!(Number.isSafeInteger(weight) && weight >= 1 && weight < 2 ** 29))
       fail(
         `"maxWeight.${vector}" expected an integer from 1 to 2^29 - 1, got ${weight}`,
+      );
+    const parts = partsOf(domain, vector);
+    if (!(Number.isInteger(Math.log2(parts)) && weight * parts < 2 ** 29))
+      fail(
+        `"parts.${vector}" expected a power of two below 2^29 over the largest weight, got ${parts}`,
       );
     weights[vector] = 0;
   }
@@ -110,13 +135,17 @@ export function addToFold(
       fail(
         `"weight" expected an integer from 1 to ${most}, got ${given.weight}`,
       );
+    const all = partsOf(domain, vector);
+    const { parts = all } = given;
+    if (!(Number.isSafeInteger(parts) && parts >= 1 && parts <= all))
+      fail(`"parts" expected an integer from 1 to ${all}, got ${parts}`);
   }
   for (const [vector, sum] of Object.entries(fold.sums)) {
-    const { values, weight } = contribution[vector];
+    const { values, weight, parts } = contribution[vector];
     arithmetic.fold(
       sum,
       values,
-      weight,
+      weight * (parts ?? partsOf(domain, vector)),
       1.5 * 2 ** 52 * gridOf(domain, vector),
     );
     fold.weights[vector] += weight;
@@ -149,13 +178,18 @@ export function mergeFolds(a: RoundFold, b: RoundFold): RoundFold {
   return { domain: a.domain, sums, weights, members, build: a.build };
 }
 
-const textOf = ({ size, maxUpdates, maxAbs, maxWeight }: Domain): string =>
-  JSON.stringify({
+const textOf = (domain: Domain): string => {
+  const { size, maxUpdates, maxAbs, maxWeight, parts } = domain;
+  const sorted = (record: Readonly<Record<string, number>>) =>
+    Object.fromEntries(Object.entries(record).sort(byName));
+  return JSON.stringify({
     size,
     maxUpdates,
     maxAbs,
-    maxWeight: Object.fromEntries(Object.entries(maxWeight).sort(byName)),
+    maxWeight: sorted(maxWeight),
+    parts: parts && sorted(parts),
   });
+};
 
 const byName = ([a]: [string, unknown], [b]: [string, unknown]): number =>
   a < b ? -1 : 1;
@@ -167,6 +201,7 @@ const Head = v.object({
     maxUpdates: number,
     maxAbs: number,
     maxWeight: v.record(v.string(), number),
+    parts: v.optional(v.record(v.string(), number)),
   }),
   weights: v.record(v.string(), number),
   members: v.record(v.string(), v.string()),

@@ -377,7 +377,7 @@ export interface Kernels {
     eta: number,
   ): void;
 
-  // fold.ts: reproducible sums (architecture.md, idea 8)
+  // fold.ts: reproducible sums (architecture.md, idea 5)
   /**
    * sum[i] += (weight x[i] + C) - C in float64, C = 1.5 * 2^52 * grid. The caller looks with `checkRange` first, for a fold
    * cannot be undone. sum: float64 [size].

@@ -113,7 +113,7 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     code: "desk",
     message: "no fold is open",
   });
-  const waiting = desk.openFold({ updates: 1, samples: 1 });
+  const waiting = desk.openFold({ updates: 1, samples: 1, staleness: 0 });
   await desk.close();
   await waiting.catch((error: FedflatError) =>
     assert.equal(error.code, "desk"),

@@ -1,16 +1,18 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import fc from "fast-check";
+import type {
+  RoundEffect,
+  RoundEvent,
+  Work,
+} from "../../aggregator/rounds/engine.js";
 import {
   retryAfter,
   start,
   step,
   waitsFor,
-  type RoundEffect,
-  type RoundEvent,
   type RoundRules,
   type RoundState,
-  type Work,
 } from "../../aggregator/rounds/round.js";
 import { select, type Selection } from "../../aggregator/rounds/selection.js";
 
@@ -62,7 +64,7 @@ function drive(rules: RoundRules, storage = true) {
     roster: (n: number) =>
       send({
         type: "roster",
-        roster: { ids: ids(n), population: n, meanSamples: 10 },
+        roster: { ids: ids(n), here: ids(n), population: n, meanSamples: 10 },
       }),
     expire: () => send({ type: "deadline", number: state.deadline }),
     work: (): Work => {
@@ -462,7 +464,12 @@ test("whatever happens: one deadline is armed or the run is over, every client a
             case "roster":
               send({
                 type: "roster",
-                roster: { ids: ids(act.n), population: 12, meanSamples: 3 },
+                roster: {
+                  ids: ids(act.n),
+                  here: ids(act.n),
+                  population: 12,
+                  meanSamples: 3,
+                },
               });
               break;
             case "answer":
@@ -497,7 +504,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
         // Left alone with its deadlines and an empty roster, it comes to rest: gathering, or over.
         send({
           type: "roster",
-          roster: { ids: [], population: 12, meanSamples: 3 },
+          roster: { ids: [], here: [], population: 12, meanSamples: 3 },
         });
         for (let i = 0; i < 6; i++) send({ type: "deadline", number: armed });
         assert.ok(

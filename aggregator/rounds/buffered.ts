@@ -1,0 +1,515 @@
+import { random } from "../../runtime/params/random.js";
+import {
+  and,
+  arm,
+  commonOf,
+  countOf,
+  finish,
+  NOTHING_YET,
+  sameWork,
+  stop,
+  then,
+  type Attempt,
+  type Ended,
+  type EngineState,
+  type Member,
+  type Members,
+  type RoundEffect,
+  type RoundEngine,
+  type RoundEvent,
+  type Step as EngineStep,
+  type Work,
+} from "./engine.js";
+
+/**
+ * Asynchronous rounds with a buffer: FedBuff (Nguyen et al. 2022, arXiv:2106.06639) as a pure state machine. Up to
+ * `concurrency` clients train, each from the model that was the newest when it was given its work. Whoever is done is
+ * counted, and another takes its place. K updates make a round: it is committed, and those who are training go on with
+ * their older model; an update is as stale as the rounds that were committed since.
+ *
+ *     gathering -> opening -> buffering -> committing -> opening ... -> finished
+ *
+ * Nothing is abandoned: a buffer stays open until it is committed. A client is in a buffer once at most, and whoever gave
+ * its work up is not asked again before the next buffer, unless the buffer cannot be filled without it.
+ */
+export interface BufferedRules {
+  readonly seed: string;
+  /** Rounds to commit before the run is finished. */
+  readonly rounds: number;
+  /** K, the updates in a buffer. */
+  readonly buffer: number;
+  /** No client is given new work while so many have some in hand. */
+  readonly concurrency: number;
+  /** Rounds committed since an update's model was the newest; one that is more stale is refused. */
+  readonly maxStaleness: number;
+  /** Part of the buffer with which it is committed at its deadline, in (0, 1]. */
+  readonly quorum: number;
+  /** Fewest clients with which the first buffer is opened, and fewest updates that are committed at a deadline. */
+  readonly minimum: number;
+  /** Clients awaited before the first buffer of this process; after `gatherDeadline` the minimum will do. */
+  readonly gather: number;
+  /** Milliseconds. */
+  readonly gatherDeadline: number;
+  /** Milliseconds that a client has for its work, and that a buffer may stay open without being looked at. */
+  readonly deadline: number;
+  /** Milliseconds of rest before clients that gave up are asked again, where nobody else is left. */
+  readonly pause: number;
+  /** Milliseconds that the storage may take for one record. */
+  readonly storageDeadline: number;
+}
+
+export type BufferedState = EngineState &
+  (
+    | {
+        readonly at: "gathering";
+        readonly round: number;
+        /** Those who have work from before a restart. */
+        readonly members: Members;
+        /** Ready clients without which no buffer opens. */
+        readonly need: number;
+      }
+    | {
+        readonly at: "opening";
+        readonly open: Attempt;
+        readonly members: Members;
+        /** Why the storage lets wait. */
+        readonly paused?: string;
+      }
+    | {
+        readonly at: "buffering";
+        readonly open: Attempt;
+        readonly members: Members;
+        /** Nobody is left to be asked but those who gave up: they are, at the deadline. */
+        readonly resting: boolean;
+      }
+    | {
+        readonly at: "committing";
+        readonly open: Attempt;
+        readonly members: Members;
+        readonly paused?: string;
+      }
+    | Ended
+  );
+
+type At<A extends BufferedState["at"]> = Extract<BufferedState, { at: A }>;
+type Running = Exclude<BufferedState, Ended>;
+type Step = EngineStep<BufferedState>;
+
+/** Rounds that wait for K updates, whoever sends them. */
+export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
+  phases: ["train"],
+  maxStaleness: rules.maxStaleness,
+  start: (committed, reopened) => start(rules, committed, reopened),
+  step: (state, event) => step(rules, state, event),
+  waitsFor: (state) => waitsFor(rules, state),
+  retryAfter(state, client) {
+    const lasts = state.at === "gathering" ? rules.gatherDeadline : rules.pause;
+    const jitter = random("retry", client, state.deadline).next();
+    return Math.round(lasts * (0.5 + 0.5 * jitter));
+  },
+  outstanding: (state) => outstanding(rules, state),
+});
+
+function start(
+  rules: BufferedRules,
+  committed: number,
+  reopened?: Attempt,
+): Step {
+  if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
+  if (reopened !== undefined)
+    return arm(
+      {
+        ...NOTHING_YET,
+        at: "buffering",
+        open: reopened,
+        members: new Map(),
+        resting: false,
+      },
+      rules.deadline,
+    );
+  return gather(rules, {
+    ...NOTHING_YET,
+    at: "gathering",
+    round: committed + 1,
+    members: new Map(),
+    need: Math.max(rules.gather, rules.minimum, 1),
+  });
+}
+
+function step(
+  rules: BufferedRules,
+  state: BufferedState,
+  event: RoundEvent,
+): Step {
+  const same: Step = { state, effects: [] };
+  if (state.at === "stopped") return same;
+  if (state.at === "finished")
+    return event.type === "admitted" || event.type === "pending"
+      ? { state, effects: [late(event)] }
+      : same;
+  switch (event.type) {
+    case "roster":
+      return settled(rules, { ...state, roster: event.roster });
+    case "begun":
+      return state.at === "opening" ? begun(rules, state) : same;
+    case "admitted":
+      return admitted(rules, state, event);
+    case "pending":
+      return pending(rules, state, event);
+    case "refused":
+    case "gone":
+    case "expired":
+      return gaveUp(rules, state, event);
+    case "back":
+      // Whoever comes back with work in hand says so: `pending`.
+      return same;
+    case "committed":
+      return state.at === "committing" ? next(rules, state) : same;
+    case "paused":
+      return state.at === "opening" || state.at === "committing"
+        ? arm({ ...state, paused: event.reason }, rules.storageDeadline)
+        : same;
+    case "broken":
+      return stop(state, roundOf(state) - 1, event.reason, true);
+    case "deadline":
+      return event.number === state.deadline ? expire(rules, state) : same;
+    case "drain":
+      return state.at === "gathering"
+        ? stop(state, state.round - 1, "drained")
+        : settled(rules, { ...state, draining: true });
+    case "stop":
+      // What the storage is writing down will be written down: that end is near and has its own deadline.
+      return state.at === "committing"
+        ? { state: { ...state, draining: true }, effects: [] }
+        : stop(state, roundOf(state) - 1, event.reason);
+  }
+}
+
+/** The round that an update admitted now is counted in. */
+const roundOf = (state: Running): number =>
+  state.at === "gathering"
+    ? state.round
+    : state.at === "committing"
+      ? state.open.round + 1
+      : state.open.round;
+
+const late = (
+  { client, work }: { readonly client: string; readonly work: Work },
+  code: "late" | "stale" = "late",
+): RoundEffect => ({ type: "late", client, work, code });
+
+const withMember = <S extends Running>(
+  state: S,
+  client: string,
+  member: Member,
+): S => ({ ...state, members: new Map(state.members).set(client, member) });
+
+const without = (
+  members: Members,
+  leaves: (member: Member) => boolean,
+): Members => new Map([...members].filter(([, member]) => !leaves(member)));
+
+/** Looks at the roster, or at what has become of the members. */
+const settled = (rules: BufferedRules, state: Running): Step =>
+  state.at === "gathering"
+    ? tryToOpen(rules, state)
+    : state.at === "buffering"
+      ? fill(rules, state)
+      : { state, effects: [] };
+
+function gather(rules: BufferedRules, state: At<"gathering">): Step {
+  const armed = arm(state, rules.gatherDeadline);
+  const opened = tryToOpen(rules, armed.state);
+  // Opened at once: its own deadline takes the place of the one just armed.
+  return opened.state.at === "gathering" ? armed : opened;
+}
+
+const tryToOpen = (rules: BufferedRules, state: At<"gathering">): Step =>
+  state.roster.here.length < state.need
+    ? { state, effects: [] }
+    : open(rules, state, state.round, state.members);
+
+function open(
+  rules: BufferedRules,
+  from: Running,
+  round: number,
+  members: Members,
+): Step {
+  const { population, meanSamples } = from.roster;
+  const attempt: Attempt = {
+    round,
+    attempt: 1,
+    selected: [],
+    goal: rules.buffer,
+    population,
+    meanSamples,
+  };
+  const state: At<"opening"> = {
+    ...commonOf(from),
+    at: "opening",
+    open: attempt,
+    members,
+  };
+  return and<BufferedState>(arm(state, rules.storageDeadline), [
+    { type: "begin", open: attempt },
+  ]);
+}
+
+/** The buffer stands in the journal: what was admitted meanwhile goes into it, as far as there is room. */
+function begun(rules: BufferedRules, from: At<"opening">): Step {
+  const members = new Map(from.members);
+  const folds: RoundEffect[] = [];
+  for (const [client, { status, work }] of from.members)
+    if (status === "waiting" && folds.length < rules.buffer) {
+      members.set(client, { status: "counted", work });
+      folds.push({ type: "fold", client, work });
+    }
+  const state: At<"buffering"> = {
+    ...commonOf(from),
+    at: "buffering",
+    open: from.open,
+    members,
+    resting: false,
+  };
+  const armed = arm(state, rules.deadline);
+  return then([...folds, ...armed.effects], fill(rules, armed.state));
+}
+
+/** Commits a full buffer; else gives work to clients that are ready, as many as may train. */
+function fill(rules: BufferedRules, from: At<"buffering">): Step {
+  if (countOf(from.members, "counted") >= rules.buffer)
+    return close(rules, from);
+  const { state, effects } = from.draining
+    ? { state: from, effects: [] }
+    : ask(rules, from);
+  if (countOf(state.members, "asked") > 0)
+    return state.resting
+      ? and(arm({ ...state, resting: false }, rules.deadline), effects)
+      : { state, effects };
+  // Nobody has work in hand, and there is nobody to give some.
+  const counted = countOf(state.members, "counted");
+  const all = Math.min(rules.buffer, state.roster.population);
+  if (counted > 0 && counted >= rules.quorum * all) return close(rules, state);
+  if (state.draining)
+    return enough(rules, state)
+      ? close(rules, state)
+      : stop(state, state.open.round - 1, "drained");
+  const someGaveUp = [...state.members.values()].some(isOut);
+  return someGaveUp && !state.resting
+    ? arm({ ...state, resting: true }, rules.pause)
+    : { state, effects };
+}
+
+const isOut = ({ status }: Member): boolean =>
+  status === "lost" || status === "refused";
+
+/** Draws among those who are ready and not in the buffer yet, by a generator that seed, round and members decide. */
+function ask(
+  rules: BufferedRules,
+  state: At<"buffering">,
+): EngineStep<At<"buffering">> {
+  const { roster, open } = state;
+  const slots = rules.concurrency - countOf(state.members, "asked");
+  const idle = roster.here.filter((id) => !state.members.has(id));
+  if (slots <= 0 || idle.length === 0) return { state, effects: [] };
+  const chance = random(rules.seed, "buffered", open.round, state.members.size);
+  const drawn = chance
+    .shuffle(Uint32Array.from(idle.keys()))
+    .subarray(0, slots);
+  const members = new Map(state.members);
+  const effects: RoundEffect[] = [];
+  const work: Work = { round: open.round, attempt: 1, phase: 0 };
+  for (const i of drawn) {
+    members.set(idle[i], { status: "asked", work });
+    effects.push({
+      type: "assign",
+      client: idle[i],
+      work,
+      lease: rules.deadline,
+    });
+  }
+  return { state: { ...state, members }, effects };
+}
+
+/** Whether the buffer may be committed at its deadline: with its quorum of the updates that clients at hand can make. */
+function enough(rules: BufferedRules, state: At<"buffering">): boolean {
+  const { members, roster } = state;
+  const others = roster.ids.filter((id) => !members.has(id)).length;
+  const reach = Math.min(rules.buffer, members.size + others);
+  const needed = Math.max(
+    Math.min(rules.minimum, rules.buffer),
+    Math.ceil(rules.quorum * reach),
+  );
+  return countOf(members, "counted") >= needed;
+}
+
+function close(rules: BufferedRules, from: At<"buffering">): Step {
+  const { open, members } = from;
+  const state: At<"committing"> = {
+    ...commonOf(from),
+    at: "committing",
+    open,
+    members,
+  };
+  return and<BufferedState>(arm(state, rules.storageDeadline), [
+    { type: "close", open, members },
+  ]);
+}
+
+/** The round is committed: those who are still at work go on, unless the model has moved too far from theirs. */
+function next(rules: BufferedRules, from: At<"committing">): Step {
+  const { round } = from.open;
+  const atWork = without(
+    from.members,
+    ({ status }) => status !== "asked" && status !== "waiting",
+  );
+  if (round >= rules.rounds)
+    return then<BufferedState>(
+      [...atWork].map(([client, { work }]) => late({ client, work })),
+      finish(from, round),
+    );
+  if (from.draining) return stop(from, round, "drained");
+  const stale = ({ work }: Member) => isStale(rules, round + 1, work);
+  return then(
+    [...atWork]
+      .filter(([, member]) => stale(member))
+      .map(([client, { work }]) => late({ client, work }, "stale")),
+    open(rules, from, round + 1, without(atWork, stale)),
+  );
+}
+
+const isStale = (rules: BufferedRules, round: number, work: Work): boolean =>
+  round - work.round > rules.maxStaleness;
+
+type About<T extends RoundEvent["type"]> = Extract<RoundEvent, { type: T }>;
+
+function admitted(
+  rules: BufferedRules,
+  state: Running,
+  { client, work }: About<"admitted">,
+): Step {
+  const member = state.members.get(client);
+  if (member !== undefined && !sameWork(member.work, work))
+    return { state, effects: [late({ client, work })] };
+  if (member?.status === "counted" || member?.status === "waiting")
+    return { state, effects: [] };
+  if (isStale(rules, roundOf(state), work))
+    return {
+      state: { ...state, members: without(state.members, (m) => m === member) },
+      effects: [late({ client, work }, "stale")],
+    };
+  if (state.at !== "buffering")
+    return {
+      state: withMember(state, client, { status: "waiting", work }),
+      effects: [],
+    };
+  return then(
+    [{ type: "fold", client, work }],
+    fill(rules, withMember(state, client, { status: "counted", work })),
+  );
+}
+
+/** A client has work from before: it goes on with it, beside as many others as may train. */
+function pending(
+  rules: BufferedRules,
+  state: Running,
+  { client, work }: About<"pending">,
+): Step {
+  const member = state.members.get(client);
+  if (member !== undefined && !sameWork(member.work, work))
+    return { state, effects: [late({ client, work })] };
+  if (member !== undefined && member.status !== "lost")
+    return { state, effects: [] };
+  if (isStale(rules, roundOf(state), work))
+    return { state, effects: [late({ client, work }, "stale")] };
+  return then(
+    [{ type: "assign", client, work, lease: rules.deadline }],
+    settled(rules, withMember(state, client, { status: "asked", work })),
+  );
+}
+
+/** Nothing will come of a client's work, as far as can be told; its place is free. */
+function gaveUp(
+  rules: BufferedRules,
+  state: Running,
+  event: About<"refused" | "gone" | "expired">,
+): Step {
+  const { client, work } = event;
+  const member = state.members.get(client);
+  const inHand =
+    member !== undefined &&
+    sameWork(member.work, work) &&
+    (member.status === "asked" || member.status === "lost");
+  // Its time is over also for one that is not counted on any more.
+  const told =
+    event.type === "expired" && (inHand || member === undefined)
+      ? [late({ client, work })]
+      : [];
+  if (!inHand) return { state, effects: told };
+  const lost: Member = {
+    status: event.type === "refused" ? "refused" : "lost",
+    work,
+    code: event.type === "expired" ? "late" : event.code,
+  };
+  return then(told, settled(rules, withMember(state, client, lost)));
+}
+
+/** The deadline of the state has passed. */
+function expire(rules: BufferedRules, state: Running): Step {
+  switch (state.at) {
+    case "gathering":
+      return gather(rules, { ...state, need: Math.max(1, rules.minimum) });
+    case "opening":
+    case "committing":
+      return stop(
+        state,
+        state.open.round - 1,
+        `the storage did not answer within ${rules.storageDeadline} ms`,
+        true,
+      );
+    case "buffering": {
+      if (!state.resting && enough(rules, state)) return close(rules, state);
+      // Those who gave up are as good as any now.
+      const members = without(state.members, isOut);
+      const armed = arm({ ...state, members, resting: false }, rules.deadline);
+      return then(armed.effects, fill(rules, armed.state));
+    }
+  }
+}
+
+function outstanding(rules: BufferedRules, state: BufferedState): Work[] {
+  if (state.at === "finished" || state.at === "stopped") return [];
+  const newest = roundOf(state);
+  const oldest = Math.max(1, newest - rules.maxStaleness);
+  return Array.from({ length: newest - oldest + 1 }, (_, i) => ({
+    round: newest - i,
+    attempt: 1,
+    phase: 0,
+  }));
+}
+
+function waitsFor(rules: BufferedRules, state: BufferedState): string {
+  switch (state.at) {
+    case "gathering":
+      return `Round ${state.round} waits for clients: ${state.roster.here.length} of ${state.need} are ready.`;
+    case "opening":
+      return `Round ${state.open.round} waits for the storage to open its buffer${state.paused ? `: ${state.paused}` : ""}.`;
+    case "buffering": {
+      const { members, open } = state;
+      const asked = countOf(members, "asked");
+      const out = [...members.values()].filter(isOut).length;
+      const has = `Round ${open.round} has ${countOf(members, "counted")} of ${rules.buffer} updates wanted`;
+      if (asked > 0)
+        return `${has}, and waits for ${asked} of at most ${rules.concurrency} clients at work.`;
+      return state.resting
+        ? `${has}, and rests for ${rules.pause} ms before it asks those again who gave up: ${out}.`
+        : `${has}, and waits for clients: none that is not in it is ready.`;
+    }
+    case "committing":
+      return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;
+    case "finished":
+      return `Nothing: all ${state.round} rounds are done.`;
+    case "stopped":
+      return `Nothing: stopped after round ${state.round} (${state.reason}).`;
+  }
+}

@@ -1,0 +1,291 @@
+/**
+ * What a run's mode is made of: a pure state machine from which the aggregator learns what to do, and which it tells what
+ * happened. `synchronous` (round.ts) and `buffered` (buffered.ts) are two of them; the aggregator does not ask which it has.
+ * No clock and no input or output in here: time comes as `deadline` and `expired` events that the machine asked for.
+ */
+export interface RoundEngine<State extends EngineState> {
+  /** Names of the phases that a round consists of; plain training is one. */
+  readonly phases: readonly string[];
+  /** The most commits that may lie between an update's own model and the one that it is folded into. */
+  readonly maxStaleness: number;
+  /** Where a run starts or goes on: the last committed round, and the attempt that a restart found open. */
+  start(committed: number, reopened?: Attempt): Step<State>;
+  /** One step. An event that does not concern the state leaves it as it is. */
+  step(state: State, event: RoundEvent): Step<State>;
+  /** What the run waits for, in a sentence. */
+  waitsFor(state: State): string;
+  /**
+   * When a client with nothing to do should ask again, in milliseconds, spread by a jitter that the client's id and the
+   * state decide, so that clients do not all come at once.
+   */
+  retryAfter(state: State, client: string): number;
+  /** Work that a client may have in hand although nothing here knows of it: given before a restart. The newest first. */
+  outstanding(state: State): readonly Work[];
+}
+
+/** What every engine's state has. */
+export interface EngineState {
+  /** `finished` and `stopped` are the ends; every other has exactly one deadline armed, so nothing waits for ever. */
+  readonly at: string;
+  /** Counts the deadlines armed so far; a `deadline` event with another number is stale. */
+  readonly deadline: number;
+  readonly roster: Roster;
+  /** No further round is opened. */
+  readonly draining: boolean;
+}
+
+export interface Step<State> {
+  readonly state: State;
+  readonly effects: readonly RoundEffect[];
+}
+
+/** The clients that could be drawn now, and the figures of the registered ones that a round freezes when it opens. */
+export interface Roster {
+  /** Sorted. */
+  readonly ids: readonly string[];
+  /** Those of them that are connected and have said so on their present line. */
+  readonly here: readonly string[];
+  /** m, all registered clients, eligible now or not. */
+  readonly population: number;
+  /** mean(n) over the registered clients. */
+  readonly meanSamples: number;
+}
+
+/** Names a piece of a client's work: one phase of one attempt, from the model that was the newest when the round opened. */
+export interface Work {
+  readonly round: number;
+  readonly attempt: number;
+  readonly phase: number;
+}
+
+export const sameWork = (a: Work, b: Work): boolean =>
+  a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
+
+export interface Member {
+  /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */
+  readonly status:
+    "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
+  readonly work: Work;
+  /** Why it was lost or refused. */
+  readonly code?: string;
+}
+
+export type Members = ReadonlyMap<string, Member>;
+
+/** The attempt in progress, with what was frozen when it opened. */
+export interface Attempt {
+  readonly round: number;
+  readonly attempt: number;
+  /** Sorted; nobody where any client may send an update. */
+  readonly selected: readonly string[];
+  /** Updates wanted: the round closes as soon as so many are counted. */
+  readonly goal: number;
+  readonly population: number;
+  readonly meanSamples: number;
+}
+
+export type RoundEvent =
+  | { readonly type: "roster"; readonly roster: Roster }
+  /** The attempt stands in the journal. */
+  | { readonly type: "begun" }
+  /** A client's update is whole and has passed every check. */
+  | { readonly type: "admitted"; readonly client: string; readonly work: Work }
+  /** A client's update was refused for good. */
+  | {
+      readonly type: "refused";
+      readonly client: string;
+      readonly work: Work;
+      readonly code: string;
+    }
+  /** A client left for longer than it may, declined, or failed. */
+  | {
+      readonly type: "gone";
+      readonly client: string;
+      readonly work: Work;
+      readonly code: string;
+    }
+  /** The time that `assign` gave this client for its work is over. */
+  | { readonly type: "expired"; readonly client: string; readonly work: Work }
+  /** A client that was lost because it was away (`left`) is here again. */
+  | { readonly type: "back"; readonly client: string }
+  /** A client says that it has this outstanding work in hand, or has finished it. */
+  | { readonly type: "pending"; readonly client: string; readonly work: Work }
+  /** The round stands in the journal. */
+  | { readonly type: "committed" }
+  /** The storage cannot take it now (a full disk) and is tried again. */
+  | { readonly type: "paused"; readonly reason: string }
+  /** The storage failed, and nothing may go on. */
+  | { readonly type: "broken"; readonly reason: string }
+  | { readonly type: "deadline"; readonly number: number }
+  /** Finish the attempt in progress, open no other. */
+  | { readonly type: "drain" }
+  /** End now; the attempt in progress stays open in the journal. */
+  | { readonly type: "stop"; readonly reason: string };
+
+export type RoundEffect =
+  /** Send `{ type: "deadline", number }` after so many milliseconds; it takes the place of the deadline before. */
+  | {
+      readonly type: "deadline";
+      readonly number: number;
+      readonly after: number;
+    }
+  /** Write the attempt to the journal, answer `begun`. Nothing is sent to a client before that. */
+  | { readonly type: "begin"; readonly open: Attempt }
+  /** Give the client this work, or go on with it where it has it already. */
+  | {
+      readonly type: "assign";
+      readonly client: string;
+      readonly work: Work;
+      /** Milliseconds after which to send `expired`; without it the work is due at the deadline. */
+      readonly lease?: number;
+    }
+  /** Add the admitted update to the fold: this client is counted. */
+  | { readonly type: "fold"; readonly client: string; readonly work: Work }
+  /** Tell the client that its update is not counted any more. */
+  | {
+      readonly type: "late";
+      readonly client: string;
+      readonly work: Work;
+      readonly code: "late" | "stale";
+    }
+  /** A phase that is not the last has its updates. */
+  | { readonly type: "phase"; readonly work: Work; readonly members: Members }
+  /** The updates are there: move the model, make it durable, answer `committed`. */
+  | {
+      readonly type: "close";
+      readonly open: Attempt;
+      readonly members: Members;
+    }
+  /** Drop the fold and tell all members; model, state and round number stay as they were. */
+  | {
+      readonly type: "abandon";
+      readonly open: Attempt;
+      readonly members: Members;
+      readonly reason: string;
+    }
+  | { readonly type: "finished"; readonly round: number }
+  | {
+      readonly type: "stopped";
+      readonly reason: string;
+      /** Nobody asked for it. */
+      readonly failed: boolean;
+    };
+
+// What engines are written with.
+
+export const commonOf = ({
+  deadline,
+  roster,
+  draining,
+}: Omit<EngineState, "at">): Omit<EngineState, "at"> => ({
+  deadline,
+  roster,
+  draining,
+});
+
+/** Before anything is known. */
+export const NOTHING_YET: Omit<EngineState, "at"> = {
+  deadline: 0,
+  roster: { ids: [], here: [], population: 0, meanSamples: 0 },
+  draining: false,
+};
+
+/** Takes the place of the deadline before. */
+export function arm<S extends EngineState>(state: S, after: number): Step<S> {
+  const number = state.deadline + 1;
+  return {
+    state: { ...state, deadline: number },
+    effects: [{ type: "deadline", number, after }],
+  };
+}
+
+export const then = <S>(
+  first: readonly RoundEffect[],
+  { state, effects }: Step<S>,
+): Step<S> => ({ state, effects: [...first, ...effects] });
+
+export const and = <S>(
+  { state, effects }: Step<S>,
+  more: readonly RoundEffect[],
+): Step<S> => ({ state, effects: [...effects, ...more] });
+
+export function countOf(members: Members, status: Member["status"]): number {
+  let count = 0;
+  for (const member of members.values()) if (member.status === status) count++;
+  return count;
+}
+
+/** How a run ended. */
+export type Ended = EngineState &
+  (
+    | { readonly at: "finished"; readonly round: number }
+    | {
+        readonly at: "stopped";
+        readonly round: number;
+        readonly reason: string;
+      }
+  );
+
+export const finish = (
+  from: Omit<EngineState, "at">,
+  round: number,
+): Step<Ended> => ({
+  state: { ...commonOf(from), at: "finished", round },
+  effects: [{ type: "finished", round }],
+});
+
+/** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
+export const stop = (
+  from: Omit<EngineState, "at">,
+  round: number,
+  reason: string,
+  failed = false,
+): Step<Ended> => ({
+  state: { ...commonOf(from), at: "stopped", round, reason },
+  effects: [{ type: "stopped", reason, failed }],
+});
+
+/** An engine with the state that it is in. */
+export interface Rounds extends Pick<
+  RoundEngine<EngineState>,
+  "phases" | "maxStaleness"
+> {
+  /** Undefined before `start`. */
+  readonly at: string | undefined;
+  readonly draining: boolean;
+  start(committed: number, reopened?: Attempt): readonly RoundEffect[];
+  step(event: RoundEvent): readonly RoundEffect[];
+  waitsFor(): string;
+  retryAfter(client: string): number;
+  outstanding(): readonly Work[];
+}
+
+/** The engine, so that its user need not know what its states are. */
+export function roundsOf<S extends EngineState>(
+  engine: RoundEngine<S>,
+): Rounds {
+  let state: S | undefined;
+  const started = (): S => {
+    if (state === undefined) throw new Error("the rounds have not begun");
+    return state;
+  };
+  const take = (step: Step<S>): readonly RoundEffect[] => {
+    state = step.state;
+    return step.effects;
+  };
+  return {
+    phases: engine.phases,
+    maxStaleness: engine.maxStaleness,
+    get at() {
+      return state?.at;
+    },
+    get draining() {
+      return state?.draining ?? false;
+    },
+    start: (committed, reopened) => take(engine.start(committed, reopened)),
+    step: (event) => take(engine.step(started(), event)),
+    waitsFor: () => engine.waitsFor(started()),
+    retryAfter: (client) => engine.retryAfter(started(), client),
+    outstanding: () => engine.outstanding(started()),
+  };
+}
