@@ -35,6 +35,8 @@ export interface Weathered {
   readonly cleanAccuracy: number;
   /** Seconds of the longest round, from its opening to its commit. */
   readonly longestRound: number;
+  /** Updates in a round, on average; ten were asked for. */
+  readonly counted: number;
   readonly dropOuts: number;
   readonly resets: number;
 }
@@ -52,6 +54,8 @@ const settingsOf = ({ rounds, deadline }: BadWeather): GivenSettings => ({
   localEpochs: 2,
   batchSize: 10,
   learningRate: 0.2,
+  // So that the end shows what was learned, and not who happened to be in the last round.
+  learningRateDecay: 0.95,
   zeta: 0,
 });
 
@@ -103,15 +107,18 @@ export async function weather(given: BadWeather): Promise<Weathered> {
       [...running].map((client) => client.stop({ force: true })),
     );
     await Promise.all(clients);
-    const seconds = (await readFile(join(folder, "timings.jsonl"), "utf8"))
-      .trim()
-      .split("\n")
-      .map((line) => (JSON.parse(line) as { seconds: number }).seconds);
+    const seconds = (
+      await linesOf<{ seconds: number }>(folder, "timings.jsonl")
+    ).map((line) => line.seconds);
+    const members = (
+      await linesOf<{ participants: unknown[] }>(folder, "rounds.jsonl")
+    ).map(({ participants }) => participants.length);
     const model = await readFile(join(folder, "model/weights.safetensors"));
     return {
       accuracy: await accuracyOf(model, trainer),
       cleanAccuracy,
       longestRound: Math.max(...seconds),
+      counted: members.reduce((a, b) => a + b, 0) / members.length,
       dropOuts,
       resets: proxy.resets,
     };
@@ -121,6 +128,14 @@ export async function weather(given: BadWeather): Promise<Weathered> {
     await proxy.close();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function linesOf<T>(folder: string, file: string): Promise<T[]> {
+  const text = await readFile(join(folder, file), "utf8");
+  return text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as T);
 }
 
 function clientOf(
