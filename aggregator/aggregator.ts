@@ -159,7 +159,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Told when the last line has closed. */
   #allGone: (() => void) | undefined;
 
-  /** @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds), ModelError `unknown-algorithm`, `algorithm-settings`. */
+  /** @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds or with a clip), ModelError `unknown-algorithm`, `algorithm-settings`. */
   constructor(options: AggregatorOptions) {
     super();
     const settings = readAggregatorSettings(options.settings ?? {});
@@ -174,6 +174,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         settings.algorithmSettings,
       ),
     };
+    const { state } = this.#algorithm.client;
+    if (settings.clipUpdateNorm > 0 && state.length > 0)
+      throw new ConfigError(
+        "client-state",
+        `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${this.#algorithm.name}, whose clients would keep what is clipped here`,
+      );
     this.admission = options.admission ?? { kind: "any" };
     this.log = options.log ?? silent;
     this.doorLog = calm(this.log);
@@ -705,9 +711,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       type: "received",
       assignment: assignment.id,
     });
+    const { clipUpdateNorm } = this.settings;
+    const isClipped = clipUpdateNorm > 0 && norm > clipUpdateNorm;
     this.log.info(
-      { client: id.slice(0, 32), round, staleness },
-      "an update is folded",
+      { client: id.slice(0, 32), round, staleness, norm },
+      isClipped ? "an update is clipped and folded" : "an update is folded",
     );
     this.#tell("counted", {
       client: id,
@@ -717,6 +725,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       staleness,
       bytes: this.#updateBytes,
       norm,
+      clipped: isClipped,
       foldSeconds: (performance.now() - begun) / 1000,
       trainSeconds: metrics.seconds,
     });
@@ -1265,14 +1274,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   async #openDesk(): Promise<Desk> {
     const { model, algorithm } = this.#options;
-    const { maxAbs, maxNorm } = this.settings;
+    const { maxAbs, maxNorm, clipUpdateNorm } = this.settings;
     const settings = {
       algorithm: this.#algorithm.name,
       algorithmSettings: this.settings.algorithmSettings,
       layout: model.layout,
       metadata: this.#metadata,
       maxAbs,
-      maxNorm: maxNorm === 0 ? Infinity : maxNorm,
+      maxNorm: maxNorm || Infinity,
+      clipUpdateNorm: clipUpdateNorm || Infinity,
     };
     const own =
       algorithm && !BUILT_IN.includes(algorithm) ? algorithm : undefined;

@@ -22,6 +22,7 @@ import {
 } from "./rounds/admission.js";
 import type { Blob, Checkpoint } from "./storage/ledger.js";
 import type { Arithmetic } from "./strategies/arithmetic.js";
+import { clipped } from "./strategies/clip.js";
 import { addToFold, emptyFold, type RoundFold } from "./strategies/fold.js";
 import {
   contributionOf,
@@ -49,7 +50,7 @@ export interface Desk {
   ): Promise<Refusal | undefined>;
   /**
    * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it. Resolves to the Euclidean norm
-   * of its first vector, the delta.
+   * of its first vector, the delta, as it was sent.
    */
   fold(
     key: string,
@@ -79,6 +80,8 @@ export interface DeskSettings {
   readonly metadata: Readonly<Record<string, string>>;
   readonly maxAbs: number;
   readonly maxNorm: number;
+  /** Longer vectors are scaled down to this norm; Infinity for none. */
+  readonly clipUpdateNorm: number;
 }
 
 /** @param own the algorithm itself, where it is not one of the built-in ones. */
@@ -87,7 +90,9 @@ export function openDesk(
   arithmetic: Arithmetic,
   own?: Algorithm,
 ): Desk {
-  const { layout, maxAbs, maxNorm, algorithmSettings, metadata } = settings;
+  const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } =
+    settings;
+  const { metadata } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
   const { header } = float32.form(layout, client.sends);
   const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
@@ -134,10 +139,14 @@ export function openDesk(
         fold,
         id,
         update.sha256,
-        contributionOf(server, vectors, samples, {
-          staleness,
-          domain: fold.domain,
-        }),
+        contributionOf(
+          server,
+          clipUpdateNorm === Infinity
+            ? vectors
+            : clipped(vectors, clipUpdateNorm),
+          samples,
+          { staleness, domain: fold.domain },
+        ),
         arithmetic,
       );
       return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));

@@ -95,10 +95,14 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     "fedflat_update_bytes_total",
     "Bytes of the updates that were folded",
   );
+  const clippedUpdates = counter(
+    "fedflat_updates_clipped_total",
+    "Updates that were scaled down to the norm allowed before they were folded",
+  );
   const fold = histogram("fedflat_fold_seconds", "Folding one update");
   const norm = histogram(
     "fedflat_update_norm",
-    "Euclidean norm of the deltas that were folded",
+    "Euclidean norm of the deltas that were folded, before a clip",
     [],
     NORMS,
   );
@@ -174,6 +178,7 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     counted(update) {
       updates.inc({ result: "counted", code: "" });
       updateBytes.inc(update.bytes);
+      if (update.clipped) clippedUpdates.inc();
       fold.observe(update.foldSeconds);
       norm.observe(update.norm);
       staleness.observe(update.staleness);

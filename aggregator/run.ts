@@ -71,8 +71,9 @@ export interface AggregatorEvents {
       /** Rounds committed since the model that it was trained from. */
       readonly staleness: number;
       readonly bytes: number;
-      /** Euclidean norm of the delta. */
+      /** Euclidean norm of the delta, as it was sent. */
       readonly norm: number;
+      readonly clipped: boolean;
       /** How long the fold took, and how long the client says that it trained. */
       readonly foldSeconds: number;
       readonly trainSeconds: number;

@@ -66,6 +66,8 @@ const schema = v.strictObject({
   maxAbs: v.optional(v.pipe(between(0, 1e30), v.gtValue(0)), 1024),
   /** Largest norm of a vector in an update; 0 for no limit. */
   maxNorm: v.optional(between(0, 1e30), 0),
+  /** Norm to which a longer vector of an update is scaled down before it is folded; 0 for none. */
+  clipUpdateNorm: v.optional(between(0, 1e30), 0),
 
   /** Every so many rounds the new model is evaluated. */
   evaluateEvery: v.optional(whole(1), 1),

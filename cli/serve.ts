@@ -57,6 +57,7 @@ export async function serve(
       deadline: Math.round(1000 * settings.deadline),
       absence: Math.round(1000 * settings.absence),
       maxNorm: settings.maxNorm,
+      clipUpdateNorm: settings.clipUpdateNorm,
     },
   });
   // The port first: where it is not to be had, no run's folder is left behind.

@@ -596,6 +596,12 @@ const ROUND = {
     help: "largest norm of an update; 0 for no limit",
     commands: ["serve"],
   },
+  clipUpdateNorm: {
+    ...number(0),
+    default: 0,
+    help: "norm to which a longer update is scaled down; 0 for none",
+    commands: ["serve"],
+  },
   evaluateEvery: {
     ...integer(1, 1_000_000),
     default: 1,

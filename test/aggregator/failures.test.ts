@@ -108,6 +108,7 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     metadata: {},
     maxAbs: 1,
     maxNorm: Infinity,
+    clipUpdateNorm: Infinity,
   });
   await assert.rejects(desk.finish(1), {
     code: "desk",
@@ -168,6 +169,10 @@ test("settings out of bounds, and unknown ones, are refused by name", () => {
   assert.throws(made({ quorom: 1 }), { message: /"settings.quorom"/ });
   assert.throws(made({ algorithm: "fedmagic" }), {
     code: "unknown-algorithm",
+  });
+  assert.throws(made({ algorithm: "feddyn", clipUpdateNorm: 1 }), {
+    code: "client-state",
+    message: /expected an algorithm whose clients keep no state, got feddyn/,
   });
   assert.throws(made({ algorithmSettings: { mu: 1 } }), {
     code: "algorithm-settings",

@@ -63,6 +63,32 @@ test(
   }),
 );
 
+test(
+  "an update that is too long is scaled down before it is folded, and whoever sent it is told nothing else",
+  on({ rounds: 1, gather: 2, clipUpdateNorm: 2 }, async (f) => {
+    const counted: [number, boolean][] = [];
+    f.aggregator.on("counted", ({ norm, clipped }) =>
+      counted.push([norm, clipped]),
+    );
+    const [a, b] = [await f.client("a"), await f.client("b")];
+    // 15 numbers: a norm of 1 and one of 8.
+    const [small, large] = [1, 8].map((norm) => norm / Math.sqrt(15));
+    await Promise.all([a.work(honest(small)), b.work(honest(large))]);
+    const { model } = await f.aggregator.done;
+    const mean = (Math.fround(small) + Math.fround(large / 4)) / 2;
+    for (const [i, x] of readBlob(model)[0].data.entries())
+      assert.ok(Math.abs(x - (i / 8 + mean)) < 1e-6, `${x}`);
+    assert.deepEqual(
+      counted.sort(([x], [y]) => x - y).map(([x, y]) => [Math.round(x), y]),
+      [
+        [1, false],
+        [8, true],
+      ],
+    );
+    assert.ok(logged(f, /an update is clipped and folded/));
+  }),
+);
+
 /** Two good clients and `bad`, whom the round can do without; the run of one round completes. */
 async function completesDespite(
   f: Federation,
