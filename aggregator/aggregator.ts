@@ -42,6 +42,7 @@ import {
 } from "./evaluations.js";
 import type { Admission } from "./identity.js";
 import { calm, silent, type Log } from "./log.js";
+import { inTurns, TURN } from "./pace.js";
 import {
   learningRateOf,
   roundLine,
@@ -95,7 +96,7 @@ export type { EvaluationLine, EvaluationResult } from "./evaluations.js";
 export type { RoundLine, RoundTimings } from "./round-line.js";
 
 /** Blobs above this size are hashed, checked and folded in a worker. */
-const WORKER_FROM = 1024 * 1024;
+const WORKER_FROM = 128 * 1024;
 /** Committed models that clients can still fetch. */
 const MODELS_KEPT = 3;
 /** About when clients of an aggregator that stops shall dial again, in milliseconds. */
@@ -149,9 +150,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #deadline: NodeJS.Timeout | undefined;
   #beat: NodeJS.Timeout | undefined;
   #rosterDue: NodeJS.Immediate | undefined;
-  #events: RoundEvent[] = [];
+  readonly #events: RoundEvent[] = [];
+  /** What the last event asked for and is not carried out yet. */
+  readonly #effects: RoundEffect[] = [];
   #stepping = false;
+  #turnDue: NodeJS.Immediate | undefined;
   #said = "";
+  #sentenceDue: NodeJS.Immediate | undefined;
   /** Everything that is written to the run's folder, one after the other. */
   #writing: Promise<void> = Promise.resolve();
   #closing = false;
@@ -457,13 +462,33 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #send(event: RoundEvent): void {
     this.#events.push(event);
+    this.#goOn();
+  }
+
+  /**
+   * Carries out what the last event asked for, then takes the next one. What asks a thousand clients takes turns with what they
+   * send meanwhile.
+   */
+  #goOn(): void {
     if (this.#stepping || this.#rounds.at === undefined) return;
     this.#stepping = true;
+    const began = performance.now();
     try {
       for (;;) {
-        const next = this.#events.shift();
-        if (next === undefined) break;
-        for (const effect of this.#rounds.step(next)) this.#carryOut(effect);
+        const effect = this.#effects.shift();
+        if (effect !== undefined) this.#carryOut(effect);
+        else {
+          const event = this.#events.shift();
+          if (event === undefined) break;
+          this.#effects.push(...this.#rounds.step(event));
+        }
+        if (performance.now() - began > TURN) {
+          this.#turnDue ??= setImmediate(() => {
+            this.#turnDue = undefined;
+            this.#goOn();
+          });
+          break;
+        }
       }
     } finally {
       this.#stepping = false;
@@ -483,11 +508,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     }
   }
 
+  /** Once for all that happens at a turn. */
   #saysWhatItWaitsFor(): void {
-    const sentence = this.#rounds.waitsFor();
-    if (sentence === this.#said) return;
-    this.#said = sentence;
-    this.#tell("waiting", sentence);
+    this.#sentenceDue ??= setImmediate(() => {
+      this.#sentenceDue = undefined;
+      const sentence = this.#rounds.waitsFor();
+      if (sentence === this.#said) return;
+      this.#said = sentence;
+      this.#tell("waiting", sentence);
+    });
   }
 
   #carryOut(effect: RoundEffect): void {
@@ -782,7 +811,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       };
       await this.#durably(async () => {
         await this.#ledger.commit(this.#opened.epoch, record, checkpoint);
-        this.#committedRound(line, assignments, checkpoint.model, {
+        await this.#committedRound(line, assignments, checkpoint.model, {
           collectSeconds: (collected - this.#openedAt) / 1000,
           finishSeconds: (finished - collected) / 1000,
           commitSeconds: (performance.now() - finished) / 1000,
@@ -792,7 +821,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   /** The round is on disk: now everybody may know. */
-  #committedRound(
+  async #committedRound(
     line: RoundLine,
     assignments: readonly Assignment[],
     model: Blob,
@@ -800,23 +829,23 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       RoundTimings,
       "collectSeconds" | "finishSeconds" | "commitSeconds"
     >,
-  ): void {
+  ): Promise<void> {
     const { round } = line;
     this.#committed = round;
     this.#keepModel(model);
-    const members = new Set<string>();
-    for (const assignment of assignments) {
-      members.add(assignment.client);
-      this.#clientOf(assignment.client).session?.send({
+    const members = new Set(assignments.map(({ client }) => client));
+    await inTurns(assignments, ({ id, client }) =>
+      this.#clientOf(client).session?.send({
         type: "committed",
-        assignment: assignment.id,
+        assignment: id,
         round,
         model: nameOf(model),
-      });
-    }
-    for (const client of this.#clients.values())
-      if (!members.has(client.id))
-        client.session?.send({ type: "model", round, model: nameOf(model) });
+      }),
+    );
+    await inTurns(this.#clients.values(), ({ id, session }) => {
+      if (!members.has(id))
+        session?.send({ type: "model", round, model: nameOf(model) });
+    });
     // A late offer for this round is still told that it is late; one for an older round that it is unknown.
     this.#assignments.forgetBefore(round, round - this.#rounds.maxStaleness);
     const timings: RoundTimings = {
@@ -1250,7 +1279,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #lookAfter(): void {
     const now = performance.now();
-    for (const session of this.#sessions) session.beat(now);
+    void inTurns(this.#sessions, (session) => session.beat(now));
     this.#uploads.sweep(now);
     void this.#sendAwayRevoked();
   }
@@ -1309,8 +1338,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     clearTimeout(this.#deadline);
     await this.#evaluations.idle();
     await this.#summarise("All rounds are done.");
-    for (const client of this.#clients.values())
-      client.session?.send(this.#farewell());
+    await inTurns(this.#clients.values(), ({ session }) =>
+      session?.send(this.#farewell()),
+    );
     this.log.info({ rounds: this.#committed }, "the run is finished");
     this.#resolve(this.#ending("finished", "all rounds are done"));
   }
@@ -1360,6 +1390,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     clearTimeout(this.#deadline);
     this.#assignments.close();
     if (this.#rosterDue) clearImmediate(this.#rosterDue);
+    if (this.#sentenceDue) clearImmediate(this.#sentenceDue);
+    if (this.#turnDue) clearImmediate(this.#turnDue);
     this.#evaluations.cut();
     for (const client of this.#clients.values()) clearTimeout(client.absence);
     for (const session of this.#sessions) {

@@ -3,8 +3,8 @@ import type { WebSocket } from "ws";
 /** Frames a second that a line may send, and how many at once. */
 const FRAMES = 2000;
 const FRAMES_AT_ONCE = 200;
-/** How long one turn of the event loop may go on reading, in milliseconds. */
-const TURN = 10;
+/** How long one kind of work may go on in one turn of the event loop, in milliseconds. */
+export const TURN = 10;
 /** Lines that are read again together. */
 const TOGETHER = 16;
 

@@ -117,22 +117,20 @@ export function vectorsOf({
   );
 }
 
-/** The checks that look at numbers: an element is not finite, or too large for the sum. */
-const numbers = (
-  code: string,
-  limit: (subject: Received) => number,
-  fault: (limit: number) => string,
-): Check<Received> => ({
-  code,
-  wrong(subject) {
-    const most = limit(subject);
-    for (const [name, values] of Object.entries(vectorsOf(subject))) {
-      const count = subject.arithmetic.outOfRange(values, most);
-      if (count > 0) return `"${name}" has ${count} numbers ${fault(most)}`;
-    }
-    return undefined;
-  },
-});
+/** The largest float32 is smaller. */
+const FINITE = 3.5e38;
+
+/** The first vector with numbers beyond `most`, and how many. NaN is beyond everything. */
+function outOfRange(
+  subject: Received,
+  most: number,
+): { name: string; count: number } | undefined {
+  for (const [name, values] of Object.entries(vectorsOf(subject))) {
+    const count = subject.arithmetic.outOfRange(values, most);
+    if (count > 0) return { name, count };
+  }
+  return undefined;
+}
 
 export const UPDATE_CHECKS: readonly Check<Received>[] = [
   {
@@ -151,16 +149,18 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
         ? undefined
         : `"header" expected the names and shapes of the model, got others`,
   },
-  numbers(
-    "not-finite",
-    () => 3.5e38,
-    () => "that are not finite",
-  ),
-  numbers(
-    "range",
-    ({ maxAbs }) => maxAbs,
-    (most) => `beyond ${most}`,
-  ),
+  {
+    // In one pass where nothing is wrong.
+    code: (subject) => (outOfRange(subject, FINITE) ? "not-finite" : "range"),
+    wrong(subject) {
+      const beyond = outOfRange(subject, subject.maxAbs);
+      if (beyond === undefined) return undefined;
+      const infinite = outOfRange(subject, FINITE);
+      return infinite
+        ? `"${infinite.name}" has ${infinite.count} numbers that are not finite`
+        : `"${beyond.name}" has ${beyond.count} numbers beyond ${subject.maxAbs}`;
+    },
+  },
   {
     code: "norm",
     wrong(subject) {
