@@ -8,6 +8,7 @@ import {
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
 import { float32 } from "../runtime/codecs/float32.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
+import type { ModelDescription } from "../runtime/models/description.js";
 import { modelMetadata } from "../runtime/models/model.js";
 import { readSafetensors } from "../runtime/params/safetensors.js";
 import type { Socket } from "../runtime/platform/platform.js";
@@ -64,6 +65,7 @@ import type {
   AggregatorOptions,
   Ending,
   Load,
+  Situation,
   Status,
 } from "./run.js";
 import {
@@ -90,6 +92,7 @@ export type {
   AggregatorEvents,
   AggregatorOptions,
   Ending,
+  Situation,
   Status,
 } from "./run.js";
 export type { EvaluationLine, EvaluationResult } from "./evaluations.js";
@@ -248,6 +251,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return this.#opened.run;
   }
 
+  get description(): ModelDescription {
+    return this.#options.model.description;
+  }
+
+  /** The run's folder, where it has one. */
+  get folder(): string | undefined {
+    return this.#options.folder;
+  }
+
   /** How many rounds are committed. */
   get committed(): number {
     return this.#committed;
@@ -365,8 +377,14 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (attempt !== undefined) await this.#prepare(attempt);
     for (const effect of this.#rounds.start(this.#committed, attempt))
       this.#carryOut(effect);
+    if (this.#options.hold) this.hold();
     this.#rosterChanged();
     this.#saysWhatItWaitsFor();
+  }
+
+  /** Started, be it also at its end. */
+  get begun(): boolean {
+    return this.#rounds.at !== undefined;
   }
 
   /** Takes lines: started, and not at its end. */
@@ -401,6 +419,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Opens no further round; the one in progress is still finished. */
   drain(): void {
     this.#send({ type: "drain" });
+  }
+
+  /** Opens no further round before `release`; the one in progress is still finished. A restart does not remember it. */
+  hold(): void {
+    this.#send({ type: "hold" });
+  }
+
+  release(): void {
+    this.#send({ type: "release" });
   }
 
   /**
@@ -439,6 +466,29 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
           samples: client.samples,
         })),
     };
+  }
+
+  situation(): Situation {
+    const rounds = this.#rounds;
+    const at = rounds.at ?? "";
+    const left = this.#phaseDue - performance.now();
+    return {
+      waitsFor: rounds.waitsFor(),
+      at,
+      committed: this.#committed,
+      ...rounds.progress(),
+      left:
+        at === "collecting" || at === "buffering"
+          ? Math.max(0, Math.round(left))
+          : undefined,
+      held: rounds.held,
+      draining: rounds.draining,
+    };
+  }
+
+  /** All clients, in the order in which they first came. */
+  clients(): Iterable<Readonly<Client>> {
+    return this.#clients.values();
   }
 
   load(): Load {

@@ -84,8 +84,26 @@ export function openRunFolder(folder: string): RunFolder {
   };
 }
 
+/** The lines of a run's folder, each list in order of rounds, as far as they are there. */
+export async function readRunFolder(folder: string): Promise<{
+  readonly rounds: readonly RunFolderLine[];
+  readonly evaluations: readonly RunFolderLine[];
+  readonly timings: readonly RunFolderLine[];
+}> {
+  const [rounds, evaluations, timings] = await Promise.all(
+    ["rounds", "evaluations", "timings"].map((name) =>
+      linesOf(join(folder, `${name}.jsonl`)),
+    ),
+  );
+  return { rounds, evaluations, timings };
+}
+
+export type RunFolderLine = { readonly round: number } & Readonly<
+  Record<string, unknown>
+>;
+
 /** The whole lines of a file that may have been cut off in the middle of one. */
-async function linesOf(path: string): Promise<{ round: number }[]> {
+async function linesOf(path: string): Promise<RunFolderLine[]> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
@@ -99,7 +117,7 @@ async function linesOf(path: string): Promise<{ round: number }[]> {
         value !== null &&
         "round" in value &&
         typeof value.round === "number"
-        ? [value as { round: number }]
+        ? [{ ...value, round: value.round }]
         : [];
     } catch {
       return [];

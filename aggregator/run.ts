@@ -7,6 +7,7 @@ import type { Admission } from "./identity.js";
 import type { Log } from "./log.js";
 import type { RoundLine, RoundTimings } from "./round-line.js";
 import type { Refusal } from "./rounds/admission.js";
+import type { Progress } from "./rounds/engine.js";
 import type { GivenSettings } from "./settings.js";
 import type { Ledger } from "./storage/ledger.js";
 
@@ -22,6 +23,8 @@ export interface AggregatorOptions {
   readonly folder?: string;
   /** Go on with the run in that folder. */
   readonly resume?: boolean;
+  /** Open no round, or none after the one that is open, before `release`. */
+  readonly hold?: boolean;
   /** What else is to stand in the run's config.json. */
   readonly config?: Readonly<Record<string, unknown>>;
   /** Evaluates a committed model (a model blob) on test data that the server has. Must not block the event loop. */
@@ -118,6 +121,20 @@ export interface Load {
   readonly bytesInFlight: number;
 }
 
+/** Where the rounds are. */
+export interface Situation extends Progress {
+  readonly waitsFor: string;
+  /** The state of the engine: `finished` and `stopped` are the ends. */
+  readonly at: string;
+  readonly committed: number;
+  /** Milliseconds until the deadline of an open round. */
+  readonly left: number | undefined;
+  /** No further round opens before `release`. */
+  readonly held: boolean;
+  /** No further round opens. */
+  readonly draining: boolean;
+}
+
 export interface Status {
   readonly run: string;
   /** Rounds committed, and to be committed. */
@@ -125,10 +142,12 @@ export interface Status {
   readonly rounds: number;
   readonly waitsFor: string;
   readonly model: string;
-  readonly clients: readonly {
-    readonly id: string;
-    readonly connected: boolean;
-    readonly state: string;
-    readonly samples: number | null;
-  }[];
+  readonly clients: readonly ClientStatus[];
+}
+
+export interface ClientStatus {
+  readonly id: string;
+  readonly connected: boolean;
+  readonly state: string;
+  readonly samples: number | null;
 }

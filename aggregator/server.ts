@@ -19,9 +19,11 @@ import {
   HEALTH_CONNECTIONS,
   limitConnections,
 } from "./connections.js";
-import { tokenIs } from "./identity.js";
+import { sameText } from "./identity.js";
 import { openPace } from "./pace.js";
 import { openMetrics, type Metrics } from "./metrics.js";
+import type { Role } from "./page/browser/messages.js";
+import { openSite, type Site } from "./page/site.js";
 
 export interface ServerOptions {
   /** Default 127.0.0.1. */
@@ -50,6 +52,8 @@ export interface ServerOptions {
     readonly ca?: string;
     readonly crl?: string;
   };
+  /** Who brings this as a bearer may look at the run from anywhere, and hold, release and stop it. */
+  readonly adminToken?: string;
   /** A second port, on loopback, for `/livez`, `/readyz` and `/status` alone: it answers when the first one is flooded. */
   readonly healthPort?: number;
 }
@@ -66,18 +70,21 @@ export interface AggregatorServer {
 
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
 
+/** Shorter ones can be guessed, and others do not fit into a header. */
+const ADMIN_TOKEN = /^[!-~]{16,1024}$/;
+
 /**
  * Puts an aggregator on a port: WebSocket lines on any path, and beside them
- * `GET /blobs/<sha256>` (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the lab's token
- * as the bearer) `/status` and `/metrics`.
- * @throws ConfigError `no-authentication` (not loopback, yet every key is admitted), `port-in-use`, `cannot-listen`,
- * `file-descriptors` (the process may open too few).
+ * `GET /blobs/<sha256>` (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the token of the
+ * lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/` (page/site.ts).
+ * @throws ConfigError `admin-token` (less than 16 characters, or a space), `no-authentication` (not loopback, yet every key
+ * is admitted), `port-in-use`, `cannot-listen`, `file-descriptors` (the process may open too few).
  */
 export async function listen(
   aggregator: Aggregator,
   options: ServerOptions,
 ): Promise<AggregatorServer> {
-  const { host = "127.0.0.1", port, tls } = options;
+  const { host = "127.0.0.1", port, tls, adminToken } = options;
   const loopback = LOOPBACK.has(host);
   const allowed = connectionsAllowed(options.connections);
   if (
@@ -91,6 +98,12 @@ export async function listen(
       `"host" expected a loopback address while every key is admitted, got ${host}: ask for a token, or say that the aggregator is open to all`,
     );
 
+  if (adminToken !== undefined && !ADMIN_TOKEN.test(adminToken))
+    throw new ConfigError(
+      "admin-token",
+      `"admin token" expected at least 16 letters, digits or signs without a space, got ${adminToken.length} characters`,
+    );
+
   if (maskedBy === "ws")
     aggregator.log.warn(
       {},
@@ -98,10 +111,23 @@ export async function listen(
     );
   const metrics = openMetrics(aggregator);
   const pace = openPace();
+  const site = openSite(aggregator, {
+    traffic: metrics.traffic,
+    hasAdmin: adminToken !== undefined,
+    roleOf,
+    keep: (connection) => connections.keep(connection),
+  });
   const handler = (request: IncomingMessage, response: ServerResponse) =>
     answer(
       aggregator,
-      { ...options, metrics, isOurs, mayLook, keep: connections.keep },
+      {
+        publicModels: options.publicModels,
+        metrics,
+        site,
+        isOurs,
+        keep: connections.keep,
+        mayLook: (request) => roleOf(request) !== undefined,
+      },
       request,
       response,
     );
@@ -185,13 +211,19 @@ export async function listen(
     );
   }
 
-  /** A program on this machine that dials it as such, or whoever brings the token of the lab. */
-  function mayLook(request: IncomingMessage): boolean {
+  /** The admin by the token; a viewer by that of the lab, or on this machine, dialled as such. */
+  function roleOf(request: IncomingMessage): Role | undefined {
     const { admission } = aggregator;
     const bearer = bearerOf(request);
-    if (admission.kind === "token" && bearer !== undefined)
-      return tokenIs(admission, bearer);
-    return loopback && isDialledLocally(request);
+    const tokens = adminToken !== undefined || admission.kind === "token";
+    if (bearer !== undefined && tokens) {
+      if (adminToken !== undefined && sameText(bearer, adminToken))
+        return "admin";
+      return admission.kind === "token" && sameText(bearer, admission.token)
+        ? "viewer"
+        : undefined;
+    }
+    return loopback && isDialledLocally(request) ? "viewer" : undefined;
   }
 
   function refusalOf(
@@ -249,6 +281,7 @@ export async function listen(
     port: address.port,
     async close() {
       for (const line of sockets.clients) line.close(1012, "restarting");
+      site.close();
       const closed = new Promise((resolve) => http.close(resolve));
       health?.close();
       health?.closeAllConnections();
@@ -373,6 +406,7 @@ function answer(
   aggregator: Aggregator,
   options: Pick<ServerOptions, "publicModels"> & {
     readonly metrics: Metrics;
+    readonly site?: Site;
     mayLook(request: IncomingMessage): boolean;
     isOurs(request: IncomingMessage): boolean;
     /** This connection has shown that it may be here. */
@@ -391,9 +425,9 @@ function answer(
       })
       .end(text);
   };
-  if (request.method !== "GET" && request.method !== "HEAD") return end(405);
   const path = request.url ?? "/";
-  switch (path) {
+  const reads = request.method === "GET" || request.method === "HEAD";
+  switch (reads && path) {
     case "/livez":
       return end(200, "alive\n");
     case "/readyz":
@@ -401,6 +435,8 @@ function answer(
   }
   // A probe may dial by any address; for all else a page that had its own name lead here would be let in.
   if (!options.isOurs(request)) return end(421);
+  if (options.site?.answer(request, response)) return;
+  if (!reads) return end(405);
   if (path === "/status" || path === "/metrics") {
     if (!options.mayLook(request)) return end(401);
     if (path === "/metrics") return void tell(options.metrics, response);

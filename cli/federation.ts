@@ -98,7 +98,7 @@ export function logInto(file: string): Log {
 
 export interface FederationOptions extends Pick<
   AggregatorOptions,
-  "algorithm" | "folder" | "resume" | "config" | "admission" | "log"
+  "algorithm" | "folder" | "resume" | "hold" | "config" | "admission" | "log"
 > {
   readonly card: ModelCard;
   readonly settings: GivenSettings;

@@ -32,6 +32,14 @@ export async function serve(
   const { cert, key, ca, crl } = (await readTls(settings)) ?? {};
   if (ca !== undefined && cert === undefined)
     throw new ConfigError("usage", `"--tls-ca" expected --tls-cert beside it`);
+  const { adminTokenFile, hold } = settings;
+  const adminToken =
+    adminTokenFile && (await readToken(adminTokenFile, "admin-token-file"));
+  if (hold && adminToken === undefined)
+    throw new ConfigError(
+      "usage",
+      `"--hold" expected --admin-token-file beside it: somebody has to start the run`,
+    );
   const opened =
     test === undefined ? undefined : await openData(test, { shape });
   const dataset = opened?.test ?? opened?.train;
@@ -45,6 +53,7 @@ export async function serve(
     trainer,
     folder,
     resume: settings.resume,
+    hold,
     config: { command: "serve", test },
     log: logInto(settings.log ?? join(folder, "log.jsonl")),
     admission: await admissionOf(settings),
@@ -68,6 +77,7 @@ export async function serve(
     origins: settings.allowOrigin,
     openToAll: settings.openToAll,
     publicModels: settings.publicModels,
+    adminToken,
     healthPort: settings.healthPort,
     tls: cert && key ? { cert, key, ca, crl } : undefined,
   });
@@ -76,7 +86,7 @@ export async function serve(
     view.say(
       "listening",
       { url: server.url, run: folder, healthPort: server.healthPort },
-      `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH`,
+      `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH\nTo watch it: ${server.url.replace(/^ws/, "http")}`,
     );
     const evaluated = dataset !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);

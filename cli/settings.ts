@@ -269,6 +269,11 @@ const LINE = {
     help: "file with the token that clients must show",
     commands: ["serve", "join", "loadtest"],
   },
+  adminTokenFile: {
+    ...text("file"),
+    help: "file with the token by which the live page's admin pauses, resumes and stops the run; at least 16 characters",
+    commands: ["serve"],
+  },
   keys: {
     ...text("folder"),
     defaultIn: { enroll: "keys", keys: "keys" },
@@ -775,6 +780,12 @@ const OUTCOME = {
   log: {
     ...text("file"),
     help: "the log, JSON lines (log.jsonl in the run's folder; - for standard error)",
+    commands: ["serve"],
+  },
+  hold: {
+    ...toggle,
+    default: false,
+    help: "open no round before an admin starts it on the live page",
     commands: ["serve"],
   },
   tensorboard: {

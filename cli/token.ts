@@ -90,13 +90,16 @@ function certificateIn(flag: string, text: string): X509Certificate {
 }
 
 /** The token in a file. @throws ConfigError `usage` */
-export async function readToken(file: string): Promise<string> {
-  const text = await readFor("token-file", file);
+export async function readToken(
+  file: string,
+  flag = "token-file",
+): Promise<string> {
+  const text = await readFor(flag, file);
   const token = text.trim();
   if (token === "")
     throw new ConfigError(
       "usage",
-      `"--token-file" expected a token in "${file}", got an empty file`,
+      `"--${flag}" expected a token in "${file}", got an empty file`,
     );
   return token;
 }

@@ -177,6 +177,14 @@ function step(
       return state.at === "gathering"
         ? stop(state, state.round - 1, "drained")
         : settled(rules, { ...state, draining: true });
+    case "hold":
+      return { state: { ...state, held: true }, effects: [] };
+    case "release": {
+      const released = { ...state, held: false };
+      return state.held && released.at === "gathering"
+        ? gather(rules, released)
+        : { state: released, effects: [] };
+    }
     case "stop":
       // What the storage is writing down will be written down: that end is near and has its own deadline.
       return state.at === "committing"
@@ -225,7 +233,7 @@ function gather(rules: BufferedRules, state: At<"gathering">): Step {
 }
 
 const tryToOpen = (rules: BufferedRules, state: At<"gathering">): Step =>
-  state.roster.here.length < state.need
+  state.held || state.roster.here.length < state.need
     ? { state, effects: [] }
     : open(rules, state, state.round, state.members);
 
@@ -374,7 +382,15 @@ function next(rules: BufferedRules, from: At<"committing">): Step {
     [...atWork]
       .filter(([, member]) => stale(member))
       .map(([client, { work }]) => late({ client, work }, "stale")),
-    open(rules, from, round + 1, without(atWork, stale)),
+    from.held
+      ? gather(rules, {
+          ...commonOf(from),
+          at: "gathering",
+          round: round + 1,
+          members: without(atWork, stale),
+          need: Math.max(1, rules.minimum),
+        })
+      : open(rules, from, round + 1, without(atWork, stale)),
   );
 }
 
@@ -458,7 +474,11 @@ function gaveUp(
 function expire(rules: BufferedRules, state: Running): Step {
   switch (state.at) {
     case "gathering":
-      return gather(rules, { ...state, need: Math.max(1, rules.minimum) });
+      return gather(rules, {
+        ...state,
+        // Nobody is awaited during a hold: after it as many as before.
+        need: state.held ? state.need : Math.max(1, rules.minimum),
+      });
     case "opening":
     case "committing":
       return stop(
@@ -491,6 +511,8 @@ function outstanding(rules: BufferedRules, state: BufferedState): Work[] {
 function waitsFor(rules: BufferedRules, state: BufferedState): string {
   switch (state.at) {
     case "gathering":
+      if (state.held)
+        return `Round ${state.round} is held until somebody releases it: ${state.roster.here.length} clients are ready.`;
       return `Round ${state.round} waits for clients: ${state.roster.here.length} of ${state.need} are ready.`;
     case "opening":
       return `Round ${state.open.round} waits for the storage to open its buffer${state.paused ? `: ${state.paused}` : ""}.`;

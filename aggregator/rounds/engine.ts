@@ -32,6 +32,12 @@ export interface EngineState {
   readonly roster: Roster;
   /** No further round is opened. */
   readonly draining: boolean;
+  /** No further round is opened until a `release`. */
+  readonly held: boolean;
+  /** The round that is open, and what became of those who were asked; else `round` is the next, or the last one. */
+  readonly open?: Attempt;
+  readonly members?: Members;
+  readonly round?: number;
 }
 
 export interface Step<State> {
@@ -119,6 +125,9 @@ export type RoundEvent =
   | { readonly type: "deadline"; readonly number: number }
   /** Finish the attempt in progress, open no other. */
   | { readonly type: "drain" }
+  /** Finish the attempt in progress, then wait for a `release`. */
+  | { readonly type: "hold" }
+  | { readonly type: "release" }
   /** End now; the attempt in progress stays open in the journal. */
   | { readonly type: "stop"; readonly reason: string };
 
@@ -173,21 +182,27 @@ export type RoundEffect =
 
 // What engines are written with.
 
+/** What every state has, and hands on to the next. */
+type Common = Pick<EngineState, "deadline" | "roster" | "draining" | "held">;
+
 export const commonOf = ({
   deadline,
   roster,
   draining,
-}: Omit<EngineState, "at">): Omit<EngineState, "at"> => ({
+  held,
+}: Common): Common => ({
   deadline,
   roster,
   draining,
+  held,
 });
 
 /** Before anything is known. */
-export const NOTHING_YET: Omit<EngineState, "at"> = {
+export const NOTHING_YET: Common = {
   deadline: 0,
   roster: { ids: [], here: [], population: 0, meanSamples: 0 },
   draining: false,
+  held: false,
 };
 
 /** Takes the place of the deadline before. */
@@ -226,17 +241,14 @@ export type Ended = EngineState &
       }
   );
 
-export const finish = (
-  from: Omit<EngineState, "at">,
-  round: number,
-): Step<Ended> => ({
+export const finish = (from: Common, round: number): Step<Ended> => ({
   state: { ...commonOf(from), at: "finished", round },
   effects: [{ type: "finished", round }],
 });
 
 /** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
 export const stop = (
-  from: Omit<EngineState, "at">,
+  from: Common,
   round: number,
   reason: string,
   failed = false,
@@ -244,6 +256,13 @@ export const stop = (
   state: { ...commonOf(from), at: "stopped", round, reason },
   effects: [{ type: "stopped", reason, failed }],
 });
+
+export interface Progress {
+  readonly round: number;
+  readonly attempt: number;
+  readonly counted: number;
+  readonly goal: number;
+}
 
 /** An engine with the state that it is in. */
 export interface Rounds extends Pick<
@@ -253,6 +272,9 @@ export interface Rounds extends Pick<
   /** Undefined before `start`. */
   readonly at: string | undefined;
   readonly draining: boolean;
+  readonly held: boolean;
+  /** The round and attempt that are open, or the round that is next; its updates so far, and those wanted where it is open. */
+  progress(): Progress;
   start(committed: number, reopened?: Attempt): readonly RoundEffect[];
   step(event: RoundEvent): readonly RoundEffect[];
   waitsFor(): string;
@@ -282,9 +304,25 @@ export function roundsOf<S extends EngineState>(
     get draining() {
       return state?.draining ?? false;
     },
+    get held() {
+      return state?.held ?? false;
+    },
+    progress() {
+      const { open, members, round } = started();
+      return {
+        round: open?.round ?? round ?? 0,
+        attempt: open?.attempt ?? 1,
+        counted: open && members ? countOf(members, "counted") : 0,
+        goal: open?.goal ?? 0,
+      };
+    },
     start: (committed, reopened) => take(engine.start(committed, reopened)),
     step: (event) => take(engine.step(started(), event)),
-    waitsFor: () => engine.waitsFor(started()),
+    waitsFor() {
+      const { held, open } = started();
+      const sentence = engine.waitsFor(started());
+      return held && open ? `${sentence} The next round is held.` : sentence;
+    },
     retryAfter: (client) => engine.retryAfter(started(), client),
     outstanding: () => engine.outstanding(started()),
   };

@@ -171,6 +171,10 @@ export function step(
       return state.at === "gathering"
         ? stop(state, committedOf(state), "drained")
         : { state: { ...state, draining: true }, effects: [] };
+    case "hold":
+      return { state: { ...state, held: true }, effects: [] };
+    case "release":
+      return release(rules, state);
     case "stop":
       // What the storage is writing down will be written down: that end is near and has its own deadline.
       return state.at === "committing"
@@ -187,7 +191,7 @@ type Running = Gathering | Opening | Collecting | Committing;
 
 function gather(
   rules: RoundRules,
-  from: Omit<EngineState, "at">,
+  from: Parameters<typeof commonOf>[0],
   round: number,
   attempt: number,
   need: number,
@@ -211,6 +215,7 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
   if (
     state.at !== "gathering" ||
     state.resting ||
+    state.held ||
     state.roster.ids.length < state.need
   )
     return { state, effects: [] };
@@ -228,6 +233,21 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
     arm({ ...commonOf(state), at: "opening", open }, rules.storageDeadline),
     [{ type: "begin", open }],
   );
+}
+
+/** Clients are awaited afresh, for as long as if the hold had not been; a rest has its own end. */
+function release(rules: RoundRules, state: Running): Step {
+  const released = { ...state, held: false };
+  return state.held && released.at === "gathering" && !released.resting
+    ? gather(
+        rules,
+        released,
+        released.round,
+        released.attempt,
+        released.need,
+        false,
+      )
+    : { state: released, effects: [] };
 }
 
 const workOf = ({ open, phase }: Pick<Collecting, "open" | "phase">): Work => ({
@@ -410,7 +430,8 @@ function expire(rules: RoundRules, state: Running): Step {
         state,
         state.round,
         state.attempt,
-        Math.max(1, rules.selection.minimum),
+        // Nobody is awaited during a hold: after it as many as before.
+        state.held ? state.need : Math.max(1, rules.selection.minimum),
         false,
       );
     case "opening":
@@ -438,6 +459,8 @@ function expire(rules: RoundRules, state: Running): Step {
 export function waitsFor(rules: RoundRules, state: RoundState): string {
   switch (state.at) {
     case "gathering":
+      if (state.held)
+        return `Round ${state.round} is held until somebody releases it: ${state.roster.ids.length} clients are ready.`;
       return state.resting
         ? `Round ${state.round} rests for ${rules.pause} ms before attempt ${state.attempt}.`
         : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready.`;

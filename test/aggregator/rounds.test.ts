@@ -284,6 +284,57 @@ test("draining finishes the round in progress and opens no other", () => {
   assert.deepEqual([run.state.at, run.of("close").length], ["stopped", 1]);
 });
 
+test("a hold lets the open round finish, keeps the next one closed, and ends with a release", () => {
+  const run = drive(rulesWith());
+  run.roster(2);
+  run.send({ type: "hold" });
+  for (const client of ids(2))
+    run.send({ type: "admitted", client, work: run.work() });
+  assert.equal(run.state.at, "gathering");
+  assert.equal(
+    waitsFor(rulesWith(), run.state),
+    "Round 2 is held until somebody releases it: 2 clients are ready.",
+  );
+  run.expire();
+  run.roster(5);
+  assert.equal(run.state.at, "gathering");
+  run.send({ type: "release" });
+  assert.deepEqual(
+    [run.state.at, run.state.held, run.of("begin").length],
+    ["collecting", false, 2],
+  );
+});
+
+test("a run that begins held still awaits as many clients as it should, however long the hold was", () => {
+  const rules = rulesWith({ gather: 4 });
+  let { state } = start(rules, 0);
+  const send = (event: RoundEvent) => ({ state } = step(rules, state, event));
+  send({ type: "hold" });
+  send({ type: "deadline", number: state.deadline });
+  send({ type: "release" });
+  const roster = (n: number) =>
+    send({
+      type: "roster",
+      roster: { ids: ids(n), here: ids(n), population: n, meanSamples: 10 },
+    });
+  roster(3);
+  assert.equal(state.at, "gathering");
+  roster(4);
+  assert.equal(state.at, "opening");
+});
+
+test("a drain during a hold ends the run, and a hold during a rest outlives it", () => {
+  const run = drive(rulesWith());
+  run.roster(2);
+  for (const client of ids(2))
+    run.send({ type: "gone", client, code: "left", work: run.work() });
+  run.send({ type: "hold" });
+  run.expire();
+  assert.deepEqual([run.state.at, run.state.held], ["gathering", true]);
+  run.send({ type: "drain" });
+  assert.equal(run.state.at, "stopped");
+});
+
 const anySelection: fc.Arbitrary<Selection> = fc.record(
   {
     fraction: fc.double({ min: 0.001, max: 1, noNaN: true }),
@@ -343,6 +394,8 @@ type Act =
   | { do: "roster"; n: number }
   | { do: "answer" }
   | { do: "expire" }
+  | { do: "hold" }
+  | { do: "release" }
   | { do: "stale" }
   | {
       do: "client";
@@ -357,6 +410,8 @@ const anyAct: fc.Arbitrary<Act> = fc.oneof(
   }),
   { weight: 3, arbitrary: fc.constant({ do: "answer" as const }) },
   fc.constant({ do: "expire" as const }),
+  fc.constant({ do: "hold" as const }),
+  { weight: 2, arbitrary: fc.constant({ do: "release" as const }) },
   fc.constant({ do: "stale" as const }),
   {
     weight: 12,
@@ -414,6 +469,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
                 armed = effect.number;
                 break;
               case "begin":
+                assert.equal(state.held, false, "opened during a hold");
                 awaited = { type: "begun" };
                 folded = new Set();
                 assert.equal(effect.open.round, committed + 1);
@@ -478,6 +534,10 @@ test("whatever happens: one deadline is armed or the run is over, every client a
               break;
             case "expire":
               send({ type: "deadline", number: armed });
+              break;
+            case "hold":
+            case "release":
+              send({ type: act.do });
               break;
             case "stale":
               send({ type: "deadline", number: armed - 1 });

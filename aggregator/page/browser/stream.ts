@@ -1,0 +1,113 @@
+import type { ClientFilter, Update } from "./messages.js";
+
+/** Waits between two tries to reach the aggregator, in milliseconds; the last one for ever after. */
+const WAITS = [500, 1000, 2000, 5000];
+/** The aggregator says something at least every 15 seconds. */
+const SILENCE = 40_000;
+
+/** What the page has already, and what it looks at. */
+export interface Wanted {
+  readonly token: string | undefined;
+  readonly feed: string;
+  readonly since: number;
+  readonly filter: ClientFilter;
+  readonly from: number;
+}
+
+export interface StreamEvents {
+  update(update: Update): void;
+  /** Not without a token, or not with this one. */
+  refused(): void;
+  /** The line is down and is tried again; in words why. */
+  down(why: string): void;
+}
+
+/** The line to the aggregator: opened again when it breaks, and closed while nobody sees the page. */
+export interface Stream {
+  /** Begins anew with what is wanted now. */
+  reopen(): void;
+}
+
+export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
+  let current: AbortController | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let failures = 0;
+
+  function reopen(): void {
+    clearTimeout(timer);
+    current?.abort();
+    if (document.hidden) return;
+    const own = (current = new AbortController());
+    void read(own).then((why) => {
+      if (own.signal.aborted && why === undefined) return;
+      if (current !== own) return;
+      events.down(why ?? "the line was silent");
+      const wait = WAITS[Math.min(failures++, WAITS.length - 1)];
+      timer = setTimeout(reopen, wait);
+    });
+  }
+
+  /** Reads until the end, and gives back in words how it came; nothing where we ended it. */
+  async function read(own: AbortController): Promise<string | undefined> {
+    const { token, ...rest } = wanted();
+    const query = new URLSearchParams(
+      Object.entries(rest).map(([name, value]) => [name, String(value)]),
+    );
+    let watchdog: ReturnType<typeof setTimeout> | undefined;
+    let silent = false;
+    const heard = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => {
+        silent = true;
+        own.abort();
+      }, SILENCE);
+    };
+    try {
+      heard();
+      const response = await fetch(`page/events?${query}`, {
+        headers:
+          token === undefined ? {} : { authorization: `Bearer ${token}` },
+        signal: own.signal,
+        cache: "no-store",
+      });
+      if (response.status === 401) {
+        events.refused();
+        return undefined;
+      }
+      if (!response.ok || response.body === null)
+        return (
+          (await response.text()).trim() || `it answers ${response.status}`
+        );
+      failures = 0;
+      const reader = response.body
+        .pipeThrough(new TextDecoderStream())
+        .getReader();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return "it closed the line";
+        heard();
+        const parts = (rest + value).split("\n\n");
+        rest = parts.pop() ?? "";
+        for (const part of parts)
+          if (part.startsWith("data: "))
+            // Written by our own aggregator, in the version that also serves this page.
+            events.update(JSON.parse(part.slice(6)) as Update);
+      }
+    } catch {
+      if (own.signal.aborted) return silent ? "it is silent" : undefined;
+      return "it does not answer";
+    } finally {
+      clearTimeout(watchdog);
+    }
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      clearTimeout(timer);
+      current?.abort();
+    } else reopen();
+  });
+  reopen();
+  return { reopen };
+}
