@@ -86,6 +86,7 @@ import type {
 } from "./storage/ledger.js";
 import { memoryLedger } from "./storage/memory.js";
 import { plain, wasmArithmetic } from "./strategies/arithmetic.js";
+import { stateGrid } from "./strategies/weighted-mean.js";
 import { openUploads, type Uploads } from "./uploads.js";
 
 export type {
@@ -631,7 +632,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#counted = 0;
     const { round, selected, goal } = attempt;
     await this.#desk.openFold({
-      updates: Math.max(selected.length, goal),
+      updates: mostUpdates(attempt),
       samples: attempt.maxSamples,
       staleness: this.#rounds.maxStaleness,
     });
@@ -733,6 +734,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       seed: createHash("sha256")
         .update([s.seed, work.round, work.attempt, client].join("\0"))
         .digest("hex"),
+      grid: this.#algorithm.client.nextState
+        ? stateGrid(mostUpdates(this.#attempt!), s.maxAbs)
+        : undefined,
     };
   }
 
@@ -1462,6 +1466,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     await this.#ledger.close();
   }
 }
+
+/** The most updates that the attempt's fold can hold. */
+const mostUpdates = ({ selected, goal }: Attempt): number =>
+  Math.max(selected.length, goal);
 
 function resultLines(evaluated: EvaluationLine | undefined): string[] {
   if (evaluated === undefined) return [];

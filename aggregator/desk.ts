@@ -4,7 +4,7 @@ import { finishRound } from "../runtime/algorithms/finish-round.js";
 import type {
   Algorithm,
   NamedNumbers,
-  ServerState,
+  State,
 } from "../runtime/algorithms/algorithm.js";
 import { float32 } from "../runtime/codecs/float32.js";
 import { MODEL, readBlob, writeBlob } from "../runtime/params/blob.js";
@@ -97,7 +97,7 @@ export function openDesk(
   const { header } = float32.form(layout, client.sends);
   const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
   let global: Vector;
-  let state: ServerState;
+  let state: State;
   let fold: RoundFold | undefined;
 
   return {
@@ -165,7 +165,7 @@ export function openDesk(
       });
       fold = undefined;
       ({ global, state } = next);
-      return checkpointOf(server, layout, metadata, global, state);
+      return checkpointOf(server, layout, metadata, global, state, population);
     },
     async close() {},
   };
@@ -185,7 +185,8 @@ export function firstCheckpoint(
       new Float64Array(layout.size).fill(initial(settings)),
     ]),
   );
-  return checkpointOf(server, layout, metadata, weights, state);
+  // Nobody has sent anything: sums of nothing, whatever they are divided by.
+  return checkpointOf(server, layout, metadata, weights, state, 1);
 }
 
 function checkpointOf(
@@ -193,11 +194,12 @@ function checkpointOf(
   layout: Layout,
   metadata: Readonly<Record<string, string>>,
   global: Vector,
-  state: ServerState,
+  state: State,
+  population: number,
 ): Checkpoint {
-  const broadcast = Object.entries(server.broadcast?.(state) ?? {}).map(
-    ([name, vector]) => [name, Float32Array.from(vector)] as const,
-  );
+  const broadcast = Object.entries(
+    server.broadcast?.(state, population) ?? {},
+  ).map(([name, vector]) => [name, Float32Array.from(vector)] as const);
   return {
     model: blobOf(
       writeBlob(
@@ -228,7 +230,7 @@ function readState(
   bytes: Uint8Array,
   names: readonly string[],
   size: number,
-): ServerState {
+): State {
   const { tensors } = readSafetensors(bytes);
   return Object.fromEntries(
     names.map((name) => {
@@ -236,7 +238,7 @@ function readState(
       if (!(data instanceof Float64Array) || data.length !== size)
         throw new ModelError(
           "state",
-          `"${name}" expected ${size} float64 numbers in the stored state of the algorithm, got ${data?.length ?? "none"}`,
+          `"${name}" expected ${size} float64 numbers in the stored state of the algorithm, got ${data?.length ?? "none"}; a run that another version of fedflat or of the algorithm began cannot be resumed by this one`,
         );
       return [name, data];
     }),

@@ -32,9 +32,10 @@ const form = v.object(
         receives: names,
         sends: names,
         objective: callable,
-        afterTraining: callable,
+        update: callable,
+        nextState: v.optional(callable),
       },
-      "an object with state, receives, sends, objective and afterTraining",
+      "an object with state, receives, sends, objective and update",
     ),
     server: v.object(
       {
@@ -97,6 +98,12 @@ export async function ownAlgorithm(
   for (const sent of client.sends)
     if (!Object.hasOwn(server.folds, sent))
       refuse("server.folds", `a weighting of "${sent}", which is sent`, "none");
+  if (client.state.length > 0 && client.nextState === undefined)
+    refuse(
+      "client.nextState",
+      `a function that gives ${client.state.join(", ")}`,
+      "nothing",
+    );
   if (client.receives.length > 0 && server.broadcast === undefined)
     refuse(
       "server.broadcast",

@@ -529,7 +529,8 @@ export class FederatedClient {
     const { records } = this.#session!;
     const { memoryBytes, seconds = Infinity } = this.#options.limits ?? {};
     const base = await this.#base(work);
-    checkMemory(base, settings, memoryBytes);
+    const algorithm = this.#algorithm(settings.algorithm);
+    checkMemory(base, settings, algorithm, memoryBytes);
     const { train } = await this.#split(work, base);
     if (train.rows.length === 0)
       throw new Declined("data", `"data" expected an example to train on`);
@@ -565,7 +566,7 @@ export class FederatedClient {
     const task = {
       assignment,
       settings,
-      algorithm: this.#algorithm(settings.algorithm),
+      algorithm,
       base,
       part: train,
       state,

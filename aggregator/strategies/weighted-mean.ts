@@ -1,6 +1,7 @@
 import type { Fold, ServerHalf } from "../../runtime/algorithms/algorithm.js";
 import type { Vector } from "../../runtime/params/layout.js";
 import {
+  gridOf,
   partsOf,
   type Contribution,
   type Domain,
@@ -71,6 +72,22 @@ export function contributionOf(
     ]),
   );
 }
+
+/**
+ * The grid to which the clients of a round of so many updates round what moves their own state too. All of it is on the grid
+ * of the round's fold (uniform weights), so the fold adds it exactly. It is never finer than for 512 updates: so what
+ * adds up over all rounds has room as well, up to 2^53 steps of the finest round, which are 2048 to 4096 times maxAbs.
+ */
+export const stateGrid = (updates: number, maxAbs: number): number =>
+  gridOf(
+    {
+      size: 0,
+      maxUpdates: Math.max(512, updates),
+      maxAbs,
+      maxWeight: { sent: 1 },
+    },
+    "sent",
+  );
 
 /** What an algorithm's `finish` is given. */
 export function foldFor({ domain, sums, weights, members }: RoundFold): Fold {

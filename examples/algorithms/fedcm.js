@@ -20,7 +20,7 @@ export default {
         (m) => (-settings.beta * m) / (steps * learningRate),
       ),
     }),
-    afterTraining: ({ delta }) => ({ state: {}, update: { delta } }),
+    update: ({ delta }) => ({ delta }),
   },
 
   server: {

@@ -15,6 +15,8 @@ export interface Algorithm {
 }
 
 export type NamedVectors = Readonly<Record<string, Vector>>;
+/** Vectors kept from round to round, on the server or on a client: float64, so that a sum of what was sent is exact. */
+export type State = Readonly<Record<string, Float64Array>>;
 export type NamedNumbers = Readonly<Record<string, number>>;
 
 /** What a client half is given at the start of a local round. */
@@ -22,7 +24,7 @@ export interface ClientContext {
   /** w_t, the global model. */
   readonly global: Vector;
   /** The client's committed state; every vector named in `ClientHalf.state`, zero at first. */
-  readonly state: NamedVectors;
+  readonly state: State;
   /** What the server broadcast beside the model; every vector named in `ClientHalf.receives`. */
   readonly received: NamedVectors;
   readonly settings: NamedNumbers;
@@ -61,11 +63,14 @@ export interface ClientHalf {
   /** Names of the vectors sent back, in order. */
   readonly sends: readonly string[];
   objective(context: ClientContext): LocalObjective;
-  /** delta = theta_end - w_t. The state returned is pending until the server says `committed`. */
-  afterTraining(context: ClientContext & { readonly delta: Vector }): {
-    readonly state: NamedVectors;
-    readonly update: NamedVectors;
-  };
+  /** What is sent; delta = theta_end - w_t. */
+  update(context: ClientContext & { readonly delta: Vector }): NamedVectors;
+  /**
+   * The next state, pending until the server says `committed`; there where `state` names any. `sent` is the update as the
+   * server will add it, each number on the round's grid: where state and server add up the same `sent`, in float64, the
+   * server's sum is that of the clients' states to the bit.
+   */
+  nextState?(context: ClientContext & { readonly sent: NamedVectors }): State;
 }
 
 /** What arrived in a round: for each vector sent, the weighted sum; and the weights' sum and the number of clients. */
@@ -77,22 +82,20 @@ export interface Fold {
   readonly count: number;
 }
 
-export type ServerState = Readonly<Record<string, Float64Array>>;
-
 export interface ServerHalf {
   /** How each vector sent is weighted in the sum. Every name of `ClientHalf.sends` stands here. */
   readonly folds: Readonly<Record<string, "samples" | "uniform">>;
   /** Names of the float64 vectors kept from round to round, and what they start as. */
   readonly state: Readonly<Record<string, (settings: NamedNumbers) => number>>;
-  /** The vectors of the state to broadcast beside the model; every name of `ClientHalf.receives` stands here. */
-  broadcast?(state: ServerState): Readonly<Record<string, Float64Array>>;
+  /** What to broadcast beside the model; every name of `ClientHalf.receives` stands here. `population`: as in `finish`, at least 1. */
+  broadcast?(state: State, population: number): State;
   /** The next model and state. Nothing given may be written to. */
   finish(input: {
     readonly global: Vector;
     readonly fold: Fold;
-    readonly state: ServerState;
+    readonly state: State;
     readonly settings: NamedNumbers;
     /** m, the run's registered clients when the round opened. */
     readonly population: number;
-  }): { readonly global: Vector; readonly state: ServerState };
+  }): { readonly global: Vector; readonly state: State };
 }

@@ -11,7 +11,7 @@ export const fedavg: Algorithm = {
     receives: [],
     sends: ["delta"],
     objective: () => ({}),
-    afterTraining: ({ delta }) => ({ state: {}, update: { delta } }),
+    update: ({ delta }) => ({ delta }),
   },
   server: {
     folds: { delta: "samples" },

@@ -1,11 +1,13 @@
 import type { Algorithm } from "./algorithm.js";
-import { combine } from "./vectors.js";
+import { combine, plus } from "./vectors.js";
 
 /**
  * FedDC (Gao et al. 2022, arXiv:2203.11751), in the form of the MAN authors' code. With r = n_k/mean(n) and
  * alpha_k = alpha/r, each client adds alpha_k/2 ||theta - (w - h)||^2 + <theta, c/r - c_k>; then h += delta and
- * c_k <- c_k - c/r - delta/(K eta_0). The server moves to the mean model plus the mean drift of all m clients, and c by the
- * mean over all m clients of r (change of c_k), which is what is sent.
+ * c_k <- c_k - c/r - delta/(K eta_0). The server moves to the mean model plus the mean drift of all m clients, and c is the
+ * mean over all m clients of r c_k. So a client keeps s = r c_k (`scaledControl`) and sends its change, - c - r delta/(K eta_0):
+ * the paper's while n_k and mean(n) stay, and where they change, the sum of the s is still the server's, which that of the
+ * r c_k would not be.
  */
 export const feddc: Algorithm = {
   name: "feddc",
@@ -13,7 +15,7 @@ export const feddc: Algorithm = {
     "Gao et al. 2022, FedDC: Federated Learning with Non-IID Data via Local Drift Decoupling and Correction, arXiv:2203.11751",
   defaults: { alpha: 0.01 },
   client: {
-    state: ["drift", "control"],
+    state: ["drift", "scaledControl"],
     receives: ["control"],
     sends: ["delta", "controlChange"],
     objective: ({ global, state, received, settings, share }) => ({
@@ -21,40 +23,37 @@ export const feddc: Algorithm = {
         coefficient: settings.alpha / share,
         center: combine([1, global], [-1, state.drift]),
       },
-      linear: combine([1 / share, received.control], [-1, state.control]),
+      linear: combine(
+        [1 / share, received.control],
+        [-1 / share, state.scaledControl],
+      ),
     }),
-    afterTraining(context) {
-      const { delta, state, received, share, steps } = context;
-      const change = combine(
-        [-1 / share, received.control],
-        [-1 / (steps * context.initialLearningRate), delta],
-      );
-      return {
-        state: {
-          drift: combine([1, state.drift], [1, delta]),
-          control: combine([1, state.control], [1, change]),
-        },
-        update: { delta, controlChange: combine([share, change]) },
-      };
-    },
+    update: ({ delta, received, share, steps, initialLearningRate }) => ({
+      delta,
+      controlChange: combine(
+        [-1, received.control],
+        [-share / (steps * initialLearningRate), delta],
+      ),
+    }),
+    nextState: ({ state, sent }) => ({
+      drift: plus(state.drift, sent.delta),
+      scaledControl: plus(state.scaledControl, sent.controlChange),
+    }),
   },
   server: {
     folds: { delta: "uniform", controlChange: "uniform" },
-    state: { driftSum: () => 0, control: () => 0 },
-    broadcast: ({ control }) => ({ control }),
+    state: { driftSum: () => 0, controlSum: () => 0 },
+    broadcast: ({ controlSum }, population) => ({
+      control: controlSum.map((sum) => sum / population),
+    }),
     finish({ global, fold, state, population }) {
       const { delta, controlChange } = fold.sums;
-      const driftSum = state.driftSum.map((h, i) => h + delta[i]);
+      const driftSum = plus(state.driftSum, delta);
       return {
         global: global.map(
           (w, i) => w + delta[i] / fold.count + driftSum[i] / population,
         ),
-        state: {
-          driftSum,
-          control: state.control.map(
-            (c, i) => c + controlChange[i] / population,
-          ),
-        },
+        state: { driftSum, controlSum: plus(state.controlSum, controlChange) },
       };
     },
   },

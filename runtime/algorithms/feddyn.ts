@@ -1,5 +1,5 @@
 import type { Algorithm } from "./algorithm.js";
-import { combine } from "./vectors.js";
+import { combine, plus } from "./vectors.js";
 
 /**
  * FedDyn (Acar et al. 2021, arXiv:2111.04263, algorithm 1), in the form of the MAN authors' code. Each client remembers its
@@ -23,17 +23,15 @@ export const feddyn: Algorithm = {
         weightDecay: alpha,
       };
     },
-    afterTraining: ({ delta, state }) => ({
-      state: { drift: combine([1, state.drift], [1, delta]) },
-      update: { delta },
-    }),
+    update: ({ delta }) => ({ delta }),
+    nextState: ({ state, sent }) => ({ drift: plus(state.drift, sent.delta) }),
   },
   server: {
     folds: { delta: "uniform" },
     state: { driftSum: () => 0 },
     finish({ global, fold, state, population }) {
       const sum = fold.sums.delta;
-      const driftSum = state.driftSum.map((h, i) => h + sum[i]);
+      const driftSum = plus(state.driftSum, sum);
       return {
         global: global.map(
           (w, i) => w + sum[i] / fold.count + driftSum[i] / population,

@@ -1,9 +1,10 @@
 import type { Algorithm } from "./algorithm.js";
-import { combine } from "./vectors.js";
+import { combine, plus } from "./vectors.js";
 
 /**
  * SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, option II): the gradient is corrected by c - c_k;
- * c_k <- c_k - c - delta/(K eta_t) and the server's c moves by the mean over all m clients of the changes.
+ * c_k <- c_k - c - delta/(K eta_t), and c is the mean of the c_k of all m clients. The server keeps their sum, which grows by
+ * the same changes as the clients' own, and divides by the m of the round.
  */
 export const scaffold: Algorithm = {
   name: "scaffold",
@@ -17,31 +18,29 @@ export const scaffold: Algorithm = {
     objective: ({ state, received }) => ({
       linear: combine([1, received.control], [-1, state.control]),
     }),
-    afterTraining({ delta, state, received, steps, learningRate }) {
-      const controlChange = combine(
+    update: ({ delta, received, steps, learningRate }) => ({
+      delta,
+      controlChange: combine(
         [-1, received.control],
         [-1 / (steps * learningRate), delta],
-      );
-      return {
-        state: { control: combine([1, state.control], [1, controlChange]) },
-        update: { delta, controlChange },
-      };
-    },
+      ),
+    }),
+    nextState: ({ state, sent }) => ({
+      control: plus(state.control, sent.controlChange),
+    }),
   },
   server: {
     folds: { delta: "uniform", controlChange: "uniform" },
-    state: { control: () => 0 },
-    broadcast: ({ control }) => ({ control }),
-    finish({ global, fold, state, settings, population }) {
+    state: { controlSum: () => 0 },
+    broadcast: ({ controlSum }, population) => ({
+      control: controlSum.map((sum) => sum / population),
+    }),
+    finish({ global, fold, state, settings }) {
       const { delta, controlChange } = fold.sums;
       const scale = settings.serverLearningRate / fold.count;
       return {
         global: global.map((w, i) => w + scale * delta[i]),
-        state: {
-          control: state.control.map(
-            (c, i) => c + controlChange[i] / population,
-          ),
-        },
+        state: { controlSum: plus(state.controlSum, controlChange) },
       };
     },
   },

@@ -1,5 +1,5 @@
 import { ModelError } from "../errors.js";
-import type { Algorithm, NamedNumbers, ServerState } from "./algorithm.js";
+import type { Algorithm, NamedNumbers, State } from "./algorithm.js";
 import { fedavg } from "./fedavg.js";
 
 /**
@@ -15,9 +15,9 @@ export interface ServerOptimizer {
   /** How far the model moves, and the next state. */
   step(
     meanDelta: Float64Array,
-    state: ServerState,
+    state: State,
     settings: NamedNumbers,
-  ): { readonly move: Float64Array; readonly state: ServerState };
+  ): { readonly move: Float64Array; readonly state: State };
 }
 
 /**

@@ -2,7 +2,10 @@ import type { Vector } from "../params/layout.js";
 
 /** sum_j coefficients[j] vectors[j], element by element, rounded to float32 once. All vectors have one length. */
 export function combine(
-  ...terms: readonly (readonly [coefficient: number, vector: Vector])[]
+  ...terms: readonly (readonly [
+    coefficient: number,
+    vector: Vector | Float64Array,
+  ])[]
 ): Vector {
   const result = new Float32Array(terms[0][1].length);
   for (let i = 0; i < result.length; i++) {
@@ -11,4 +14,20 @@ export function combine(
     result[i] = sum;
   }
   return result;
+}
+
+/** sum + vector in float64: exact where both are multiples of one grid, and the result is below 2^53 steps of it. */
+export const plus = (
+  sum: Float64Array,
+  vector: Vector | Float64Array,
+): Float64Array => sum.map((x, i) => x + vector[i]);
+
+/**
+ * Each number rounded to the nearest multiple of `grid`, a power of two, ties to even. A float32 stays a float32: one of
+ * 2^24 steps and more is a multiple already.
+ */
+export function onGrid(vector: Vector, grid: number): Vector {
+  // Added to this, a number loses all bits below the grid (as in the aggregator's fold).
+  const shift = 1.5 * 2 ** 52 * grid;
+  return vector.map((x) => x + shift - shift);
 }

@@ -9,7 +9,7 @@ import {
   ProtocolError,
 } from "../errors.js";
 import { networkOf } from "../models/network.js";
-import { readBlob, writeBlob } from "../params/blob.js";
+import { readBlob, readState, writeBlob } from "../params/blob.js";
 import type { OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
@@ -35,11 +35,14 @@ export function failureCode(error: unknown): string {
 export function checkMemory(
   { model, bytes }: Loaded,
   { batchSize }: TrainSettings,
+  { client }: Algorithm,
   limit = Infinity,
 ): void {
-  // Besides the plan: the model's file and weights, the update, and the state that is kept beside it.
+  // Besides the plan: the model's file and weights, and the update; the state in float64, the next one, and its file.
   const needed =
-    trainingMemory(networkOf(model.description), batchSize) + 4 * bytes.length;
+    trainingMemory(networkOf(model.description), batchSize) +
+    4 * bytes.length +
+    3 * 8 * model.layout.size * client.state.length;
   if (needed > limit)
     throw new Declined(
       "memory",
@@ -88,7 +91,7 @@ export async function trainAssignment(
       algorithm,
       settings: { ...settings, meanSamples: settings.meanSamples || samples },
       part,
-      state: state && readBlob(state, layout, algorithm.client.state),
+      state: state && readState(state, layout, algorithm.client.state),
       received: readBlob(bytes, layout, algorithm.client.receives),
       from,
     },
@@ -106,6 +109,9 @@ export async function trainAssignment(
       ? writeBlob(layout, result.state)
       : undefined;
   release(result.delta.buffer);
+  // Rounded, they are copies of our own.
+  if (settings.grid !== undefined)
+    for (const { buffer } of Object.values(result.update)) release(buffer);
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   return {
     offer: {

@@ -8,7 +8,7 @@ import { clientMessages } from "../protocol/messages.js";
  *   runs                  names of the runs it was in, the newest first
  *   run.<run>             the record below, as JSON: one write moves the client from one consistent state to the next
  *   update.<assignment>   a finished update that is not settled
- *   state.<assignment>    the algorithm's state after that assignment: pending, then committed
+ *   state.<assignment>    the algorithm's state after that assignment, float64: pending, then committed
  * Blobs that no record names are what a crash left behind; opening removes them.
  */
 const named = v.object({ name: v.string(), sha256: v.string() });

@@ -10,7 +10,8 @@ import {
 /**
  * A blob is a safetensors file that holds whole vectors over one layout, one after the other. The vector named "" is the
  * model and its tensors bear the parameters' own names; a tensor of any other vector is named `vector/parameter`
- * (`delta/0.kernel`, `control/4.bias`). Global models and updates travel as blobs.
+ * (`delta/0.kernel`, `control/4.bias`). Global models and updates travel as blobs, float32; what a client keeps of an algorithm
+ * from round to round is one of float64.
  */
 export type Vectors = Readonly<Record<string, Vector>>;
 
@@ -23,7 +24,7 @@ const nameOf = (vector: string, parameter: string) =>
 /** Writes vectors, in the order given. @throws ModelError `layout` where a vector has another length than the layout. */
 export function writeBlob(
   layout: Layout,
-  vectors: Vectors,
+  vectors: Readonly<Record<string, Vector | Float64Array>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array<ArrayBuffer> {
   const tensors: Tensor[] = [];
@@ -73,43 +74,73 @@ export function readBlob(
   vectors: readonly string[],
 ): Record<string, Vector> {
   const { tensors } = readSafetensors(bytes);
-  const result: Record<string, Vector> = {};
-  for (const vector of vectors) {
-    const parts = layout.parameters.map((parameter) => {
-      const name = nameOf(vector, parameter.name);
-      const tensor = tensors.get(name);
-      const expected = `float32 [${parameter.shape.join(", ")}]`;
-      if (tensor === undefined)
-        throw new ModelError(
-          "layout",
-          `"${name}" expected ${expected}, got nothing of that name`,
-        );
-      if (
-        !(tensor.data instanceof Float32Array) ||
-        tensor.shape.join() !== parameter.shape.join()
-      )
-        throw new ModelError(
-          "layout",
-          `"${name}" expected ${expected}, got ${tensor.data.constructor.name} [${tensor.shape.join(", ")}]`,
-        );
-      return tensor.data;
-    });
-    result[vector] = joined(parts, layout);
-  }
-  return result;
+  return Object.fromEntries(
+    vectors.map((vector) => [
+      vector,
+      vectorOf(tensors, layout, vector, Float32Array),
+    ]),
+  );
 }
 
-/** The parts end to end: one view of the memory they share if they lie there so, else a copy. */
-function joined(parts: readonly Float32Array[], layout: Layout): Vector {
+/**
+ * Reads the named float64 vectors of a blob, likewise. Those that were written as float32 have the same values.
+ * @throws ModelError as `readBlob`
+ */
+export function readState(
+  bytes: Uint8Array,
+  layout: Layout,
+  vectors: readonly string[],
+): Record<string, Float64Array> {
+  const { tensors } = readSafetensors(bytes);
+  const areNarrow = [...tensors.values()].every(
+    ({ data }) => data instanceof Float32Array,
+  );
+  return Object.fromEntries(
+    vectors.map((vector) => [
+      vector,
+      areNarrow
+        ? Float64Array.from(vectorOf(tensors, layout, vector, Float32Array))
+        : vectorOf(tensors, layout, vector, Float64Array),
+    ]),
+  );
+}
+
+/** The tensors of one vector end to end: one view of the memory they share if they lie there so, else a copy. */
+function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
+  tensors: ReadonlyMap<string, Tensor>,
+  { parameters, size }: Layout,
+  vector: string,
+  Kind: K,
+): InstanceType<K> {
+  const isOfKind = (data: Tensor["data"]): data is InstanceType<K> =>
+    data instanceof Kind;
+  const parts = parameters.map((parameter) => {
+    const name = nameOf(vector, parameter.name);
+    const tensor = tensors.get(name);
+    const expected = `${Kind === Float32Array ? "float32" : "float64"} [${parameter.shape.join(", ")}]`;
+    if (tensor === undefined)
+      throw new ModelError(
+        "layout",
+        `"${name}" expected ${expected}, got nothing of that name`,
+      );
+    const { data, shape } = tensor;
+    if (!isOfKind(data) || shape.join() !== parameter.shape.join())
+      throw new ModelError(
+        "layout",
+        `"${name}" expected ${expected}, got ${data.constructor.name} [${shape.join(", ")}]`,
+      );
+    return data;
+  });
   const [first] = parts;
   const whole = parts.every(
     ({ buffer, byteOffset }, i) =>
       buffer === first.buffer &&
-      byteOffset === first.byteOffset + 4 * layout.parameters[i].offset,
+      byteOffset ===
+        first.byteOffset + Kind.BYTES_PER_ELEMENT * parameters[i].offset,
   );
   if (whole && first !== undefined)
-    return new Float32Array(first.buffer, first.byteOffset, layout.size);
-  const data = new Float32Array(layout.size);
-  parts.forEach((part, i) => data.set(part, layout.parameters[i].offset));
+    return new Kind(first.buffer, first.byteOffset, size) as InstanceType<K>;
+  const data = new Kind(size) as InstanceType<K>;
+  parts.forEach((part, i) => data.set(part, parameters[i].offset));
   return data;
 }

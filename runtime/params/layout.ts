@@ -56,6 +56,9 @@ export function layoutOf(
 }
 
 /** The part of `vector` that holds one parameter (a view, no copy). */
-export function parameterView(vector: Vector, parameter: Parameter): Vector {
-  return vector.subarray(parameter.offset, parameter.offset + parameter.size);
+export function parameterView<V extends Vector | Float64Array>(
+  vector: V,
+  { offset, size }: Parameter,
+): V {
+  return vector.subarray(offset, offset + size) as V;
 }

@@ -32,6 +32,15 @@ const trainSettings = v.strictObject({
   population: whole(1, 1e9),
   meanSamples: between(0, 1e12),
   seed: v.pipe(v.string(), v.maxLength(256)),
+  grid: v.optional(
+    v.pipe(
+      between(2 ** -1074, 2 ** 127),
+      v.check(
+        (grid) => 2 ** Math.round(Math.log2(grid)) === grid,
+        "a power of two",
+      ),
+    ),
+  ),
 });
 
 export type TrainSettings = v.InferOutput<typeof trainSettings>;

@@ -1,4 +1,8 @@
-import type { NamedNumbers, NamedVectors } from "../algorithms/algorithm.js";
+import type {
+  NamedNumbers,
+  NamedVectors,
+  State,
+} from "../algorithms/algorithm.js";
 import type { Augmentation } from "../data/dataset.js";
 import type { Vector } from "../params/layout.js";
 
@@ -25,6 +29,8 @@ export interface RoundSettings {
   readonly meanSamples: number;
   /** Seeds every random choice of this client's round. */
   readonly seed: string;
+  /** The power of two to whose multiples the update is rounded, where the algorithm keeps state on the client. */
+  readonly grid?: number;
 }
 
 /** The most samples that the loss before and after training is measured on. */
@@ -47,7 +53,7 @@ export interface RoundMetrics {
 export interface RoundResult {
   readonly delta: Vector;
   /** Pending client state and what is to be sent, from the algorithm. */
-  readonly state: NamedVectors;
+  readonly state: State;
   readonly update: NamedVectors;
   readonly metrics: RoundMetrics;
 }

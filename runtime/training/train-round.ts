@@ -2,9 +2,10 @@ import type {
   Algorithm,
   ClientContext,
   NamedVectors,
+  State,
 } from "../algorithms/algorithm.js";
+import { onGrid } from "../algorithms/vectors.js";
 import type { Part } from "../data/dataset.js";
-import type { Vector } from "../params/layout.js";
 import type { JobOptions, Snapshot, Trainer, Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
 
@@ -14,7 +15,7 @@ export interface LocalRound extends Weighted {
   readonly settings: RoundSettings;
   readonly part: Part;
   /** The client's committed state; a vector that is missing is zero. */
-  readonly state?: NamedVectors;
+  readonly state?: State;
   /** What the server broadcast beside the model; a vector that is missing is zero. */
   readonly received?: NamedVectors;
   /** Where the same round was cut before. */
@@ -23,7 +24,8 @@ export interface LocalRound extends Weighted {
 
 /**
  * Trains one local round: the algorithm turns model, state and settings into an objective, a worker trains, and the
- * algorithm turns the delta into what is kept and sent. The algorithm itself never goes to the worker, so it may be anyone's.
+ * algorithm turns the delta into what is sent, and what is sent into what is kept. The algorithm itself never goes to the
+ * worker, so it may be anyone's.
  * @throws FedflatError as `Trainer.train`
  */
 export async function trainRound(
@@ -34,10 +36,15 @@ export async function trainRound(
   const { algorithm, settings, part, weights, description } = round;
   const { client } = algorithm;
   const samples = part.rows.length;
+  const size = weights.length;
   const context: ClientContext = {
     global: weights,
-    state: whole(client.state, round.state, weights),
-    received: whole(client.receives, round.received, weights),
+    state: whole(client.state, round.state, () => new Float64Array(size)),
+    received: whole(
+      client.receives,
+      round.received,
+      () => new Float32Array(size),
+    ),
     settings: { ...algorithm.defaults, ...settings.algorithmSettings },
     share: samples / settings.meanSamples,
     learningRate: settings.learningRate,
@@ -56,16 +63,25 @@ export async function trainRound(
     },
     options,
   );
-  const { state, update } = client.afterTraining({ ...context, delta });
+  const exact = client.update({ ...context, delta });
+  const update =
+    settings.grid === undefined ? exact : rounded(exact, settings.grid);
+  const state = client.nextState?.({ ...context, sent: update }) ?? {};
   return { delta, state, update, metrics };
 }
 
 /** Every vector named, zero where it was not given. */
-const whole = (
+const whole = <V>(
   names: readonly string[],
-  given: NamedVectors | undefined,
-  like: Vector,
-): NamedVectors =>
+  given: Readonly<Record<string, V>> | undefined,
+  zeros: () => V,
+): Record<string, V> =>
+  Object.fromEntries(names.map((name) => [name, given?.[name] ?? zeros()]));
+
+const rounded = (vectors: NamedVectors, grid: number): NamedVectors =>
   Object.fromEntries(
-    names.map((name) => [name, given?.[name] ?? new Float32Array(like.length)]),
+    Object.entries(vectors).map(([name, vector]) => [
+      name,
+      onGrid(vector, grid),
+    ]),
   );

@@ -6,6 +6,8 @@ import { test } from "node:test";
 import { Aggregator } from "../../aggregator/aggregator.js";
 import { openDeskInWorker } from "../../aggregator/desk-in-worker.js";
 import { memoryLedger } from "../../aggregator/storage/memory.js";
+import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
+import { scaffold } from "../../runtime/algorithms/scaffold.js";
 import { FedflatError } from "../../runtime/errors.js";
 import { federation, logged, tinyModel } from "./federation.js";
 import { updateFor } from "./raw-client.js";
@@ -148,6 +150,34 @@ test("a folder that holds a run, one that holds none, and another model are refu
   } finally {
     await rm(folder, { recursive: true });
   }
+});
+
+test("a run whose server kept its state under other names is refused with a sentence", async () => {
+  const ledger = memoryLedger();
+  const before: Algorithm = {
+    ...scaffold,
+    server: {
+      ...scaffold.server,
+      state: { control: () => 0 },
+      broadcast: ({ control }) => ({ control }),
+    },
+  };
+  const first = new Aggregator({
+    model: tinyModel(),
+    ledger,
+    algorithm: before,
+  });
+  await first.start();
+  await first.stop();
+  const settings = { algorithm: "scaffold" };
+  await assert.rejects(
+    new Aggregator({ model: tinyModel(), ledger, settings }).start(),
+    {
+      code: "state",
+      message:
+        /"controlSum" expected \d+ float64 numbers .*, got none; a run that another version of .* began cannot be resumed/,
+    },
+  );
 });
 
 test("a folder that cannot be made is refused with a sentence", async () => {

@@ -10,7 +10,7 @@ import {
 import { fedavg } from "../../runtime/algorithms/fedavg.js";
 import { ModelError } from "../../runtime/errors.js";
 import { trainerHere } from "../training/engines.js";
-import { begin, clientsOf, network, playRound, type Run } from "./lab.js";
+import { begin, clientsOf, playRound, type Run } from "./lab.js";
 
 const folder = new URL("../../runtime/algorithms/", import.meta.url);
 const isAlgorithm = (value: unknown): value is Algorithm =>
@@ -106,9 +106,10 @@ for (const algorithm of algorithms) {
     );
     const state = begin(algorithm, algorithm.defaults, 1).state;
     assert.deepEqual(
-      Object.keys(server.broadcast?.(state) ?? {}).sort(),
+      Object.keys(server.broadcast?.(state, 1) ?? {}).sort(),
       [...client.receives].sort(),
     );
+    assert.equal(client.state.length > 0, client.nextState !== undefined);
   });
 
   test(`${name}: the same seed gives the same bits, in any order of arrival`, async () => {
@@ -155,30 +156,9 @@ for (const algorithm of algorithms) {
     assert.deepEqual(after, { global, state, clients, deltas: {} });
   });
 
-  test(`${name}: the server's sums stay those of the clients, also of one away for five rounds`, async () => {
+  test(`${name}: a client that is away for five rounds finds its state as it was`, async () => {
     const rounds = [[0, 1, 2], [1, 2], [2, 3], [1], [1, 3], [2, 3], [0, 2]];
     const run = await play(algorithm, rounds);
-    const zero = new Float32Array(network.layout.size);
-    const total = (vector: string, weight: (k: number) => number) =>
-      zero.map((_, i) =>
-        run.clients.reduce(
-          (sum, state, k) => sum + weight(k) * (state[vector]?.[i] ?? 0),
-          0,
-        ),
-      );
-    const mean = parts.reduce((sum, { rows }) => sum + rows.length, 0) / 4;
-    if (run.state.driftSum)
-      near(
-        run.state.driftSum,
-        total("drift", () => 1),
-      );
-    if (run.state.control)
-      near(
-        run.state.control,
-        total("control", (k) =>
-          name === "feddc" ? parts[k].rows.length / mean / 4 : 1 / 4,
-        ),
-      );
     const before = await play(algorithm, rounds.slice(0, 1));
     const away = await play(algorithm, rounds.slice(0, 6));
     assert.deepEqual(away.clients[0], before.clients[0]);

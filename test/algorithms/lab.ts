@@ -1,8 +1,7 @@
 import type {
   Algorithm,
   NamedNumbers,
-  NamedVectors,
-  ServerState,
+  State,
 } from "../../runtime/algorithms/algorithm.js";
 import type { Part } from "../../runtime/data/dataset.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
@@ -19,6 +18,7 @@ import {
   contributionOf,
   domainOf,
   foldFor,
+  stateGrid,
 } from "../../aggregator/strategies/weighted-mean.js";
 
 /** A network small enough that a round takes milliseconds. */
@@ -64,8 +64,8 @@ export const settings: RoundSettings = {
 /** A run: what the server holds and what each client holds. */
 export interface Run {
   readonly global: Vector;
-  readonly state: ServerState;
-  readonly clients: readonly NamedVectors[];
+  readonly state: State;
+  readonly clients: readonly State[];
   /** Of the last round, by client. */
   readonly deltas: Readonly<Record<number, Vector>>;
 }
@@ -88,6 +88,17 @@ export function begin(
   };
 }
 
+/** What the fold of a round holds. */
+const MAX_ABS = 1024;
+
+export interface Given extends Partial<RoundSettings> {
+  readonly round?: number;
+  /** How many were selected, those of whom nothing came included; the participants where not given. */
+  readonly selected?: number;
+  /** Those of the participants whose update came too late. */
+  readonly late?: readonly number[];
+}
+
 /** One round with these participants, whose updates arrive in this order. */
 export async function playRound(
   trainer: Trainer,
@@ -95,26 +106,33 @@ export async function playRound(
   run: Run,
   parts: readonly Part[],
   participants: readonly number[],
-  given: Partial<RoundSettings> & { round?: number } = {},
+  given: Given = {},
 ): Promise<Run> {
   const { server } = algorithm;
   const numbers = { ...algorithm.defaults, ...given.algorithmSettings };
   const meanSamples =
     parts.reduce((sum, { rows }) => sum + rows.length, 0) / parts.length;
   const received = Object.fromEntries(
-    Object.entries(server.broadcast?.(run.state) ?? {}).map(
+    Object.entries(server.broadcast?.(run.state, parts.length) ?? {}).map(
       ([name, values]) => [name, Float32Array.from(values)],
     ),
   );
+  const {
+    round = 0,
+    late = [],
+    selected = Math.max(1, participants.length),
+    ...changed
+  } = given;
   const fold = emptyFold(
     domainOf(server, {
       size: network.layout.size,
-      updates: parts.length,
+      updates: selected,
       samples: 1000,
-      maxAbs: 1e4,
+      maxAbs: MAX_ABS,
     }),
   );
-  const clients = [...run.clients];
+  // Whoever has joined since has no state yet.
+  const clients = parts.map((_, k) => run.clients[k] ?? {});
   const deltas: Record<number, Vector> = {};
   for (const k of participants) {
     const result = await trainRound(trainer, {
@@ -126,12 +144,14 @@ export async function playRound(
       received,
       settings: {
         ...settings,
-        ...given,
+        grid: algorithm.client.nextState && stateGrid(selected, MAX_ABS),
+        ...changed,
         algorithmSettings: numbers,
         meanSamples,
-        seed: `${given.round ?? 0}/${k}`,
+        seed: `${round}/${k}`,
       },
     });
+    if (late.includes(k)) continue;
     clients[k] = result.state;
     deltas[k] = result.delta;
     addToFold(

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
-import type { NamedVectors } from "../../runtime/algorithms/algorithm.js";
+import type { State } from "../../runtime/algorithms/algorithm.js";
 import {
   FederatedClient as AnyClient,
   type ClientEvents,
@@ -196,7 +196,7 @@ async function takeUpdate(
 /** What the client should send, computed without client, connection or store. */
 const expected = (
   algorithm: string,
-  state: NamedVectors = {},
+  state: State = {},
   weights = loadModel(first).weights,
 ) =>
   trainRound(trainer, {

@@ -166,6 +166,11 @@ test("what is wrong in a file is said by field, in one sentence", async () => {
   await refuses(changed('name: "fedcm"', 'name: "Fed CM"'), /"name" in/);
   await refuses(changed("beta: 0.5", 'beta: "much"'), /"defaults.beta" in/);
   await refuses(changed("objective:", "objectives:"), /"client.objective" in/);
+  await refuses(changed("update:", "afterTraining:"), /"client.update" in/);
+  await refuses(
+    changed("state: [],", 'state: ["drift"],'),
+    /"client.nextState" in .* a function that gives drift, got nothing/,
+  );
   await refuses(changed('delta: "samples"', 'delta: "all"'), /"server.folds/);
   await refuses(changed('delta: "samples"', ""), /a weighting of "delta"/);
   await refuses(

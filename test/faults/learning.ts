@@ -1,4 +1,3 @@
-import type { ClientData } from "../../runtime/client.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { loadModel, type Model } from "../../runtime/models/model.js";
@@ -27,7 +26,10 @@ export function learningModel(): Model {
 }
 
 /** So many examples of the task. */
-export function learningData(seed: string | number, count: number): ClientData {
+export function learningData(
+  seed: string | number,
+  count: number,
+): { readonly x: Float32Array; readonly y: number[] } {
   const chance = random("learning data", seed);
   const x = Float32Array.from({ length: 8 * count }, () => chance.normal());
   const y = Array.from({ length: count }, (_, i) => {

@@ -1,41 +1,50 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, describe, test } from "node:test";
 import { Aggregator } from "../../aggregator/aggregator.js";
 import { listen } from "../../aggregator/server.js";
 import { memoryLedger } from "../../aggregator/storage/memory.js";
 import { FederatedClient } from "../../runtime/client.js";
-import { readBlob } from "../../runtime/params/blob.js";
+import { readState } from "../../runtime/params/blob.js";
 import { random } from "../../runtime/params/random.js";
 import { readSafetensors } from "../../runtime/params/safetensors.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
-import type { StateStore } from "../../runtime/platform/platform.js";
+import type { Platform, StateStore } from "../../runtime/platform/platform.js";
 import type { Trainer } from "../../runtime/training/job.js";
+import { SUMS, steps, totalSteps } from "../algorithms/exact.js";
+import { trainerHere } from "../training/engines.js";
 import { labModel, labTrainer } from "./lab.js";
 
-const CLIENTS = 4;
+const CLIENTS = [0, 1, 2, 3];
 const SAMPLES = 16;
+/** Of a round with fewer than 512 updates, whose numbers are at most 1024 in size. */
+const GRID = 2 ** -32;
 const model = labModel();
 
 /**
- * Gives deltas of multiples of 1/64, with which every sum of these algorithms is exact in float32 too: so a difference of one
- * bit is an update that was counted on one end alone. At times it is slow, or gives what must be refused.
+ * What becomes of the clients' updates, by attempt: counted, held back on the line until the attempt is over, or with numbers
+ * that are refused. Three must be counted, or the attempt is abandoned. After the last it begins anew.
  */
-function moodyTrainer(client: number): Trainer {
-  const chance = random("moods", client);
-  let jobs = 0;
+type Mood = "counted" | "held" | "refused";
+const MOODS: readonly (readonly Mood[])[] = [
+  ["counted", "counted", "counted", "counted"],
+  ["held", "counted", "held", "counted"],
+  ["counted", "refused", "counted", "counted"],
+  ["counted", "counted", "counted", "held"],
+  ["held", "refused", "counted", "counted"],
+  ["counted", "held", "counted", "counted"],
+];
+
+/** Gives float32 deltas of any scale from 1e-6 to 10; nothing about them is round. */
+function wildTrainer(client: number): Trainer {
+  const chance = random("wild", client);
   return {
     ...labTrainer,
     async train(job, options) {
-      const mood = jobs++ === 0 ? 1 : chance.next();
-      if (mood < 0.2) await new Promise((resolve) => setTimeout(resolve, 1200));
       const { metrics } = await labTrainer.train(job, options);
-      const value = () =>
-        mood >= 0.2 && mood < 0.45
-          ? 5000
-          : Math.round(64 * chance.normal()) / 64;
-      return { delta: job.weights.map(value), metrics };
+      const scale = 10 ** (7 * chance.next() - 6);
+      return { delta: job.weights.map(() => scale * chance.normal()), metrics };
     },
   };
 }
@@ -44,96 +53,153 @@ async function stateOf(
   store: StateStore,
   run: string,
   names: readonly string[],
-): Promise<Readonly<Record<string, Float32Array>>> {
+): Promise<Readonly<Record<string, Float64Array>>> {
   const record = JSON.parse(
     new TextDecoder().decode(await store.get(`run.${run}`)),
   ) as { state: { name: string } };
   const bytes = await store.get(record.state.name);
-  return readBlob(bytes!, model.layout, names);
+  return readState(bytes!, model.layout, names);
 }
 
-for (const [algorithm, sums] of [
-  ["feddyn", { drift: { server: "driftSum", divisor: 1 } }],
-  ["scaffold", { control: { server: "control", divisor: CLIENTS } }],
-  [
-    "feddc",
-    {
-      drift: { server: "driftSum", divisor: 1 },
-      control: { server: "control", divisor: CLIENTS },
+async function federation(
+  algorithm: string,
+  trainers: readonly Trainer[],
+): Promise<void> {
+  const ledger = memoryLedger();
+  const aggregator = new Aggregator({
+    model,
+    ledger,
+    settings: {
+      algorithm,
+      rounds: 5,
+      gather: CLIENTS.length,
+      minimum: CLIENTS.length,
+      overSelection: 1,
+      quorum: 0.75,
+      deadline: 1000,
+      pause: 20,
+      evaluateFraction: 0,
+      localEpochs: 1,
+      batchSize: SAMPLES / 2,
+      learningRate: 0.5,
+      learningRateDecay: 0.9,
     },
-  ],
-] as const)
-  test(`${algorithm}: with late, refused and abandoned updates, the server's sum is that of the clients' states to the bit`, async () => {
-    const ledger = memoryLedger();
-    const aggregator = new Aggregator({
-      model,
-      ledger,
-      settings: {
-        algorithm,
-        rounds: 5,
-        gather: CLIENTS,
-        minimum: CLIENTS,
-        overSelection: 1,
-        quorum: 0.75,
-        deadline: 700,
-        pause: 20,
-        evaluateFraction: 0,
-        localEpochs: 1,
-        batchSize: SAMPLES / 2,
-        learningRate: 0.5,
-        learningRateDecay: 1,
+  });
+  const seen = new Set<string>();
+  let attempts = 0;
+  /** What waits for the attempt to be over. */
+  let held: (() => void)[] = [];
+  const over = () => {
+    for (const send of held) send();
+    held = [];
+  };
+  aggregator.on("opened", () => attempts++);
+  aggregator.on("round", over);
+  aggregator.on("abandoned", () => {
+    seen.add("abandoned");
+    over();
+  });
+  aggregator.on("refused", ({ code }) => seen.add(code));
+  const moodOf = (client: number): Mood =>
+    MOODS[(attempts - 1) % MOODS.length][client];
+
+  /** Finished updates, with their state pending in the store, are offered when it is too late. */
+  const holding =
+    (client: number): Platform["openSocket"] =>
+    (...args) => {
+      const socket = node.openSocket(...args);
+      const send = socket.send.bind(socket);
+      socket.send = (data) => {
+        const isOffer =
+          typeof data === "string" && JSON.parse(data).type === "offer";
+        if (isOffer && moodOf(client) === "held") held.push(() => send(data));
+        else send(data);
+      };
+      return socket;
+    };
+  const node = nodePlatform({});
+  const moody = (client: number): Trainer => {
+    const trainer = trainers[client];
+    return {
+      ...trainer,
+      async train(job, options) {
+        const { delta, metrics } = await trainer.train(job, options);
+        if (moodOf(client) === "refused") delta[1] = 5000;
+        return { delta, metrics };
       },
-    });
-    await aggregator.start();
-    const server = await listen(aggregator, { port: 0 });
-    const seen = new Set<string>();
-    aggregator.on("abandoned", () => seen.add("abandoned"));
-    aggregator.on("refused", ({ code }) => seen.add(code));
-    const stores = Array.from({ length: CLIENTS }, memoryStore);
-    await Promise.all(
-      stores.map((store, i) =>
-        new FederatedClient(
-          {
-            url: server.url,
-            state: "",
-            holdOut: 0,
-            data: {
-              x: new Float32Array(4 * SAMPLES),
-              y: Array.from({ length: SAMPLES }, (_, row) => row % 3),
-            },
-            trainer: moodyTrainer(i),
+    };
+  };
+
+  await aggregator.start();
+  const server = await listen(aggregator, { port: 0 });
+  const stores = CLIENTS.map(memoryStore);
+  await Promise.all(
+    stores.map((store, i) => {
+      const chance = random("data", i);
+      return new FederatedClient(
+        {
+          url: server.url,
+          state: "",
+          holdOut: 0,
+          data: {
+            x: new Float32Array(4 * SAMPLES).map(() => chance.normal()),
+            y: Array.from({ length: SAMPLES }, () => chance.integer(3)),
           },
-          {
-            ...nodePlatform({ identity: labIdentity("pending", i) }),
-            openState: async () => store,
-          },
-        ).run(),
+          trainer: moody(i),
+        },
+        {
+          ...nodePlatform({ identity: labIdentity("pending", i) }),
+          openState: async () => store,
+          openSocket: holding(i),
+        },
+      ).run();
+    }),
+  );
+  const ending = await aggregator.done;
+  assert.deepEqual([ending.reason, ending.rounds], ["finished", 5]);
+  await aggregator.stop();
+  await server.close();
+  assert.deepEqual(
+    ["abandoned", "late", "range"].filter((what) => !seen.has(what)),
+    [],
+    "every kind of failure was there",
+  );
+
+  const none = { sha256: "", bytes: new Uint8Array() };
+  const { last, run } = await ledger.open({ model: none, state: none });
+  const { tensors } = readSafetensors(last.state.bytes);
+  const states = await Promise.all(
+    stores.map((store) => stateOf(store, run, Object.values(SUMS[algorithm]))),
+  );
+  for (const [kept, name] of Object.entries(SUMS[algorithm])) {
+    const sum = tensors.get(kept)!.data as Float64Array;
+    assert.ok(sum.every((x) => x !== 0));
+    assert.deepEqual(
+      steps(sum, GRID),
+      totalSteps(
+        states.map((state) => state[name]),
+        GRID,
       ),
     );
-    const ending = await aggregator.done;
-    assert.deepEqual([ending.reason, ending.rounds], ["finished", 5]);
-    await aggregator.stop();
-    await server.close();
-    assert.deepEqual(
-      ["abandoned", "late", "range"].filter((what) => !seen.has(what)),
-      [],
-      "every kind of failure was there",
-    );
+  }
+}
 
-    const none = { sha256: "", bytes: new Uint8Array() };
-    const { last, run } = await ledger.open({ model: none, state: none });
-    const { tensors } = readSafetensors(last.state.bytes);
-    const states = await Promise.all(
-      stores.map((store) => stateOf(store, run, Object.keys(sums))),
-    );
-    for (const [name, { server: kept, divisor }] of Object.entries(sums)) {
-      const sum = Array.from({ length: model.layout.size }, (_, i) =>
-        states.reduce((total, state) => total + state[name][i], 0),
+describe(
+  "with late, refused and abandoned updates, the server's sum is that of the clients' states to the bit:",
+  {
+    concurrency: true,
+  },
+  () => {
+    for (const algorithm of ["feddyn", "scaffold", "feddc"])
+      test(`${algorithm}, with deltas of any scale`, () =>
+        federation(algorithm, CLIENTS.map(wildTrainer)));
+
+    test("feddc, with real training", async () => {
+      const trainers = await Promise.all(
+        CLIENTS.map(() => trainerHere("simd")),
       );
-      assert.ok(sum.some((x) => x !== 0));
-      assert.deepEqual(
-        [...tensors.get(kept)!.data],
-        sum.map((x) => x / divisor),
-      );
-    }
-  });
+      after(() => trainers.forEach((trainer) => trainer.close()));
+      await federation("feddc", trainers);
+    });
+  },
+);

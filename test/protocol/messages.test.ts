@@ -230,6 +230,8 @@ test("training settings are strict and bounded", () => {
     seed: "seed",
   };
   assert.deepEqual(readTrainSettings(settings), settings);
+  const grid = 2 ** -32;
+  assert.equal(readTrainSettings({ ...settings, grid }).grid, grid);
   const refused = (changes: object, message: RegExp) =>
     assert.throws(() => readTrainSettings({ ...settings, ...changes }), {
       code: "settings",
@@ -237,6 +239,9 @@ test("training settings are strict and bounded", () => {
     });
   refused({ localEpochs: 1e9 }, /"settings.localEpochs" expected <=10000/);
   refused({ learningRate: null }, /"settings.learningRate"/);
+  refused({ grid: 3e-10 }, /"settings.grid" expected a power of two/);
+  refused({ grid: 1 + 2 ** -52 }, /"settings.grid" expected a power of two/);
+  refused({ grid: 0 }, /"settings.grid" expected/);
   refused({ zeta: -1 }, /"settings.zeta" expected >=0/);
   refused({ momentum: 0.9 }, /"settings.momentum" expected never/);
   refused(

@@ -3,9 +3,9 @@ import { test } from "node:test";
 import type {
   Algorithm,
   NamedNumbers,
-  NamedVectors,
-  ServerState,
+  State,
 } from "../../runtime/algorithms/algorithm.js";
+import { stateGrid } from "../../aggregator/strategies/weighted-mean.js";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
@@ -61,13 +61,13 @@ for (const build of BUILDS)
         const meanSamples = sizes.reduce((a, b) => a + b, 0) / sizes.length;
         const { server, client } = algorithm;
         let global: Vector = vectorFrom(tensors, "initial", layout);
-        let serverState: ServerState = Object.fromEntries(
+        let serverState: State = Object.fromEntries(
           Object.entries(server.state).map(([vector, start]) => [
             vector,
             new Float64Array(layout.size).fill(start(settings)),
           ]),
         );
-        const clientStates: NamedVectors[] = sizes.map(() => ({}));
+        const clientStates: State[] = sizes.map(() => ({}));
 
         for (const [t, participants] of json.schedule.entries()) {
           const sums = Object.fromEntries(
@@ -77,9 +77,9 @@ for (const build of BUILDS)
             client.sends.map((sent) => [sent, 0]),
           );
           const received = Object.fromEntries(
-            Object.entries(server.broadcast?.(serverState) ?? {}).map(
-              ([vector, values]) => [vector, Float32Array.from(values)],
-            ),
+            Object.entries(
+              server.broadcast?.(serverState, sizes.length) ?? {},
+            ).map(([vector, values]) => [vector, Float32Array.from(values)]),
           );
           for (const k of participants) {
             const { state, update, metrics } = await trainRound(trainer, {
@@ -103,6 +103,7 @@ for (const build of BUILDS)
                 shuffle: false,
                 meanSamples,
                 seed: "",
+                grid: client.nextState && stateGrid(sizes.length, 1024),
               },
             });
             assert.equal(metrics.samples, sizes[k]);
