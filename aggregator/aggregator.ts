@@ -1165,7 +1165,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     }
     this.#send({ type: "back", client: client.id });
     this.#assignments.flush(client);
-    if (client.inHand === undefined && this.#rounds.at !== "finished")
+    // Behind the roster, so that the sentence counts this client.
+    setImmediate(() => this.#sayWait(client));
+  }
+
+  /** Tells a client that stands by what the run waits for. */
+  #sayWait(client: Client): void {
+    if (client.ready && !client.inHand && this.#rounds.at !== "finished")
       client.session?.send({
         type: "wait",
         reason: this.#rounds.waitsFor().slice(0, 1024),

@@ -48,6 +48,11 @@ export async function join(
       );
     else if (reason === "finished")
       view.say("finished", { message }, `The run is finished. ${message}`);
+    else if (reason === "unreachable")
+      throw new ProtocolError(
+        reason,
+        `"--url" expected an aggregator at ${url}, got none for ${patience} s: ${message}`,
+      );
     else
       throw new ProtocolError(
         reason,

@@ -358,6 +358,7 @@ export class FederatedClient {
       case "received":
         return this.#emit("assignment", {
           assignment: message.assignment,
+          round: this.#roundOf(message.assignment),
           what: "received",
         });
       case "committed":
@@ -400,10 +401,20 @@ export class FederatedClient {
     this.#inBackground(this.#halfTrained!.drop(assignment));
     this.#emit("assignment", {
       assignment,
+      round: this.#roundOf(assignment),
       what: "refused",
       code,
       message: message ?? undefined,
     });
+  }
+
+  /** The round of an assignment that is in hand, or whose update is kept. */
+  #roundOf(assignment: string): number | undefined {
+    const { assign } = this.#work ?? {};
+    if (assign?.assignment === assignment) return assign.round;
+    return this.#session?.records.record.pending.find(
+      ({ offer }) => offer.assignment === assignment,
+    )?.round;
   }
 
   async #finish({ model, reason }: ServerMessageOf<"finished">): Promise<void> {

@@ -102,7 +102,7 @@ export interface ConnectionOptions {
   /** Asked before each `hello`, and again where the aggregator turns out to be in another run. */
   introduce(run: string | undefined): Introduction | Promise<Introduction>;
   readonly events: ConnectionEvents;
-  /** End as `unreachable` after so many milliseconds without a `welcome`. Default: never. */
+  /** End as `unreachable` where the line has not stood for so many milliseconds. Default: never. */
   readonly patience?: number;
   /** Uniform in [0, 1), for the back-off. Default: Math.random. */
   readonly chance?: () => number;
@@ -139,7 +139,8 @@ export class Connection {
   #failures = 0;
   #problems = 0;
   #notBefore = 0;
-  #lastWelcome = 0;
+  /** When the line last stood, or was first dialled. */
+  #lastUp = 0;
   #lastHeard = 0;
   #lastSent = 0;
   #nonce = "";
@@ -165,7 +166,7 @@ export class Connection {
 
   /** Dials, and from now on keeps the line up. */
   start(): void {
-    this.#lastWelcome = performance.now();
+    this.#lastUp = performance.now();
     this.#dial();
   }
 
@@ -417,7 +418,6 @@ export class Connection {
     this.#problems = 0;
     this.#notBefore = 0;
     this.#nextTransfer = 1;
-    this.#lastWelcome = performance.now();
     this.#beat();
     this.#options.events.welcome(welcome);
     for (const { message } of this.#offers.values()) this.tell(message);
@@ -611,6 +611,8 @@ export class Connection {
   }
 
   #lost(code: number, reason: string): void {
+    const now = performance.now();
+    if (this.isUp) this.#lastUp = now;
     this.#socket = undefined;
     this.#welcome = undefined;
     this.#nonce = "";
@@ -619,14 +621,15 @@ export class Connection {
       offered.sending = undefined;
     }
     for (const download of this.#downloads) download.receiving = undefined;
-    const message = reason || `closed with ${code}`;
+    // 1006: no close frame came.
+    const message =
+      reason || (code === 1006 ? "the line broke" : `closed with ${code}`);
     if (code === 4000) return this.#end("replaced", message);
     if (code === 4001)
       return this.#end("not-admitted", this.#complaint || message);
     if (code === 4003) return this.#end("version", this.#complaint || message);
     if (code === 1000 && this.#finished) return this.#end("finished", message);
-    const now = performance.now();
-    if (now - this.#lastWelcome >= (this.#options.patience ?? Infinity))
+    if (now - this.#lastUp >= (this.#options.patience ?? Infinity))
       return this.#end("unreachable", message);
     const chance = this.#options.chance ?? Math.random;
     const wait = Math.max(

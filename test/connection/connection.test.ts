@@ -327,6 +327,15 @@ test("a server that cannot be reached ends the connection's patience", async () 
   assert.equal(await end, "unreachable");
 });
 
+test("patience begins when the line is lost, however long it stood", async () => {
+  const server = await scriptedServer();
+  connect(server, { patience: 500, chance: () => 0 });
+  const { line } = await server.welcomed();
+  await delay(600);
+  line.socket.terminate();
+  await server.welcomed();
+});
+
 test("the server's retryAfter is waited for", async () => {
   const server = await scriptedServer();
   let wait = 0;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { parseDescription } from "../../runtime/models/description.js";
@@ -77,6 +78,16 @@ async function startClient({ dist, url }: { dist: string; url: string }) {
   );
   return (await Promise.race([failed, started])) as unknown;
 }
+
+/** Runs in the page: whether a half-trained round is kept there. */
+const hasHalfTrained = `(async () => {
+  const opening = indexedDB.open("fedflat browser test");
+  await new Promise((resolve) => (opening.onsuccess = resolve));
+  const keys = opening.result.transaction("blobs").objectStore("blobs").getAllKeys();
+  await new Promise((resolve) => (keys.onsuccess = resolve));
+  opening.result.close();
+  return keys.result.includes("half-trained");
+})()`;
 
 describe("a client in a browser", { skip: withoutChromium }, () => {
   let browser: Browser;
@@ -158,6 +169,51 @@ describe("a client in a browser", { skip: withoutChromium }, () => {
       assignment: assign.assignment,
       sha256: update,
     });
+    await page.evaluate("client.stop()");
+    await page.close();
+  });
+
+  test("answers pings while it trains, and after a reload goes on where it was cut", async () => {
+    const server = await scriptedServer();
+    after(() => server.close());
+    const { url } = server;
+    // Snapshots are timed by the worker's clock, which goes a thousand times faster here.
+    const worker = await readFile(
+      new URL("../../client-worker.js", import.meta.url),
+      "utf8",
+    );
+    const quick = await serveDist({
+      "/client-worker.js": `const now = performance.now.bind(performance); performance.now = () => 1000 * now();${worker}`,
+    });
+    after(() => quick.close());
+    const page = await open(quick.url);
+    void page.evaluate(startClient, { dist: quick.url, url });
+    const { line } = await server.welcomed();
+    const long = {
+      ...assign,
+      assignment: "cd".repeat(16),
+      settings: { ...assign.settings, localEpochs: 10_000 },
+    };
+    line.send(long);
+    const { transfer } = await line.next("want");
+    line.chunk(transfer, 0, model);
+    const { batch, batches } = await line.next("progress");
+    for (let id = 1; id <= 3; id++) {
+      line.send({ type: "ping", id });
+      assert.equal((await line.next("pong")).id, id);
+    }
+    assert.ok(batch < batches);
+    while (!(await page.evaluate(hasHalfTrained)));
+
+    await page.reload();
+    void page.evaluate(startClient, { dist: quick.url, url });
+    const again = await server.welcomed();
+    assert.deepEqual(again.hello.pending, []);
+    again.line.send(long);
+    const want = await again.line.next("want");
+    again.line.chunk(want.transfer, 0, model);
+    const resumed = await again.line.next("progress");
+    assert.ok(resumed.batch > 1, `${resumed.batch}`);
     await page.evaluate("client.stop()");
     await page.close();
   });
