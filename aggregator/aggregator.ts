@@ -822,8 +822,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     for (let phase = 0; phase < this.#rounds.phases.length; phase++)
       for (const assignment of this.#assignments
         .of({ round, attempt, phase })
-        .values())
+        .values()) {
         this.#assignments.end(assignment, "abandoned");
+        setImmediate(() => this.#sayWait(this.#clientOf(assignment.client)));
+      }
     void this.#durably(() =>
       this.#ledger.abandonAttempt(this.#opened.epoch, round, attempt),
     );

@@ -202,13 +202,23 @@ export function watch(
     waiting[at] = { ...waiting[at], accuracy, loss };
     waiting.splice(0, at + 1).forEach(show);
   });
-  aggregator.on("abandoned", ({ round, attempt, reason }) =>
+  aggregator.on("abandoned", ({ round, attempt, reason }) => {
+    // Its clients may still tell of their progress.
+    current = { round: 0, goal: 1, counted: 0 };
     view.say(
       "abandoned",
       { round, attempt, reason },
       `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`,
-    ),
-  );
+    );
+  });
+  // With no round under way there is no progress to be seen: what has to come first is said once it has stood for a while.
+  let wait: NodeJS.Timeout | undefined;
+  aggregator.on("waiting", (sentence) => {
+    clearTimeout(wait);
+    if (current.round !== 0) return;
+    wait = setTimeout(() => view.say("waiting", { sentence }, sentence), 1000);
+    wait.unref();
+  });
   aggregator.on("refused", ({ client, code, message }) =>
     view.say(
       "refused",

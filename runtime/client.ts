@@ -589,7 +589,7 @@ export class FederatedClient {
         : undefined;
     const finished = await trainAssignment(this.#useTrainer(), task, {
       signal: work.controller.signal,
-      onProgress: this.#progressOf(work.assign),
+      onProgress: this.#progressOf(work),
       onSnapshot: this.#keeperOf(work, identified, layout),
     }).finally(() => clearTimeout(timer));
     if (work.void) return;
@@ -657,9 +657,12 @@ export class FederatedClient {
   }
 
   /** Tells the host of every progress, the aggregator of one a second. */
-  #progressOf({ assignment, round }: ServerMessageOf<"assign">) {
+  #progressOf(work: Work) {
+    const { assignment, round } = work.assign;
     let told = -Infinity;
     return (progress: Progress) => {
+      // The worker hears a batch later that the work is void.
+      if (work.void) return;
       this.#emit("progress", { round, ...progress });
       const now = performance.now();
       if (now - told < PROGRESS_MS) return;
