@@ -233,9 +233,12 @@ export function fileLedger(
     async close() {
       await queue;
       if (journal === undefined) return;
-      await journal.close();
-      journal = undefined;
-      await unlock(files, folder);
+      try {
+        await journal.close();
+      } finally {
+        journal = undefined;
+        await unlock(files, folder);
+      }
     },
   };
 

@@ -1,134 +1,20 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import type { FileLayer } from "../../aggregator/storage/file-layer.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
-import type { Blob, CommitRecord } from "../../aggregator/storage/ledger.js";
-
-/**
- * A disk in memory that knows what would survive: bytes that were synced, and names whose folder was. `fault` is asked before
- * every operation that changes something.
- */
-class Disk {
-  operations = 0;
-  #off = false;
-  /** What is on the platter, and what programs see. */
-  #durable = new Map<string, Uint8Array>();
-  #seen = new Map<string, { bytes: Uint8Array; synced: Uint8Array }>();
-  readonly #fault: (operation: number) => Fault | undefined;
-
-  constructor(fault: (operation: number) => Fault | undefined) {
-    this.#fault = fault;
-  }
-
-  /** What stays after the power is cut now; half of what was not synced may have reached the platter. */
-  survivors(keepHalf: boolean): Disk {
-    const after = new Disk(() => undefined);
-    for (const [path, bytes] of this.#durable) {
-      const seen = this.#seen.get(path);
-      let kept = bytes;
-      if (keepHalf && seen !== undefined && seen.synced === bytes) {
-        const half = (seen.bytes.length + bytes.length) >> 1;
-        if (half > bytes.length) kept = seen.bytes.subarray(0, half);
-      }
-      after.#durable.set(path, kept);
-      after.#seen.set(path, { bytes: kept, synced: kept });
-    }
-    return after;
-  }
-
-  readonly layer: FileLayer = {
-    read: async (path) => {
-      this.#check();
-      return this.#seen.get(path)?.bytes;
-    },
-    size: async (path) => {
-      this.#check();
-      return this.#seen.get(path)?.bytes.length ?? 0;
-    },
-    list: async (folder) => {
-      this.#check();
-      return [...this.#seen.keys()]
-        .filter((path) => path.startsWith(`${folder}/`))
-        .map((path) => path.slice(folder.length + 1))
-        .filter((name) => !name.includes("/"));
-    },
-    makeFolder: async () => this.#check(),
-    open: async (path, how) => {
-      if (how === "exclusive" && this.#seen.has(path))
-        throw Object.assign(new Error("exists"), { code: "EEXIST" });
-      this.#change();
-      const old = this.#seen.get(path);
-      const file =
-        how === "append" && old
-          ? old
-          : { bytes: new Uint8Array(), synced: new Uint8Array() };
-      this.#seen.set(path, file);
-      return {
-        write: async (bytes) => {
-          const fault = this.#change(true);
-          const part = fault === "short" ? bytes.length >> 1 : bytes.length;
-          file.bytes = Buffer.concat([
-            file.bytes as Uint8Array<ArrayBuffer>,
-            bytes.slice(0, part),
-          ]);
-          if (fault !== undefined) throw full();
-        },
-        truncate: async (length) => {
-          this.#change();
-          file.bytes = file.bytes.slice(0, length);
-        },
-        sync: async () => {
-          this.#change();
-          file.synced = file.bytes;
-          if (this.#durable.has(path) || how === "append")
-            this.#durable.set(path, file.synced);
-        },
-        close: async () => {},
-      };
-    },
-    rename: async (from, to) => {
-      this.#change();
-      const file = this.#seen.get(from)!;
-      this.#seen.delete(from);
-      this.#seen.set(to, file);
-    },
-    remove: async (path) => {
-      this.#change();
-      this.#seen.delete(path);
-    },
-    syncFolder: async (folder) => {
-      this.#change();
-      for (const [path, { synced }] of this.#seen)
-        if (path.startsWith(`${folder}/`)) this.#durable.set(path, synced);
-      for (const path of this.#durable.keys())
-        if (path.startsWith(`${folder}/`) && !this.#seen.has(path))
-          this.#durable.delete(path);
-    },
-  };
-
-  #check(): void {
-    if (this.#off) throw new Error("the power is off");
-  }
-
-  /** One operation that changes the disk; `true` where a short write is possible. */
-  #change(canBeShort = false): Fault | undefined {
-    this.#check();
-    const fault = this.#fault(this.operations++);
-    if (fault === "cut") {
-      this.#off = true;
-      throw new Error("the power is off");
-    }
-    if (fault !== undefined && !canBeShort) throw full();
-    return fault;
-  }
-}
-
-/** `cut`: the power goes. `full`: ENOSPC. `short`: ENOSPC after half of the bytes. */
-type Fault = "cut" | "full" | "short";
-
-const full = () =>
-  Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+import type {
+  Blob,
+  CommitRecord,
+  Ledger,
+  Opened,
+} from "../../aggregator/storage/ledger.js";
+import {
+  crashesOf,
+  FOLDER,
+  nameOf,
+  type Crash,
+} from "../faults/crash-points.js";
+import { simulatedDisk, type Disk } from "../faults/disk.js";
 
 const blobOf = (text: string): Blob => {
   const bytes = new TextEncoder().encode(text);
@@ -147,8 +33,23 @@ async function goOn(
   life: number,
   acknowledged: Map<number, string>,
 ): Promise<void> {
-  const ledger = fileLedger("/run", disk.layer);
-  const { epoch, last } = await ledger.open(checkpointOf(0, life));
+  const ledger = fileLedger(FOLDER, disk);
+  try {
+    const { epoch, last } = await ledger.open(checkpointOf(0, life));
+    await commitAll(ledger, epoch, last, life, acknowledged);
+  } finally {
+    // What a process that ends does, so that the next one finds no lock.
+    await ledger.close().catch(() => {});
+  }
+}
+
+async function commitAll(
+  ledger: Ledger,
+  epoch: number,
+  last: Opened["last"],
+  life: number,
+  acknowledged: Map<number, string>,
+): Promise<void> {
   const newest = Math.max(0, ...acknowledged.keys());
   assert.ok(
     last.record.round === newest || last.record.round === newest + 1,
@@ -156,6 +57,9 @@ async function goOn(
   );
   for (const [round, sha256] of acknowledged)
     if (round === last.record.round) assert.equal(last.model.sha256, sha256);
+  // Durable, though nobody was told: it counts from now on.
+  if (last.record.round > newest)
+    acknowledged.set(last.record.round, last.model.sha256);
   assert.equal(
     createHash("sha256").update(last.model.bytes).digest("hex"),
     last.record.model,
@@ -183,53 +87,49 @@ async function goOn(
     await ledger.commit(epoch, record, checkpoint);
     acknowledged.set(round, checkpoint.model.sha256);
   }
-  await ledger.close();
 }
 
-async function operationsOfAWholeRun(): Promise<number> {
-  const disk = new Disk(() => undefined);
+async function callsOfAWholeRun(): Promise<readonly string[]> {
+  const disk = simulatedDisk();
   await goOn(disk, 1, new Map());
-  return disk.operations;
+  return disk.calls;
 }
 
-for (const keepHalf of [false, true])
-  test(`the power cut at every file operation loses no acknowledged round${keepHalf ? ", with half-written bytes" : ""}`, async () => {
-    const operations = await operationsOfAWholeRun();
-    assert.ok(operations > 60);
-    for (let at = 0; at < operations; at++) {
-      const acknowledged = new Map<number, string>();
-      const disk = new Disk((operation) =>
-        operation === at ? "cut" : undefined,
-      );
-      await assert.rejects(goOn(disk, 1, acknowledged), `operation ${at}`);
-      const after = disk.survivors(keepHalf);
-      await goOn(after, 2, acknowledged);
-      assert.equal(acknowledged.size, ROUNDS);
-      await goOn(after.survivors(false), 3, acknowledged);
-    }
-  });
+/** The disk as the next process finds it; all faults are over. */
+function nextDisk(disk: Disk, { call, survival }: Crash): Disk {
+  if (survival !== undefined) return disk.afterPowerCut(survival, call);
+  disk.break(Infinity, "fail");
+  return disk;
+}
 
-for (const fault of ["full", "short"] as const)
-  test(`a disk that is full at any operation (${fault}) loses no acknowledged round`, async () => {
-    const operations = await operationsOfAWholeRun();
-    for (let at = 0; at < operations; at++) {
-      const acknowledged = new Map<number, string>();
-      const disk = new Disk((operation) =>
-        operation === at ? fault : undefined,
-      );
-      // Some failures are mended on the way (what is swept up); the others are said.
-      await goOn(disk, 1, acknowledged).catch((error: Error) =>
-        assert.match(error.message, /full disk|cannot be written|no space/),
-      );
-      await goOn(disk.survivors(true), 2, acknowledged);
-      assert.equal(acknowledged.size, ROUNDS);
-    }
+for (const kind of ["fail", "short", "full", "cut"] as const)
+  test(`a ledger whose disk has the fault "${kind}" at any call loses no acknowledged round`, async () => {
+    const calls = await callsOfAWholeRun();
+    assert.ok(calls.length > 60);
+    for (const crash of crashesOf(calls).filter(({ fault }) => fault === kind))
+      try {
+        const acknowledged = new Map<number, string>();
+        const disk = simulatedDisk();
+        disk.break(crash.call, crash.fault);
+        // Some failures are mended on the way (what is swept up); the others are said.
+        await goOn(disk, 1, acknowledged).catch((error: Error) =>
+          assert.match(
+            error.message,
+            /full disk|cannot be written|simulated|expected a folder/,
+          ),
+        );
+        const after = nextDisk(disk, crash);
+        await goOn(after, 2, acknowledged);
+        assert.equal(acknowledged.size, ROUNDS);
+        await goOn(after.afterPowerCut("synced"), 3, acknowledged);
+      } catch (cause) {
+        throw new Error(`${nameOf(crash)} (${calls[crash.call]})`, { cause });
+      }
   });
 
 test("a full disk can be tried again once there is room", async () => {
-  let space = true;
-  const disk = new Disk(() => (space ? undefined : "short"));
-  const ledger = fileLedger("/run", disk.layer);
+  const disk = simulatedDisk();
+  const ledger = fileLedger(FOLDER, disk);
   const { epoch } = await ledger.open(checkpointOf(0, 1));
   const checkpoint = checkpointOf(1, 1);
   const record: CommitRecord = {
@@ -240,14 +140,14 @@ test("a full disk can be tried again once there is room", async () => {
     members: [],
     line: {},
   };
-  space = false;
+  disk.break(disk.calls.length, "full");
   await assert.rejects(ledger.commit(epoch, record, checkpoint), {
     code: "storage-full",
   });
-  space = true;
+  disk.break(Infinity, "full");
   await ledger.commit(epoch, record, checkpoint);
   await ledger.close();
-  const again = fileLedger("/run", disk.survivors(false).layer);
+  const again = fileLedger(FOLDER, disk.afterPowerCut("synced"));
   const { last } = await again.open(checkpointOf(0, 1));
   assert.equal(last.record.round, 1);
 });

@@ -1,8 +1,6 @@
 import type { Aggregator } from "../../aggregator/aggregator.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { FederatedClient } from "../../runtime/client.js";
-import { layoutOf } from "../../runtime/params/layout.js";
-import type { Model } from "../../runtime/models/model.js";
 import { random } from "../../runtime/params/random.js";
 import { memoryLine } from "../../runtime/platform/memory-line.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
@@ -14,19 +12,7 @@ import type { Trainer } from "../../runtime/training/job.js";
 /** Clients of a laboratory for faults. */
 export const CLIENTS = 3;
 
-/** One dense layer, 4 inputs and `units` classes. */
-export function labModel(units = 3): Model {
-  const layout = layoutOf([
-    { name: "0.kernel", shape: [4, units] },
-    { name: "0.bias", shape: [units] },
-  ]);
-  return {
-    description: { input: [4], layers: [{ type: "dense", units }] },
-    layout,
-    weights: Float32Array.from({ length: layout.size }, (_, i) => i / 8),
-    classes: Array.from({ length: units }, (_, i) => `class ${i}`),
-  };
-}
+export { tinyModel as labModel } from "../aggregator/federation.js";
 
 /** FedDyn, because its server and its clients must agree on what was counted; nothing that only time decides. */
 export const LAB: GivenSettings = {

@@ -1,3 +1,6 @@
+import { createHash } from "node:crypto";
+import { refusalOf, UPDATE_CHECKS } from "../../aggregator/rounds/admission.js";
+import { plain } from "../../aggregator/strategies/arithmetic.js";
 import {
   foldToBytes,
   foldFromBytes,
@@ -9,7 +12,11 @@ import {
   MAGIC,
   readJournal,
 } from "../../aggregator/storage/journal.js";
-import { FedflatError } from "../../runtime/errors.js";
+import { float32 } from "../../runtime/codecs/float32.js";
+import { readCsv } from "../../runtime/data/csv.js";
+import { readIdx } from "../../runtime/data/idx.js";
+import { readNpy } from "../../runtime/data/npy.js";
+import { FedflatError, ProtocolError } from "../../runtime/errors.js";
 import { loadModel, writeModel } from "../../runtime/models/model.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { random, type Random } from "../../runtime/params/random.js";
@@ -19,11 +26,10 @@ import {
   decodeClientMessage,
   decodeServerMessage,
   encode,
-  type OutgoingClientMessage,
-  type OutgoingServerMessage,
 } from "../../runtime/protocol/messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
-import { labModel } from "../faults/lab.js";
+import { tinyModel } from "../aggregator/federation.js";
+import { fromClient, fromServer, settings } from "../protocol/samples.js";
 
 /** Everything that reads bytes or text that came from somebody else. */
 export interface Decoder {
@@ -32,110 +38,6 @@ export interface Decoder {
   readonly corpus: readonly Uint8Array[];
   read(bytes: Uint8Array): unknown;
 }
-
-const hash = "ab".repeat(32);
-const id = "cd".repeat(16);
-const blob = { sha256: hash, bytes: 1000 };
-
-const fromClient: OutgoingClientMessage[] = [
-  {
-    type: "hello",
-    protocol: [1, 1],
-    run: id,
-    key: hash,
-    nonce: hash,
-    capabilities: {
-      algorithms: ["fedavg"],
-      layers: ["dense"],
-      codecs: ["float32"],
-    },
-    samples: 10,
-    counted: { round: 1, assignment: id, sha256: hash },
-    pending: [{ assignment: id, sha256: hash }],
-    agent: "fuzz",
-  },
-  { type: "proof", signature: "ef".repeat(64), token: "t" },
-  { type: "ready" },
-  { type: "busy", reason: "on battery" },
-  { type: "decline", assignment: id, code: "busy", message: "m" },
-  {
-    type: "progress",
-    assignment: id,
-    epoch: 0,
-    batch: 1,
-    batches: 2,
-    loss: 0.5,
-  },
-  { type: "want", transfer: 1, sha256: hash, offset: 0, window: 65536 },
-  {
-    type: "offer",
-    assignment: id,
-    sha256: hash,
-    bytes: 204,
-    samples: 10,
-    metrics: {
-      lossBefore: 2,
-      lossAfter: 1,
-      activationNorms: [0.5],
-      seconds: 1,
-    },
-  },
-  {
-    type: "report",
-    assignment: id,
-    evaluation: { count: 10, correct: 5, loss: 7 },
-  },
-  { type: "ack", transfer: 2, offset: 100 },
-  { type: "error", code: "not-json", message: "m" },
-];
-
-const settings = {
-  algorithm: "fedavg",
-  algorithmSettings: { mu: 0.1 },
-  localEpochs: 5,
-  batchSize: 50,
-  learningRate: 0.1,
-  initialLearningRate: 0.1,
-  weightDecay: 0.001,
-  clipNorm: 10,
-  zeta: 0.15,
-  manIncludesLogits: false,
-  shuffle: true,
-  augmentation: { flip: true, crop: 4 },
-  population: 10,
-  meanSamples: 100,
-  seed: "1",
-};
-
-const fromServer: OutgoingServerMessage[] = [
-  { type: "challenge", protocol: 1, run: id, nonce: hash },
-  {
-    type: "welcome",
-    epoch: 1,
-    run: id,
-    limits: { frameBytes: 65536, windowBytes: 65536, blobBytes: 204 },
-    heartbeat: 20000,
-    round: 1,
-    model: blob,
-  },
-  {
-    type: "assign",
-    assignment: id,
-    round: 1,
-    attempt: 1,
-    phase: "train",
-    task: "train",
-    model: blob,
-    codec: "float32",
-    settings,
-    deadline: 1000,
-  },
-  { type: "grant", assignment: id, transfer: 2, offset: 0, window: 65536 },
-  { type: "committed", assignment: id, round: 1, model: blob },
-  { type: "refused", assignment: id, code: "late", message: "m" },
-  { type: "wait", reason: "waits", retryAfter: 100 },
-  { type: "finished", reason: "done", model: blob },
-];
 
 const utf8 = new TextEncoder();
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
@@ -149,12 +51,47 @@ function jsonOf(bytes: Uint8Array): unknown {
   }
 }
 
-const model = writeModel(labModel());
+const model = writeModel(tinyModel());
 
 function journal(): Uint8Array {
   const first = frame('{"type":"run","run":"x"}', FIRST);
   const second = frame('{"type":"epoch","epoch":1}', first.hash);
   return Buffer.concat([MAGIC, first.bytes, second.bytes]);
+}
+
+const { layout } = tinyModel();
+const update = float32.encode(layout, {
+  delta: Float32Array.from({ length: layout.size }, (_, i) => i / 8),
+});
+
+/** What an aggregator does with the bytes of an update: it takes those of the right number, then looks at them. */
+function readUpdate(bytes: Uint8Array): void {
+  const { header, bytes: length } = float32.form(layout, ["delta"]);
+  const refusal =
+    bytes.length === length
+      ? refusalOf(UPDATE_CHECKS, {
+          bytes,
+          sha256: createHash("sha256").update(bytes).digest("hex"),
+          header,
+          maxAbs: 1024,
+          maxNorm: 100,
+          vectors: ["delta"],
+          arithmetic: plain,
+        })
+      : { code: "bytes", message: "another length" };
+  if (refusal !== undefined)
+    throw new ProtocolError(refusal.code, refusal.message);
+}
+
+function npy(type: string, shape: string, bytes: number): Uint8Array {
+  const text = `{'descr': '${type}', 'fortran_order': False, 'shape': ${shape}, }`;
+  const header = text.padEnd(117) + "\n";
+  return Buffer.concat([
+    Buffer.from("\x93NUMPY\x01\x00", "latin1"),
+    Uint8Array.of(header.length, 0),
+    utf8.encode(header),
+    new Uint8Array(bytes),
+  ]);
 }
 
 const mustBeOk = (decoded: { ok: boolean; error?: unknown }) => {
@@ -210,6 +147,25 @@ export const DECODERS: readonly Decoder[] = [
     read: foldFromBytes,
   },
   { name: "journals", corpus: [journal()], read: readJournal },
+  { name: "updates", corpus: [update], read: readUpdate },
+  {
+    name: "NPY files",
+    corpus: [npy("<f4", "(2, 3)", 24), npy("|u1", "(4,)", 4)],
+    read: (bytes) => readNpy("fuzz", bytes),
+  },
+  {
+    name: "IDX files",
+    corpus: [
+      Uint8Array.of(0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 1, 2, 3, 4),
+      Uint8Array.of(0, 0, 8, 1, 0, 0, 0, 2, 7, 9),
+    ],
+    read: (bytes) => readIdx("fuzz", bytes),
+  },
+  {
+    name: "CSV files",
+    corpus: [utf8.encode('label,group,a,b\n"x, y",1,0.5,-2\nz,2,1e3,4\n')],
+    read: (bytes) => readCsv("fuzz", bytes),
+  },
 ];
 
 const WORDS = [
