@@ -30,11 +30,19 @@ const domain: Domain = {
   maxWeight: { delta: 1000, control: 1 },
 };
 
+/** The same for updates that count with a part of their weight. */
+const divided: Domain = {
+  ...domain,
+  parts: { delta: 2 ** 16, control: 2 ** 16 },
+};
+
 interface Update {
   client: string;
   delta: Float32Array;
   control: Float32Array;
   samples: number;
+  /** Of 2^16. */
+  parts: number;
 }
 
 /** Updates whose numbers differ wildly in size, so that the order would show. */
@@ -50,50 +58,59 @@ function updatesOf(seed: number, count: number): Update[] {
     delta: vector(),
     control: vector(),
     samples: 1 + chance.integer(1000),
+    parts: 1 + chance.integer(2 ** 16),
   }));
 }
 
 const add = (fold: RoundFold, u: Update): RoundFold => {
+  const parts = fold.domain.parts && u.parts;
   addToFold(fold, u.client, `hash of ${u.client}`, {
-    delta: { values: u.delta, weight: u.samples },
-    control: { values: u.control, weight: 1 },
+    delta: { values: u.delta, weight: u.samples, parts },
+    control: { values: u.control, weight: 1, parts },
   });
   return fold;
 };
 
-test("any order and any tree of merges give the same bytes", () => {
-  fc.assert(
-    fc.property(
-      fc.integer(),
-      fc.integer({ min: 1, max: 12 }),
-      fc.array(fc.nat(), { minLength: 24, maxLength: 24 }),
-      (seed, count, choices) => {
-        const updates = updatesOf(seed, count);
-        const straight = foldToBytes(updates.reduce(add, emptyFold(domain)));
-        const order = [...updates];
-        for (let i = 0; i < count; i++) {
-          const j = choices[i] % count;
-          [order[i], order[j]] = [order[j], order[i]];
-        }
-        assert.deepEqual(
-          foldToBytes(order.reduce(add, emptyFold(domain))),
-          straight,
-        );
-        // One fold each, merged two by two as the choices say, every other one by way of its bytes.
-        const leaves = order.map((u) => add(emptyFold(domain), u));
-        for (let i = 0; leaves.length > 1; i++) {
-          const a = leaves.splice(choices[12 + (i % 12)] % leaves.length, 1)[0];
-          const at = choices[i % 12] % leaves.length;
-          leaves[at] = mergeFolds(
-            i % 2 ? a : foldFromBytes(foldToBytes(a)),
-            leaves[at],
+for (const [what, space] of [
+  ["whole updates", domain],
+  ["updates with a part of their weight", divided],
+] as const)
+  test(`${what}: any order and any tree of merges give the same bytes`, () => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.integer({ min: 1, max: 12 }),
+        fc.array(fc.nat(), { minLength: 24, maxLength: 24 }),
+        (seed, count, choices) => {
+          const updates = updatesOf(seed, count);
+          const straight = foldToBytes(updates.reduce(add, emptyFold(space)));
+          const order = [...updates];
+          for (let i = 0; i < count; i++) {
+            const j = choices[i] % count;
+            [order[i], order[j]] = [order[j], order[i]];
+          }
+          assert.deepEqual(
+            foldToBytes(order.reduce(add, emptyFold(space))),
+            straight,
           );
-        }
-        assert.deepEqual(foldToBytes(leaves[0]), straight);
-      },
-    ),
-  );
-});
+          // One fold each, merged two by two as the choices say, every other one by way of its bytes.
+          const leaves = order.map((u) => add(emptyFold(space), u));
+          for (let i = 0; leaves.length > 1; i++) {
+            const a = leaves.splice(
+              choices[12 + (i % 12)] % leaves.length,
+              1,
+            )[0];
+            const at = choices[i % 12] % leaves.length;
+            leaves[at] = mergeFolds(
+              i % 2 ? a : foldFromBytes(foldToBytes(a)),
+              leaves[at],
+            );
+          }
+          assert.deepEqual(foldToBytes(leaves[0]), straight);
+        },
+      ),
+    );
+  });
 
 test("the sum is right to half a grid step per update", () => {
   const updates = updatesOf(7, 12);
@@ -237,6 +254,69 @@ test("FedAvg over the fold is the mean weighted by samples", () => {
     population: 2,
   });
   assert.deepEqual([...global], [1.625, 3.5]);
+});
+
+test("FedBuff over the fold: s(tau) of what came, divided by the whole weights", () => {
+  const { server } = fedavg;
+  const staleness = 20;
+  // k is 16, or what the largest weight leaves of 28 bits.
+  for (const [samples, k] of [
+    [30, 16],
+    [2 ** 20, 8],
+  ]) {
+    const limits = { size: 2, updates: 3, samples, maxAbs: 8, staleness };
+    const domain = domainOf(server, limits);
+    assert.deepEqual(domain.parts, { delta: 2 ** k });
+    const fold = emptyFold(domain);
+    const updates = [
+      { delta: Float32Array.of(1, -2), samples: 10, tau: 0 },
+      { delta: Float32Array.of(0.5, 4), samples: 30, tau: 3 },
+      { delta: Float32Array.of(-3, 1), samples: 20, tau: 20 },
+    ];
+    for (const { delta, samples, tau } of updates)
+      addToFold(
+        fold,
+        `c${tau}`,
+        "",
+        contributionOf(server, { delta }, samples, { staleness: tau, domain }),
+      );
+    const { global } = server.finish({
+      global: Float32Array.of(1, 1),
+      fold: foldFor(fold),
+      state: {},
+      settings: {},
+      population: 3,
+    });
+    // s(3) is 1/2 in any number of parts; s(20) = 0.21822 is 14301 of 2^16, 56 of 2^8.
+    const s = k === 16 ? 14301 / 65536 : 56 / 256;
+    const expected = [
+      1 + (10 * 1 + 15 * 0.5 - 20 * s * 3) / 60,
+      1 + (10 * -2 + 15 * 4 + 20 * s) / 60,
+    ];
+    assert.deepEqual([...global], expected.map(Math.fround));
+  }
+});
+
+test("parts that are no power of two, too many for the weight, or more than there are, are refused", () => {
+  const parts = (delta: number) => ({
+    ...domain,
+    parts: { delta, control: 1 },
+  });
+  for (const wrong of [3, 0, 2 ** 20])
+    assert.throws(() => emptyFold(parts(wrong)), /"parts.delta" expected/);
+  const fold = emptyFold(parts(4));
+  const values = new Float32Array(domain.size);
+  const control = { values, weight: 1 };
+  for (const wrong of [0, 5, 1.5])
+    assert.throws(
+      () =>
+        addToFold(fold, "c", "", {
+          delta: { values, weight: 1, parts: wrong },
+          control,
+        }),
+      /"parts" expected an integer from 1 to 4/,
+    );
+  assert.equal(fold.members.size, 0);
 });
 
 test("the WebAssembly kernels fold and look to the same bits as the plain loop", async () => {

@@ -10,6 +10,17 @@ import { CLIENTS, LAB, labClient, labModel } from "./lab.js";
 const model = labModel();
 export const FOLDER = "/run/state";
 
+/** The runs that are crashed. Where all clients make a round, nothing but what is committed decides a buffered one either. */
+export const MODES: Readonly<Record<string, GivenSettings>> = {
+  synchronous: {},
+  buffered: {
+    mode: "buffered",
+    algorithm: "fedavg",
+    buffer: CLIENTS,
+    concurrency: CLIENTS,
+  },
+};
+
 /** One thing that goes wrong in a run, and how the machine comes up again. */
 export interface Crash {
   readonly call: number;

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Outcome } from "../../runtime/client.js";
 import { random } from "../../runtime/params/random.js";
+import type { GivenSettings } from "../../aggregator/settings.js";
 import { stateFolder } from "../../aggregator/run-folder.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import { undisturbed } from "./crash-points.js";
@@ -23,9 +24,10 @@ const LONGEST_LIFE = 60;
 export async function survivesKills(
   kills: number,
   seed: string,
+  mode: GivenSettings = {},
 ): Promise<void> {
-  const rounds = 2 * kills;
-  const expected = (await undisturbed({ rounds })).outcome;
+  const settings = { ...mode, rounds: 2 * kills };
+  const expected = (await undisturbed(settings)).outcome;
   const folder = await mkdtemp(join(tmpdir(), "fedflat-kills-"));
   const port = await freePort();
   const chance = random("kills", seed);
@@ -42,7 +44,7 @@ export async function survivesKills(
     for (let life = 0; ; life++) {
       const call = life < kills ? 1 + chance.integer(LONGEST_LIFE) : 0;
       const end = await liveUntilDeath(
-        [folder, port, call, "lab", JSON.stringify({ rounds })],
+        [folder, port, call, "lab", JSON.stringify(settings)],
         restart,
       );
       if (end === "SIGKILL") continue;
