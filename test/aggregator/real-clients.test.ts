@@ -8,8 +8,11 @@ import {
   type AggregatorOptions,
   type Ending,
 } from "../../aggregator/aggregator.js";
+import type { RoundLine } from "../../aggregator/round-line.js";
+import { stateFolder } from "../../aggregator/run-folder.js";
 import { listen } from "../../aggregator/server.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
+import { fileLedger } from "../../aggregator/storage/files.js";
 import { FederatedClient, type ClientData } from "../../runtime/client.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
@@ -273,6 +276,81 @@ test("a run stopped in the middle of each round, and resumed, ends with the mode
       break;
     }
   } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
+test("buffered rounds: real clients learn, a slow one's updates are stale, and a server that is started again goes on with those at work", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-run-"));
+  const settings: GivenSettings = {
+    ...SETTINGS,
+    clientsPerRound: undefined,
+    mode: "buffered",
+    rounds: 16,
+    buffer: 2,
+    concurrency: CLIENTS,
+    learningRate: 0.2,
+    evaluateFraction: 0,
+  };
+  const lines: RoundLine[] = [];
+  const open = async (resume: boolean, port: number) => {
+    const aggregator = new Aggregator({ model, folder, resume, settings });
+    aggregator.on("round", (line) => lines.push(line));
+    await aggregator.start();
+    return { aggregator, server: await listen(aggregator, { port }) };
+  };
+  let life = await open(false, 0);
+  const port = Number(new URL(life.server.url).port);
+  // The first of them is the slow one.
+  const clients = Array.from({ length: CLIENTS }, (_, i) =>
+    clientOf(
+      life.aggregator,
+      i,
+      trainerAfter(() => (i === 0 ? 300 : 10 + 10 * i)),
+      life.server.url,
+    ),
+  );
+  const settled: string[] = [];
+  for (const client of clients)
+    client.on("assignment", ({ what, assignment }) => {
+      if (what === "committed") settled.push(assignment);
+    });
+  try {
+    const running = clients.map((client) => client.run());
+    await new Promise<void>((resolve) =>
+      life.aggregator.on("round", ({ round }) => round === 6 && resolve()),
+    );
+    await life.aggregator.stop();
+    await life.server.close();
+    life = await open(true, port);
+    for (const { reason, message } of await Promise.all(running))
+      assert.equal(reason, "finished", message);
+    await life.aggregator.stop();
+    await life.server.close();
+    assert.deepEqual(
+      lines.map(({ round }) => round),
+      Array.from({ length: 16 }, (_, i) => i + 1),
+    );
+    assert.ok(lines.some(({ staleness }) => staleness > 0));
+    const before = lines[0].lossBefore;
+    const { lossAfter } = lines[15];
+    assert.ok(lossAfter < before / 2, `${before} to ${lossAfter}`);
+    // What clients were told is what the journal has, once.
+    const ledger = fileLedger(stateFolder(folder));
+    const none = { sha256: "", bytes: new Uint8Array() };
+    const { history } = await ledger.open({ model: none, state: none });
+    await ledger.close();
+    const counted = history.flatMap(({ members }) =>
+      members.map(({ assignment }) => assignment),
+    );
+    assert.equal(new Set(counted).size, counted.length);
+    assert.deepEqual(
+      settled.filter((id) => !counted.includes(id)),
+      [],
+    );
+  } finally {
+    await Promise.all(clients.map((client) => client.stop({ force: true })));
+    await life.aggregator.stop();
     await rm(folder, { recursive: true, force: true });
   }
 });
