@@ -122,7 +122,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** Resolves when all rounds are committed and evaluated, or the run has stopped; never rejects. */
   readonly done: Promise<Ending>;
 
-  readonly #options: AggregatorOptions;
+  #options: AggregatorOptions;
   readonly #algorithm: Algorithm;
   readonly #rounds: Rounds;
   readonly #needs: Needs;
@@ -139,7 +139,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #desk!: Desk;
   #ledger!: Ledger;
   #folder: RunFolder | undefined;
-  #opened!: Opened;
+  #opened!: Pick<Opened, "run" | "epoch">;
   #host!: SessionHost;
   #model!: Blob;
   #committed = 0;
@@ -289,9 +289,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#ledger =
       ledger ??
       (folder === undefined ? memoryLedger() : fileLedger(stateFolder(folder)));
-    this.#opened = await this.#ledger.open(genesis);
+    const opened = await this.#ledger.open(genesis);
+    this.#opened = { run: opened.run, epoch: opened.epoch };
+    // The weights to begin with are in the ledger now, and not needed twice.
+    const weights = new Float32Array(0);
+    this.#options = { ...this.#options, model: { ...model, weights } };
     try {
-      await this.#begin();
+      await this.#begin(opened);
     } catch (error) {
       await this.#desk?.close();
       await this.#ledger.close();
@@ -299,8 +303,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     }
   }
 
-  async #begin(): Promise<void> {
-    const { last, attempt, latest, clients, history, notes } = this.#opened;
+  async #begin(opened: Opened): Promise<void> {
+    const { last, attempt, latest, clients, history, notes } = opened;
     const { folder, config } = this.#options;
     for (const note of notes) this.log.warn({ run: this.run }, note);
     const changed = (what: string) =>

@@ -13,6 +13,7 @@ import {
   readSafetensors,
   writeSafetensors,
 } from "../runtime/params/safetensors.js";
+import { release } from "../runtime/params/release.js";
 import { ModelError } from "../runtime/errors.js";
 import {
   refusalOf,
@@ -97,6 +98,8 @@ export function openDesk(
   const { header } = float32.form(layout, client.sends);
   const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
   let global: Vector;
+  /** The global model lies in memory that nobody else reads. */
+  let ours = false;
   let state: State;
   let fold: RoundFold | undefined;
 
@@ -104,6 +107,7 @@ export function openDesk(
     build: arithmetic.build,
     async load({ model, state: stored }) {
       global = readBlob(model.bytes, layout, [MODEL])[MODEL];
+      ours = false;
       state = readState(stored.bytes, Object.keys(server.state), layout.size);
     },
     async openFold(limits) {
@@ -164,6 +168,10 @@ export function openDesk(
         population,
       });
       fold = undefined;
+      if (next.global !== global) {
+        if (ours) release(global.buffer);
+        ours = own === undefined;
+      }
       ({ global, state } = next);
       return checkpointOf(server, layout, metadata, global, state, population);
     },

@@ -33,7 +33,7 @@ import type { Log } from "./log.js";
 /** Bytes of a model in one frame. */
 const CHUNK = 64 * 1024;
 /** Bytes of models that may wait here for a line to take them. */
-const AHEAD = 2 * CHUNK;
+const AHEAD = CHUNK;
 /** Memory for frames of models, used again and again: a fleet downloads gigabytes. */
 const spare: ArrayBuffer[] = [];
 const SPARES = 64;
