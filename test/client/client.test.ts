@@ -703,6 +703,9 @@ test("a real worker is stopped in the middle of a round, by the server and by th
   line.send(assign);
   await serveModel(line, first);
   assert.equal((await line.next("progress")).assignment, assign.assignment);
+  // It trains in a thread of its own: the line is answered meanwhile.
+  line.send({ type: "ping", id: 9 });
+  assert.equal((await line.next("pong")).id, 9);
   line.send({
     type: "refused",
     assignment: assign.assignment,
