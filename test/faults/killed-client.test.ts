@@ -16,7 +16,7 @@ import { learningData, learningModel } from "./learning.js";
 const folder = mkdtempSync(join(tmpdir(), "fedflat-killed-client-test-"));
 after(() => rmSync(folder, { recursive: true }));
 
-const ROUNDS = 5;
+const ROUNDS = 4;
 const data = join(folder, "data.csv");
 const { x, y } = learningData(0, 40);
 writeFileSync(
@@ -105,7 +105,7 @@ for (const algorithm of ["feddyn", "scaffold"])
   test(`${algorithm}: a client process killed and restarted between rounds changes no bit of the model`, async () => {
     const [whole, killed] = await Promise.all([
       federation(algorithm, []),
-      federation(algorithm, [2, 3]),
+      federation(algorithm, [2]),
     ]);
     assert.deepEqual(killed, whole);
   });
