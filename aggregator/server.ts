@@ -54,6 +54,8 @@ export interface ServerOptions {
   };
   /** Who brings this as a bearer may look at the run from anywhere, and hold, release and stop it. */
   readonly adminToken?: string;
+  /** Milliseconds in which a connection must say what it wants; default 10,000. */
+  readonly headersTimeout?: number;
   /** A second port, on loopback, for `/livez`, `/readyz` and `/status` alone: it answers when the first one is flooded. */
   readonly healthPort?: number;
 }
@@ -133,10 +135,10 @@ export async function listen(
     );
   const http: Server =
     tls === undefined
-      ? createServer(TIMEOUTS, handler)
+      ? createServer(timeouts(options.headersTimeout), handler)
       : createTlsServer(
           {
-            ...TIMEOUTS,
+            ...timeouts(options.headersTimeout),
             ...tls,
             minVersion: "TLSv1.2",
             handshakeTimeout: 10_000,
@@ -259,7 +261,7 @@ export async function listen(
   const address = http.address() as AddressInfo;
   let health: Server | undefined;
   if (options.healthPort !== undefined) {
-    health = createServer(TIMEOUTS, (request, response) =>
+    health = createServer(timeouts(), (request, response) =>
       answer(
         aggregator,
         { metrics, isOurs, mayLook: isDialledLocally, keep() {} },
@@ -297,13 +299,14 @@ export async function listen(
   };
 }
 
-const TIMEOUTS = {
-  requestTimeout: 30_000,
-  headersTimeout: 10_000,
+/** @param headersTimeout milliseconds for the headers of a request, from the opening of its connection on */
+const timeouts = (headersTimeout = 10_000) => ({
+  headersTimeout,
+  requestTimeout: 3 * headersTimeout,
   keepAliveTimeout: 5_000,
   // Half requests are looked for this often.
-  connectionsCheckingInterval: 2_000,
-};
+  connectionsCheckingInterval: headersTimeout / 5,
+});
 
 /** Not by a page whose own name leads here. */
 function isDialledLocally(request: IncomingMessage): boolean {
