@@ -3,8 +3,13 @@ import { copyRun, packColumns, packColumnsTransposed, packedColumns } from "../l
 import {
   A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PACKED_BYTES, PADDED, PADDED_BYTES, PATCHES, PATCHES_BYTES,
 } from "../lanes/scratch";
+import {
+  batch, inChannels, inHeight, inWidth, kernelHeight, kernelWidth, outHeight, outWidth, padLeft, padTop, setGeometry, strideHeight,
+  strideWidth,
+} from "../lanes/geometry";
 import { axpy } from "./vector";
-import { suitsWinograd, winogradBackpropFilter, winogradBackpropInput, winogradConv2d } from "./winograd";
+import { planWinogradRows, winogradRowsBackpropFilter, winogradRowsBackpropInput, winogradRowsConv2d } from "./winograd-rows";
+import { planWinograd, winogradBackpropFilter, winogradBackpropInput, winogradConv2d } from "./winograd";
 
 // y[b, oy, ox, o] = relu?(bias[o] + sum over ky, kx, c of x[b, oy sh + ky - padTop, ox sw + kx - padLeft, c] w[ky, kx, c, o]),
 // where x outside the image is 0.
@@ -19,7 +24,8 @@ import { suitsWinograd, winogradBackpropFilter, winogradBackpropInput, winogradC
 //   dw[ky]   = (runs of x)^T dy                               [run, pixels] [pixels, outChannels]
 // Where a window reaches outside the image, a block of images is copied into scratch with its zeros first.
 //
-// Filters of 5 x 5 and 3 x 3 between many channels take fewer multiplications in winograd.ts.
+// Filters of 5 x 5 and 3 x 3 between many channels take fewer multiplications in winograd.ts, others of 5 or 3 taps along one axis in
+// winograd-rows.ts.
 //
 // Limit: kernelHeight * kernelWidth * inChannels <= MAX_PATCH of runtime/wasm/kernels.ts, so that one patch and 8 columns of the
 // filter fit into scratch.
@@ -30,11 +36,10 @@ const BLOCK_INNER: i32 = 512;
 const MANY_OUTPUTS: i32 = 256;
 /** Runs shorter than this are gathered to whole patches in scratch, or a product would be over before it is worth its start. */
 const SHORT_RUN: i32 = 64;
+/** The shortest runs, read and written, for which Winograd's filtering along one axis is worth its transformations. */
+const READ_RUN: i32 = 15, WRITTEN_RUN: i32 = 4;
 
-// The convolution at work: set by `begin`.
-let batch: i32 = 0, inHeight: i32 = 0, inWidth: i32 = 0, inChannels: i32 = 0;
-let outHeight: i32 = 0, outWidth: i32 = 0;
-let strideHeight: i32 = 0, strideWidth: i32 = 0, padTop: i32 = 0, padLeft: i32 = 0;
+// How the convolution at work is cut into blocks: set by `begin`.
 /** Whether a window reaches outside the image. */
 let padded: bool = false;
 /** Outputs are done in blocks: some whole images, or a rectangle of one, whose pixels follow each other in y. */
@@ -47,20 +52,7 @@ let image: i32 = 0, images: i32 = 0, top: i32 = 0, left: i32 = 0, height: i32 = 
 /** Its outputs, and the index of the first. */
 let pixels: i32 = 0, firstPixel: i32 = 0;
 
-function begin(
-  batch_: i32, inHeight_: i32, inWidth_: i32, inChannels_: i32, outHeight_: i32, outWidth_: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight_: i32, strideWidth_: i32, padTop_: i32, padLeft_: i32,
-): void {
-  batch = batch_;
-  inHeight = inHeight_;
-  inWidth = inWidth_;
-  inChannels = inChannels_;
-  outHeight = outHeight_;
-  outWidth = outWidth_;
-  strideHeight = strideHeight_;
-  strideWidth = strideWidth_;
-  padTop = padTop_;
-  padLeft = padLeft_;
+function begin(): void {
   blocks = 0;
   if (batch == 0 || outHeight == 0 || outWidth == 0) return;
   padded =
@@ -80,6 +72,24 @@ function begin(
     else break;
   }
   blocks = parts(batch, blockImages) * parts(outHeight, blockHeight) * parts(outWidth, blockWidth);
+}
+
+// Ways to do a convolution: here, in winograd.ts, in winograd-rows.ts.
+const DIRECT: i32 = 0, TILES: i32 = 1, ROWS: i32 = 2;
+
+/** Sets the convolution at work, and tells how it is best done. */
+function choose(
+  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
+  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+  shortestRun: i32, scratch: usize,
+): i32 {
+  setGeometry(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+  if (batch * outHeight * outWidth >= MANY_OUTPUTS) {
+    if (planWinograd(scratch)) return TILES;
+    if (planWinogradRows(shortestRun, scratch)) return ROWS;
+  }
+  begin();
+  return DIRECT;
 }
 
 /** How many parts of a size make the whole. */
@@ -181,10 +191,11 @@ export function conv2d(
   kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
   relu: i32, norm: i32, scratch: usize,
 ): f64 {
-  if (batch * outHeight * outWidth >= MANY_OUTPUTS && suitsWinograd(inChannels, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth))
-    return winogradConv2d(x, w, bias, y, batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, padTop, padLeft, relu, norm, scratch);
+  const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, READ_RUN, scratch);
+  if (way == TILES) return winogradConv2d(x, w, bias, y, relu, norm);
+  if (way == ROWS) return winogradRowsConv2d(x, w, bias, y, relu, norm);
   clearSquares();
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+  begin();
   const outPixel = <usize>outChannels << 2;
   const patch = kernelHeight * kernelWidth * inChannels;
   // A patch is `runs` runs; gathered, it is one.
@@ -254,9 +265,10 @@ export function conv2dBackpropInput(
   scratch: usize,
 ): void {
   memory.fill(dx, 0, <usize>(batch * inHeight * inWidth * inChannels) << 2);
-  if (batch * outHeight * outWidth >= MANY_OUTPUTS && suitsWinograd(inChannels, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth))
-    return winogradBackpropInput(dy, w, dx, batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, padTop, padLeft, scratch);
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+  const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, WRITTEN_RUN, scratch);
+  if (way == TILES) return winogradBackpropInput(dy, w, dx);
+  if (way == ROWS) return winogradRowsBackpropInput(dy, w, dx);
+  begin();
   const outPixel = <usize>outChannels << 2;
   const run = kernelWidth * inChannels;
   const packedRow = <usize>packedColumns(run) << 2;
@@ -289,9 +301,10 @@ export function conv2dBackpropFilter(
   kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
   scratch: usize,
 ): void {
-  if (batch * outHeight * outWidth >= MANY_OUTPUTS && suitsWinograd(inChannels, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth))
-    return winogradBackpropFilter(x, dy, dw, batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, padTop, padLeft, scratch);
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+  const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, READ_RUN, scratch);
+  if (way == TILES) return winogradBackpropFilter(x, dy, dw);
+  if (way == ROWS) return winogradRowsBackpropFilter(x, dy, dw);
+  begin();
   const outPixel = <usize>outChannels << 2;
   const run = kernelWidth * inChannels;
   memory.fill(dw, 0, <usize>(kernelHeight * run) * outPixel);

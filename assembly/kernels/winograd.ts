@@ -1,8 +1,11 @@
 import { ACCUMULATE, multiplyColumns, multiplyRows, tabulate } from "../lanes/tile";
-import { positive, sum4 } from "../lanes/lanes";
 import { packColumns, packColumnsTransposed } from "../lanes/pack";
 import { A_TABLE, C_ROWS, EDGE, PACKED, PACKED_BYTES, PADDED, PADDED_BYTES, PATCHES } from "../lanes/scratch";
-import { filterToPoints, inputToPoints, outputToPoints, pointsToFilter, pointsToInput, pointsToOutput } from "../lanes/winograd";
+import { filterToPoints, finish, inputToPoints, outputToPoints, pointsToFilter, pointsToInput, pointsToOutput } from "../lanes/winograd";
+import {
+  batch, inChannels, inHeight, inWidth, kernelHeight, kernelWidth, outChannels, outHeight, outWidth, padLeft, padTop, strideHeight,
+  strideWidth,
+} from "../lanes/geometry";
 import { axpy } from "./vector";
 
 // Convolutions of stride 1 with 5 x 5 or 3 x 3 filters by Winograd's minimal filtering (lanes/winograd.ts) along both axes: tiles of
@@ -20,45 +23,28 @@ const POINTS: usize = 36;
 /** Tiles that are done together. */
 const BLOCK_TILES: i32 = 48;
 
-// The convolution at work: set by `begin`.
-let inHeight: i32 = 0, inWidth: i32 = 0, inChannels: i32 = 0, outHeight: i32 = 0, outWidth: i32 = 0, outChannels: i32 = 0;
-let padTop: i32 = 0, padLeft: i32 = 0;
+// The plan of the convolution at work: set by `planWinograd`.
 /** Outputs of a tile along each axis, tiles of an image along each axis, tiles in all. */
 let size: i32 = 0, down: i32 = 0, across: i32 = 0, tiles: i32 = 0;
 /** Bytes of a pixel of x and of y. */
 let inPixel: usize = 0, outPixel: usize = 0;
 // Scratch: two tiles at work, then points of a block of tiles.
-let work: usize = 0, inputPoints: usize = 0, outputPoints: usize = 0, packed: usize = 0;
+let work: usize = 0, inputPoints: usize = 0, outputPoints: usize = 0, packed: usize = 0, tables: usize = 0;
 /** Bytes of one point of the filter. */
 let filterPoint: usize = 0;
 
-/** Whether a convolution can, and should, be done here. */
-export function suitsWinograd(
-  inChannels: i32, outChannels: i32, kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32,
-): bool {
-  return (
-    strideHeight == 1 && strideWidth == 1 && kernelHeight == kernelWidth && (kernelHeight == 5 || kernelHeight == 3) &&
-    ((inChannels | outChannels) & 3) == 0 && inChannels >= 32 && outChannels >= 32 &&
+/** Whether the convolution at work can, and should, be done here; if so, plans it. */
+export function planWinograd(scratch: usize): bool {
+  if (
+    strideHeight != 1 || strideWidth != 1 || kernelHeight != kernelWidth || (kernelHeight != 5 && kernelHeight != 3) ||
+    (inChannels | outChannels) & 3 || inChannels < 16 || outChannels < 16 ||
     // The points of the filter, and one block's packed output points, fit where a packed filter does.
-    (<i32>POINTS * inChannels + BLOCK_TILES) * outChannels <= <i32>(PACKED_BYTES >> 2) &&
+    (<i32>POINTS * inChannels + BLOCK_TILES) * outChannels > <i32>(PACKED_BYTES >> 2) ||
     // The points of a block of tiles, and two tiles, fit where padded images and patches do.
-    <i32>POINTS * (BLOCK_TILES + 2) * max(inChannels, outChannels) <= <i32>(PADDED_BYTES >> 2)
-  );
-}
-
-function begin(
-  batch: i32, inHeight_: i32, inWidth_: i32, inChannels_: i32, outHeight_: i32, outWidth_: i32, outChannels_: i32,
-  kernel: i32, padTop_: i32, padLeft_: i32, scratch: usize,
-): void {
-  inHeight = inHeight_;
-  inWidth = inWidth_;
-  inChannels = inChannels_;
-  outHeight = outHeight_;
-  outWidth = outWidth_;
-  outChannels = outChannels_;
-  padTop = padTop_;
-  padLeft = padLeft_;
-  size = 7 - kernel;
+    <i32>POINTS * (BLOCK_TILES + 2) * max(inChannels, outChannels) > <i32>(PADDED_BYTES >> 2)
+  )
+    return false;
+  size = 7 - kernelHeight;
   down = (outHeight + size - 1) / size;
   across = (outWidth + size - 1) / size;
   tiles = batch * down * across;
@@ -69,6 +55,8 @@ function begin(
   inputPoints = work + 2 * POINTS * max(inPixel, outPixel);
   outputPoints = scratch + PATCHES;
   packed = scratch + PACKED;
+  tables = scratch;
+  return true;
 }
 
 // The tile at work: set by `open`. Its first input and output, and how many outputs it has.
@@ -140,12 +128,7 @@ function transformFilter(w: usize, transposed: bool): void {
   }
 }
 
-export function winogradConv2d(
-  x: usize, w: usize, bias: usize, y: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernel: i32, padTop: i32, padLeft: i32, relu: i32, norm: i32, scratch: usize,
-): f64 {
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernel, padTop, padLeft, scratch);
+export function winogradConv2d(x: usize, w: usize, bias: usize, y: usize, relu: i32, norm: i32): f64 {
   transformFilter(w, false);
   const columns = <usize>size;
   const temporary = work + POINTS * outPixel;
@@ -157,12 +140,12 @@ export function winogradConv2d(
       transformInput(x, t, count);
     }
     const inPoint = <usize>count * inPixel, outPoint = <usize>count * outPixel;
-    tabulate(scratch + A_TABLE, count, inputPoints, inPixel);
-    tabulate(scratch + C_ROWS, count, outputPoints, outPixel);
+    tabulate(tables + A_TABLE, count, inputPoints, inPixel);
+    tabulate(tables + C_ROWS, count, outputPoints, outPixel);
     for (let p: usize = 0; p < POINTS; p++)
       multiplyRows(
-        scratch + A_TABLE, p * inPoint, inChannels, packed + p * filterPoint, count, outChannels,
-        scratch + C_ROWS, p * outPoint, 0, 0, scratch + EDGE,
+        tables + A_TABLE, p * inPoint, inChannels, packed + p * filterPoint, count, outChannels,
+        tables + C_ROWS, p * outPoint, 0, 0, tables + EDGE,
       );
     for (let t = 0; t < count; t++) {
       open(block + t);
@@ -173,7 +156,7 @@ export function winogradConv2d(
       let to = y + <usize>((image * outHeight + outTop) * outWidth + outLeft) * outPixel;
       for (let i: usize = 0; i < <usize>height; i++) {
         for (let j: usize = 0; j < <usize>width; j++)
-          squares += finish(work + (i * columns + j) * outPixel, bias, to + j * outPixel, relu, norm);
+          squares += finish(work + (i * columns + j) * outPixel, bias, to + j * outPixel, outPixel, relu, norm);
         to += <usize>outWidth * outPixel;
       }
     }
@@ -181,29 +164,8 @@ export function winogradConv2d(
   return squares;
 }
 
-/** One pixel of y: bias, ReLU; the sum of its squares. */
-function finish(from: usize, bias: usize, to: usize, relu: i32, norm: i32): f64 {
-  let sum = f32x4.splat(0);
-  for (const end = from + outPixel; from < end; from += 16, to += 16) {
-    let value = v128.load(from);
-    if (bias) {
-      value = f32x4.add(value, v128.load(bias));
-      bias += 16;
-    }
-    if (relu) value = positive(value);
-    sum = f32x4.add(sum, f32x4.mul(value, value));
-    v128.store(to, value);
-  }
-  return norm ? sum4(sum) : 0;
-}
-
 // dx holds zeros.
-export function winogradBackpropInput(
-  dy: usize, w: usize, dx: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernel: i32, padTop: i32, padLeft: i32, scratch: usize,
-): void {
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernel, padTop, padLeft, scratch);
+export function winogradBackpropInput(dy: usize, w: usize, dx: usize): void {
   transformFilter(w, true);
   const temporary = work + POINTS * inPixel;
   for (let block = 0; block < tiles; block += BLOCK_TILES) {
@@ -213,12 +175,12 @@ export function winogradBackpropInput(
       transformOutput(dy, t, count);
     }
     const inPoint = <usize>count * inPixel, outPoint = <usize>count * outPixel;
-    tabulate(scratch + A_TABLE, count, outputPoints, outPixel);
-    tabulate(scratch + C_ROWS, count, inputPoints, inPixel);
+    tabulate(tables + A_TABLE, count, outputPoints, outPixel);
+    tabulate(tables + C_ROWS, count, inputPoints, inPixel);
     for (let p: usize = 0; p < POINTS; p++)
       multiplyRows(
-        scratch + A_TABLE, p * outPoint, outChannels, packed + p * filterPoint, count, inChannels,
-        scratch + C_ROWS, p * inPoint, 0, 0, scratch + EDGE,
+        tables + A_TABLE, p * outPoint, outChannels, packed + p * filterPoint, count, inChannels,
+        tables + C_ROWS, p * inPoint, 0, 0, tables + EDGE,
       );
     for (let t = 0; t < count; t++) {
       open(block + t);
@@ -236,12 +198,7 @@ export function winogradBackpropInput(
   }
 }
 
-export function winogradBackpropFilter(
-  x: usize, dy: usize, dw: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernel: i32, padTop: i32, padLeft: i32, scratch: usize,
-): void {
-  begin(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernel, padTop, padLeft, scratch);
+export function winogradBackpropFilter(x: usize, dy: usize, dw: usize): void {
   // The sums over tiles, then one point of a block packed.
   const sums = packed;
   const packedPoint = sums + POINTS * filterPoint;
@@ -253,13 +210,13 @@ export function winogradBackpropFilter(
       transformOutput(dy, t, count);
     }
     const inPoint = <usize>count * inPixel, outPoint = <usize>count * outPixel;
-    tabulate(scratch + A_TABLE, count, inputPoints, inPixel);
-    tabulate(scratch + C_ROWS, inChannels, sums, outPixel);
+    tabulate(tables + A_TABLE, count, inputPoints, inPixel);
+    tabulate(tables + C_ROWS, inChannels, sums, outPixel);
     for (let p: usize = 0; p < POINTS; p++) {
       packColumns(outputPoints + p * outPoint, outPixel, count, outChannels, packedPoint);
       multiplyColumns(
-        scratch + A_TABLE, p * inPoint, count, packedPoint, inChannels, outChannels,
-        scratch + C_ROWS, p * filterPoint, 0, block > 0 ? ACCUMULATE : 0, scratch + EDGE,
+        tables + A_TABLE, p * inPoint, count, packedPoint, inChannels, outChannels,
+        tables + C_ROWS, p * filterPoint, 0, block > 0 ? ACCUMULATE : 0, tables + EDGE,
       );
     }
   }

@@ -7,8 +7,8 @@ import { madd, positive, sum4 } from "./lanes";
 //    by rows: row i is `length` floats at load<u32>(aTable + 4 i) + aOffset;
 //    by columns (A transposed): column p, for p < length, begins at load<u32>(aTable + 4 p) + aOffset.
 // B: packed panels of 8 columns (pack.ts; the last one 4 if at most 4 are left, filled up with zeros), each [length][8].
-// C: row i begins at load<u32>(cRows + 4 i) + cOffset. Rows may overlap each other when `ACCUMULATE` is set: they are added to one
-//    after the other.
+// C: row i begins at load<u32>(cRows + 4 i) + cOffset. Rows may overlap each other when `ACCUMULATE` is set: they are added to
+//    one after the other.
 //
 // V8 keeps all of this in registers only while the loop is alone in its function: inside another loop it unrolls it and moves all
 // loads to the front (24 instead of 54 GFLOP/s on Node 20). So no loop surrounds `tile`, and the functions of a full tile are each called from two places,
@@ -205,17 +205,25 @@ function fullRowsWide(
   tile(false, ROWS, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
+function oneRowsWide(
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  tile(false, 1, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
 /** A tile of 1 to ROWS rows. */
 function anyRowsWide(
   rows: i32,
   aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
   if (rows == ROWS) fullRowsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (ROWS > 5 && rows == 5) tile(false, 5, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 4) tile(false, 4, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 3) tile(false, 3, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows > 3) {
+    tile(false, 4, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    // A fifth by itself: a tile of five would make the module larger than it may be.
+    if (ROWS > 5 && rows == 5) oneRowsWide(aTable + 16, aOffset, length, b, cRows + 16, cOffset, bias, flags);
+  } else if (rows == 3) tile(false, 3, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
   else if (rows == 2) tile(false, 2, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 1) tile(false, 1, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 1) oneRowsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 /** All rows of one panel of 8 columns. */
@@ -236,20 +244,7 @@ function fullRowsNarrow(
   tile(false, ROWS, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
-/** A tile of 1 to ROWS rows. */
-function anyRowsNarrow(
-  rows: i32,
-  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
-): void {
-  if (rows == ROWS) fullRowsNarrow(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (ROWS > 5 && rows == 5) tile(false, 5, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 4) tile(false, 4, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 3) tile(false, 3, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 2) tile(false, 2, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 1) tile(false, 1, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-}
-
-/** All rows of one panel of 4 columns. */
+/** Rows of one panel of 4 columns, but for those that fill no tile. */
 function panelRowsNarrow(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
@@ -258,7 +253,6 @@ function panelRowsNarrow(
     aTable += ROWS << 2;
     cRows += ROWS << 2;
   }
-  if (m) anyRowsNarrow(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 function fullColumnsWide(
@@ -267,17 +261,25 @@ function fullColumnsWide(
   tile(true, ROWS, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
+function oneColumnsWide(
+  aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
+): void {
+  tile(true, 1, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
 /** A tile of 1 to ROWS rows. */
 function anyColumnsWide(
   rows: i32,
   aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
   if (rows == ROWS) fullColumnsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (ROWS > 5 && rows == 5) tile(true, 5, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 4) tile(true, 4, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 3) tile(true, 3, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows > 3) {
+    tile(true, 4, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    // A fifth by itself: a tile of five would make the module larger than it may be.
+    if (ROWS > 5 && rows == 5) oneColumnsWide(aTable, aOffset + 16, length, b, cRows + 16, cOffset, bias, flags);
+  } else if (rows == 3) tile(true, 3, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
   else if (rows == 2) tile(true, 2, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 1) tile(true, 1, true, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  else if (rows == 1) oneColumnsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
 /** All rows of one panel of 8 columns. */
@@ -298,20 +300,13 @@ function fullColumnsNarrow(
   tile(true, ROWS, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
-/** A tile of 1 to ROWS rows. */
-function anyColumnsNarrow(
-  rows: i32,
+function oneColumnsNarrow(
   aTable: usize, aOffset: usize, length: i32, b: usize, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  if (rows == ROWS) fullColumnsNarrow(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (ROWS > 5 && rows == 5) tile(true, 5, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 4) tile(true, 4, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 3) tile(true, 3, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 2) tile(true, 2, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
-  else if (rows == 1) tile(true, 1, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+  tile(true, 1, false, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
 
-/** All rows of one panel of 4 columns. */
+/** Rows of one panel of 4 columns, but for those that fill no tile. */
 function panelColumnsNarrow(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
@@ -320,7 +315,23 @@ function panelColumnsNarrow(
     aOffset += ROWS << 2;
     cRows += ROWS << 2;
   }
-  if (m) anyColumnsNarrow(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+}
+
+/** Brings n columns of a tile that was computed in scratch to C, element by element. */
+function storeEdge(from: usize, rows: i32, n: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32): void {
+  for (; rows > 0; rows--) {
+    const c = <usize>load<u32>(cRows) + cOffset;
+    for (let column: usize = 0; column < <usize>n << 2; column += 4) {
+      let x = load<f32>(from + column);
+      if (bias) x += load<f32>(bias + column);
+      if (flags & ACCUMULATE) x += load<f32>(c + column);
+      if (flags & RELU) x = x < 0 ? 0 : x;
+      if (flags & NORM) squares += <f64>x * <f64>x;
+      store<f32>(c + column, x);
+    }
+    from += 32;
+    cRows += 4;
+  }
 }
 
 @inline
@@ -337,34 +348,41 @@ function multiply(
     cOffset += 32;
     if (bias) bias += 32;
   }
+  // Whether rows lie before those that are left.
+  const preceded = m >= ROWS;
   if (n == 4) {
     if (byColumns) panelColumnsNarrow(aTable, aOffset, length, b, m, cRows, cOffset, bias, flags);
     else panelRowsNarrow(aTable, aOffset, length, b, m, cRows, cOffset, bias, flags);
-  } else if (n > 0) {
-    for (let i = 0; i < ROWS; i++) store<u32>(edge + (i << 2), <u32>(edge + 32 + (i << 5)));
+    const whole = m - m % ROWS;
+    if (byColumns) aOffset += <usize>whole << 2;
+    else aTable += <usize>whole << 2;
+    cRows += <usize>whole << 2;
+    m -= whole;
+  }
+  if (n > 0) {
+    for (let i = 0; i < ROWS; i++) store<u32>(edge + (i << 2), <u32>(edge + 64 + (i << 5)));
     for (; m > 0; m -= ROWS) {
       const rows = min(ROWS, m);
+      let first = edge + 64;
       if (byColumns) {
         if (n > 4) anyColumnsWide(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
-        else anyColumnsNarrow(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
+        else if (rows == ROWS || preceded) {
+          // Too few rows are computed with some before them.
+          const more = ROWS - rows;
+          fullColumnsNarrow(aTable, aOffset - (<usize>more << 2), length, b, edge, 0, 0, 0);
+          first += <usize>more << 5;
+        } else for (let row = 0; row < rows; row++) oneColumnsNarrow(aTable, aOffset + (row << 2), length, b, edge + (row << 2), 0, 0, 0);
         aOffset += ROWS << 2;
       } else {
         if (n > 4) anyRowsWide(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
-        else anyRowsNarrow(rows, aTable, aOffset, length, b, edge, 0, 0, 0);
+        else {
+          // Too few rows are computed with the last of them several times.
+          for (let i = 0; i < ROWS; i++) store<u32>(edge + 32 + (i << 2), load<u32>(aTable + (min(i, rows - 1) << 2)));
+          fullRowsNarrow(edge + 32, aOffset, length, b, edge, 0, 0, 0);
+        }
         aTable += ROWS << 2;
       }
-      for (let row = 0; row < rows; row++) {
-        const c = <usize>load<u32>(cRows + (row << 2)) + cOffset;
-        const from = edge + 32 + (row << 5);
-        for (let column: usize = 0; column < <usize>n << 2; column += 4) {
-          let x = load<f32>(from + column);
-          if (bias) x += load<f32>(bias + column);
-          if (flags & ACCUMULATE) x += load<f32>(c + column);
-          if (flags & RELU) x = x < 0 ? 0 : x;
-          if (flags & NORM) squares += <f64>x * <f64>x;
-          store<f32>(c + column, x);
-        }
-      }
+      storeEdge(first, rows, n, cRows, cOffset, bias, flags);
       cRows += ROWS << 2;
     }
   }
@@ -389,5 +407,5 @@ export function multiplyColumns(
   multiply(true, aTable, aOffset, length, b, m, n, cRows, cOffset, bias, flags, edge);
 }
 
-/** Scratch that they need for a last panel: a table of rows and one tile. */
-export const EDGE_BYTES: usize = 32 + 32 * 8;
+/** Scratch that they need for a last panel: tables of rows of C and A, and one tile. */
+export const EDGE_BYTES: usize = 64 + 32 * 8;

@@ -1,3 +1,5 @@
+import { positive, sum4 } from "./lanes";
+
 // Winograd's minimal filtering on six points (Winograd 1980; Lavin and Gray 2016, arXiv:1509.09308): along one axis, `size` outputs of a
 // filter with 7 - size taps, size = 2 or 4, from six inputs:
 //   y = A^T ((G w) * (B^T d))        size products of 7 - size taps become 6 products.
@@ -129,4 +131,20 @@ export function pointsToFilter(size: i32, from: usize, fromStride: usize, to: us
       v128.store(to + 4 * toStride, f32x4.add(f32x4.add(sum, f32x4.mul(f32x4.splat(0.0625), sumHalf)), q5));
     }
   }
+}
+
+/** One pixel of y, `bytes` bytes of it: adds the bias, applies ReLU; the sum of its squares. */
+export function finish(from: usize, bias: usize, to: usize, bytes: usize, relu: i32, norm: i32): f64 {
+  let sum = f32x4.splat(0);
+  for (const end = from + bytes; from < end; from += 16, to += 16) {
+    let value = v128.load(from);
+    if (bias) {
+      value = f32x4.add(value, v128.load(bias));
+      bias += 16;
+    }
+    if (relu) value = positive(value);
+    sum = f32x4.add(sum, f32x4.mul(value, value));
+    v128.store(to, value);
+  }
+  return norm ? sum4(sum) : 0;
 }
