@@ -14,6 +14,13 @@ export interface EvaluationResult {
   readonly count: number;
   readonly accuracy: number;
   readonly loss: number;
+  /** Largest eigenvalue of the Hessian, where it was computed. */
+  readonly topEigenvalue?: number;
+}
+
+/** What the server's own test data say of a model. */
+export interface Tested extends Evaluation {
+  readonly topEigenvalue?: number;
 }
 
 /** A line of `evaluations.jsonl`. */
@@ -44,7 +51,8 @@ export function openEvaluations(options: {
   /** Milliseconds for the clients' answers. */
   readonly deadline: number;
   /** Evaluates a model blob on the server's test data. */
-  readonly test: ((model: Uint8Array) => Promise<Evaluation>) | undefined;
+  readonly test:
+    ((model: Uint8Array, round: number) => Promise<Tested>) | undefined;
   readonly log: Log;
   readonly give: (assignment: Assignment) => void;
   /** The assignment was not answered in time. */
@@ -68,7 +76,7 @@ export function openEvaluations(options: {
       return undefined;
     }
     waiting++;
-    const result = tests.then(() => test(model.bytes)).then(resultOf);
+    const result = tests.then(() => test(model.bytes, round)).then(resultOf);
     tests = result.catch((error: unknown) =>
       log.error({ err: error, round }, "the evaluation failed"),
     );
@@ -156,10 +164,16 @@ interface Survey {
   end(): void;
 }
 
-const resultOf = ({ count, correct, loss }: Evaluation): EvaluationResult => ({
+const resultOf = ({
+  count,
+  correct,
+  loss,
+  topEigenvalue,
+}: Tested): EvaluationResult => ({
   count,
   accuracy: correct / count,
   loss: loss / count,
+  ...(topEigenvalue !== undefined && { topEigenvalue }),
 });
 
 /** The sum over the clients, in the order of their ids, for the order decides the last bits. */

@@ -1,8 +1,7 @@
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
 import type { Model } from "../runtime/models/model.js";
-import type { Evaluation } from "../runtime/training/local-round.js";
 import type { Standing } from "./clients.js";
-import type { EvaluationLine } from "./evaluations.js";
+import type { EvaluationLine, Tested } from "./evaluations.js";
 import type { Admission } from "./identity.js";
 import type { Log } from "./log.js";
 import type { RoundLine, RoundTimings } from "./round-line.js";
@@ -27,8 +26,8 @@ export interface AggregatorOptions {
   readonly hold?: boolean;
   /** What else is to stand in the run's config.json. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Evaluates a committed model (a model blob) on test data that the server has. Must not block the event loop. */
-  readonly evaluate?: (model: Uint8Array) => Promise<Evaluation>;
+  /** Evaluates a round's model (a model blob) on test data that the server has. Must not block the event loop. */
+  readonly evaluate?: (model: Uint8Array, round: number) => Promise<Tested>;
   /** Which clients may take part; any key where not given. */
   readonly admission?: Admission;
   readonly log?: Log;

@@ -19,6 +19,8 @@ export interface ServerOrder {
 export interface ServerAnswer {
   readonly memory: number;
   readonly peak: number;
+  /** Processor time so far, in seconds. */
+  readonly cpu: number;
   /** 99th percentile of the event loop's lag in milliseconds since it was last asked. */
   readonly lag: number;
   readonly rounds: readonly { seconds: number; collectSeconds: number }[];
@@ -56,8 +58,10 @@ process.once("message", async (order: ServerOrder) => {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION });
   delay.enable();
   process.on("message", () => {
+    const { user, system } = process.cpuUsage();
     globalThis.gc?.();
     process.send!({
+      cpu: (user + system) / 1e6,
       memory: process.memoryUsage.rss(),
       peak: 1024 * process.resourceUsage().maxRSS,
       lag: Math.max(0, delay.percentile(99) / 1e6 - RESOLUTION),

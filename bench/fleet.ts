@@ -23,7 +23,7 @@ import type { ServerAnswer, ServerOrder } from "./fleet-server.js";
 type Report = (figure: Figure) => void;
 
 /** Dense networks of about 250 kB and 10 MB of weights. */
-const SMALL = [100, 600, 3];
+export const SMALL = [100, 600, 3];
 const LARGE = [1000, 2430, 10];
 const TINY = [4, 3];
 
@@ -36,7 +36,7 @@ interface Server {
   stop(): void;
 }
 
-async function startServer(order: ServerOrder): Promise<Server> {
+export async function startServer(order: ServerOrder): Promise<Server> {
   const path = fileURLToPath(new URL("./fleet-server.js", import.meta.url));
   const child: ChildProcess = fork(path, { execArgv: ["--expose-gc"] });
   child.send(order);
@@ -52,14 +52,14 @@ async function startServer(order: ServerOrder): Promise<Server> {
   };
 }
 
-const SETTINGS: GivenSettings = {
+export const SETTINGS: GivenSettings = {
   overSelection: 1,
   evaluateFraction: 0,
   deadline: 300_000,
   gatherDeadline: 600_000,
 };
 
-const fleetOf = (
+export const fleetOf = (
   { url }: Server,
   clients: number,
   more: Partial<FleetOptions> = {},
@@ -75,7 +75,9 @@ const fleetOf = (
     ...more,
   });
 
-async function until(what: () => boolean | Promise<boolean>): Promise<void> {
+export async function until(
+  what: () => boolean | Promise<boolean>,
+): Promise<void> {
   const end = performance.now() + 300_000;
   while (!(await what())) {
     if (performance.now() > end) throw new Error("a bench took too long");
@@ -83,7 +85,7 @@ async function until(what: () => boolean | Promise<boolean>): Promise<void> {
   }
 }
 
-const atMost = (
+export const atMost = (
   name: string,
   value: number,
   unit: string,

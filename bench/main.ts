@@ -15,6 +15,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   device: "What a client costs its device",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
   fleet: "One aggregator and many light clients",
+  page: "The live page with many clients",
   restart: "A restart with a large model",
 };
 

@@ -12,10 +12,12 @@ import type { Log } from "../aggregator/log.js";
 import type { GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { topEigenvalue } from "../runtime/flatness/top-eigenvalue.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
 import type { Trainer } from "../runtime/training/job.js";
+import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import type { RoundReport, View } from "./view.js";
 
@@ -104,12 +106,23 @@ export interface FederationOptions extends Pick<
   readonly settings: GivenSettings;
   /** What every new model is evaluated on, by the trainer. */
   readonly test?: Part;
+  /** Every so many rounds the Hessian's largest eigenvalue is computed too; 0 for never. */
+  readonly flatnessEvery?: number;
   readonly trainer: Trainer;
 }
 
+/** Test examples over which the Hessian's largest eigenvalue is computed during a run. */
+const FLATNESS_SAMPLES = 500;
+
 /** The aggregator of a run that begins with random weights. */
 export function aggregatorOf(options: FederationOptions): Aggregator {
-  const { card, settings, test, trainer, ...rest } = options;
+  const { card, settings, test, trainer, flatnessEvery = 0, ...rest } = options;
+  const { seed = "1" } = settings;
+  if (flatnessEvery > 0 && test === undefined)
+    throw new ConfigError(
+      "usage",
+      `"--flatness-every" expected test data (--test) to compute it on`,
+    );
   const network = networkOf(card.description);
   return new Aggregator({
     ...rest,
@@ -117,18 +130,21 @@ export function aggregatorOf(options: FederationOptions): Aggregator {
     model: {
       ...card,
       layout: network.layout,
-      weights: initialWeights(network, settings.seed ?? "1"),
+      weights: initialWeights(network, seed),
     },
     evaluate:
       test &&
-      ((bytes) => {
+      (async (bytes, round) => {
         const { description, weights, normalisation } = loadModel(bytes);
-        return trainer.evaluate({
-          description,
-          weights,
-          normalisation,
-          part: test,
-        });
+        const model = { description, weights, normalisation };
+        const evaluation = await trainer.evaluate({ ...model, part: test });
+        if (flatnessEvery === 0 || round % flatnessEvery !== 0)
+          return evaluation;
+        const part = sampleOf(test.dataset, FLATNESS_SAMPLES, seed);
+        return {
+          ...evaluation,
+          topEigenvalue: await topEigenvalue(trainer, model, part, seed),
+        };
       }),
   });
 }

@@ -7,6 +7,7 @@ import Table from "cli-table3";
 import { hessian, layersOf, wholeOf } from "../runtime/flatness/hessian.js";
 import { lanczos } from "../runtime/flatness/lanczos.js";
 import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
+import { TOLERANCE } from "../runtime/flatness/top-eigenvalue.js";
 import { EXACT_UP_TO, trace } from "../runtime/flatness/trace.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
@@ -39,9 +40,6 @@ export interface Flatness {
   readonly seed: number;
   readonly blocks: readonly BlockFlatness[];
 }
-
-/** Residual, relative to the largest eigenvalue, at which Lanczos stops; the eigenvalue itself is closer than that. */
-const TOLERANCE = 1e-3;
 
 /** `fedflat flatness`: the Hessian's largest eigenvalues and trace, and a slice of the loss landscape, of a run's model. */
 export async function flatness(

@@ -50,6 +50,7 @@ export async function serve(
     card: await modelNamed(settings.model, opened),
     algorithm: await ownAlgorithm(settings.algorithm),
     test: dataset && wholeOf(dataset),
+    flatnessEvery: settings.flatnessEvery,
     trainer,
     folder,
     resume: settings.resume,

@@ -618,6 +618,12 @@ const ROUND = {
     help: "share of the clients that evaluate it on what they held out (1; 0 where there are test data)",
     commands: ROUNDS,
   },
+  flatnessEvery: {
+    ...integer(0, 1_000_000),
+    default: 0,
+    help: "every so many rounds also compute the Hessian's largest eigenvalue on up to 500 of the test data (0 for never)",
+    commands: ROUNDS,
+  },
   seed: {
     ...integer(0),
     default: 1,

@@ -61,6 +61,7 @@ export async function simulate(
   const aggregator = aggregatorOf({
     card,
     test: test && wholeOf(test),
+    flatnessEvery: settings.flatnessEvery,
     trainer,
     folder,
     resume: settings.resume,

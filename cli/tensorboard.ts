@@ -45,6 +45,9 @@ export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
       scalars(line.round, {
         [`accuracy/${on}`]: result.accuracy,
         [`loss/${on}`]: result.loss,
+        ...(result.topEigenvalue !== undefined && {
+          [`flatness/top eigenvalue, ${on}`]: result.topEigenvalue,
+        }),
       });
     }
   });

@@ -15,6 +15,7 @@ const result = v.optional(
   v.object({
     accuracy: v.number(),
     loss: v.number(),
+    topEigenvalue: optional,
   }),
 );
 const Line = v.object({
@@ -63,6 +64,9 @@ export const figuresOfEvaluation = ({
   ...(test && {
     testAccuracy: short(test.accuracy),
     testLoss: short(test.loss),
+    ...(test.topEigenvalue !== undefined && {
+      topEigenvalue: short(test.topEigenvalue),
+    }),
   }),
   ...(federated && {
     clientAccuracy: short(federated.accuracy),

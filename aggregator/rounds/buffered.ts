@@ -512,7 +512,7 @@ function waitsFor(rules: BufferedRules, state: BufferedState): string {
   switch (state.at) {
     case "gathering":
       if (state.held)
-        return `Round ${state.round} is held until somebody releases it: ${state.roster.here.length} clients are ready.`;
+        return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.here.length} clients are ready.`;
       return `Round ${state.round} waits for clients: ${state.roster.here.length} of ${state.need} are ready.`;
     case "opening":
       return `Round ${state.open.round} waits for the storage to open its buffer${state.paused ? `: ${state.paused}` : ""}.`;

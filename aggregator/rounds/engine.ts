@@ -321,7 +321,7 @@ export function roundsOf<S extends EngineState>(
     waitsFor() {
       const { held, open } = started();
       const sentence = engine.waitsFor(started());
-      return held && open ? `${sentence} The next round is held.` : sentence;
+      return held && open ? `${sentence} Then the run pauses.` : sentence;
     },
     retryAfter: (client) => engine.retryAfter(started(), client),
     outstanding: () => engine.outstanding(started()),

@@ -460,7 +460,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
   switch (state.at) {
     case "gathering":
       if (state.held)
-        return `Round ${state.round} is held until somebody releases it: ${state.roster.ids.length} clients are ready.`;
+        return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.ids.length} clients are ready.`;
       return state.resting
         ? `Round ${state.round} rests for ${rules.pause} ms before attempt ${state.attempt}.`
         : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready.`;

@@ -91,6 +91,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           break;
         case "begin":
           assert.equal(effect.open.round, committed + 1);
+          assert.ok(!rounds.held, "opened during a hold");
           round.open = effect.open.round;
           round.members = new Set();
           awaited = { type: "begun" };
@@ -284,6 +285,50 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     );
   });
 
+  test(`${name}: a hold finishes the round in progress and opens no other before the release, nor after it with too few`, () => {
+    const rounds = engine();
+    const run = drive(rounds);
+    run.send(rosterOf(ids(3), 3));
+    run.send({ type: "hold" });
+    assert.match(rounds.waitsFor(), / Then the run pauses\.$/);
+    run.deliver();
+    for (let i = 0; i < 3; i++) run.expire();
+    assert.equal(
+      rounds.waitsFor(),
+      "Round 2 is paused until somebody lets it begin: 3 clients are ready.",
+    );
+    assert.deepEqual([run.committed, run.of("begin").length], [1, 1]);
+    assert.deepEqual(rounds.progress(), {
+      round: 2,
+      attempt: 1,
+      counted: 0,
+      goal: 0,
+    });
+    run.send(rosterOf([]));
+    run.send({ type: "release" });
+    assert.equal(run.of("begin").length, 1);
+    run.send(rosterOf(ids(3), 3));
+    assert.equal(run.of("begin").length, 2);
+  });
+
+  test(`${name}: a run that begins held awaits as many clients as it should, however long the hold was`, () => {
+    const run = drive(engine());
+    run.send({ type: "hold" });
+    run.expire();
+    run.send({ type: "release" });
+    run.send(rosterOf(ids(1)));
+    assert.equal(run.of("begin").length, 0);
+    run.send(rosterOf(ids(2)));
+    assert.equal(run.of("begin").length, 1);
+  });
+
+  test(`${name}: a drain during a hold ends the run`, () => {
+    const run = drive(engine());
+    run.send({ type: "hold" });
+    run.send({ type: "drain" });
+    assert.equal(run.of("stopped").length, 1);
+  });
+
   test(`${name}: draining with nobody at work ends at once`, () => {
     const run = drive(engine());
     run.send({ type: "drain" });
@@ -321,6 +366,10 @@ for (const [name, engine] of Object.entries(ENGINES)) {
               break;
             case "expire":
               run.expire();
+              break;
+            case "hold":
+            case "release":
+              run.send({ type: act.do });
               break;
             case "stale": {
               const { length } = run.log;
@@ -369,6 +418,8 @@ type Act =
   | { do: "roster"; n: number }
   | { do: "answer" }
   | { do: "expire" }
+  | { do: "hold" }
+  | { do: "release" }
   | { do: "stale" }
   | {
       do: "client";
@@ -383,6 +434,8 @@ const anyAct: fc.Arbitrary<Act> = fc.oneof(
   }),
   { weight: 4, arbitrary: fc.constant({ do: "answer" as const }) },
   fc.constant({ do: "expire" as const }),
+  fc.constant({ do: "hold" as const }),
+  { weight: 2, arbitrary: fc.constant({ do: "release" as const }) },
   fc.constant({ do: "stale" as const }),
   {
     weight: 12,

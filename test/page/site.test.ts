@@ -192,7 +192,7 @@ test("a page is told everything once, then what changes; after a break what is m
       await client.next("wait");
     }
     const first = await follow(f, "", ({ clients }) => clients?.ready === 2);
-    assert.match(first.now!.sentence, /^Round 1 is held until .*: 2 clients/);
+    assert.match(first.now!.sentence, /^Round 1 is paused until .*: 2 clients/);
     assert.deepEqual(
       [...first.log.values()],
       ["2 clients joined."],

@@ -229,6 +229,7 @@ const change = (
 ): string => {
   if (before === undefined) return "";
   const shown = text(Math.abs(value - before));
+  if (Number(shown) === 0) return ", as before";
   return `, ${value < before ? "−" : "+"}${shown}`;
 };
 

@@ -78,7 +78,7 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
     },
     {
       title: "Largest eigenvalue of the Hessian",
-      empty: "Not computed in this run.",
+      empty: "Not computed so far (serve --flatness-every).",
       format: plain,
       lines: [{ name: "test data", of: (p) => p.topEigenvalue, color: 4 }],
     },
@@ -250,7 +250,11 @@ function openFigure(plot: Plot): Figure {
             ...axis,
             size: 62,
             space: 34,
-            values: (_chart, splits) => splits.map(plot.ticks ?? plot.format),
+            // uPlot's own numbers have as many digits as the steps need.
+            ...(plot.format !== plain && {
+              values: (_chart: uPlot, splits: number[]) =>
+                splits.map(plot.ticks ?? plot.format),
+            }),
           },
         ],
         series: [
