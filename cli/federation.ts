@@ -188,7 +188,9 @@ export function watch(
     progress();
   });
   aggregator.on("progress", ({ client, round, batch, batches }) => {
-    if (round !== current.round) return;
+    // In buffered rounds nothing is known of how far a round is but its updates.
+    if (round !== current.round || aggregator.settings.mode === "buffered")
+      return;
     working.set(client, batch / batches);
     progress();
   });

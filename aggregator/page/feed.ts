@@ -99,6 +99,8 @@ export function openFeed(
   /** The kind of the last entry, and how often it happened. */
   let last = { kind: "", count: 0 };
   let work = new Map<string, Work>();
+  /** The round takes updates of any client. */
+  let anybody = false;
   let revision = 1;
   let sent = 0;
   let before = { now: "", counts: "" };
@@ -173,15 +175,19 @@ export function openFeed(
         );
       else wake();
     },
-    opened({ round, attempt, selected }) {
-      work = new Map(selected.map((client) => [client, { share: 0 }]));
+    opened({ round, attempt, selected, goal }) {
+      anybody = selected.length === 0;
+      // Where nobody is asked for the round, clients are at work across rounds.
+      work = anybody
+        ? new Map([...work].filter(([, own]) => own.outcome === undefined))
+        : new Map(selected.map((client) => [client, { share: 0 }]));
       enter(
         "info",
-        `Round ${round}${attempt > 1 ? `, attempt ${attempt},` : ""} opened: ${plural(selected.length, "client")} asked.`,
+        `Round ${round}${attempt > 1 ? `, attempt ${attempt},` : ""} opened: ${anybody ? `for ${plural(goal, "update")} of any client` : `${plural(selected.length, "client")} asked`}.`,
       );
     },
     progress({ client, batch, batches, loss }) {
-      const own = work.get(client);
+      const own = anybody ? workOf(client) : work.get(client);
       if (own === undefined || own.outcome !== undefined) return;
       own.share = batches > 0 ? batch / batches : 0;
       own.loss = loss;
@@ -204,7 +210,7 @@ export function openFeed(
     },
     refused({ client, code, message }) {
       // One that came late is told so too, and counts as missed.
-      if (code === "late" || code === "abandoned") return;
+      if (code === "late" || code === "stale" || code === "abandoned") return;
       workOf(client).outcome = code;
       enter(
         "warning",

@@ -100,6 +100,27 @@ test("an unknown algorithm, and a number that it does not have", async () => {
   );
 });
 
+test("buffered rounds of an algorithm with client state, and flags of the other mode", async () => {
+  const buffered = simulate("--data", FASHION, "--mode", "buffered");
+  await refused(
+    1,
+    /"mode" expected synchronous for feddyn, whose clients keep a state/,
+    ...buffered,
+    ...["--algorithm", "feddyn"],
+  );
+  await refused(
+    2,
+    /"--fraction" expected no --mode buffered beside it/,
+    ...buffered,
+    ...["--fraction", "0.1"],
+  );
+  await refused(
+    2,
+    /"--buffer" expected --mode buffered beside it/,
+    ...simulate("--data", FASHION, "--buffer", "5"),
+  );
+});
+
 test("an unknown flag and an unknown key of the config file name the nearest", async () => {
   await refused(2, /--learning-rate/, ...simulate("--learning-rat", "1"));
   writeFileSync(at("config.json"), JSON.stringify({ "learning-rat": 1 }));
