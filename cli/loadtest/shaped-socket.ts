@@ -37,12 +37,30 @@ export function shaped(
 
 /** Calls what is given after as long as so many bytes take, in the order given. */
 function lane(rate: number, latency: () => number) {
+  // One timer for all: timers of their own, set at different moments of one turn, may fire in another order.
+  const queue: { readonly at: number; readonly then: () => void }[] = [];
   let free = 0;
   let arrived = 0;
+  let timer: NodeJS.Timeout | undefined;
+
+  function wait(): void {
+    if (queue.length === 0) return;
+    const left = Math.max(0, Math.ceil(queue[0].at - performance.now()));
+    timer ??= setTimeout(arrive, left);
+  }
+
+  function arrive(): void {
+    timer = undefined;
+    const now = performance.now();
+    while (queue.length > 0 && queue[0].at <= now) queue.shift()!.then();
+    wait();
+  }
+
   return (bytes: number, then: () => void): void => {
     const now = performance.now();
     free = Math.max(free, now) + (rate > 0 ? (1000 * bytes) / rate : 0);
     arrived = Math.max(arrived, free + latency());
-    setTimeout(then, arrived - now);
+    queue.push({ at: arrived, then });
+    wait();
   };
 }
