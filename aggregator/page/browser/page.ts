@@ -188,24 +188,38 @@ function showRounds(): void {
       }
     );
   };
-  const accuracy = pick((p) => p.testAccuracy ?? p.clientAccuracy);
-  const loss = pick((p) => p.testLoss ?? p.clientLoss ?? p.lossAfter);
-  const where = points.some((p) => p.testAccuracy !== undefined)
-    ? "on test data"
-    : "on the clients' hold-outs";
+  /** The first of these that any round has: figures of two kinds do not make one series. */
+  const first = (
+    ...kinds: (readonly [(point: RoundPoint) => number | undefined, string])[]
+  ) => {
+    for (const [of, where] of kinds) {
+      const picked = pick(of);
+      if (picked !== undefined) return { ...picked, where };
+    }
+    return undefined;
+  };
+  const accuracy = first(
+    [(p) => p.testAccuracy, "on test data"],
+    [(p) => p.clientAccuracy, "on the clients' hold-outs"],
+  );
+  const loss = first(
+    [(p) => p.testLoss, "on test data"],
+    [(p) => p.clientLoss, "on the clients' hold-outs"],
+    [(p) => p.lossAfter, "after training"],
+  );
   figures([
     [
       "Accuracy",
       accuracy && percent(accuracy.value),
       accuracy
-        ? `${where}, round ${accuracy.round}${change(accuracy, (d) => `${(100 * d).toFixed(1)}`)}`
+        ? `${accuracy.where}, round ${accuracy.round}${change(accuracy, (d) => `${(100 * d).toFixed(1)}`)}`
         : "no evaluation yet",
     ],
     [
       "Loss",
       loss && plain(loss.value),
       loss
-        ? `round ${loss.round}${change(loss, (d) => d.toFixed(3))}`
+        ? `${loss.where}, round ${loss.round}${change(loss, (d) => d.toFixed(3))}`
         : "no round yet",
     ],
     [
