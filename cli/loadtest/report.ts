@@ -136,12 +136,14 @@ function sentences(report: Report): string[] {
 
 /** A report for people at a terminal. */
 export function textOf(report: Report): string {
+  const rows = rowsOf(report);
+  if (rows.length === 0) return sentences(report).join("\n");
   const table = new Table({
     head: HEAD,
     style: { head: [], border: [] },
     colAligns: HEAD.map((_, i) => (i === 0 ? "left" : "right")),
   });
-  table.push(...rowsOf(report));
+  table.push(...rows);
   return [...sentences(report), table.toString()].join("\n");
 }
 
