@@ -791,14 +791,12 @@ export class FederatedClient {
 
   #emit<E extends keyof ClientEvents>(event: E, value: ClientEvents[E]): void {
     const listeners = this.#listeners.get(event) as
-      Set<(event: ClientEvents[E]) => void> | undefined;
+      Set<(event: ClientEvents[E]) => unknown> | undefined;
+    // A listener's mistake, made now or after an await, must not end a round.
     for (const listener of listeners ?? [])
-      try {
-        listener(value);
-      } catch (error) {
-        // A listener's mistake must not end a round.
+      (async () => listener(value))().catch((error: unknown) => {
         if (event !== "problem") this.#emit("problem", errorOf(error));
-      }
+      });
   }
 
   /** What nobody waits for must not become an unhandled rejection. */

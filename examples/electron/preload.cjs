@@ -1,0 +1,10 @@
+// All that the page can do: hear the state, and pause. (A sandboxed preload script is CommonJS.)
+const { contextBridge, ipcRenderer } = require("electron");
+
+contextBridge.exposeInMainWorld("fedflat", {
+  state: () => ipcRenderer.invoke("state"),
+  onState(listener) {
+    ipcRenderer.on("state", (_event, state) => listener(state));
+  },
+  pause: (paused) => ipcRenderer.invoke("pause", paused),
+});

@@ -1,0 +1,90 @@
+// Serves the page, fedflat's bundle for browsers and the example's images, on loopback.
+//   node serve.mjs [--port 8080] [--aggregator ws://127.0.0.1:7400]
+import { createReadStream } from "node:fs";
+import { createServer } from "node:http";
+import { extname } from "node:path";
+import { parseArgs } from "node:util";
+
+const { port, aggregator } = parseArgs({
+  options: {
+    port: { type: "string", default: "8080" },
+    aggregator: { type: "string", default: "ws://127.0.0.1:7400" },
+  },
+}).values;
+
+const page = new URL("page/", import.meta.url);
+const bundle = new URL("dist/", import.meta.resolve("fedflat/package.json"));
+const images = new URL("../examples/data/fashion-mnist/", bundle);
+
+/** All that there is to be had, by address. */
+const files = new Map([
+  ["/", new URL("index.html", page)],
+  ...["app.js", "images.js", "view.js", "style.css"].map((name) => [
+    `/${name}`,
+    new URL(name, page),
+  ]),
+  ...[
+    "client.js",
+    "client-worker.js",
+    "client-shared.js",
+    "kernels.simd.wasm",
+    "kernels.relaxed.wasm",
+    "tfjs-backend-wasm-simd.wasm",
+  ].map((name) => [`/fedflat/${name}`, new URL(name, bundle)]),
+  ...[
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+    "classes.txt",
+  ].map((name) => [`/images/${name}`, new URL(name, images)]),
+]);
+
+const types = {
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".txt": "text/plain; charset=utf-8",
+  ".wasm": "application/wasm",
+  ".gz": "application/gzip",
+};
+
+const headers = {
+  "content-security-policy": [
+    "default-src 'none'",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "worker-src 'self'",
+    "style-src 'self'",
+    "img-src data:",
+    `connect-src 'self' ${aggregator}`,
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join("; "),
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cache-control": "no-cache",
+};
+
+const server = createServer(({ method, url }, response) => {
+  const { pathname } = new URL(url, "http://page");
+  if (method !== "GET") return response.writeHead(405, headers).end();
+  if (pathname === "/settings.json")
+    return response
+      .writeHead(200, { ...headers, "content-type": "application/json" })
+      .end(JSON.stringify({ aggregator }));
+  const file = files.get(pathname);
+  if (file === undefined) return response.writeHead(404, headers).end();
+  const type = types[extname(file.pathname)];
+  response.writeHead(200, { ...headers, "content-type": type });
+  createReadStream(file)
+    .on("error", () => response.destroy())
+    .pipe(response);
+});
+server.on("error", ({ message }) => {
+  console.error(`serve: ${message}`);
+  process.exitCode = 1;
+});
+server.listen(Number(port), "127.0.0.1", () =>
+  console.log(`Open http://127.0.0.1:${server.address().port}/ in two tabs.`),
+);
