@@ -62,27 +62,45 @@ export function openEvaluations(options: {
   const { seed, fraction, deadline, test, log } = options;
   /** The clients' evaluation that is open. */
   let survey: Survey | undefined;
-  let tests: Promise<unknown> = Promise.resolve();
-  let waiting = 0;
+  /** Models that wait for the server's own evaluation, the oldest first. */
+  const queue: {
+    readonly round: number;
+    readonly model: Blob;
+    readonly resolve: (result: EvaluationResult | undefined) => void;
+  }[] = [];
+  let testing = false;
   let lines: Promise<void> = Promise.resolve();
 
-  async function testModel(
+  function testModel(
     round: number,
     model: Blob,
   ): Promise<EvaluationResult | undefined> {
-    if (test === undefined) return undefined;
-    if (waiting >= WAITING) {
-      log.warn({ round }, "evaluations are behind: this model is passed over");
-      return undefined;
-    }
-    waiting++;
-    const result = tests.then(() => test(model.bytes, round)).then(resultOf);
-    tests = result.catch((error: unknown) =>
-      log.error({ err: error, round }, "the evaluation failed"),
-    );
-    await tests;
-    waiting--;
-    return result.catch(() => undefined);
+    if (test === undefined) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      // The newest is the one that matters most, and the last of a run is always looked at.
+      if (queue.length >= WAITING) {
+        const oldest = queue.shift()!;
+        log.warn(
+          { round: oldest.round },
+          "evaluations are behind: this model is passed over",
+        );
+        oldest.resolve(undefined);
+      }
+      queue.push({ round, model, resolve });
+      if (!testing) void testAll(test);
+    });
+  }
+
+  async function testAll(look: NonNullable<typeof test>): Promise<void> {
+    testing = true;
+    for (let next = queue.shift(); next !== undefined; next = queue.shift())
+      try {
+        next.resolve(resultOf(await look(next.model.bytes, next.round)));
+      } catch (error) {
+        log.error({ err: error, round: next.round }, "the evaluation failed");
+        next.resolve(undefined);
+      }
+    testing = false;
   }
 
   function surveyOf(
