@@ -105,6 +105,8 @@ const WORKER_FROM = 128 * 1024;
 const MODELS_KEPT = 3;
 /** About when clients of an aggregator that stops shall dial again, in milliseconds. */
 const RESTART = 2000;
+/** As long a client may wait before it dials (docs/protocol.md, section 9), in milliseconds. */
+const LONGEST_BACK_OFF = 60_000;
 /** How often lines and uploads are looked after, in milliseconds. */
 const BEAT = 1000;
 
@@ -362,7 +364,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       client.samples = samples;
       client.registered = true;
       client.ready = true;
-      this.#expect(client);
+      // Whoever takes part in the attempt that was cut short may be waiting as long as a back-off lasts before it dials.
+      const { absence } = this.settings;
+      const asked = attempt?.selected.includes(id);
+      this.#expect(
+        client,
+        asked ? Math.max(absence, LONGEST_BACK_OFF) : absence,
+      );
     }
     this.#beat = setInterval(
       () => this.#lookAfter(),
@@ -1053,12 +1061,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   /** Waits for a client that is away, or has not said anything yet; at the end it is gone. */
-  #expect(client: Client): void {
+  #expect(client: Client, patience = this.settings.absence): void {
     clearTimeout(client.absence);
-    client.absence = setTimeout(
-      () => this.#gone(client, "left"),
-      this.settings.absence,
-    );
+    client.absence = setTimeout(() => this.#gone(client, "left"), patience);
   }
 
   #gone(client: Client, code: string): void {
