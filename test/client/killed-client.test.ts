@@ -48,7 +48,7 @@ async function runWith(
   const there = await federation({
     algorithm: "feddyn",
     rounds: 2,
-    localEpochs: 1000,
+    localEpochs: 2000,
     batchSize: 8,
     deadline: 120_000,
     absence: 60_000,
@@ -68,14 +68,17 @@ test("a client killed in the middle of a round goes on where it was, and the mod
   );
   const killed = await runWith("killed", async (url, state) => {
     const snapshot = join(state, "half-trained");
-    let began: number | undefined;
+    let looking: NodeJS.Timeout | undefined;
     const first = live(url, state, (told, { child }) => {
       if (!("progress" in told) || told.progress.round !== 2) return;
-      began ??= Date.now();
-      if (existsSync(snapshot) && statSync(snapshot).mtimeMs > began)
-        child.kill("SIGKILL");
+      const began = Date.now();
+      looking ??= setInterval(() => {
+        const { mtimeMs } = statSync(snapshot, { throwIfNoEntry: false }) ?? {};
+        if (mtimeMs !== undefined && mtimeMs > began) child.kill("SIGKILL");
+      }, 5);
     });
     await first.ended;
+    clearInterval(looking);
     const rounds = first.told.flatMap((told) =>
       "assignment" in told && told.assignment.what === "offered"
         ? [told.assignment.round]
