@@ -54,10 +54,12 @@ export async function pytorch(
   writeFileSync(join(folder, "x.bin"), x);
   writeFileSync(join(folder, "y.bin"), y);
   writeFileSync(join(folder, "weights.bin"), weights);
+  // A kernel that the machine's environment asks for may not be the fastest: PyTorch shall choose its own.
+  const { OPENBLAS_CORETYPE: _, OPENBLAS_L2_SIZE: __, ...own } = process.env;
   const child = spawn(PYTHON, [program, folder], {
     stdio: ["pipe", "pipe", "inherit"],
     env: {
-      ...process.env,
+      ...own,
       OMP_NUM_THREADS: "1",
       OPENBLAS_NUM_THREADS: "1",
       ...(narrow ? AVX2 : {}),
