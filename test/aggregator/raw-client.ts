@@ -39,6 +39,15 @@ export interface RawOptions {
 export const sha256 = (bytes: Uint8Array): string =>
   createHash("sha256").update(bytes).digest("hex");
 
+/** Hashes of updates: many clients may send the same one. */
+const updateHashes = new WeakMap<Uint8Array, string>();
+
+function hashOfUpdate(update: Uint8Array): string {
+  const hash = updateHashes.get(update) ?? sha256(update);
+  updateHashes.set(update, hash);
+  return hash;
+}
+
 function keyFrom(seed: string): KeyObject {
   const prefix = Buffer.from("302e020100300506032b657004220420", "hex");
   const secret = createHash("sha256").update(seed).digest();
@@ -259,7 +268,7 @@ export class RawClient {
     this.send({
       type: "offer",
       assignment,
-      sha256: sha256(update),
+      sha256: hashOfUpdate(update),
       bytes: update.length,
       samples: this.#options.samples ?? 10,
       metrics: {
