@@ -20,7 +20,10 @@ test("npm start, scaled down: client processes train without and with MAN, one i
     ...["--run", folder, "--json"],
   );
   const [, pids] = await demo.until(/"processes":\[([^\]]+)\]/);
-  await demo.until(/"event":"round"/);
+  // Committed: the event comes later, when the model has been evaluated too.
+  const rounds = join(folder, "plain", "rounds.jsonl");
+  while (!existsSync(rounds) || !readFileSync(rounds, "utf8").endsWith("\n"))
+    await new Promise((resolve) => setTimeout(resolve, 10));
   process.kill(Number(pids.split(",")[1]), "SIGKILL");
   const { code, stdout, stderr } = await demo.ended;
   assert.equal(code, 0, stderr);
