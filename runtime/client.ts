@@ -95,6 +95,8 @@ export class FederatedClient {
   #offered = new Map<string, Uint8Array | undefined>();
   #work?: Work;
   #trainer?: Trainer;
+  /** For predictions while the other trains a round. */
+  #predictor?: Trainer;
   /** Predictions under way, which the end of a run must not cut off. */
   #predicting = 0;
   #examples?: Examples;
@@ -157,7 +159,7 @@ export class FederatedClient {
     this.#stopping = false;
     this.#running = this.#takePart().finally(() => {
       this.#running = undefined;
-      this.#freeTrainer();
+      this.#freeTrainers();
     });
     return this.#running;
   }
@@ -178,7 +180,8 @@ export class FederatedClient {
   }
 
   /**
-   * Predicts with the newest committed model; `x` as in `data`, one or more examples.
+   * Predicts with the newest committed model; `x` as in `data`, one or more examples. A round that is being trained goes on
+   * beside it, in another worker.
    * @throws ModelError `no-model` before the first one is known, `shape`
    */
   async predict(x: Inputs): Promise<Prediction[]> {
@@ -192,7 +195,8 @@ export class FederatedClient {
       );
     const { description, weights, normalisation, classes } = model;
     const inputs = flat(x);
-    const trainer = this.#useTrainer();
+    const trainer =
+      this.#work === undefined ? this.#useTrainer() : this.#usePredictor();
     this.#predicting++;
     try {
       const logits = await trainer.predict({
@@ -204,7 +208,7 @@ export class FederatedClient {
       return predictionsOf(logits, classes);
     } finally {
       this.#predicting--;
-      this.#freeTrainer();
+      this.#freeTrainers();
     }
   }
 
@@ -498,6 +502,7 @@ export class FederatedClient {
       })
       .finally(() => {
         this.#work = undefined;
+        this.#freeTrainers();
         this.#checkAvailability();
       });
   }
@@ -778,10 +783,19 @@ export class FederatedClient {
     return this.#trainer;
   }
 
+  #usePredictor(): Trainer {
+    if (this.#options.trainer !== undefined) return this.#options.trainer;
+    this.#predictor ??= trainerOf(() => this.#platform.startWorker());
+    return this.#predictor;
+  }
+
   /** A worker that nobody needs would keep the host's process alive. */
-  #freeTrainer(): void {
-    if (this.#running === undefined && this.#predicting === 0)
-      this.#closeTrainer();
+  #freeTrainers(): void {
+    if (this.#predicting > 0) return;
+    if (this.#running === undefined) this.#closeTrainer();
+    if (this.#work !== undefined) return;
+    this.#predictor?.close();
+    this.#predictor = undefined;
   }
 
   #closeTrainer(): void {

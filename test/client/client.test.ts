@@ -740,6 +740,24 @@ test("predictions end neither each other nor with the run", async () => {
     assert.equal(prediction.label, label);
 });
 
+test("a prediction does not wait for the round that is being trained", async () => {
+  const server = await scriptedServer();
+  const { client, running } = await start(server, { trainer: undefined });
+  const { line } = await server.welcomed();
+  line.send({ type: "model", round: 1, model: blobOf(first) });
+  line.send(assignOf({ settings: { ...settings, localEpochs: 10_000 } }));
+  await serveModel(line, first);
+  await line.next("progress");
+  const [before, after] = [
+    await client.predict(data.x),
+    await client.predict(data.x),
+  ];
+  assert.deepEqual(before, after);
+  await client.stop();
+  assert.equal((await line.next("failed")).code, "stopped");
+  assert.equal((await running).reason, "stopped");
+});
+
 test("stop with force, and a listener that throws, leave nothing behind", async () => {
   const server = await scriptedServer();
   const { client, running, problems } = await start(server, {
