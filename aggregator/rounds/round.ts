@@ -345,7 +345,7 @@ function check(rules: RoundRules, state: Collecting): Step {
     return abandon(
       rules,
       state,
-      `${counted} of ${state.quorum} updates needed, and nobody left to send more`,
+      `${counted} of ${state.quorum} updates needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come`,
     );
   return asked === 0 ? closePhase(rules, state) : { state, effects: [] };
 }

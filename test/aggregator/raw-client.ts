@@ -34,6 +34,8 @@ export interface RawOptions {
   readonly counted?: object | null;
   /** Another name than the one dialled, for a proof that is worth nothing. */
   readonly signedHost?: string;
+  /** Milliseconds after which what is waited for has not come. */
+  readonly patience?: number;
 }
 
 export const sha256 = (bytes: Uint8Array): string =>
@@ -105,9 +107,10 @@ export class RawClient {
     for (const watcher of this.#watchers.splice(0)) watcher();
   }
 
-  /** Resolves when `look` finds something; fails when the line closes before, or after ten seconds. */
+  /** Resolves when `look` finds something; fails when the line closes before, or after ten seconds (`patience`). */
   async until<T>(what: string, look: () => T | undefined): Promise<T> {
-    const late = Date.now() + 10_000;
+    const { patience = 10_000 } = this.#options;
+    const late = Date.now() + patience;
     for (;;) {
       const found = look();
       if (found !== undefined) return found;
@@ -120,7 +123,7 @@ export class RawClient {
           `waited for ${what}, got ${JSON.stringify(this.messages.slice(-5))}`,
         );
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, 10_000);
+        const timer = setTimeout(resolve, patience);
         this.#watchers.push(() => {
           clearTimeout(timer);
           resolve();
@@ -221,11 +224,14 @@ export class RawClient {
     return this.welcome;
   }
 
-  /** Fetches a blob by `want`. */
-  async fetch({ sha256: name, bytes }: Message["model"]): Promise<Uint8Array> {
+  /** Fetches a blob by `want`; into `blob`, which all who fetch the same one may share. */
+  async fetch(
+    { sha256: name, bytes }: Message["model"],
+    blob = new Uint8Array(bytes),
+  ): Promise<Uint8Array> {
     const transfer = this.#transfers;
     this.#transfers += 2;
-    const blob = new Uint8Array(bytes);
+    const hash = createHash("sha256");
     let held = 0;
     let acknowledged = 0;
     const window = this.welcome!["limits"].windowBytes;
@@ -244,22 +250,25 @@ export class RawClient {
       if (view.getUint32(0, true) !== transfer) continue;
       if (Number(view.getBigUint64(8, true)) !== held)
         throw new Error("a chunk out of order");
-      blob.set(chunk.subarray(16), held);
-      held += chunk.length - 16;
+      const piece = chunk.subarray(16);
+      hash.update(piece);
+      blob.set(piece, held);
+      held += piece.length;
       if (held === bytes || held - acknowledged >= window / 2) {
         this.send({ type: "ack", transfer, offset: held });
         acknowledged = held;
       }
     }
-    if (sha256(blob) !== name) throw new Error("a model with another hash");
+    if (hash.digest("hex") !== name)
+      throw new Error("a model with another hash");
     return blob;
   }
 
   sendChunk(transfer: number, offset: number, bytes: Uint8Array): void {
-    const frame = new Uint8Array(16 + bytes.length);
-    const view = new DataView(frame.buffer);
-    view.setUint32(0, transfer, true);
-    view.setBigUint64(8, BigInt(offset), true);
+    const frame = Buffer.allocUnsafe(16 + bytes.length);
+    frame.writeUInt32LE(transfer, 0);
+    frame.writeUInt32LE(0, 4);
+    frame.writeBigUInt64LE(BigInt(offset), 8);
     frame.set(bytes, 16);
     this.#socket.send(frame);
   }
