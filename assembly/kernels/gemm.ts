@@ -1,6 +1,6 @@
 import { ACCUMULATE, NORM, RELU, clearSquares, multiplyRows, squares } from "../lanes/tile";
 import { packColumns, packColumnsTransposed, transpose } from "../lanes/pack";
-import { A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PATCHES } from "../lanes/scratch";
+import { A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PADDED, PADDED_BYTES, PATCHES } from "../lanes/scratch";
 
 // C = op(A) op(B) [+ C] [+ bias], then ReLU if asked.
 //
@@ -8,7 +8,8 @@ import { A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PATCHES } from "../lanes/scr
 // bias: [n] or null. Every matrix is row-major and may be part of a wider one.
 //
 // Blocks: BLOCK_INNER x BLOCK_COLUMNS of B are packed into panels that the register tile reads one after the other;
-// BLOCK_ROWS rows of A are read where they lie, or, if A is transposed, from a transposed copy.
+// BLOCK_ROWS rows of A are read where they lie, or, if A is transposed, from a transposed copy. Where B is transposed and A is much
+// smaller, as for the gradient by a dense layer's input, C^T = op(B)^T op(A)^T is computed in scratch: there B is what is read where it lies.
 
 /** A panel of B, this times 32 bytes, stays in the first-level cache. */
 const BLOCK_INNER: i32 = 256;
@@ -33,10 +34,18 @@ export function gemm(
   norm: i32,
   scratch: usize,
 ): f64 {
-  clearSquares();
   const aStride = <usize>lda << 2;
   const bStride = <usize>ldb << 2;
   const cStride = <usize>ldc << 2;
+  if (
+    transposeB && (m & 3 | accumulate | relu | norm | <i32>bias) == 0 &&
+    m * k + m * n <= k * n >> 1 && m * n <= <i32>(PADDED_BYTES >> 2)
+  ) {
+    gemm(0, 1 - transposeA, n, m, k, b, ldb, a, lda, scratch + PADDED, m, 0, 0, 0, 0, scratch);
+    transpose(scratch + PADDED, <usize>m << 2, c, cStride, n, m);
+    return 0;
+  }
+  clearSquares();
   for (let n0 = 0; n0 < n; n0 += BLOCK_COLUMNS) {
     const columns = min(BLOCK_COLUMNS, n - n0);
     let k0 = 0;

@@ -15,6 +15,9 @@ const SIZES: readonly (readonly [number, number, number])[] = [
   [9, 12, 3],
   [13, 13, 13],
   [32, 6, 100],
+  // A much smaller than B, as in a dense layer's gradient by its input.
+  [4, 67, 66],
+  [8, 250, 260],
   [67, 67, 67],
   [241, 5, 9],
   [33, 20, 300],
