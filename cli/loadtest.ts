@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -32,9 +32,11 @@ export async function loadtest(
   const profiles = readFleet(settings.profiles);
   const token = tokenFile && (await readToken(tokenFile));
   const ca = tlsCa && (await readPem(tlsCa));
+  // A file that cannot be written is told now, and not when the test is over.
+  if (settings.report !== undefined) await appendFile(settings.report, "");
   const trainers: Trainer[] = [];
   const update = await updatesOf(settings, trainers);
-  const count = update.kind === "train" ? 1 : settings.processes;
+  const count = settings.processes;
   const view = openView(settings.json);
   const begun = performance.now();
   const cpuBefore = process.cpuUsage();
@@ -105,10 +107,17 @@ export async function loadtest(
         `The report with plots is in ${settings.report}.`,
       );
     }
+    if (signal.aborted) return;
     if (report.times.connect === undefined)
       throw new ConfigError(
         "unreachable",
         `"address" expected an aggregator that takes clients at ${url}, got: ${Object.keys(report.errors).join(", ") || "no answer"}`,
+      );
+    const { dialling, ...up } = recording.states;
+    if (dialling > 0 && Object.values(up).every((number) => number === 0))
+      throw new ConfigError(
+        "unreachable",
+        `"address" expected an aggregator that is there until the end, got none at ${url}: all ${dialling} clients that had not finished were dialling`,
       );
   } finally {
     for (const fleet of fleets) fleet.stop();
@@ -133,7 +142,7 @@ async function updatesOf(
   settings: SettingsOf<"loadtest">,
   trainers: Trainer[],
 ): Promise<UpdateKind> {
-  const { update, recorded, trainOn, lightClients, seed } = settings;
+  const { update, recorded, trainOn, lightClients, seed, processes } = settings;
   const needs = (flag: string, what: string) =>
     new ConfigError(
       "usage",
@@ -157,6 +166,11 @@ async function updatesOf(
     return { kind: "replay", blobs };
   }
   if (trainOn === undefined) throw needs("data", "a data set");
+  if (processes !== 1)
+    throw new ConfigError(
+      "usage",
+      `"--workers" expected 1 with --update train, whose trainers have a thread for each core anyway, got ${processes}`,
+    );
   const opened = await openData(trainOn, {});
   const dataset = opened.train ?? opened.test!;
   const most = Math.min(lightClients, dataset.labels.length);

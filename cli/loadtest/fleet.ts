@@ -52,7 +52,7 @@ export interface RunningFleet {
 
 /** Starts light clients, and records what becomes of them. */
 export function startFleet(options: FleetOptions): RunningFleet {
-  const { url, token, ca, first, seed, profiles, ramp } = options;
+  const { url, token, ca, first, seed, profiles, update, ramp } = options;
   const recording = newRecording();
   const fleet: Fleet = {
     url,
@@ -62,8 +62,10 @@ export function startFleet(options: FleetOptions): RunningFleet {
     recording,
     openSocket: nodePlatform().openSocket,
     identityOf: (index) => lightIdentity(seed, index),
+    samplesOf: (index) =>
+      update.kind === "train" ? partOf(update, index).rows.length : undefined,
     models: sharedModels(),
-    work: worker(options.update),
+    work: worker(update),
   };
   const clients: LightClient[] = [];
   const chance = random(seed, "arrivals", first);
@@ -132,17 +134,22 @@ function worker(update: UpdateKind): Fleet["work"] {
         ? invented(client, assign, model, poisoned)
         : { update: recorded[client % recorded.length] };
   }
-  const { trainers, parts } = update;
+  const { trainers } = update;
   return async (client, assign, model, poisoned) =>
     poisoned
       ? invented(client, assign, model, poisoned)
       : trained(
           trainers[client % trainers.length],
-          parts[client % parts.length],
+          partOf(update, client),
           assign,
           model,
         );
 }
+
+const partOf = (
+  { parts }: Extract<UpdateKind, { kind: "train" }>,
+  client: number,
+): Part => parts[client % parts.length];
 
 const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
@@ -168,7 +175,6 @@ async function trained(
   );
   return {
     update: wholeUpdate(update, offer.sha256),
-    samples: offer.samples,
     metrics: offer.metrics,
   };
 }

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import type { Loaded } from "../../runtime/client/models.js";
 import { float32 } from "../../runtime/codecs/float32.js";
@@ -34,8 +35,7 @@ type Offer = Extract<OutgoingClientMessage, { type: "offer" }>;
 /** What a trainer, or nobody, makes of an assignment. */
 export interface Work {
   readonly update: Update;
-  /** As the trainer counted and measured; invented where there is none. */
-  readonly samples?: number;
+  /** As the trainer measured; invented where there is none. */
   readonly metrics?: Offer["metrics"];
 }
 
@@ -48,6 +48,8 @@ export interface Fleet {
   readonly recording: Recording;
   openSocket: Platform["openSocket"];
   identityOf(index: number): Identity;
+  /** How many samples a client trains on; where it has none, its profile says what it claims. */
+  samplesOf(index: number): number | undefined;
   readonly models: SharedModels;
   work(
     client: number,
@@ -65,8 +67,9 @@ const CAPABILITIES: Introduction["capabilities"] = {
   build: "none",
 };
 
+/** Keeps no process alive that has nothing else to do: a test that is over does not wait for its devices. */
 const pause = (milliseconds: number) =>
-  new Promise((resolve) => setTimeout(resolve, milliseconds));
+  setTimeout(milliseconds, undefined, { ref: false });
 
 /** What a client without data says that it measured. */
 const invented = (seconds: number): Offer["metrics"] => ({
@@ -105,10 +108,9 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#index = index;
     this.#profile = profile;
     this.#chance = random(fleet.seed, "load", index);
-    this.#samples = Math.max(
-      1,
-      Math.round(draw(profile.samples, this.#chance)),
-    );
+    this.#samples =
+      fleet.samplesOf(index) ??
+      Math.max(1, Math.round(draw(profile.samples, this.#chance)));
     this.identity = fleet.identityOf(index);
     let resolve!: () => void;
     this.done = new Promise((settle) => (resolve = settle));
@@ -214,7 +216,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   lost(reason: string): void {
-    this.#error(`line lost: ${reason.slice(0, 60)}`);
+    this.#error(`line lost: ${reason.slice(0, 100)}`);
     this.#is("dialling");
   }
 
@@ -269,25 +271,23 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const begun = performance.now();
     const seconds = draw(this.#profile.computeSeconds, chance);
     if (chance.next() < this.#profile.dropOut)
-      setTimeout(
-        () => {
-          if (mine())
-            this.#connection.redial(
-              "out of reach",
-              1000 * draw(this.#profile.awaySeconds, chance),
-            );
-        },
-        1000 * seconds * chance.next(),
-      );
+      void pause(1000 * seconds * chance.next()).then(() => {
+        if (mine())
+          this.#connection.redial(
+            "out of reach",
+            1000 * draw(this.#profile.awaySeconds, chance),
+          );
+      });
     const late = chance.next() < (faulty.late ?? 0);
     await pause(late ? deadline + 1000 : 1000 * seconds);
     if (!mine()) return;
     const nan = chance.next() < (faulty.nan ?? 0);
-    const {
-      update,
-      samples = this.#samples,
-      metrics = invented(seconds),
-    } = await this.#fleet.work(this.#index, assign, model, nan);
+    const { update, metrics = invented(seconds) } = await this.#fleet.work(
+      this.#index,
+      assign,
+      model,
+      nan,
+    );
     if (!mine()) return;
     this.#took("train", begun);
     const misshapen = chance.next() < (faulty.shape ?? 0);
@@ -297,7 +297,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       assignment,
       sha256: update.sha256,
       bytes: update.bytes + (misshapen ? 4 : 0),
-      samples,
+      samples: this.#samples,
       metrics,
     };
     this.#offered = performance.now();

@@ -102,6 +102,9 @@ const milliseconds = (value: number) =>
     : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 
+const plural = (count: number, noun: string) =>
+  `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 const HEAD = ["", "count", "p50", "p95", "p99", "max"];
 const rowsOf = ({ times }: Report): string[][] =>
   FIGURES.flatMap((figure) => {
@@ -121,7 +124,7 @@ const rowsOf = ({ times }: Report): string[][] =>
 function sentences(report: Report): string[] {
   const { client, server, errors } = report;
   return [
-    `${report.clients} clients for ${report.seconds.toFixed(1)} s: ${report.rounds} rounds and ${report.updates} updates (${report.updatesPerSecond.toFixed(1)} a second); up ${megabytes(report.uploadRate)}/s, down ${megabytes(report.downloadRate)}/s.`,
+    `${plural(report.clients, "client")} for ${report.seconds.toFixed(1)} s: ${plural(report.rounds, "round")} and ${plural(report.updates, "update")} (${report.updatesPerSecond.toFixed(1)} a second); up ${megabytes(report.uploadRate)}/s, down ${megabytes(report.downloadRate)}/s.`,
     `Load tester: ${client.cores.toFixed(2)} cores, ${megabytes(client.memory)}.`,
     server === undefined
       ? "The aggregator does not tell its metrics to us."

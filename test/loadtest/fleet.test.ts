@@ -11,6 +11,8 @@ import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import type { Report } from "../../cli/loadtest/report.js";
 import { federation, type Federation } from "../aggregator/federation.js";
 import { updateFor } from "../aggregator/raw-client.js";
+import { localRound, smallModel } from "../bundle/local-round.js";
+import { trainerHere } from "../training/engines.js";
 
 const run = promisify(execFile);
 const MAIN = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
@@ -80,6 +82,49 @@ test("recorded updates are replayed, byte for byte", async () => {
   }
 });
 
+test("clients that train say how many samples they train on, and their updates are counted", async () => {
+  const f = await federation(
+    { gather: 3, rounds: 1, localEpochs: 1 },
+    { model: smallModel() },
+  );
+  const trainer = await trainerHere("simd");
+  try {
+    const { dataset } = localRound().part;
+    const parts = [9, 15].map((count) => ({
+      dataset,
+      rows: Uint32Array.from({ length: count }, (_, i) => i),
+    }));
+    const fleet = await withFleet(f, {
+      clients: 3,
+      update: { kind: "train", trainers: [trainer], parts },
+    });
+    assert.deepEqual(fleet.recording.errors, {});
+    assert.equal(fleet.recording.counted, 3);
+  } finally {
+    trainer.close();
+    await f.end();
+  }
+});
+
+test("devices that are late beyond the test's end keep no process alive", async () => {
+  const f = await federation({ gather: 2, rounds: 1, deadline: 600_000 });
+  try {
+    const file = await profiles({ late: { faulty: { late: 1 } } });
+    // A machine too busy to connect in this time lets it end with 1.
+    const { stdout } = await run(process.execPath, [
+      MAIN,
+      "loadtest",
+      f.url,
+      ...["--clients", "2", "--duration", "2", "--workers", "2", "--json"],
+      ...["--profiles", file],
+    ]).catch((error: { stdout: string }) => error);
+    assert.match(stdout, /"updates":0/);
+    await rm(join(file, ".."), { recursive: true });
+  } finally {
+    await f.end();
+  }
+});
+
 test("faulty devices are refused for what is wrong with them, and the round goes on", async () => {
   const f = await federation({
     gather: 12,
@@ -142,7 +187,7 @@ test("the command reports as JSON and as a page that needs nothing else", async 
       MAIN,
       "loadtest",
       f.url,
-      ...["--clients", "10", "--duration", "30", "--workers", "2"],
+      ...["--clients", "10", "--duration", "200", "--workers", "2"],
       ...["--report", page, "--json"],
     ]);
     const lines = stdout
@@ -181,6 +226,7 @@ test("a mistake ends in one sentence", async () => {
   await fails([nobody, "--profiles", "tank"], /"--profiles" expected/);
   await fails([nobody, "--update", "replay"], /"--updates" expected/);
   await fails([nobody, "--update", "train"], /"--data" expected/);
+  await fails([nobody, "--report", "nowhere/x.html"], /"nowhere\/x.html" exp/);
   await fails(["http://x"], /expected an address such as ws:/);
   const file = await profiles({ rural: { upload: "fast" } });
   await fails([nobody, "--profiles", file], /"rural" in .* expected a device/);
