@@ -24,5 +24,8 @@ export function ceiling(iterations: i32): f64 {
     c10 = madd(c10, x, y);
     c11 = madd(c11, x, y);
   }
-  return sum4(c0) + sum4(c1) + sum4(c2) + sum4(c3) + sum4(c4) + sum4(c5) + sum4(c6) + sum4(c7) + sum4(c8) + sum4(c9) + sum4(c10) + sum4(c11);
+  c0 = f32x4.add(f32x4.add(c0, c1), f32x4.add(c2, c3));
+  c4 = f32x4.add(f32x4.add(c4, c5), f32x4.add(c6, c7));
+  c8 = f32x4.add(f32x4.add(c8, c9), f32x4.add(c10, c11));
+  return sum4(f32x4.add(c0, f32x4.add(c4, c8)));
 }

@@ -195,7 +195,6 @@ export function conv2d(
   if (way == TILES) return winogradConv2d(x, w, bias, y, relu, norm);
   if (way == ROWS) return winogradRowsConv2d(x, w, bias, y, relu, norm);
   clearSquares();
-  begin();
   const outPixel = <usize>outChannels << 2;
   const patch = kernelHeight * kernelWidth * inChannels;
   // A patch is `runs` runs; gathered, it is one.
@@ -268,7 +267,6 @@ export function conv2dBackpropInput(
   const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, WRITTEN_RUN, scratch);
   if (way == TILES) return winogradBackpropInput(dy, w, dx);
   if (way == ROWS) return winogradRowsBackpropInput(dy, w, dx);
-  begin();
   const outPixel = <usize>outChannels << 2;
   const run = kernelWidth * inChannels;
   const packedRow = <usize>packedColumns(run) << 2;
@@ -304,7 +302,6 @@ export function conv2dBackpropFilter(
   const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, READ_RUN, scratch);
   if (way == TILES) return winogradBackpropFilter(x, dy, dw);
   if (way == ROWS) return winogradRowsBackpropFilter(x, dy, dw);
-  begin();
   const outPixel = <usize>outChannels << 2;
   const run = kernelWidth * inChannels;
   memory.fill(dw, 0, <usize>(kernelHeight * run) * outPixel);

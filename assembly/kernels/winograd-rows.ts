@@ -86,7 +86,7 @@ let top: i32 = 0, height: i32 = 0, inOffset: usize = 0, outOffset: usize = 0;
 
 function open(tile: i32): void {
   const image = tile / down;
-  const outTop = (tile % down) * size;
+  const outTop = (tile - image * down) * size;
   top = outTop - padTop;
   height = min(size, outHeight - outTop);
   inOffset = <usize>((image * inHeight + top) * inWidth * inChannels) << 2;
@@ -191,7 +191,7 @@ export function winogradRowsBackpropInput(dy: usize, w: usize, dx: usize): void 
   // One column alone, or two, are multiplied by themselves. Of the last three a fourth is made of zeros: added to another output's run it
   // changes nothing.
   const columns = packedColumns(run - singleColumns());
-  const row = <usize>(inWidth * inChannels) << 2;
+  const row = <usize>(inWidth * inChannels) << 2, line = <usize>inside << 2;
   for (let block = 0; block < tiles; block += blockTiles) {
     const count = min(blockTiles, tiles - block);
     for (let t = 0; t < count; t++) {
@@ -215,9 +215,12 @@ export function winogradRowsBackpropInput(dy: usize, w: usize, dx: usize): void 
     for (let t = 0; t < count; t++) {
       open(block + t);
       const from = inputPoints + <usize>t * inLine + (<usize>before << 2);
-      pointsToInput(from, inPoint, inputRows, inLine, <usize>packedColumns(inside) << 2);
-      for (let y = max(0, -top); y < min(6, inHeight - top); y++)
-        axpy(dx + inOffset + <usize>y * row, inputRows + <usize>y * inLine, inside, 1);
+      pointsToInput(from, inPoint, inputRows, line, <usize>packedColumns(inside) << 2);
+      // Whole rows follow each other here and there.
+      const first = max(0, -top), last = min(6, inHeight - top);
+      const rows = line == row ? last - first : 1;
+      for (let y = first; y < last; y += rows)
+        axpy(dx + inOffset + <usize>y * row, inputRows + <usize>y * line, rows * inside, 1);
     }
   }
 }

@@ -25,10 +25,14 @@ export function inputToPoints(from: usize, fromStride: usize, to: usize, toStrid
   }
 }
 
-/** B: its transpose. */
+/** B: its transpose. From the end on, so that what it writes behind a vector that is not a multiple of 16 bytes gives way to the next one. */
 export function pointsToInput(from: usize, fromStride: usize, to: usize, toStride: usize, bytes: usize): void {
   const quarter = f32x4.splat(0.25), half = f32x4.splat(0.5), five = f32x4.splat(1.25);
-  for (const end = from + bytes; from < end; from += 16, to += 16) {
+  from += bytes;
+  to += bytes;
+  for (const end = from - bytes; from > end; ) {
+    from -= 16;
+    to -= 16;
     const m0 = v128.load(from), m1 = v128.load(from + fromStride), m2 = v128.load(from + 2 * fromStride);
     const m3 = v128.load(from + 3 * fromStride), m4 = v128.load(from + 4 * fromStride), m5 = v128.load(from + 5 * fromStride);
     const sum = f32x4.add(m1, m2), difference = f32x4.sub(m1, m2);
