@@ -27,6 +27,12 @@ interface Plot {
 
 const HEIGHT = 190;
 
+const DASHED = [6, 4];
+const DOTTED = [2, 3];
+/** Where a model was tried: the same line in every plot. */
+const ON_TEST = { name: "test data", color: 1 };
+const ON_HOLD_OUTS = { name: "clients' hold-outs", color: 2, dash: DASHED };
+
 function plotsOf(layers: readonly string[]): readonly Plot[] {
   return [
     {
@@ -35,13 +41,8 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
       format: percent,
       ticks: wholePercent,
       lines: [
-        { name: "test data", of: (p) => p.testAccuracy, color: 1 },
-        {
-          name: "clients' hold-outs",
-          of: (p) => p.clientAccuracy,
-          color: 2,
-          dash: [6, 4],
-        },
+        { ...ON_TEST, of: (p) => p.testAccuracy },
+        { ...ON_HOLD_OUTS, of: (p) => p.clientAccuracy },
       ],
     },
     {
@@ -49,18 +50,13 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
       empty: "No round is committed yet.",
       format: plain,
       lines: [
-        { name: "test data", of: (p) => p.testLoss, color: 1 },
-        {
-          name: "clients' hold-outs",
-          of: (p) => p.clientLoss,
-          color: 2,
-          dash: [6, 4],
-        },
+        { ...ON_TEST, of: (p) => p.testLoss },
+        { ...ON_HOLD_OUTS, of: (p) => p.clientLoss },
         {
           name: "training, before",
           of: (p) => p.lossBefore,
           color: 3,
-          dash: [2, 3],
+          dash: DOTTED,
         },
         { name: "training, after", of: (p) => p.lossAfter, color: 4 },
       ],
@@ -73,14 +69,14 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
         name,
         of: (p) => p.activationNorms?.[i],
         color: rampColor(i, layers.length),
-        ...(i % 2 === 1 && { dash: [6, 3] }),
+        ...(i % 2 === 1 && { dash: DASHED }),
       })),
     },
     {
       title: "Largest eigenvalue of the Hessian",
       empty: "Not computed so far (serve --flatness-every).",
       format: plain,
-      lines: [{ name: "test data", of: (p) => p.topEigenvalue, color: 4 }],
+      lines: [{ ...ON_TEST, of: (p) => p.topEigenvalue }],
     },
     {
       title: "Duration by phase",
@@ -113,9 +109,9 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
           name: "all received",
           of: (p) => p.receivedBytes,
           color: 3,
-          dash: [2, 3],
+          dash: DOTTED,
         },
-        { name: "all sent", of: (p) => p.sentBytes, color: 2, dash: [6, 4] },
+        { name: "all sent", of: (p) => p.sentBytes, color: 2, dash: DASHED },
       ],
     },
   ];
