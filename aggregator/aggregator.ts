@@ -53,12 +53,11 @@ import {
 import { OFFER_CHECKS, refusalOf, type Refusal } from "./rounds/admission.js";
 import {
   type Attempt,
-  type Members,
   type RoundEffect,
   type RoundEvent,
   type Rounds,
-  type Work,
 } from "./rounds/engine.js";
+import type { Members, Work } from "./rounds/members.js";
 import { roundsFor } from "./rounds/modes.js";
 import type {
   AggregatorEvents,

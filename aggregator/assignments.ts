@@ -2,7 +2,7 @@ import { createHmac } from "node:crypto";
 import { float32 } from "../runtime/codecs/float32.js";
 import type { Assignment, Client } from "./clients.js";
 import { OVER, type Refusal } from "./rounds/admission.js";
-import type { Work } from "./rounds/engine.js";
+import type { Work } from "./rounds/members.js";
 import type { Blob } from "./storage/ledger.js";
 
 /** The work that was given to clients: who has what in hand, what waits to be sent, and how each piece ends. */

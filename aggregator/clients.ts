@@ -1,5 +1,6 @@
 import type { ClientMessageOf } from "../runtime/protocol/messages.js";
-import type { Roster, Work } from "./rounds/engine.js";
+import type { Roster } from "./rounds/engine.js";
+import type { Work } from "./rounds/members.js";
 import type { Session } from "./session.js";
 import type { Blob } from "./storage/ledger.js";
 

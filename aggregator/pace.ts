@@ -5,68 +5,115 @@ const FRAMES = 2000;
 const FRAMES_AT_ONCE = 200;
 /** How long one kind of work may go on in one turn of the event loop, in milliseconds. */
 export const TURN = 10;
-/** Lines that are read again together. */
-const TOGETHER = 16;
 
 /**
- * How fast lines are read. No line faster than its frames may come: who sends many small ones must not keep everybody else
- * waiting. And all lines together no longer in one turn of the event loop than the rest can wait: those for which there was no
- * time are read in the next turns, first come, first served. What is not read stays with its sender.
- * @returns for a line, the function to be called for each of its frames.
+ * How fast frames are taken. Of one line no faster than they may come: who sends many small ones must not keep everybody else
+ * waiting. And of all lines together no longer in one turn of the event loop than the rest can wait: a thousand lines may have
+ * a frame each at one time, and those for which there is no time are left for the next turns, first come, first served. A line
+ * with work left is not read: what it sends meanwhile stays with its sender.
  */
-export function openPace(): (line: WebSocket) => () => void {
-  /** Lines left for a later turn, in order. */
-  const left: (() => void)[] = [];
-  let running = false;
-  let began = 0;
+export class Pace {
+  /** In order, each line once. */
+  readonly #left = new Set<LinePace>();
+  #running = false;
+  #began = 0;
 
-  function begin(now: number): void {
-    running = true;
-    began = now;
-    setImmediate(end);
+  line(line: WebSocket): LinePace {
+    return new LinePace(this, line);
   }
 
-  function end(): void {
-    running = false;
-    for (const readAgain of left.splice(0, TOGETHER)) readAgain();
-    if (left.length > 0) begin(performance.now());
+  /** Whether there is time in this turn for one that comes now. */
+  hasTime(now: number): boolean {
+    if (!this.#running) this.#begin(now);
+    return this.#left.size === 0 && now - this.#began <= TURN;
   }
 
-  return (line) => {
-    let debt = 0;
-    let last = 0;
-    let isLeft = false;
-    let rest: NodeJS.Timeout | undefined;
-    line.once("close", () => clearTimeout(rest));
-    const readAgain = () => {
-      if (!isLeft && rest === undefined) line.resume();
-    };
-    return () => {
-      const now = performance.now();
-      debt = Math.max(0, debt - ((now - last) / 1000) * FRAMES) + 1;
-      last = now;
-      if (debt > FRAMES_AT_ONCE) {
-        line.pause();
-        clearTimeout(rest);
-        rest = setTimeout(
-          () => {
-            rest = undefined;
-            readAgain();
-          },
-          (1000 * debt) / FRAMES,
-        );
-      }
-      if (!running) begin(now);
-      else if (now - began > TURN && !isLeft) {
-        isLeft = true;
-        line.pause();
-        left.push(() => {
-          isLeft = false;
-          readAgain();
-        });
-      }
-    };
-  };
+  leave(line: LinePace): void {
+    this.#left.add(line);
+  }
+
+  #begin(now: number): void {
+    this.#running = true;
+    this.#began = now;
+    setImmediate(() => this.#goOn());
+  }
+
+  #goOn(): void {
+    this.#running = false;
+    if (this.#left.size === 0) return;
+    this.#begin(performance.now());
+    for (const line of this.#left) {
+      this.#left.delete(line);
+      if (line.goOn()) this.#left.add(line);
+      if (performance.now() - this.#began > TURN) return;
+    }
+  }
+}
+
+/** How the work of one line is done: in its order, at once or in a later turn. */
+export class LinePace {
+  readonly #pace: Pace;
+  readonly #line: WebSocket;
+  /** In order. */
+  #left: (() => void)[] | undefined;
+  /** Frames taken lately, and when the last one was. */
+  #debt = 0;
+  #last = 0;
+  /** Runs while a line that has sent more than it may is not read. */
+  #rest: NodeJS.Timeout | undefined;
+
+  constructor(pace: Pace, line: WebSocket) {
+    this.#pace = pace;
+    this.#line = line;
+  }
+
+  /** Does what a frame asks for. */
+  frame(work: () => void): void {
+    const now = performance.now();
+    this.#debt =
+      Math.max(0, this.#debt - ((now - this.#last) / 1000) * FRAMES) + 1;
+    this.#last = now;
+    if (this.#debt > FRAMES_AT_ONCE) {
+      this.#line.pause();
+      clearTimeout(this.#rest);
+      this.#rest = setTimeout(
+        () => {
+          this.#rest = undefined;
+          this.#readAgain();
+        },
+        (1000 * this.#debt) / FRAMES,
+      );
+    }
+    this.#do(work, now);
+  }
+
+  /** Does what comes behind the last frame. */
+  end(work: () => void): void {
+    clearTimeout(this.#rest);
+    this.#do(work, performance.now());
+  }
+
+  /** Does the first piece of work that was left; false where that was all. */
+  goOn(): boolean {
+    const [work, ...rest] = this.#left!;
+    this.#left = rest.length > 0 ? rest : undefined;
+    this.#readAgain();
+    work();
+    return this.#left !== undefined;
+  }
+
+  #do(work: () => void, now: number): void {
+    if (this.#left === undefined && this.#pace.hasTime(now)) return work();
+    this.#line.pause();
+    this.#left ??= [];
+    this.#left.push(work);
+    this.#pace.leave(this);
+  }
+
+  #readAgain(): void {
+    if (this.#left === undefined && this.#rest === undefined)
+      this.#line.resume();
+  }
 }
 
 /** Does the work for each item, in turns with whatever else waits for the event loop. */

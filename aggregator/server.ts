@@ -20,7 +20,7 @@ import {
   limitConnections,
 } from "./connections.js";
 import { sameText } from "./identity.js";
-import { openPace } from "./pace.js";
+import { Pace, type LinePace } from "./pace.js";
 import { openMetrics, type Metrics } from "./metrics.js";
 import type { Role } from "./page/browser/messages.js";
 import { openSite, type Site } from "./page/site.js";
@@ -112,7 +112,7 @@ export async function listen(
       "frames are unmasked byte by byte: this version of ws is not known",
     );
   const metrics = openMetrics(aggregator);
-  const pace = openPace();
+  const pace = new Pace();
   const site = openSite(aggregator, {
     traffic: metrics.traffic,
     hasAdmin: adminToken !== undefined,
@@ -188,7 +188,7 @@ export async function listen(
       const { remoteAddress, remotePort } = request.socket;
       const ends = { remoteAddress, remotePort };
       connections.isLine(ends);
-      aggregator.attach(socketOf(line, aggregator, metrics, pace(line)), {
+      aggregator.attach(socketOf(line, aggregator, metrics, pace.line(line)), {
         host: request.headers.host!.toLowerCase(),
         address: remoteAddress ?? "unknown",
         proven: () => connections.keep(ends),
@@ -361,7 +361,7 @@ function socketOf(
   line: WebSocket,
   aggregator: Aggregator,
   { traffic, ended }: Metrics,
-  breathe: () => void,
+  pace: LinePace,
 ): Socket {
   const socket: Socket = {
     send(data) {
@@ -383,24 +383,26 @@ function socketOf(
     if (line.bufferedAmount === 0) socket.onDrain?.();
   };
   line.on("message", (data, binary) => {
-    breathe();
     // `ws` hands out one Buffer per message unless told otherwise.
     const bytes = data as Buffer;
-    traffic.received += bytes.length;
-    socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
+    pace.frame(() => {
+      traffic.received += bytes.length;
+      socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
+    });
   });
-  line.on("ping", (data) => {
-    breathe();
-    // Who does not read gets no more answers.
-    if (line.bufferedAmount < MOST_PONGS) line.pong(data);
-  });
+  line.on("ping", (data) =>
+    pace.frame(() => {
+      // Who does not read gets no more answers.
+      if (line.bufferedAmount < MOST_PONGS) line.pong(data);
+    }),
+  );
   // ws has closed the line with the code that fits (1009 for a frame beyond all limits).
   line.on("error", ({ message }) => {
     ended("broken-frame");
     aggregator.doorLog.warn({ message }, "closed a line that broke WebSocket");
   });
   line.on("close", (code, reason) =>
-    socket.onClose?.(code, reason.toString("utf8")),
+    pace.end(() => socket.onClose?.(code, reason.toString("utf8"))),
   );
   return socket;
 }

@@ -3,23 +3,19 @@ import {
   and,
   arm,
   commonOf,
-  countOf,
   finish,
   NOTHING_YET,
-  sameWork,
   stop,
   then,
   type Attempt,
   type Ended,
   type EngineState,
-  type Member,
-  type Members,
   type RoundEffect,
   type RoundEngine,
   type RoundEvent,
   type Step as EngineStep,
-  type Work,
 } from "./engine.js";
+import { Members, sameWork, type Member, type Work } from "./members.js";
 
 /**
  * Asynchronous rounds with a buffer: FedBuff (Nguyen et al. 2022, arXiv:2106.06639) as a pure state machine. Up to
@@ -122,7 +118,7 @@ function start(
         ...NOTHING_YET,
         at: "buffering",
         open: reopened,
-        members: new Map(),
+        members: Members.of(),
         resting: false,
       },
       rules.deadline,
@@ -131,7 +127,7 @@ function start(
     ...NOTHING_YET,
     at: "gathering",
     round: committed + 1,
-    members: new Map(),
+    members: Members.of(),
     need: Math.max(rules.gather, rules.minimum, 1),
   });
 }
@@ -210,12 +206,7 @@ const withMember = <S extends Running>(
   state: S,
   client: string,
   member: Member,
-): S => ({ ...state, members: new Map(state.members).set(client, member) });
-
-const without = (
-  members: Members,
-  leaves: (member: Member) => boolean,
-): Members => new Map([...members].filter(([, member]) => !leaves(member)));
+): S => ({ ...state, members: state.members.with(client, member) });
 
 /** Looks at the roster, or at what has become of the members. */
 const settled = (rules: BufferedRules, state: Running): Step =>
@@ -265,11 +256,11 @@ function open(
 
 /** The buffer stands in the journal: what was admitted meanwhile goes into it, as far as there is room. */
 function begun(rules: BufferedRules, from: At<"opening">): Step {
-  const members = new Map(from.members);
+  let { members } = from;
   const folds: RoundEffect[] = [];
   for (const [client, { status, work }] of from.members)
     if (status === "waiting" && folds.length < rules.buffer) {
-      members.set(client, { status: "counted", work });
+      members = members.with(client, { status: "counted", work });
       folds.push({ type: "fold", client, work });
     }
   const state: At<"buffering"> = {
@@ -285,24 +276,23 @@ function begun(rules: BufferedRules, from: At<"opening">): Step {
 
 /** Commits a full buffer; else gives work to clients that are ready, as many as may train. */
 function fill(rules: BufferedRules, from: At<"buffering">): Step {
-  if (countOf(from.members, "counted") >= rules.buffer)
-    return close(rules, from);
+  if (from.members.count("counted") >= rules.buffer) return close(rules, from);
   const { state, effects } = from.draining
     ? { state: from, effects: [] }
     : ask(rules, from);
-  if (countOf(state.members, "asked") > 0)
+  if (state.members.count("asked") > 0)
     return state.resting
       ? and(arm({ ...state, resting: false }, rules.deadline), effects)
       : { state, effects };
   // Nobody has work in hand, and there is nobody to give some.
-  const counted = countOf(state.members, "counted");
+  const counted = state.members.count("counted");
   const all = Math.min(rules.buffer, state.roster.population);
   if (counted > 0 && counted >= rules.quorum * all) return close(rules, state);
   if (state.draining)
     return enough(rules, state)
       ? close(rules, state)
       : stop(state, state.open.round - 1, "drained");
-  const someGaveUp = [...state.members.values()].some(isOut);
+  const someGaveUp = outOf(state.members) > 0;
   return someGaveUp && !state.resting
     ? arm({ ...state, resting: true }, rules.pause)
     : { state, effects };
@@ -311,24 +301,28 @@ function fill(rules: BufferedRules, from: At<"buffering">): Step {
 const isOut = ({ status }: Member): boolean =>
   status === "lost" || status === "refused";
 
+const outOf = (members: Members): number =>
+  members.count("lost") + members.count("refused");
+
 /** Draws among those who are ready and not in the buffer yet, by a generator that seed, round and members decide. */
 function ask(
   rules: BufferedRules,
   state: At<"buffering">,
 ): EngineStep<At<"buffering">> {
   const { roster, open } = state;
-  const slots = rules.concurrency - countOf(state.members, "asked");
+  const slots = rules.concurrency - state.members.count("asked");
+  if (slots <= 0) return { state, effects: [] };
   const idle = roster.here.filter((id) => !state.members.has(id));
-  if (slots <= 0 || idle.length === 0) return { state, effects: [] };
+  if (idle.length === 0) return { state, effects: [] };
   const chance = random(rules.seed, "buffered", open.round, state.members.size);
   const drawn = chance
     .shuffle(Uint32Array.from(idle.keys()))
     .subarray(0, slots);
-  const members = new Map(state.members);
+  let { members } = state;
   const effects: RoundEffect[] = [];
   const work: Work = { round: open.round, attempt: 1, phase: 0 };
   for (const i of drawn) {
-    members.set(idle[i], { status: "asked", work });
+    members = members.with(idle[i], { status: "asked", work });
     effects.push({
       type: "assign",
       client: idle[i],
@@ -348,7 +342,7 @@ function enough(rules: BufferedRules, state: At<"buffering">): boolean {
     Math.min(rules.minimum, rules.buffer),
     Math.ceil(rules.quorum * reach),
   );
-  return countOf(members, "counted") >= needed;
+  return members.count("counted") >= needed;
 }
 
 function close(rules: BufferedRules, from: At<"buffering">): Step {
@@ -367,8 +361,7 @@ function close(rules: BufferedRules, from: At<"buffering">): Step {
 /** The round is committed: those who are still at work go on, unless the model has moved too far from theirs. */
 function next(rules: BufferedRules, from: At<"committing">): Step {
   const { round } = from.open;
-  const atWork = without(
-    from.members,
+  const atWork = from.members.without(
     ({ status }) => status !== "asked" && status !== "waiting",
   );
   if (round >= rules.rounds)
@@ -387,10 +380,10 @@ function next(rules: BufferedRules, from: At<"committing">): Step {
           ...commonOf(from),
           at: "gathering",
           round: round + 1,
-          members: without(atWork, stale),
+          members: atWork.without(stale),
           need: Math.max(1, rules.minimum),
         })
-      : open(rules, from, round + 1, without(atWork, stale)),
+      : open(rules, from, round + 1, atWork.without(stale)),
   );
 }
 
@@ -411,7 +404,7 @@ function admitted(
     return { state, effects: [] };
   if (isStale(rules, roundOf(state), work))
     return {
-      state: { ...state, members: without(state.members, (m) => m === member) },
+      state: { ...state, members: state.members.without((m) => m === member) },
       effects: [late({ client, work }, "stale")],
     };
   if (state.at !== "buffering")
@@ -490,7 +483,7 @@ function expire(rules: BufferedRules, state: Running): Step {
     case "buffering": {
       if (!state.resting && enough(rules, state)) return close(rules, state);
       // Those who gave up are as good as any now.
-      const members = without(state.members, isOut);
+      const members = state.members.without(isOut);
       const armed = arm({ ...state, members, resting: false }, rules.deadline);
       return then(armed.effects, fill(rules, armed.state));
     }
@@ -518,9 +511,9 @@ function waitsFor(rules: BufferedRules, state: BufferedState): string {
       return `Round ${state.open.round} waits for the storage to open its buffer${state.paused ? `: ${state.paused}` : ""}.`;
     case "buffering": {
       const { members, open } = state;
-      const asked = countOf(members, "asked");
-      const out = [...members.values()].filter(isOut).length;
-      const has = `Round ${open.round} has ${countOf(members, "counted")} of ${rules.buffer} updates wanted`;
+      const asked = members.count("asked");
+      const out = outOf(members);
+      const has = `Round ${open.round} has ${members.count("counted")} of ${rules.buffer} updates wanted`;
       if (asked > 0)
         return `${has}, and waits for ${asked} of at most ${rules.concurrency} clients at work.`;
       return state.resting

@@ -1,3 +1,5 @@
+import type { Members, Work } from "./members.js";
+
 /**
  * What a run's mode is made of: a pure state machine from which the aggregator learns what to do, and which it tells what
  * happened. `synchronous` (round.ts) and `buffered` (buffered.ts) are two of them; the aggregator does not ask which it has.
@@ -56,27 +58,6 @@ export interface Roster {
   /** mean(n) over the registered clients. */
   readonly meanSamples: number;
 }
-
-/** Names a piece of a client's work: one phase of one attempt, from the model that was the newest when the round opened. */
-export interface Work {
-  readonly round: number;
-  readonly attempt: number;
-  readonly phase: number;
-}
-
-export const sameWork = (a: Work, b: Work): boolean =>
-  a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
-
-export interface Member {
-  /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */
-  readonly status:
-    "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
-  readonly work: Work;
-  /** Why it was lost or refused. */
-  readonly code?: string;
-}
-
-export type Members = ReadonlyMap<string, Member>;
 
 /** The attempt in progress, with what was frozen when it opened. */
 export interface Attempt {
@@ -224,12 +205,6 @@ export const and = <S>(
   more: readonly RoundEffect[],
 ): Step<S> => ({ state, effects: [...effects, ...more] });
 
-export function countOf(members: Members, status: Member["status"]): number {
-  let count = 0;
-  for (const member of members.values()) if (member.status === status) count++;
-  return count;
-}
-
 /** How a run ended. */
 export type Ended = EngineState &
   (
@@ -287,6 +262,8 @@ export function roundsOf<S extends EngineState>(
   engine: RoundEngine<S>,
 ): Rounds {
   let state: S | undefined;
+  /** What was said last, and of which state. */
+  let said: { readonly of: S; readonly sentence: string } | undefined;
   const started = (): S => {
     if (state === undefined) throw new Error("the rounds have not begun");
     return state;
@@ -312,16 +289,24 @@ export function roundsOf<S extends EngineState>(
       return {
         round: open?.round ?? round ?? 0,
         attempt: open?.attempt ?? 1,
-        counted: open && members ? countOf(members, "counted") : 0,
+        counted: open && members ? members.count("counted") : 0,
         goal: open?.goal ?? 0,
       };
     },
     start: (committed, reopened) => take(engine.start(committed, reopened)),
     step: (event) => take(engine.step(started(), event)),
     waitsFor() {
-      const { held, open } = started();
-      const sentence = engine.waitsFor(started());
-      return held && open ? `${sentence} Then the run pauses.` : sentence;
+      const of = started();
+      // A thousand clients ask at once.
+      if (said?.of !== of) {
+        const sentence = engine.waitsFor(of);
+        said = {
+          of,
+          sentence:
+            of.held && of.open ? `${sentence} Then the run pauses.` : sentence,
+        };
+      }
+      return said.sentence;
     },
     retryAfter: (client) => engine.retryAfter(started(), client),
     outstanding: () => engine.outstanding(started()),

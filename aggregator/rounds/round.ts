@@ -3,23 +3,19 @@ import {
   and,
   arm,
   commonOf,
-  countOf,
   finish,
   NOTHING_YET,
-  sameWork,
   stop,
   then,
   type Attempt,
   type Ended,
   type EngineState,
-  type Member,
-  type Members,
   type RoundEffect,
   type RoundEngine,
   type RoundEvent,
   type Step as EngineStep,
-  type Work,
 } from "./engine.js";
+import { Members, sameWork, type Member, type Work } from "./members.js";
 import { select, type Selection } from "./selection.js";
 
 /**
@@ -268,12 +264,16 @@ function ask(
   const before: Members =
     from.at === "collecting"
       ? from.members
-      : new Map(open.selected.map((id) => [id, { status: "counted", work }]));
+      : Members.of(
+          open.selected.map((id) => [id, { status: "counted", work }]),
+        );
   const asked = [...before].filter(
     ([, { status }]) => asks === "selected" || status === "counted",
   );
-  const members = new Map(before);
-  for (const [id] of asked) members.set(id, { status: "asked", work });
+  const members = Members.of([
+    ...before,
+    ...asked.map(([id]) => [id, { status: "asked", work }] as const),
+  ]);
   const goal = Math.min(open.goal, asked.length);
   const state: Collecting = {
     ...commonOf(from),
@@ -296,10 +296,7 @@ const withMember = (
   member: Omit<Member, "work">,
 ): Collecting => ({
   ...state,
-  members: new Map(state.members).set(client, {
-    ...member,
-    work: workOf(state),
-  }),
+  members: state.members.with(client, { ...member, work: workOf(state) }),
 });
 
 const late = (
@@ -338,8 +335,8 @@ function settle(
 
 /** Closes the phase when it has what it wants, or abandons the attempt when it can no longer have what it needs. */
 function check(rules: RoundRules, state: Collecting): Step {
-  const counted = countOf(state.members, "counted");
-  const asked = countOf(state.members, "asked");
+  const counted = state.members.count("counted");
+  const asked = state.members.count("asked");
   if (counted >= state.goal) return closePhase(rules, state);
   if (counted + asked < state.quorum)
     return abandon(
@@ -355,12 +352,12 @@ function dismiss(state: Collecting): {
   members: Members;
   told: RoundEffect[];
 } {
-  const members = new Map(state.members);
+  let { members } = state;
   const work = workOf(state);
   const told: RoundEffect[] = [];
   for (const [client, { status }] of state.members)
     if (status === "asked") {
-      members.set(client, { status: "late", work });
+      members = members.with(client, { status: "late", work });
       told.push({ type: "late", client, work, code: "late" });
     }
   return { members, told };
@@ -443,7 +440,7 @@ function expire(rules: RoundRules, state: Running): Step {
         true,
       );
     case "collecting": {
-      const counted = countOf(state.members, "counted");
+      const counted = state.members.count("counted");
       return counted >= state.quorum
         ? closePhase(rules, state)
         : abandon(
@@ -474,7 +471,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
         missing.length <= 5
           ? missing.join(", ")
           : `${missing.slice(0, 5).join(", ")} and ${missing.length - 5} more`;
-      return `Round ${state.open.round}, attempt ${state.open.attempt} (${rules.phases[state.phase].name}) has ${countOf(state.members, "counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
+      return `Round ${state.open.round}, attempt ${state.open.attempt} (${rules.phases[state.phase].name}) has ${state.members.count("counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
     }
     case "committing":
       return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;

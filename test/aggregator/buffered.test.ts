@@ -9,8 +9,8 @@ import {
   roundsOf,
   type RoundEffect,
   type RoundEvent,
-  type Work,
 } from "../../aggregator/rounds/engine.js";
+import type { Work } from "../../aggregator/rounds/members.js";
 
 // The engine of buffered rounds by itself; what it has in common with the other is in every-engine.test.ts.
 

@@ -8,8 +8,8 @@ import {
   type RoundEffect,
   type RoundEvent,
   type Rounds,
-  type Work,
 } from "../../aggregator/rounds/engine.js";
+import type { Work } from "../../aggregator/rounds/members.js";
 import { synchronous } from "../../aggregator/rounds/round.js";
 
 // What every engine of rounds/ must do, whatever its mode: the promises on which the aggregator relies.

@@ -4,8 +4,8 @@ import fc from "fast-check";
 import type {
   RoundEffect,
   RoundEvent,
-  Work,
 } from "../../aggregator/rounds/engine.js";
+import type { Work } from "../../aggregator/rounds/members.js";
 import {
   retryAfter,
   start,

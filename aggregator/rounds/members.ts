@@ -1,0 +1,118 @@
+/** Names a piece of a client's work: one phase of one attempt, from the model that was the newest when the round opened. */
+export interface Work {
+  readonly round: number;
+  readonly attempt: number;
+  readonly phase: number;
+}
+
+export const sameWork = (a: Work, b: Work): boolean =>
+  a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
+
+export interface Member {
+  /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */
+  readonly status:
+    "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
+  readonly work: Work;
+  /** Why it was lost or refused. */
+  readonly code?: string;
+}
+
+type Counts = Readonly<Record<Member["status"], number>>;
+
+/** How an older version differs from the one that came of it. */
+interface Difference {
+  readonly from: Members;
+  readonly client: string;
+  readonly before: Member | undefined;
+}
+
+/**
+ * What became of those who were asked, by client: a value, of which `with` gives another and leaves this one as it is. A round
+ * of a thousand clients has a thousand such steps, so none copies them all: all versions share one map, which is the newest
+ * one's, and an older one knows how it differs (Baker 1978, "Shallow Binding in Lisp 1.5"). Whoever reads an older one all the
+ * same gets a copy.
+ */
+export class Members implements Iterable<[string, Member]> {
+  #own: Map<string, Member> | undefined;
+  #difference: Difference | undefined;
+  readonly #counts: Counts;
+
+  private constructor(own: Map<string, Member>, counts: Counts) {
+    this.#own = own;
+    this.#counts = counts;
+  }
+
+  static of(entries: Iterable<readonly [string, Member]> = []): Members {
+    const own = new Map(entries);
+    const counts = {
+      asked: 0,
+      waiting: 0,
+      counted: 0,
+      late: 0,
+      lost: 0,
+      refused: 0,
+    };
+    for (const { status } of own.values()) counts[status]++;
+    return new Members(own, counts);
+  }
+
+  get size(): number {
+    return Object.values(this.#counts).reduce((a, b) => a + b, 0);
+  }
+
+  /** How many have this status. */
+  count(status: Member["status"]): number {
+    return this.#counts[status];
+  }
+
+  get(client: string): Member | undefined {
+    return this.#map().get(client);
+  }
+
+  has(client: string): boolean {
+    return this.#map().has(client);
+  }
+
+  /** In the order in which they came in. */
+  [Symbol.iterator](): Iterator<[string, Member]> {
+    return [...this.#map()][Symbol.iterator]();
+  }
+
+  values(): Iterator<Member> & Iterable<Member> {
+    return [...this.#map().values()].values();
+  }
+
+  with(client: string, member: Member): Members {
+    const map = this.#map();
+    const before = map.get(client);
+    const counts = { ...this.#counts };
+    if (before !== undefined) counts[before.status]--;
+    counts[member.status]++;
+    map.set(client, member);
+    const next = new Members(map, counts);
+    this.#own = undefined;
+    this.#difference = { from: next, client, before };
+    return next;
+  }
+
+  without(leaves: (member: Member) => boolean): Members {
+    return Members.of([...this].filter(([, member]) => !leaves(member)));
+  }
+
+  #map(): Map<string, Member> {
+    if (this.#own !== undefined) return this.#own;
+    const differences: Difference[] = [];
+    let newest: Members = this;
+    while (newest.#difference !== undefined) {
+      differences.push(newest.#difference);
+      newest = newest.#difference.from;
+    }
+    const own = new Map(newest.#own);
+    for (const { client, before } of differences.reverse())
+      if (before === undefined) own.delete(client);
+      else own.set(client, before);
+    this.#own = own;
+    this.#difference = undefined;
+    return own;
+  }
+}
