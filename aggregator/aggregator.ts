@@ -10,6 +10,7 @@ import { float32 } from "../runtime/codecs/float32.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import type { ModelDescription } from "../runtime/models/description.js";
 import { modelMetadata } from "../runtime/models/model.js";
+import { release } from "../runtime/params/release.js";
 import { readSafetensors } from "../runtime/params/safetensors.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES, type Chunk } from "../runtime/protocol/chunks.js";
@@ -33,6 +34,7 @@ import {
   type Client,
   type Needs,
 } from "./clients.js";
+import { collectAll } from "./collect.js";
 import { firstCheckpoint, openDesk, type Desk } from "./desk.js";
 import { openDeskInWorker } from "./desk-in-worker.js";
 import {
@@ -79,6 +81,7 @@ import { fileLedger } from "./storage/files.js";
 import type {
   AttemptRecord,
   Blob,
+  Checkpoint,
   CommitRecord,
   Ledger,
   Opened,
@@ -100,6 +103,8 @@ export type { RoundLine, RoundTimings } from "./round-line.js";
 
 /** Blobs above this size are hashed, checked and folded in a worker. */
 const WORKER_FROM = 128 * 1024;
+/** Above this size, what a round leaves behind is worth a full collection. */
+const LARGE = 1024 * 1024;
 /** Committed models that clients can still fetch. */
 const MODELS_KEPT = 3;
 /** About when clients of an aggregator that stops shall dial again, in milliseconds. */
@@ -327,7 +332,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#key = latest?.key ?? randomBytes(32).toString("hex");
 
     this.#desk = await this.#openDesk();
-    await this.#desk.load(last);
+    await this.#desk.load(last.state.bytes);
     this.#committed = last.record.round;
     this.#keepModel(last.model);
     if (folder !== undefined) {
@@ -638,6 +643,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   async #prepare(attempt: AttemptRecord): Promise<void> {
+    // The first time: copies of a large model, made on the way here.
+    if (this.#openedAt === 0 && this.#updateBytes > LARGE) collectAll();
     this.#attempt = attempt;
     this.#openedAt = performance.now();
     this.#counted = 0;
@@ -851,7 +858,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       .map(([id, { work }]) => this.#given(id, work)!);
     const collected = performance.now();
     await this.#durably(async () => {
-      const checkpoint = await this.#desk.finish(open.population);
+      if (this.#updateBytes > LARGE) {
+        // The model moves in the room that the updates leave.
+        await this.#desk.rest();
+        this.#uploads.trim();
+        collectAll();
+      }
+      const checkpoint = this.#withoutTwin(
+        await this.#desk.finish(this.#model.bytes, open.population),
+      );
       const finished = performance.now();
       const line = roundLine(this.settings, open, assignments, checkpoint, {
         build: this.#desk.build,
@@ -943,6 +958,14 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         rosterOf(this.#clients.values()).ids,
       );
     this.#send({ type: "committed" });
+  }
+
+  /** A round that has left the model as it was needs no second copy of it. */
+  #withoutTwin(checkpoint: Checkpoint): Checkpoint {
+    const { model } = checkpoint;
+    if (model.sha256 !== this.#model.sha256) return checkpoint;
+    release(model.bytes.buffer);
+    return { ...checkpoint, model: this.#model };
   }
 
   #keepModel(model: Blob): void {

@@ -54,22 +54,27 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
   function call<M extends Method>(
     method: M,
     args: Parameters<Desk[M]>,
+    given: ArrayBuffer[] = [],
   ): ReturnType<Desk[M]> {
     const id = ++calls;
     const answer = answerTo(id);
-    if (!ended) worker.postMessage({ id, method, args } as DeskCall);
+    if (!ended) worker.postMessage({ id, method, args } as DeskCall, given);
     return answer as ReturnType<Desk[M]>;
   }
 
   const build = await answerTo<string>(0);
   return {
     build,
-    load: (checkpoint) => call("load", [checkpoint]),
+    load: (state) => call("load", [state]),
     openFold: (limits) => call("openFold", [limits]),
     check: (key, sha256, bytes) => call("check", [key, sha256, bytes]),
     fold: (...update) => call("fold", update),
     drop: (key) => call("drop", [key]),
-    finish: (population) => call("finish", [population]),
+    rest: () => call("rest", []),
+    finish(model, population) {
+      const copy = new Uint8Array(model);
+      return call("finish", [copy, population, true], [copy.buffer]);
+    },
     async close() {
       await worker.terminate();
     },

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { finishRound } from "../runtime/algorithms/finish-round.js";
 import type {
@@ -15,6 +16,7 @@ import {
 } from "../runtime/params/safetensors.js";
 import { release } from "../runtime/params/release.js";
 import { ModelError } from "../runtime/errors.js";
+import { collectAll } from "./collect.js";
 import {
   refusalOf,
   UPDATE_CHECKS,
@@ -33,14 +35,15 @@ import {
 
 /**
  * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the model, writing the next
- * checkpoint. It holds the current model and the algorithm's state. This is the plain form that works where it is called;
- * `desk-worker.ts` puts the same one behind a worker, so that the event loop never waits for a large blob.
+ * checkpoint. It holds the algorithm's state; the model lies with whoever sends it to clients. This is the plain form that
+ * works where it is called; `desk-worker.ts` puts the same one behind a worker, so that the event loop never waits for a large
+ * blob.
  */
 export interface Desk {
   /** Kernels that fold. */
   readonly build: string;
-  /** Takes a committed model and state as the current ones. */
-  load(checkpoint: Checkpoint): Promise<void>;
+  /** Takes a committed state of the algorithm as the current one. */
+  load(state: Uint8Array): Promise<void>;
   /** Begins an empty fold; what the one before held is dropped. */
   openFold(limits: FoldLimits): Promise<void>;
   /** Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay as they are until then. */
@@ -60,8 +63,18 @@ export interface Desk {
     staleness: number,
   ): Promise<number>;
   drop(key: string): Promise<void>;
-  /** Moves the model by the fold; the result is the current model from now on. */
-  finish(population: number): Promise<Checkpoint>;
+  /** Resolves when all that was asked for before is done, and the memory of its updates is given back. */
+  rest(): Promise<void>;
+  /**
+   * Moves the model by the fold.
+   * @param model the current one, as a blob
+   * @param given nobody else reads its bytes: their memory is used
+   */
+  finish(
+    model: Uint8Array,
+    population: number,
+    given?: boolean,
+  ): Promise<Checkpoint>;
   close(): Promise<void>;
 }
 
@@ -97,18 +110,13 @@ export function openDesk(
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
   const { header } = float32.form(layout, client.sends);
   const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
-  let global: Vector;
-  /** The global model lies in memory that nobody else reads. */
-  let ours = false;
   let state: State;
   let fold: RoundFold | undefined;
 
   return {
     build: arithmetic.build,
-    async load({ model, state: stored }) {
-      global = readBlob(model.bytes, layout, [MODEL])[MODEL];
-      ours = false;
-      state = readState(stored.bytes, Object.keys(server.state), layout.size);
+    async load(stored) {
+      state = readState(stored, Object.keys(server.state), layout.size);
     },
     async openFold(limits) {
       fold = emptyFold(
@@ -158,8 +166,12 @@ export function openDesk(
     async drop(key) {
       kept.delete(key);
     },
-    async finish(population) {
+    async rest() {
+      collectAll();
+    },
+    async finish(model, population, given = false) {
       if (fold === undefined) throw new Error("no fold is open");
+      const global = readBlob(model, layout, [MODEL])[MODEL];
       const next = finishRound(server, {
         global,
         fold: foldFor(fold),
@@ -168,12 +180,24 @@ export function openDesk(
         population,
       });
       fold = undefined;
-      if (next.global !== global) {
-        if (ours) release(global.buffer);
-        ours = own === undefined;
+      ({ state } = next);
+      const isNew = next.global !== global && own === undefined;
+      if (given && isNew) {
+        release(model.buffer);
+        // Two turns later it is free, and the next blob takes its place.
+        await setImmediate();
+        await setImmediate();
       }
-      ({ global, state } = next);
-      return checkpointOf(server, layout, metadata, global, state, population);
+      const checkpoint = checkpointOf(
+        server,
+        layout,
+        metadata,
+        next.global,
+        state,
+        population,
+      );
+      if (isNew) release(next.global.buffer);
+      return checkpoint;
     },
     async close() {},
   };

@@ -14,6 +14,7 @@ import { ConfigError } from "../runtime/errors.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES } from "../runtime/protocol/chunks.js";
 import type { Aggregator } from "./aggregator.js";
+import { frameDone } from "./collect.js";
 import {
   connectionsAllowed,
   HEALTH_CONNECTIONS,
@@ -388,6 +389,7 @@ function socketOf(
     pace.frame(() => {
       traffic.received += bytes.length;
       socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
+      frameDone(bytes.length);
     });
   });
   line.on("ping", (data) =>

@@ -26,6 +26,8 @@ export interface Uploads {
   lineClosed(session: Session): void;
   /** The update is folded, or of no use any more: its room is free once `unread`, the last look at its bytes, is over. */
   release(assignment: string, unread?: Promise<unknown>): void;
+  /** Lets go of the memory that no upload is in. */
+  trim(): void;
   /** Bytes of the budget that are taken. */
   readonly taken: number;
   /** Looks for stalled uploads; to be called now and then. */
@@ -60,7 +62,12 @@ interface Line {
   readonly ended: Set<number>;
 }
 
-/** Buffers that nobody uses are kept this long, in milliseconds. */
+/**
+ * Memory for uploads that is taken at a time, in bytes. So much is taken from the system itself, page by page as it is written
+ * to, and goes back there; smaller pieces would stay with the process, between others.
+ */
+const ROOM = 64 * 1024 * 1024;
+/** Memory that nobody uses is kept this long, in milliseconds. */
 const KEEP_BUFFERS = 10_000;
 
 export function openUploads(options: {
@@ -81,7 +88,11 @@ export function openUploads(options: {
   const waiting = new Set<Upload>();
   /** Those that have room and are not whole. */
   const partial = new Set<Upload>();
-  const free: Uint8Array[] = [];
+  /** Where uploads lie, end to end: parts of one memory, all as long as the run's updates are. */
+  let room: SharedArrayBuffer | undefined;
+  /** Parts of it that were given out, and those of them that nobody uses now. */
+  let parts = 0;
+  let free: Uint8Array[] = [];
   let taken = 0;
   let used = 0;
 
@@ -112,11 +123,23 @@ export function openUploads(options: {
   function takeRoom(upload: Upload): void {
     taken += upload.bytes;
     partial.add(upload);
-    const at = free.findIndex(({ length }) => length === upload.bytes);
-    upload.buffer =
-      at < 0
-        ? new Uint8Array(new SharedArrayBuffer(upload.bytes))
-        : free.splice(at, 1)[0];
+    upload.buffer = free.pop() ?? newPart(upload.bytes);
+  }
+
+  function newPart(bytes: number): Uint8Array {
+    const step = Math.ceil(bytes / 8) * 8;
+    if (room === undefined || step * (parts + 1) > room.byteLength) {
+      room = new SharedArrayBuffer(Math.max(step, Math.min(budgetBytes, ROOM)));
+      parts = 0;
+    }
+    return new Uint8Array(room, step * parts++, bytes);
+  }
+
+  function trim(): void {
+    if (taken > 0) return;
+    room = undefined;
+    parts = 0;
+    free = [];
   }
 
   function giveRoomBack(upload: Upload): void {
@@ -293,8 +316,10 @@ export function openUploads(options: {
 
     sweep(now) {
       grantAll();
-      if (taken === 0 && now - used > KEEP_BUFFERS) free.length = 0;
+      if (now - used > KEEP_BUFFERS) trim();
     },
+
+    trim,
 
     get taken() {
       return taken;

@@ -112,7 +112,7 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     maxNorm: Infinity,
     clipUpdateNorm: Infinity,
   });
-  await assert.rejects(desk.finish(1), {
+  await assert.rejects(desk.finish(new Uint8Array(8), 1), {
     code: "desk",
     message: "no fold is open",
   });
