@@ -446,6 +446,7 @@ function answer(
   if (!reads) return end(405);
   if (path === "/status" || path === "/metrics") {
     if (!options.mayLook(request)) return end(401);
+    if (!aggregator.begun) return end(503, "the run has not begun\n");
     if (path === "/metrics") return void tell(options.metrics, response);
     response
       .writeHead(200, { "content-type": "application/json" })

@@ -39,6 +39,11 @@ export async function status({
       `"aggregator" expected an aggregator at ${url.host}, got ${cause instanceof Error ? cause.message : String(cause)}`,
     );
   }
+  if (response.status === 503)
+    throw new FedflatError(
+      "not-begun",
+      `"aggregator" expected a run that has begun, got one that still starts`,
+    );
   if (!response.ok) fail(`the answer ${response.status}`);
   const read = v.safeParse(
     Status,

@@ -40,6 +40,19 @@ test("/livez, /readyz and /status answer while the aggregator runs", async () =>
   }
 });
 
+test("who asks before the run has begun is told so", async () => {
+  const aggregator = new Aggregator({ model: tinyModel() });
+  const server = await listen(aggregator, { port: 0 });
+  try {
+    const http = httpOf(server.url);
+    for (const path of ["readyz", "status", "metrics", "page/events"])
+      assert.equal((await fetch(`${http}/${path}`)).status, 503, path);
+    assert.equal((await fetch(http)).status, 200);
+  } finally {
+    await server.close();
+  }
+});
+
 test("models are served over HTTP to whoever has a line, and from any byte on", async () => {
   const f = await federation();
   try {
