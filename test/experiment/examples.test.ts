@@ -17,6 +17,8 @@ const RUNS: Record<string, number> = {
   "paper-tiny-imagenet.json": 5 * 2 * 3 * 3,
   "paper-cifar-100-50-rounds.json": 2,
   "scaled.json": 5 * 2,
+  "scaled-zeta.json": 4,
+  "scaled-fedsam.json": 2,
 };
 
 for (const [name, runs] of Object.entries(RUNS))
