@@ -97,8 +97,8 @@ export class LinePace {
 
   /** Does the first piece of work that was left; false where that was all. */
   goOn(): boolean {
-    const [work, ...rest] = this.#left!;
-    this.#left = rest.length > 0 ? rest : undefined;
+    const work = this.#left!.shift()!;
+    if (this.#left!.length === 0) this.#left = undefined;
     this.#readAgain();
     work();
     return this.#left !== undefined;

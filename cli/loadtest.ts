@@ -32,10 +32,10 @@ export async function loadtest(
   const profiles = readFleet(settings.profiles);
   const token = tokenFile && (await readToken(tokenFile));
   const ca = tlsCa && (await readPem(tlsCa));
-  // A file that cannot be written is told now, and not when the test is over.
-  if (settings.report !== undefined) await appendFile(settings.report, "");
   const trainers: Trainer[] = [];
   const update = await updatesOf(settings, trainers);
+  // A file that cannot be written is told now, when all else is in order, and not when the test is over.
+  if (settings.report !== undefined) await appendFile(settings.report, "");
   const count = settings.processes;
   const view = openView(settings.json);
   const begun = performance.now();

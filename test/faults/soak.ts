@@ -2,9 +2,8 @@ import { readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { Aggregator } from "../../aggregator/aggregator.js";
+import { collectAll } from "../../aggregator/collect.js";
 import { listen } from "../../aggregator/server.js";
 import { FederatedClient } from "../../runtime/client.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
@@ -14,10 +13,6 @@ import { trainerHere } from "../training/engines.js";
 import { learningData, learningModel } from "./learning.js";
 
 const CLIENTS = 10;
-
-// What garbage is there when we look depends on how fast the machine is.
-setFlagsFromString("--expose-gc");
-const collect = runInNewContext("gc") as () => void;
 
 /** What must not grow. */
 export interface Footprint {
@@ -58,7 +53,8 @@ export async function soak(
   const footprints: Footprint[] = [];
   aggregator.on("round", ({ round }) => {
     if (round % Math.floor(rounds / looks) !== 0 || round === rounds) return;
-    collect();
+    // What garbage is there when we look depends on how fast the machine is.
+    collectAll();
     const { rss, heapUsed, external } = process.memoryUsage();
     const footprint = {
       round,
