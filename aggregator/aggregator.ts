@@ -7,10 +7,9 @@ import {
 } from "../runtime/algorithms/built-in.js";
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
 import { float32 } from "../runtime/codecs/float32.js";
-import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { ConfigError } from "../runtime/errors.js";
 import type { ModelDescription } from "../runtime/models/description.js";
 import { modelMetadata } from "../runtime/models/model.js";
-import { release } from "../runtime/params/release.js";
 import { readSafetensors } from "../runtime/params/safetensors.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES, type Chunk } from "../runtime/protocol/chunks.js";
@@ -35,8 +34,10 @@ import {
   type Needs,
 } from "./clients.js";
 import { collectAll } from "./collect.js";
+import { commitRound, LARGE } from "./commit.js";
 import { firstCheckpoint, openDesk, type Desk } from "./desk.js";
 import { openDeskInWorker } from "./desk-in-worker.js";
+import { brokenBy, openDurably, type Durably } from "./durably.js";
 import {
   openEvaluations,
   type EvaluationLine,
@@ -45,10 +46,10 @@ import {
 } from "./evaluations.js";
 import type { Admission } from "./identity.js";
 import { calm, silent, type Log } from "./log.js";
+import { openModels, type Models } from "./models.js";
 import { inTurns, TURN } from "./pace.js";
 import {
   learningRateOf,
-  roundLine,
   type RoundLine,
   type RoundTimings,
 } from "./round-line.js";
@@ -78,14 +79,7 @@ import {
 import { Session, type Origin, type SessionHost } from "./session.js";
 import { readAggregatorSettings, type AggregatorSettings } from "./settings.js";
 import { fileLedger } from "./storage/files.js";
-import type {
-  AttemptRecord,
-  Blob,
-  Checkpoint,
-  CommitRecord,
-  Ledger,
-  Opened,
-} from "./storage/ledger.js";
+import type { AttemptRecord, Blob, Ledger, Opened } from "./storage/ledger.js";
 import { memoryLedger } from "./storage/memory.js";
 import { plain, wasmArithmetic } from "./strategies/arithmetic.js";
 import { stateGrid } from "./strategies/weighted-mean.js";
@@ -103,10 +97,6 @@ export type { RoundLine, RoundTimings } from "./round-line.js";
 
 /** Blobs above this size are hashed, checked and folded in a worker. */
 const WORKER_FROM = 128 * 1024;
-/** Above this size, what a round leaves behind is worth a full collection. */
-const LARGE = 1024 * 1024;
-/** Committed models that clients can still fetch. */
-const MODELS_KEPT = 3;
 /** About when clients of an aggregator that stops shall dial again, in milliseconds. */
 const RESTART = 2000;
 /** As long a client may wait before it dials (docs/protocol.md, section 9), in milliseconds. */
@@ -139,7 +129,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly #clients = new Map<string, Client>();
   readonly #sessions = new Set<Session>();
   readonly #assignments: Assignments;
-  readonly #blobs = new Map<string, Uint8Array>();
+  readonly #models: Models = openModels();
+  readonly #durably: Durably;
 
   #resolve!: (ending: Ending) => void;
   #desk!: Desk;
@@ -147,8 +138,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #folder: RunFolder | undefined;
   #opened!: Pick<Opened, "run" | "epoch">;
   #host!: SessionHost;
-  #model!: Blob;
-  #committed = 0;
   /** The last attempt that was begun, open or not. */
   #attempt: AttemptRecord | undefined;
   /** From which the ids of assignments are made. */
@@ -210,6 +199,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       codec: float32.name,
     };
     this.#rounds = roundsFor(this.settings, this.#algorithm);
+    this.#durably = openDurably({
+      log: this.log,
+      pause: settings.pause,
+      send: (event) => this.#send(event),
+      isClosing: () => this.#closing,
+    });
     this.#uploads = openUploads({
       budgetBytes: Math.max(settings.budgetBytes, 2 * this.#updateBytes),
       windowBytes: settings.windowBytes,
@@ -269,12 +264,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /** How many rounds are committed. */
   get committed(): number {
-    return this.#committed;
+    return this.#models.round;
   }
 
   /** The current global model, as a blob. */
   get model(): Blob {
-    return this.#model;
+    return this.#models.current;
   }
 
   /**
@@ -333,8 +328,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
     this.#desk = await this.#openDesk();
     await this.#desk.load(last.state.bytes);
-    this.#committed = last.record.round;
-    this.#keepModel(last.model);
+    this.#models.keep(last.record.round, last.model);
     if (folder !== undefined) {
       this.#folder = openRunFolder(folder);
       const lines = history.filter(({ round }) => round > 0);
@@ -384,7 +378,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       {
         run: this.run,
         epoch: this.#opened.epoch,
-        committed: this.#committed,
+        committed: this.#models.round,
         build: this.#desk.build,
       },
       attempt
@@ -392,7 +386,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         : "the run begins",
     );
     if (attempt !== undefined) await this.#prepare(attempt);
-    for (const effect of this.#rounds.start(this.#committed, attempt))
+    for (const effect of this.#rounds.start(this.#models.round, attempt))
       this.#carryOut(effect);
     if (this.#options.hold) this.hold();
     this.#rosterChanged();
@@ -430,7 +424,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /** A model that may be fetched now. */
   blob(sha256: string): Uint8Array | undefined {
-    return this.#blobs.get(sha256) ?? this.#assignments.model(sha256);
+    return this.#models.bytesOf(sha256) ?? this.#assignments.model(sha256);
   }
 
   /** Opens no further round; the one in progress is still finished. */
@@ -470,10 +464,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   status(): Status {
     return {
       run: this.run,
-      committed: this.#committed,
+      committed: this.#models.round,
       rounds: this.settings.rounds,
       waitsFor: this.#rounds.waitsFor(),
-      model: this.#model.sha256,
+      model: this.#models.current.sha256,
       clients: [...this.#clients.values()]
         .sort((a, b) => (a.id < b.id ? -1 : 1))
         .map((client) => ({
@@ -492,7 +486,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return {
       waitsFor: rounds.waitsFor(),
       at,
-      committed: this.#committed,
+      committed: this.#models.round,
       ...rounds.progress(),
       left:
         at === "collecting" || at === "buffering"
@@ -661,30 +655,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#tell("opened", { round, attempt: attempt.attempt, selected, goal });
   }
 
-  /** Does what must be on disk: waits while the disk is full, and ends the run if it fails. */
-  async #durably(work: () => Promise<void>): Promise<void> {
-    for (;;)
-      try {
-        return await work();
-      } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        if (
-          error instanceof FedflatError &&
-          error.code === "storage-full" &&
-          !this.#closing
-        ) {
-          this.log.error({ err: error }, "the disk is full: rounds pause");
-          this.#send({ type: "paused", reason });
-          await new Promise((resolve) =>
-            setTimeout(resolve, this.settings.pause),
-          );
-        } else {
-          this.log.error({ err: error }, "the run cannot go on");
-          return this.#send({ type: "broken", reason });
-        }
-      }
-  }
-
   /** This client's assignment of that work. */
   #given(client: string, work: Work): Assignment | undefined {
     return this.#assignments.get(assignmentId(this.#key, work, client));
@@ -695,7 +665,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const assignment =
       given === undefined || given.over !== undefined
         ? this.#newAssignment(client, work, {
-            model: this.#model,
+            model: this.#models.current,
             settings: this.#trainSettings(client, work),
           })
         : given;
@@ -799,10 +769,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       norm = await this.#desk.fold(assignment.id, id, samples, staleness);
     } catch (error) {
       this.log.error({ err: error }, "an admitted update could not be folded");
-      return this.#send({
-        type: "broken",
-        reason: error instanceof Error ? error.message : String(error),
-      });
+      return this.#send(brokenBy(error));
     }
     // Called off while it was folded: the client knows.
     if (assignment.over !== undefined) return;
@@ -851,96 +818,34 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   // ---- the commit ----
 
-  async #commit(open: Attempt, members: Members): Promise<void> {
-    const assignments = [...members]
+  #commit(open: Attempt, members: Members): Promise<void> {
+    const counted = [...members]
       .filter(([, { status }]) => status === "counted")
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([id, { work }]) => this.#given(id, work)!);
-    const collected = performance.now();
-    await this.#durably(async () => {
-      if (this.#updateBytes > LARGE) {
-        // The model moves in the room that the updates leave.
-        await this.#desk.rest();
-        this.#uploads.trim();
-        collectAll();
-      }
-      const checkpoint = this.#withoutTwin(
-        await this.#desk.finish(this.#model.bytes, open.population),
-      );
-      const finished = performance.now();
-      const line = roundLine(this.settings, open, assignments, checkpoint, {
-        build: this.#desk.build,
-        clientBuilds: [
-          ...new Set(
-            assignments.map(
-              ({ client }) => this.#clientOf(client).build ?? "unknown",
-            ),
-          ),
-        ].sort(),
-      });
-      const record: CommitRecord = {
-        round: open.round,
-        attempt: open.attempt,
-        model: checkpoint.model.sha256,
-        state: checkpoint.state.sha256,
-        members: assignments.map(({ id, client, offer }) => ({
-          client,
-          round: open.round,
-          assignment: id,
-          sha256: offer!.sha256,
-        })),
-        line: { ...line },
-      };
-      await this.#durably(async () => {
-        await this.#ledger.commit(this.#opened.epoch, record, checkpoint);
-        await this.#committedRound(line, assignments, checkpoint.model, {
-          collectSeconds: (collected - this.#openedAt) / 1000,
-          finishSeconds: (finished - collected) / 1000,
-          commitSeconds: (performance.now() - finished) / 1000,
-        });
-      });
-    });
+    const parts = {
+      settings: this.settings,
+      updateBytes: this.#updateBytes,
+      desk: this.#desk,
+      ledger: this.#ledger,
+      epoch: this.#opened.epoch,
+      durably: this.#durably,
+      models: this.#models,
+      uploads: this.#uploads,
+      assignments: this.#assignments,
+      clients: this.#clients,
+      maxStaleness: this.#rounds.maxStaleness,
+      openedAt: this.#openedAt,
+      committed: this.#committed.bind(this),
+    };
+    return commitRound(parts, open, counted);
   }
 
-  /** The round is on disk: now everybody may know. */
-  async #committedRound(
-    line: RoundLine,
-    assignments: readonly Assignment[],
-    model: Blob,
-    parts: Pick<
-      RoundTimings,
-      "collectSeconds" | "finishSeconds" | "commitSeconds"
-    >,
-  ): Promise<void> {
-    const { round } = line;
-    this.#committed = round;
-    this.#keepModel(model);
-    const members = new Set(assignments.map(({ client }) => client));
-    await inTurns(assignments, ({ id, client }) =>
-      this.#clientOf(client).session?.send({
-        type: "committed",
-        assignment: id,
-        round,
-        model: nameOf(model),
-      }),
-    );
-    await inTurns(this.#clients.values(), ({ id, session }) => {
-      if (!members.has(id))
-        session?.send({ type: "model", round, model: nameOf(model) });
-    });
-    // A late offer for this round is still told that it is late; one for an older round that it is unknown.
-    this.#assignments.forgetBefore(round, round - this.#rounds.maxStaleness);
-    const timings: RoundTimings = {
-      round,
-      seconds: (performance.now() - this.#openedAt) / 1000,
-      trainSeconds: Math.max(
-        ...assignments.map(({ offer }) => offer!.metrics.seconds),
-      ),
-      updateBytes: assignments.length * this.#updateBytes,
-      ...parts,
-    };
+  /** What follows a commit. */
+  #committed(line: RoundLine, timings: RoundTimings, model: Blob): void {
+    const { round, attempt, participants } = line;
     this.log.info(
-      { round, attempt: line.attempt, counted: assignments.length },
+      { round, attempt, counted: participants.length },
       "a round is committed",
     );
     this.#write(async (folder) => {
@@ -960,22 +865,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#send({ type: "committed" });
   }
 
-  /** A round that has left the model as it was needs no second copy of it. */
-  #withoutTwin(checkpoint: Checkpoint): Checkpoint {
-    const { model } = checkpoint;
-    if (model.sha256 !== this.#model.sha256) return checkpoint;
-    release(model.bytes.buffer);
-    return { ...checkpoint, model: this.#model };
-  }
-
-  #keepModel(model: Blob): void {
-    this.#model = model;
-    this.#blobs.delete(model.sha256);
-    this.#blobs.set(model.sha256, model.bytes);
-    for (const sha256 of this.#blobs.keys())
-      if (this.#blobs.size > MODELS_KEPT) this.#blobs.delete(sha256);
-  }
-
   /** Writes to the run's folder after what was written before. What fails is said, and costs no round: the ledger has it all. */
   #write(work: (folder: RunFolder) => Promise<void>): void {
     const folder = this.#folder;
@@ -990,7 +879,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   async #writeModel(round: number): Promise<void> {
-    const { sha256, bytes } = this.#model;
+    const { sha256, bytes } = this.#models.current;
     await this.#folder?.model(bytes, {
       ...(JSON.parse(this.#metadata["model"]) as object),
       round,
@@ -1063,8 +952,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         assignment: last.assignment,
         sha256: last.sha256,
       },
-      round: this.#committed + 1,
-      model: nameOf(this.#model),
+      round: this.#models.round + 1,
+      model: nameOf(this.#models.current),
     });
     this.#tell("client", {
       client: client.id,
@@ -1295,7 +1184,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         type: "committed",
         assignment: last.assignment,
         round: last.round,
-        model: nameOf(this.#model),
+        model: nameOf(this.#models.current),
       });
     const assignment = this.#assignments.own(client, offer.assignment);
     const refusal = refusalOf(OFFER_CHECKS, {
@@ -1349,10 +1238,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       refusal = await this.#desk.check(id, sha256, bytes);
     } catch (error) {
       this.log.error({ err: error }, "an update could not be looked at");
-      return this.#send({
-        type: "broken",
-        reason: error instanceof Error ? error.message : String(error),
-      });
+      return this.#send(brokenBy(error));
     }
     const assignment = this.#assignments.get(id);
     if (assignment === undefined || assignment.over !== undefined) {
@@ -1422,7 +1308,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return {
       type: "finished",
       reason: `All ${this.settings.rounds} rounds are done.`,
-      model: nameOf(this.#model),
+      model: nameOf(this.#models.current),
     };
   }
 
@@ -1434,14 +1320,17 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     await inTurns(this.#clients.values(), ({ session }) =>
       session?.send(this.#farewell()),
     );
-    this.log.info({ rounds: this.#committed }, "the run is finished");
+    this.log.info({ rounds: this.#models.round }, "the run is finished");
     this.#resolve(this.#ending("finished", "all rounds are done"));
   }
 
   #stopped(reason: string, failed: boolean): void {
     clearTimeout(this.#deadline);
     this.#evaluations.cut();
-    this.log.info({ committed: this.#committed }, `the run stops: ${reason}`);
+    this.log.info(
+      { committed: this.#models.round },
+      `the run stops: ${reason}`,
+    );
     void this.#summarise(`Stopped: ${reason}.`).then(() =>
       this.#resolve(this.#ending(failed ? "failed" : "stopped", reason)),
     );
@@ -1451,8 +1340,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return {
       reason,
       message,
-      rounds: this.#committed,
-      model: this.#model.bytes,
+      rounds: this.#models.round,
+      model: this.#models.current.bytes,
     };
   }
 
@@ -1463,10 +1352,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         [
           "# Run",
           "",
-          `- Rounds committed: ${this.#committed} of ${rounds}`,
+          `- Rounds committed: ${this.#models.round} of ${rounds}`,
           `- Algorithm: ${algorithm}, MAN's coefficient ${zeta}`,
           `- Registered clients: ${rosterOf(this.#clients.values()).population}`,
-          `- Model: model/weights.safetensors (SHA-256 ${this.#model.sha256})`,
+          `- Model: model/weights.safetensors (SHA-256 ${this.#models.current.sha256})`,
           ...resultLines(this.#evaluated),
           `- ${end}`,
           "",
