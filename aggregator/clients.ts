@@ -53,7 +53,7 @@ export interface Client {
   inHand: Assignment | undefined;
 }
 
-export const newClient = (id: string): Client => ({
+const newClient = (id: string): Client => ({
   id,
   session: undefined,
   samples: null,
@@ -67,6 +67,15 @@ export const newClient = (id: string): Client => ({
   tasks: [],
   inHand: undefined,
 });
+
+/** Finds a client, who is known from now on. */
+export const clientIn =
+  (clients: Map<string, Client>) =>
+  (id: string): Client => {
+    let client = clients.get(id);
+    if (client === undefined) clients.set(id, (client = newClient(id)));
+    return client;
+  };
 
 /** What a client is at, in one word. */
 export type Standing =

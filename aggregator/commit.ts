@@ -1,62 +1,42 @@
 import { release } from "../runtime/params/release.js";
-import { nameOf, type Assignments } from "./assignments.js";
-import type { Assignment, Client } from "./clients.js";
+import { nameOf } from "./assignments.js";
+import type { Attempts } from "./attempts.js";
+import { rosterOf, type Assignment } from "./clients.js";
 import { collectAll } from "./collect.js";
-import type { Desk } from "./desk.js";
-import type { Durably } from "./durably.js";
-import type { Models } from "./models.js";
 import { inTurns } from "./pace.js";
+import type { Parts, RunContext, RunStorage } from "./parts.js";
 import { roundLine, type RoundLine, type RoundTimings } from "./round-line.js";
-import type { Attempt } from "./rounds/engine.js";
-import type { AggregatorSettings } from "./settings.js";
-import type {
-  Blob,
-  Checkpoint,
-  CommitRecord,
-  Ledger,
-} from "./storage/ledger.js";
-import type { Uploads } from "./uploads.js";
+import type { RoundEffect } from "./rounds/engine.js";
+import type { Blob, Checkpoint, CommitRecord } from "./storage/ledger.js";
 
-/** Above this size of an update, in bytes, what a round leaves behind is worth a full collection. */
-export const LARGE = 1024 * 1024;
+type CommitParts = RunContext &
+  RunStorage &
+  Pick<
+    Parts,
+    | "desk"
+    | "models"
+    | "uploads"
+    | "assignments"
+    | "evaluations"
+    | "folder"
+    | "clients"
+  >;
 
-/** What a commit works with. */
-export interface CommitParts {
-  readonly settings: AggregatorSettings;
-  readonly updateBytes: number;
-  readonly desk: Desk;
-  readonly ledger: Pick<Ledger, "commit">;
-  readonly epoch: number;
-  readonly durably: Durably;
-  readonly models: Models;
-  readonly uploads: Pick<Uploads, "trim">;
-  readonly assignments: Pick<Assignments, "forgetBefore">;
-  readonly clients: ReadonlyMap<string, Client>;
-  /** The most commits that an update's own model may be behind. */
-  readonly maxStaleness: number;
-  /** When the attempt was opened, in the time of `performance.now()`. */
-  readonly openedAt: number;
-  /** The round is on disk, and its members know. */
-  readonly committed: (
-    line: RoundLine,
-    timings: RoundTimings,
-    model: Blob,
-  ) => void;
-}
-
-/**
- * Moves the model by the fold and makes the round durable; then everybody may know.
- * @param counted the assignments whose updates are in the fold, sorted by client
- */
+/** Moves the model by the fold and makes the round durable; then everybody may know, and the model is evaluated. */
 export async function commitRound(
   parts: CommitParts,
-  open: Attempt,
-  counted: readonly Assignment[],
+  { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
+  { open, members }: Extract<RoundEffect, { readonly type: "close" }>,
 ): Promise<void> {
-  const { settings, updateBytes, desk, clients, models, durably } = parts;
+  const { definition, desk, clients, models, durably } = parts;
+  const { settings, updateBytes } = definition;
   const collected = performance.now();
+  const counted = [...members]
+    .filter(([, { status }]) => status === "counted")
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([client, { work }]) => given(client, work)!);
   await durably(async () => {
-    if (updateBytes > LARGE) {
+    if (definition.isLarge) {
       // The model moves in the room that the updates leave.
       await desk.rest();
       parts.uploads.trim();
@@ -90,46 +70,63 @@ export async function commitRound(
     await durably(async () => {
       await parts.ledger.commit(parts.epoch, record, checkpoint);
       const commitSeconds = (performance.now() - finished) / 1000;
-      await announce(parts, open.round, checkpoint.model, counted);
+      models.keep(open.round, checkpoint.model);
+      await announce(parts, counted);
       const timings: RoundTimings = {
         round: open.round,
-        seconds: (performance.now() - parts.openedAt) / 1000,
+        seconds: (performance.now() - openedAt) / 1000,
         trainSeconds: Math.max(
           ...counted.map(({ offer }) => offer!.metrics.seconds),
         ),
         updateBytes: counted.length * updateBytes,
-        collectSeconds: (collected - parts.openedAt) / 1000,
+        collectSeconds: (collected - openedAt) / 1000,
         finishSeconds: (finished - collected) / 1000,
         commitSeconds,
       };
-      parts.committed(line, timings, checkpoint.model);
+      follow(parts, line, timings);
     });
   });
 }
 
 /** Tells those whose updates are in the round, then all the others. */
 async function announce(
-  { models, clients, assignments, maxStaleness }: CommitParts,
-  round: number,
-  model: Blob,
+  { models, clients, assignments, rounds }: CommitParts,
   counted: readonly Assignment[],
 ): Promise<void> {
-  models.keep(round, model);
+  const { round } = models;
+  const model = nameOf(models.current);
   const members = new Set(counted.map(({ client }) => client));
   await inTurns(counted, ({ id, client }) =>
-    clients.get(client)?.session?.send({
-      type: "committed",
-      assignment: id,
-      round,
-      model: nameOf(model),
-    }),
+    clients
+      .get(client)
+      ?.session?.send({ type: "committed", assignment: id, round, model }),
   );
   await inTurns(clients.values(), ({ id, session }) => {
-    if (!members.has(id))
-      session?.send({ type: "model", round, model: nameOf(model) });
+    if (!members.has(id)) session?.send({ type: "model", round, model });
   });
   // A late offer for this round is still told that it is late; one for an older round that it is unknown.
-  assignments.forgetBefore(round, round - maxStaleness);
+  assignments.forgetBefore(round, round - rounds.maxStaleness);
+}
+
+/** What follows a committed round. */
+function follow(
+  { definition, log, send, tell, folder, models, ...parts }: CommitParts,
+  line: RoundLine,
+  timings: RoundTimings,
+): void {
+  const { round, attempt, participants } = line;
+  const { evaluateEvery, rounds } = definition.settings;
+  log.info(
+    { round, attempt, counted: participants.length },
+    "a round is committed",
+  );
+  folder?.round(line, timings, models.current);
+  tell("round", line, timings);
+  if (round % evaluateEvery === 0 || round === rounds) {
+    const { ids } = rosterOf(parts.clients.values());
+    parts.evaluations.begin(round, models.current, ids);
+  }
+  send({ type: "committed" });
 }
 
 /** A round that has left the model as it was needs no second copy of it. */

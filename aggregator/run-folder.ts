@@ -2,7 +2,9 @@ import { appendFile, readFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../runtime/errors.js";
+import type { Log } from "./log.js";
 import { nodeFiles, writeWhole } from "./storage/file-layer.js";
+import type { Blob } from "./storage/ledger.js";
 
 /**
  * A run's folder, for people and their programs:
@@ -16,12 +18,21 @@ import { nodeFiles, writeWhole } from "./storage/file-layer.js";
  *     state/             the ledger (storage/files.ts), from which all the rest could be made again
  */
 export interface RunFolder {
-  /** Goes on from the committed lines; whatever else stands in the files is dropped. */
-  begin(config: unknown, lines: readonly object[]): Promise<void>;
-  round(line: object, timings: object): Promise<void>;
-  model(weights: Uint8Array, card: object): Promise<void>;
-  evaluation(line: object): Promise<void>;
-  summary(text: string): Promise<void>;
+  /** Goes on from the committed lines and their model; whatever else stands in the files is dropped. */
+  begin(
+    config: unknown,
+    lines: readonly object[],
+    last: { readonly round: number; readonly model: Blob },
+  ): Promise<void>;
+
+  // One after the other, in the order of the calls. What fails is said, and costs no round: the ledger has it all.
+  round(line: { readonly round: number }, timings: object, model: Blob): void;
+  evaluation(line: object): void;
+  /** @param text asked for when all before it is written */
+  summary(text: () => string): void;
+
+  /** When all of that is written. */
+  written(): Promise<void>;
 }
 
 /** Where the ledger of a run lies. */
@@ -48,14 +59,36 @@ export function requireRunFolder(folder: string, resume: boolean): void {
 const jsonl = (lines: readonly object[]): string =>
   lines.map((line) => JSON.stringify(line) + "\n").join("");
 
-export function openRunFolder(folder: string): RunFolder {
+/** @param card the model's, as its blob has it */
+export function openRunFolder(
+  folder: string,
+  card: object,
+  log: Log,
+): RunFolder {
   const encoder = new TextEncoder();
+  let writing: Promise<void> = Promise.resolve();
   const write = (name: string, text: string) =>
     writeWhole(nodeFiles, folder, name, encoder.encode(text));
   const append = (name: string, line: object) =>
     appendFile(join(folder, name), jsonl([line]));
+  async function writeModel(round: number, model: Blob): Promise<void> {
+    const { sha256, bytes } = model;
+    const place = join(folder, "model");
+    await writeWhole(nodeFiles, place, "weights.safetensors", bytes);
+    const text = JSON.stringify({ ...card, round, sha256 }, null, 2) + "\n";
+    await writeWhole(nodeFiles, place, "model.json", encoder.encode(text));
+  }
+  function behind(work: () => Promise<void>): void {
+    writing = writing.then(async () => {
+      try {
+        await work();
+      } catch (error) {
+        log.error({ err: error }, "the run's folder cannot be written");
+      }
+    });
+  }
   return {
-    async begin(config, lines) {
+    async begin(config, lines, last) {
       await nodeFiles.makeFolder(join(folder, "model"));
       await write("config.json", JSON.stringify(config, null, 2) + "\n");
       await write("rounds.jsonl", jsonl(lines));
@@ -64,23 +97,17 @@ export function openRunFolder(folder: string): RunFolder {
         "evaluations.jsonl",
         jsonl(evaluations.filter(({ round }) => round <= lines.length)),
       );
+      await writeModel(last.round, last.model);
     },
-    async round(line, timings) {
-      await append("rounds.jsonl", line);
-      await append("timings.jsonl", timings);
-    },
-    async model(weights, card) {
-      const model = join(folder, "model");
-      await writeWhole(nodeFiles, model, "weights.safetensors", weights);
-      await writeWhole(
-        nodeFiles,
-        model,
-        "model.json",
-        encoder.encode(JSON.stringify(card, null, 2) + "\n"),
-      );
-    },
-    evaluation: (line) => append("evaluations.jsonl", line),
-    summary: (text) => write("summary.md", text),
+    round: (line, timings, model) =>
+      behind(async () => {
+        await append("rounds.jsonl", line);
+        await append("timings.jsonl", timings);
+        await writeModel(line.round, model);
+      }),
+    evaluation: (line) => behind(() => append("evaluations.jsonl", line)),
+    summary: (text) => behind(() => write("summary.md", text())),
+    written: () => writing,
   };
 }
 

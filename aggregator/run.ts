@@ -101,6 +101,12 @@ export interface AggregatorEvents {
   evaluation: [line: EvaluationLine];
 }
 
+/** Tells listeners of an event. */
+export type Tell = <E extends keyof AggregatorEvents>(
+  event: E,
+  ...args: AggregatorEvents[E]
+) => void;
+
 /** How a run came to rest. */
 export interface Ending {
   readonly reason: "finished" | "stopped" | "failed";

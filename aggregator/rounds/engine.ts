@@ -71,6 +71,10 @@ export interface Attempt {
   readonly meanSamples: number;
 }
 
+/** The most updates that an attempt can have. */
+export const mostUpdates = ({ selected, goal }: Attempt): number =>
+  Math.max(selected.length, goal);
+
 export type RoundEvent =
   | { readonly type: "roster"; readonly roster: Roster }
   /** The attempt stands in the journal. */
