@@ -15,8 +15,16 @@ import {
 } from "./loadtest/fleet.js";
 import { startFleetInWorker } from "./loadtest/fleet-in-worker.js";
 import { readFleet } from "./loadtest/profile.js";
-import { merged } from "./loadtest/recording.js";
-import { htmlOf, reportOf, textOf, type Moment } from "./loadtest/report.js";
+import { countsOf, merged } from "./loadtest/recording.js";
+import {
+  duration as timeOf,
+  htmlOf,
+  kindsOf,
+  plural,
+  reportOf,
+  textOf,
+  type Moment,
+} from "./loadtest/report.js";
 import { serverFigures } from "./loadtest/server-figures.js";
 import type { SettingsOf } from "./settings.js";
 import { readToken } from "./token.js";
@@ -28,7 +36,7 @@ export async function loadtest(
   signal: AbortSignal,
 ): Promise<void> {
   const { address: url, lightClients: clients, duration } = settings;
-  const { tokenFile, tlsCa } = settings;
+  const { tokenFile, tlsCa, untilRounds = Infinity } = settings;
   const profiles = readFleet(settings.profiles);
   const token = tokenFile && (await readToken(tokenFile));
   const ca = tlsCa && (await readPem(tlsCa));
@@ -39,6 +47,14 @@ export async function loadtest(
   const count = settings.processes;
   const view = openView(settings.json);
   const begun = performance.now();
+  const load = {
+    url,
+    clients,
+    profiles: settings.profiles,
+    update: settings.update,
+    seed: settings.seed,
+    begun: new Date().toISOString(),
+  };
   const cpuBefore = process.cpuUsage();
   const moments: Moment[] = [];
 
@@ -58,11 +74,11 @@ export async function loadtest(
   const fleets = Array.from({ length: count }, (_, worker) =>
     count === 1 ? startFleet(part(0)) : startFleetInWorker(part(worker)),
   );
-  const recorded = () => merged(fleets.map(({ recording }) => recording));
+  const recordings = () => fleets.map(({ recording }) => recording);
 
   async function look(): Promise<void> {
     const server = await serverFigures(url, { token, ca });
-    const { states, counted, rounds } = recorded();
+    const { states, counted, rounds, errors } = countsOf(recordings());
     const seconds = (performance.now() - begun) / 1000;
     const memory = process.memoryUsage.rss();
     moments.push({ seconds, states, counted, memory, server });
@@ -70,9 +86,16 @@ export async function loadtest(
       .filter(([, number]) => number > 0)
       .map(([state, number]) => `${number} ${state}`);
     view.progress(
-      `${seconds.toFixed(0)} s`,
-      Math.min(1, seconds / duration),
-      `${at.join(", ") || "nobody"}; ${rounds} rounds, ${counted} updates${server ? `; lag ${server.lag.toFixed(0)} ms, ${(server.memory / 1e6).toFixed(0)} MB there` : ""}`,
+      `${seconds.toFixed(0)} of ${duration} s`,
+      Math.min(1, Math.max(seconds / duration, rounds / untilRounds)),
+      at.join(", ") || "nobody",
+      `${plural(rounds, "round")}, ${plural(counted, "update")}`,
+      server
+        ? `aggregator: lag ${timeOf(server.lag)}, ${(server.memory / 1e6).toFixed(0)} MB`
+        : "aggregator: no metrics",
+      ...(Object.keys(errors).length > 0
+        ? [`errors: ${kindsOf(errors, 3)}`]
+        : []),
     );
   }
 
@@ -85,20 +108,20 @@ export async function loadtest(
     while (!over && !signal.aborted) {
       const left = 1000 * duration - (performance.now() - begun);
       if (left <= 0) break;
-      const { untilRounds = Infinity } = settings;
-      if (recorded().rounds >= untilRounds) break;
+      if (countsOf(recordings()).rounds >= untilRounds) break;
       await Promise.race([ends, setTimeout(Math.min(1000, left))]);
       await look();
     }
     const cpu = process.cpuUsage(cpuBefore);
-    const recording = recorded();
+    const recording = merged(recordings());
     const report = reportOf(
-      { url, clients },
+      load,
       recording,
       moments,
       (cpu.user + cpu.system) / 1e6,
     );
-    view.say("report", { ...report }, textOf(report));
+    const { isTTY, columns } = process.stdout;
+    view.say("report", { ...report }, textOf(report, isTTY ? columns : 80));
     if (settings.report !== undefined) {
       await writeFile(settings.report, htmlOf(report, recording, moments));
       view.say(

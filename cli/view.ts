@@ -1,4 +1,4 @@
-import { SingleBar } from "cli-progress";
+import { MultiBar, type SingleBar } from "cli-progress";
 import Table from "cli-table3";
 
 /** What a finished round has to show. */
@@ -23,8 +23,8 @@ export interface View {
     facts: Readonly<Record<string, unknown>>,
     sentence?: string,
   ): void;
-  /** What is running: `share` of it is done, from 0 to 1. */
-  progress(what: string, share: number, doing: string): void;
+  /** What is running: `share` of it is done, from 0 to 1; and what is to be said of it, each on a line of its own. */
+  progress(what: string, share: number, ...doing: readonly string[]): void;
   round(report: RoundReport): void;
   /** A drawing; programs do not get it. */
   draw(text: string): void;
@@ -119,21 +119,50 @@ function tableOf(rows: readonly (readonly string[])[]): string {
   return table.toString();
 }
 
+/** A text in lines of at most so many characters, broken between words; a longer word has a line of its own. */
+export function wrapped(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1);
+    if (line !== undefined && line.length + 1 + word.length <= columns)
+      lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** A progress bar and what is to be said, in a terminal of that many columns: one line where they fit. */
+export function progressLines(
+  columns: number,
+  what: string,
+  share: number,
+  doing: readonly string[],
+): string[] {
+  const percentage = `${Math.round(100 * share)} %`.padStart(5);
+  const room = columns - 4 - what.length - percentage.length;
+  const size = Math.max(5, Math.min(30, room));
+  const done = Math.round(size * share);
+  const bar = `  ${what} ${"█".repeat(done)}${"░".repeat(size - done)}${percentage}`;
+  const short = `${bar}  ${doing[0] ?? ""}`;
+  return doing.length <= 1 && short.length <= columns
+    ? [short]
+    : [
+        bar,
+        ...doing
+          .flatMap((text) => wrapped(text, columns - 2))
+          .map((line) => `  ${line}`),
+      ];
+}
+
 function terminalView(): View {
-  const bar = new SingleBar({
-    format: "  {what} {bar} {percentage} %  {doing}",
-    barsize: 30,
-    barCompleteChar: "█",
-    barIncompleteChar: "░",
-    clearOnComplete: true,
-    hideCursor: true,
-    stream: process.stdout,
-  });
-  let running = false;
+  // Each line is a bar of its own, which draws nothing but its text.
+  let lines: MultiBar | undefined;
+  let shown: SingleBar[] = [];
   let headed = false;
   const clear = () => {
-    if (running) bar.stop();
-    running = false;
+    lines?.stop();
+    lines = undefined;
+    shown = [];
   };
   const write = (text: string) => {
     clear();
@@ -145,11 +174,18 @@ function terminalView(): View {
       write(sentence);
       headed = false;
     },
-    progress(what, share, doing) {
-      const payload = { what, doing };
-      if (running) bar.update(100 * share, payload);
-      else bar.start(100, 100 * share, payload);
-      running = true;
+    progress(what, share, ...doing) {
+      const { columns = 80 } = process.stdout;
+      const texts = progressLines(columns, what, share, doing);
+      lines ??= new MultiBar({
+        format: "{line}",
+        clearOnComplete: true,
+        hideCursor: true,
+        stream: process.stdout,
+      });
+      while (shown.length < texts.length)
+        shown.push(lines.create(1, 0, { line: "" }));
+      shown.forEach((bar, i) => bar.update(0, { line: texts[i] ?? "" }));
     },
     round({
       round,

@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { FleetOptions, RunningFleet } from "./fleet.js";
-import { newRecording, type Recording } from "./recording.js";
+import { append, newRecording, type Recording } from "./recording.js";
 
 /** A fleet on a thread of its own; its recording is a copy, as it was at most a quarter of a second ago. */
 export function startFleetInWorker(options: FleetOptions): RunningFleet {
@@ -8,7 +8,10 @@ export function startFleetInWorker(options: FleetOptions): RunningFleet {
     workerData: options,
   });
   let recording = newRecording();
-  worker.on("message", (told: Recording) => (recording = told));
+  worker.on("message", (told: Recording) => {
+    append(recording.samples, told.samples);
+    recording = { ...told, samples: recording.samples };
+  });
   worker.on("error", ({ message }) => {
     recording.errors[`a worker ended: ${message}`] = 1;
   });

@@ -1,5 +1,6 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { startFleet, type FleetOptions } from "./fleet.js";
+import { FIGURES } from "./recording.js";
 
 // The thread of fleet-in-worker.ts.
 
@@ -8,7 +9,11 @@ const TELL = 250;
 
 const port = parentPort!;
 const fleet = startFleet(workerData as FleetOptions);
-const tell = () => port.postMessage(fleet.recording);
+/** Tells the counts, and the samples since it told them last. */
+function tell(): void {
+  port.postMessage(fleet.recording);
+  for (const figure of FIGURES) fleet.recording.samples[figure].length = 0;
+}
 const telling = setInterval(tell, TELL);
 port.on("message", () => fleet.stop());
 await fleet.done;

@@ -24,7 +24,13 @@ import type {
   ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
 import { draw, type Profile } from "./profile.js";
-import type { Figure, Recording, State } from "./recording.js";
+import {
+  add,
+  type Fault,
+  type Figure,
+  type Recording,
+  type State,
+} from "./recording.js";
 import type { SharedModels } from "./shared-models.js";
 import { shaped } from "./shaped-socket.js";
 import type { Update } from "./updates.js";
@@ -71,6 +77,16 @@ const CAPABILITIES: Introduction["capabilities"] = {
 const pause = (milliseconds: number) =>
   setTimeout(milliseconds, undefined, { ref: false });
 
+/** What a line is lost for when its profile asks for a drop-out. */
+const OUT_OF_REACH = "out of reach";
+
+/** How the protocol refuses what a profile's fault makes of an update. */
+const ANSWERS: Readonly<Partial<Record<Fault, string>>> = {
+  late: "late",
+  shape: "bytes",
+  nan: "not-finite",
+};
+
 /** What a client without data says that it measured. */
 const invented = (seconds: number): Offer["metrics"] => ({
   lossBefore: 1,
@@ -95,13 +111,16 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   /** Resolves when the client has left, or was sent away. */
   readonly done: Promise<void>;
   #state: State | undefined;
+  /** What it is at while its line is up. */
+  #work: State = "idle";
   #dialled = 0;
   #model = "";
   #assign?: Assign;
   #assigned = 0;
   #offer?: Offer;
   #offered = 0;
-  #duplicate = false;
+  /** What is wrong with the assignment's update, as its profile asks. */
+  #fault?: Fault;
 
   constructor(fleet: Fleet, index: number, profile: Profile) {
     this.#fleet = fleet;
@@ -173,7 +192,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   welcome({ lastCounted }: ServerMessageOf<"welcome">): void {
     this.#took("connect", this.#dialled);
-    this.#is("idle");
+    this.#is(this.#work);
     if (lastCounted && lastCounted.assignment === this.#assign?.assignment)
       this.#counted();
   }
@@ -185,22 +204,16 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       case "received":
         if (message.assignment !== this.#offer?.assignment) return;
         this.#took("upload", this.#offered);
-        this.#is("idle");
-        if (this.#duplicate) this.#connection.repeat(message.assignment);
-        this.#duplicate = false;
-        return;
+        this.#does("idle");
+        if (this.#fault !== "duplicate") return;
+        this.#connection.repeat(message.assignment);
+        return this.#faultDone();
       case "committed":
         this.#round(message.round);
         if (message.assignment === this.#assign?.assignment) this.#counted();
         return;
       case "refused":
-        this.#error(`refused: ${message.code}`);
-        if (
-          message.retryAfter !== null ||
-          message.assignment !== this.#assign?.assignment
-        )
-          return;
-        return this.#rest();
+        return this.#refused(message);
       case "model":
         return this.#round(message.round);
       case "wait":
@@ -216,8 +229,10 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   lost(reason: string): void {
-    this.#error(`line lost: ${reason.slice(0, 100)}`);
-    this.#is("dialling");
+    const wanted = reason === OUT_OF_REACH;
+    if (wanted) add(this.#fleet.recording.faults, "dropOut");
+    else this.#error(`line lost: ${reason.slice(0, 100)}`);
+    this.#is(wanted ? "away" : "dialling");
   }
 
   ended(reason: EndReason): void {
@@ -267,18 +282,19 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       });
       return this.#rest();
     }
-    this.#is("training");
+    this.#does("training");
     const begun = performance.now();
     const seconds = draw(this.#profile.computeSeconds, chance);
     if (chance.next() < this.#profile.dropOut)
       void pause(1000 * seconds * chance.next()).then(() => {
         if (mine())
           this.#connection.redial(
-            "out of reach",
+            OUT_OF_REACH,
             1000 * draw(this.#profile.awaySeconds, chance),
           );
       });
     const late = chance.next() < (faulty.late ?? 0);
+    if (late) this.#fault = "late";
     await pause(late ? deadline + 1000 : 1000 * seconds);
     if (!mine()) return;
     const nan = chance.next() < (faulty.nan ?? 0);
@@ -291,7 +307,15 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (!mine()) return;
     this.#took("train", begun);
     const misshapen = chance.next() < (faulty.shape ?? 0);
-    this.#duplicate = chance.next() < (faulty.duplicate ?? 0);
+    const duplicate = chance.next() < (faulty.duplicate ?? 0);
+    if (!late)
+      this.#fault = misshapen
+        ? "shape"
+        : nan
+          ? "nan"
+          : duplicate
+            ? "duplicate"
+            : undefined;
     this.#offer = {
       type: "offer",
       assignment,
@@ -301,7 +325,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       metrics,
     };
     this.#offered = performance.now();
-    this.#is("uploading");
+    this.#does("uploading");
     this.#connection.offer(this.#offer, update.source);
   }
 
@@ -311,13 +335,27 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const held =
       this.#model === name.sha256 ? models.get(name.sha256) : undefined;
     if (held !== undefined) return held;
-    this.#is("downloading");
+    this.#does("downloading");
     const begun = performance.now();
     const model = await models.fetch(this.#connection, name);
     this.#took("download", begun);
     recording.modelBytes += name.bytes;
     this.#model = name.sha256;
     return model;
+  }
+
+  #refused({ assignment, code, retryAfter }: ServerMessageOf<"refused">): void {
+    const current = assignment === this.#assign?.assignment;
+    if (current && this.#fault !== undefined && ANSWERS[this.#fault] === code)
+      this.#faultDone();
+    else add(this.#fleet.recording.refused, code);
+    if (current && retryAfter === null) this.#rest();
+  }
+
+  #faultDone(): void {
+    if (this.#fault !== undefined)
+      add(this.#fleet.recording.faults, this.#fault);
+    this.#fault = undefined;
   }
 
   #counted(): void {
@@ -334,7 +372,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       this.#connection.settle(this.#assign.assignment);
     this.#assign = undefined;
     this.#offer = undefined;
-    if (this.#connection.isUp) this.#is("idle");
+    this.#fault = undefined;
+    this.#does("idle");
   }
 
   // The record.
@@ -351,8 +390,12 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   #error(kind: string): void {
-    const { errors } = this.#fleet.recording;
-    errors[kind] = (errors[kind] ?? 0) + 1;
+    add(this.#fleet.recording.errors, kind);
+  }
+
+  #does(work: State): void {
+    this.#work = work;
+    if (this.#connection.isUp) this.#is(work);
   }
 
   #is(state: State | undefined): void {

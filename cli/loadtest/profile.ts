@@ -56,17 +56,18 @@ const PRESETS: Readonly<Record<string, Given>> = {
     download: megabits(50),
     latency: [5, 20],
     samples: [500, 5000],
-    dropOut: 0.002,
+    dropOut: 0.01,
+    awaySeconds: [2, 10],
   },
   "flaky-rural": {
-    computeSeconds: [10, 60],
+    computeSeconds: [5, 30],
     upload: megabits(0.5),
     download: megabits(2),
     latency: [80, 600],
     samples: [50, 300],
     dropOut: 0.3,
-    awaySeconds: [5, 60],
-    faulty: { late: 0.05, duplicate: 0.05, nan: 0.002 },
+    awaySeconds: [2, 18],
+    faulty: { duplicate: 0.05, nan: 0.002 },
   },
 };
 

@@ -8,9 +8,10 @@ export const FIGURES = [
 ] as const;
 export type Figure = (typeof FIGURES)[number];
 
-/** What clients are at. */
+/** What clients are at; away are those whose profile broke their line. */
 export const STATES = [
   "dialling",
+  "away",
   "idle",
   "downloading",
   "training",
@@ -18,9 +19,17 @@ export const STATES = [
 ] as const;
 export type State = (typeof STATES)[number];
 
+/** What a profile may ask for that goes wrong: its line breaks, or an update is late, comes twice, has another length or a NaN. */
+export const FAULTS = ["dropOut", "late", "duplicate", "shape", "nan"] as const;
+export type Fault = (typeof FAULTS)[number];
+
 /** What a fleet has seen, as plain numbers: recordings of several processes add up. */
 export interface Recording {
   readonly samples: Record<Figure, number[]>;
+  /** What the profiles asked for, and the aggregator's right answers to it: no errors. */
+  readonly faults: Record<Fault, number>;
+  /** Other refusals, by the protocol's code. */
+  readonly refused: Record<string, number>;
   readonly errors: Record<string, number>;
   readonly states: Record<State, number>;
   /** Updates in the model; and their bytes. */
@@ -44,6 +53,8 @@ export const newRecording = (): Recording => ({
     upload: [],
     roundTrip: [],
   },
+  faults: zeros(FAULTS),
+  refused: {},
   errors: {},
   states: zeros(STATES),
   counted: 0,
@@ -54,16 +65,26 @@ export const newRecording = (): Recording => ({
   finished: 0,
 });
 
-/** One recording of several. */
-export function merged(recordings: readonly Recording[]): Recording {
-  const sum = newRecording();
+/** Counts one more, or more, of a kind. */
+export function add(
+  counts: Record<string, number>,
+  kind: string,
+  count = 1,
+): void {
+  counts[kind] = (counts[kind] ?? 0) + count;
+}
+
+/** A recording without the samples, which a long test has many of. */
+export type Counts = Omit<Recording, "samples">;
+
+/** The counts of several recordings. */
+export function countsOf(recordings: readonly Counts[]): Counts {
+  const { samples: _, ...sum } = newRecording();
   for (const recording of recordings) {
-    for (const figure of FIGURES)
-      for (const sample of recording.samples[figure])
-        sum.samples[figure].push(sample);
     for (const state of STATES) sum.states[state] += recording.states[state];
-    for (const [kind, count] of Object.entries(recording.errors))
-      sum.errors[kind] = (sum.errors[kind] ?? 0) + count;
+    for (const counts of ["faults", "refused", "errors"] as const)
+      for (const [kind, count] of Object.entries(recording[counts]))
+        add(sum[counts], kind, count);
     sum.counted += recording.counted;
     sum.countedBytes += recording.countedBytes;
     sum.modelBytes += recording.modelBytes;
@@ -72,6 +93,22 @@ export function merged(recordings: readonly Recording[]): Recording {
     sum.rounds = Math.max(sum.rounds, recording.rounds);
   }
   return sum;
+}
+
+/** One recording of several. */
+export function merged(recordings: readonly Recording[]): Recording {
+  const { samples } = newRecording();
+  for (const recording of recordings) append(samples, recording.samples);
+  return { ...countsOf(recordings), samples };
+}
+
+/** Adds samples to others. */
+export function append(
+  to: Recording["samples"],
+  samples: Recording["samples"],
+): void {
+  for (const figure of FIGURES)
+    for (const sample of samples[figure]) to[figure].push(sample);
 }
 
 export interface Percentiles {

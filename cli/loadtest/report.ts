@@ -1,8 +1,10 @@
-import Table from "cli-table3";
 import { lineChart, type Series } from "../plots/line-chart.js";
+import { wrapped } from "../view.js";
 import {
+  FAULTS,
   FIGURES,
   percentiles,
+  type Fault,
   STATES,
   type Figure,
   type Percentiles,
@@ -21,10 +23,20 @@ export interface Moment {
   readonly server: ServerFigures | undefined;
 }
 
-/** What came of a load test. Times in milliseconds, memory in bytes. */
-export interface Report {
+/** What was asked for. */
+export interface Load {
   readonly url: string;
   readonly clients: number;
+  /** As on the command line. */
+  readonly profiles: string;
+  readonly update: string;
+  readonly seed: number;
+  /** When it began, ISO 8601. */
+  readonly begun: string;
+}
+
+/** What came of a load test. Times in milliseconds, memory in bytes. */
+export interface Report extends Load {
   readonly seconds: number;
   readonly rounds: number;
   readonly updates: number;
@@ -32,6 +44,10 @@ export interface Report {
   /** Bytes of updates in the model, and of models fetched, a second. */
   readonly uploadRate: number;
   readonly downloadRate: number;
+  /** What the profiles asked for: drop-outs, and faulty updates that were answered as they should be. */
+  readonly faults: Readonly<Record<Fault, number>>;
+  /** Other refusals, by the protocol's code. */
+  readonly refused: Readonly<Record<string, number>>;
   readonly errors: Readonly<Record<string, number>>;
   readonly times: Readonly<Partial<Record<Figure, Percentiles>>>;
   /** Cores used, and the most memory, of this process and, where it tells us, of the aggregator's. */
@@ -47,7 +63,7 @@ interface Usage {
 }
 
 export function reportOf(
-  { url, clients }: { readonly url: string; readonly clients: number },
+  load: Load,
   recording: Recording,
   moments: readonly Moment[],
   cpuSeconds: number,
@@ -62,14 +78,15 @@ export function reportOf(
     if (found !== undefined) times[figure] = found;
   }
   return {
-    url,
-    clients,
+    ...load,
     seconds,
     rounds: recording.rounds,
     updates: recording.counted,
     updatesPerSecond: recording.counted / seconds,
     uploadRate: recording.countedBytes / seconds,
     downloadRate: recording.modelBytes / seconds,
+    faults: recording.faults,
+    refused: recording.refused,
     errors: recording.errors,
     times,
     client: {
@@ -96,58 +113,96 @@ const NAMES: Readonly<Record<Figure, string>> = {
   roundTrip: "round trip (assigned to committed)",
 };
 
-const milliseconds = (value: number) =>
-  value >= 10_000
-    ? `${(value / 1000).toFixed(1)} s`
-    : `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+/** A time for people: three digits and their unit. */
+export function duration(milliseconds: number): string {
+  if (milliseconds < 999.5)
+    return `${milliseconds.toFixed(milliseconds < 9.95 ? 1 : 0)} ms`;
+  const seconds = milliseconds / 1000;
+  return `${seconds.toFixed(seconds < 9.995 ? 2 : seconds < 999.95 ? 1 : 0)} s`;
+}
+
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+const rate = (bytes: number) =>
+  bytes < 1e6
+    ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB/s`
+    : `${megabytes(bytes)}/s`;
 
-const plural = (count: number, noun: string) =>
-  `${count} ${noun}${count === 1 ? "" : "s"}`;
+export const plural = (count: number, noun: string): string =>
+  `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
-const HEAD = ["", "count", "p50", "p95", "p99", "max"];
-const rowsOf = ({ times }: Report): string[][] =>
+const FAULT_NAMES: Readonly<Record<Fault, string>> = {
+  dropOut: "drop-out",
+  late: "late update",
+  duplicate: "duplicate update",
+  shape: "misshapen update",
+  nan: "NaN update",
+};
+
+/** Kinds and how many of each, the most frequent first: at most so many kinds. */
+export function kindsOf(
+  counts: Readonly<Record<string, number>>,
+  most = Infinity,
+): string {
+  const sorted = Object.entries(counts).sort(([, a], [, b]) => b - a);
+  const rest = sorted.splice(most).reduce((sum, [, count]) => sum + count, 0);
+  return [
+    ...sorted.map(([kind, count]) => `${kind} (${count})`),
+    ...(rest > 0 ? [`others (${rest})`] : []),
+  ].join(", ");
+}
+
+const HEAD = ["count", "p50", "p95", "p99", "max"];
+/** Name, count and times of each figure. */
+const rowsOf = ({ times }: Report): [string, string[]][] =>
   FIGURES.flatMap((figure) => {
     const found = times[figure];
-    return found === undefined
-      ? []
-      : [
-          [
-            NAMES[figure],
-            String(found.count),
-            ...[found.p50, found.p95, found.p99, found.max].map(milliseconds),
-          ],
-        ];
+    if (found === undefined) return [];
+    const { count, p50, p95, p99, max } = found;
+    return [
+      [NAMES[figure], [String(count), ...[p50, p95, p99, max].map(duration)]],
+    ];
   });
 
 /** The sentences of a report. */
 function sentences(report: Report): string[] {
-  const { client, server, errors } = report;
+  const { client, server, faults, refused, errors, updatesPerSecond } = report;
+  const asked = FAULTS.filter((fault) => faults[fault] > 0).map((fault) =>
+    plural(faults[fault], FAULT_NAMES[fault]),
+  );
   return [
-    `${plural(report.clients, "client")} for ${report.seconds.toFixed(1)} s: ${plural(report.rounds, "round")} and ${plural(report.updates, "update")} (${report.updatesPerSecond.toFixed(1)} a second); up ${megabytes(report.uploadRate)}/s, down ${megabytes(report.downloadRate)}/s.`,
+    `${plural(report.clients, "client")} (${report.profiles}; ${report.update} updates; seed ${report.seed}) for ${report.seconds.toFixed(1)} s: ${plural(report.rounds, "round")} and ${plural(report.updates, "update")} (${updatesPerSecond.toFixed(updatesPerSecond < 10 ? 2 : 0)} a second); up ${rate(report.uploadRate)}, down ${rate(report.downloadRate)}.`,
     `Load tester: ${client.cores.toFixed(2)} cores, ${megabytes(client.memory)}.`,
     server === undefined
       ? "The aggregator does not tell its metrics to us."
-      : `Aggregator: ${server.cores.toFixed(2)} cores, ${megabytes(server.memory)}, event-loop lag p99 ${milliseconds(server.lagP99)} in the worst second.`,
+      : `Aggregator: ${server.cores.toFixed(2)} cores, ${megabytes(server.memory)}, event-loop lag p99 ${duration(server.lagP99)} in the worst second.`,
+    ...(asked.length > 0 ? [`As the profiles ask: ${asked.join(", ")}.`] : []),
+    ...(Object.keys(refused).length > 0
+      ? [`Refused by the aggregator: ${kindsOf(refused)}.`]
+      : []),
     Object.keys(errors).length === 0
       ? "No errors."
-      : `Errors: ${Object.entries(errors)
-          .map(([kind, count]) => `${kind} ${count}`)
-          .join(", ")}.`,
+      : `Errors: ${kindsOf(errors)}.`,
   ];
 }
 
-/** A report for people at a terminal. */
-export function textOf(report: Report): string {
+/** A report for people, in lines of at most so many characters, from 40 on. */
+export function textOf(report: Report, columns: number): string {
   const rows = rowsOf(report);
-  if (rows.length === 0) return sentences(report).join("\n");
-  const table = new Table({
-    head: HEAD,
-    style: { head: [], border: [] },
-    colAligns: HEAD.map((_, i) => (i === 0 ? "left" : "right")),
-  });
-  table.push(...rows);
-  return [...sentences(report), table.toString()].join("\n");
+  const label = Math.max(...Object.values(NAMES).map((name) => name.length));
+  const cells = (cells: readonly string[]) =>
+    cells.map((cell, i) => cell.padStart(i === 0 ? 6 : 8)).join("");
+  // 6 + 4 * 8 characters of figures, and their name before them or on a line of its own.
+  const table =
+    columns >= label + 38
+      ? [
+          " ".repeat(label) + cells(HEAD),
+          ...rows.map(([name, row]) => name.padEnd(label) + cells(row)),
+        ]
+      : [cells(HEAD), ...rows.flatMap(([name, row]) => [name, cells(row)])];
+  return [
+    ...sentences(report).flatMap((sentence) => wrapped(sentence, columns)),
+    ...(rows.length > 0 ? ["", ...table] : []),
+  ].join("\n");
 }
 
 const escaped = (text: string) =>
@@ -157,8 +212,12 @@ const escaped = (text: string) =>
       ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[letter]!,
   );
 
-/** Points of a distribution that are drawn. */
+/** Points of a line that are drawn, at most. */
 const POINTS = 200;
+
+/** A value on the axis of times. */
+const tick = (milliseconds: number) =>
+  milliseconds < 1000 ? `${milliseconds} ms` : `${milliseconds / 1000} s`;
 
 /** A report as one file that needs nothing else: the table, and plots. */
 export function htmlOf(
@@ -166,23 +225,31 @@ export function htmlOf(
   recording: Recording,
   moments: readonly Moment[],
 ): string {
+  const every = Math.ceil(moments.length / POINTS);
+  /** The largest value of the moments that one point stands for. */
   const over = (
     name: string,
     pick: (moment: Moment) => number | undefined,
   ): Series => ({
     name,
     family: name,
-    points: moments.flatMap((moment) => {
-      const y = pick(moment);
-      return y === undefined ? [] : [{ x: moment.seconds, y }];
+    points: Array.from({ length: Math.ceil(moments.length / every) }, (_, i) =>
+      moments.slice(i * every, (i + 1) * every),
+    ).flatMap((some) => {
+      const values = some.flatMap((moment) => pick(moment) ?? []);
+      return values.length === 0
+        ? []
+        : [{ x: some.at(-1)!.seconds, y: Math.max(...values) }];
     }),
   });
   const distribution = FIGURES.filter((figure) => report.times[figure]).map(
     (figure): Series => {
       const sorted = Float64Array.from(recording.samples[figure]).sort();
       const points = Array.from({ length: POINTS + 1 }, (_, i) => ({
-        x: Math.log10(
-          Math.max(0.1, sorted[Math.round((i / POINTS) * (sorted.length - 1))]),
+        // A logarithmic axis has no zero.
+        x: Math.max(
+          0.1,
+          sorted[Math.round((i / POINTS) * (sorted.length - 1))],
         ),
         y: (100 * i) / POINTS,
       }));
@@ -191,25 +258,26 @@ export function htmlOf(
   );
   const seconds = "seconds since the start";
   const charts = [
-    lineChart({
+    {
       title: "Clients by what they are at",
       x: seconds,
       y: "clients",
       series: STATES.map((state) => over(state, ({ states }) => states[state])),
-    }),
-    lineChart({
+    },
+    {
       title: "Updates in the model",
       x: seconds,
       y: "updates",
       series: [over("updates", ({ counted }) => counted)],
-    }),
-    lineChart({
+    },
+    {
       title: "How long things took",
-      x: "log10 of milliseconds",
+      x: "time, on a logarithmic scale",
       y: "percent that took at most this",
       series: distribution,
-    }),
-    lineChart({
+      logarithmic: tick,
+    },
+    {
       title: "Memory",
       x: seconds,
       y: "MB",
@@ -217,27 +285,51 @@ export function htmlOf(
         over("load tester", ({ memory }) => memory / 1e6),
         over("aggregator", ({ server }) => server && server.memory / 1e6),
       ],
-    }),
-    lineChart({
+    },
+    {
       title: "Event-loop lag of the aggregator",
       x: seconds,
       y: "ms, 99th percentile of each second",
       series: [over("aggregator", ({ server }) => server?.lag)],
-    }),
-  ];
+    },
+  ].map((chart) => lineChart({ ...chart, narrow: true, fromZero: true }));
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join("")}</tr>`;
+  const title = `Load test of ${escaped(report.url)}`;
   return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Load test of ${escaped(report.url)}</title>
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #ccc}td:first-child{text-align:left}svg{max-width:100%;height:auto;background:#fff}</style>
-<h1>Load test of ${escaped(report.url)}</h1>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
+<style>${STYLE}</style>
+<h1>${title}</h1>
+<p>${report.begun.slice(0, 19).replace("T", " ")} UTC</p>
 ${sentences(report)
   .map((sentence) => `<p>${escaped(sentence)}</p>`)
   .join("\n")}
-<table>${row(HEAD, "th")}${rowsOf(report)
-    .map((cells) => row(cells, "td"))
+<table>${row(["", ...HEAD], "th")}${rowsOf(report)
+    .map(([name, cells]) => row([name, ...cells], "td"))
     .join("")}</table>
-${charts.join("\n")}
+<main>
+${charts.join("\n")}</main>
 </html>
 `;
 }
+
+/** The charts are drawn for white paper: in the dark, the page's colours go before their own. */
+const STYLE = `
+:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}
+h1{overflow-wrap:anywhere;line-height:1.2}
+p{margin:.4em 0}
+table{border-collapse:collapse;margin:1em 0}
+td,th{padding:.2em .8em;text-align:right;border-bottom:1px solid #8886;white-space:nowrap}
+td:first-child{padding-left:0;text-align:left;white-space:normal}
+main{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1em}
+svg{width:100%;height:auto}
+@media(max-width:600px){td,th{padding:.2em 0 .2em .5em;font-size:13px}}
+@media(prefers-color-scheme:dark){
+body{background:#14181d;color:#e6e9ed}
+svg>rect{fill:none}
+svg text{fill:#e6e9ed}
+svg line{stroke:#2f3740}
+svg path[stroke="#0072b2"]{stroke:#7c96ff}
+svg path[fill="#0072b2"]{fill:#7c96ff}
+}`;

@@ -1,4 +1,4 @@
-import { scaleLinear } from "d3-scale";
+import { scaleLinear, scaleLog } from "d3-scale";
 import { axes, element, path, picture, text, widthOf } from "./svg.js";
 
 /** One line of a chart. */
@@ -26,6 +26,12 @@ export interface LineChart {
   readonly series: readonly Series[];
   /** Said below the legend: what dashes and bands mean. */
   readonly notes?: readonly string[];
+  /** Where x is positive and of many orders of magnitude: a logarithmic axis, and what stands at a value of it. */
+  readonly logarithmic?: (x: number) => string;
+  /** Where differences matter less than sizes: y from zero. */
+  readonly fromZero?: boolean;
+  /** For a narrow place: the legend below the data, not beside them. */
+  readonly narrow?: boolean;
 }
 
 /** Okabe and Ito's colours, which people with any colour vision can tell apart; without the yellow that white swallows. */
@@ -52,35 +58,49 @@ const MARKS = [
   polygon(3, 5.4, 0),
   polygon(4, 5.4, 0),
   polygon(3, 5.4, 1 / 2),
+  polygon(3, 5.4, 1 / 4),
 ];
 
 /** About so many marks on a line; more would hide it. */
 const MARKS_A_LINE = 10;
 
-const PLOT = { left: 78, top: 54, width: 620, height: 400 };
+const LEFT = 78;
+const TOP = 54;
+const MARGIN = 14;
+/** Half the width of the number below the right end. */
+const TICK = 26;
+/** Of ticks and label below the data. */
+const AXIS = 62;
 const LEGEND_ROW = 26;
+/** Pixels of the data; where a legend stands beside them, they are at least as high. */
+const WIDE = { width: 620, height: 400 };
+const NARROW = { width: 360, height: 260 };
 
-/** A chart as SVG: axes with labels, one line a series, the legend beside the data. */
+/** A chart as SVG: axes with labels, one line a series, the legend beside the data or, in a narrow one, below. */
 export function lineChart(chart: LineChart): string {
-  const { title, series, notes = [] } = chart;
-  const rows = series.length + 1 + notes.length;
+  const { title, series, notes = [], narrow = false, fromZero = false } = chart;
+  const { width, height } = narrow ? NARROW : WIDE;
+  const rows = series.length + notes.length;
   const area = {
-    left: PLOT.left,
-    top: PLOT.top,
-    right: PLOT.left + PLOT.width,
-    bottom: PLOT.top + Math.max(PLOT.height, LEGEND_ROW * rows),
+    left: LEFT,
+    top: TOP,
+    right: LEFT + width,
+    bottom: TOP + Math.max(height, narrow ? 0 : LEGEND_ROW * (rows + 1)),
   };
   const all = series.flatMap(({ points }) => points);
-  const x = scaleLinear(extent(all.map((point) => point.x)), [
-    area.left,
-    area.right,
+  const { scale: x, ...xTicks } = horizontal(
+    all.map((point) => point.x),
+    [area.left, area.right],
+    chart.logarithmic,
+  );
+  const heights = all.flatMap(({ y, deviation = 0 }) => [
+    y - deviation,
+    y + deviation,
   ]);
-  const y = scaleLinear(
-    extent(
-      all.flatMap(({ y, deviation = 0 }) => [y - deviation, y + deviation]),
-    ),
-    [area.bottom, area.top],
-  ).nice();
+  const y = scaleLinear(extent(fromZero ? [0, ...heights] : heights), [
+    area.bottom,
+    area.top,
+  ]).nice();
 
   const families = [...new Set(series.map(({ family }) => family))];
   const styles = series.map(({ family, dashed = false }) => {
@@ -141,8 +161,9 @@ export function lineChart(chart: LineChart): string {
       .map((point) => styles[i].markAt(x(point.x), y(point.y)));
   });
 
-  const left = area.right + 26;
-  const rowAt = (row: number) => area.top + 14 + LEGEND_ROW * row;
+  const left = narrow ? MARGIN : area.right + 26;
+  const first = narrow ? area.bottom + AXIS : area.top + 14;
+  const rowAt = (row: number) => first + LEGEND_ROW * row;
   const legend = series.map(
     ({ name }, i) =>
       element("path", {
@@ -172,20 +193,19 @@ export function lineChart(chart: LineChart): string {
     ...notes.map(widthOf),
   );
   return picture(
-    left + legendWidth + 14,
-    area.bottom + 62,
+    Math.max(area.right + TICK, left + legendWidth + MARGIN),
+    narrow ? rowAt(rows) : area.bottom + AXIS,
     title,
     `${chart.y} against ${chart.x}: ${series.map(({ name }) => name).join(", ")}`,
     axes(
       area,
+      { label: chart.x, scale: x, ...xTicks },
       {
-        label: chart.x,
-        scale: x,
+        label: chart.y,
+        scale: y,
         ticks: 8,
-        whole:
-          all.length > 0 && all.every((point) => Number.isInteger(point.x)),
+        whole: areWhole(all.map((point) => point.y)),
       },
-      { label: chart.y, scale: y, ticks: 8 },
     ),
     ...bands,
     ...lines,
@@ -194,6 +214,37 @@ export function lineChart(chart: LineChart): string {
     ...remarks,
   );
 }
+
+/** The scale along x, and how its ticks are made. */
+function horizontal(
+  values: readonly number[],
+  pixels: [number, number],
+  nameOf: LineChart["logarithmic"],
+) {
+  const ticks = 8;
+  if (nameOf === undefined)
+    return {
+      scale: scaleLinear(extent(values), pixels),
+      ticks,
+      whole: areWhole(values),
+    };
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  const range =
+    values.length === 0
+      ? [1, 10]
+      : low < high
+        ? [low, high]
+        : [low / 2, 2 * low];
+  const scale = scaleLog(range, pixels).nice();
+  // A line at 1, 2 ... 9 times each power of ten; named are the first ones only.
+  const named = scale.tickFormat(3);
+  const name = (value: number) => (named(value) === "" ? "" : nameOf(value));
+  return { scale, ticks, name };
+}
+
+const areWhole = (values: readonly number[]) =>
+  values.length > 0 && values.every(Number.isInteger);
 
 /** The range of the values; a little wider where it would be a point. */
 function extent(values: readonly number[]): [number, number] {

@@ -58,6 +58,8 @@ export interface Axis {
   readonly ticks: number;
   /** What is counted, not measured: no ticks between whole numbers. */
   readonly whole?: boolean;
+  /** What stands at a tick, where the scale's own number will not do. */
+  readonly name?: (value: number) => string;
 }
 
 /** Where the data are drawn, in pixels. */
@@ -71,8 +73,12 @@ export interface Area {
 /** Grid, ticks, numbers and labels of both axes. */
 export function axes({ left, top, right, bottom }: Area, x: Axis, y: Axis) {
   const grid = { stroke: "#e2e2e2", "stroke-width": 1 };
-  const marks = ({ scale, ticks, whole = false }: Axis) => {
-    const format = whole ? String : scale.tickFormat(ticks);
+  const marks = ({ scale, ticks, whole = false, name }: Axis) => {
+    const format =
+      name ??
+      (whole
+        ? (value: number) => value.toLocaleString("en")
+        : scale.tickFormat(ticks));
     return scale
       .ticks(ticks)
       .filter((value) => !whole || Number.isInteger(value))

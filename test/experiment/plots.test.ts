@@ -88,6 +88,36 @@ test("no series, one point, equal values: still a chart", () => {
   elementsOf(lineChart({ title: "t", x: "x", y: "y", series: [] }));
 });
 
+test("a logarithmic axis names the powers of ten, at equal distances", () => {
+  const svg = lineChart({
+    title: "t",
+    x: "time",
+    y: "percent",
+    narrow: true,
+    logarithmic: (x) => `${x} ms`,
+    series: [
+      {
+        name: "s",
+        family: "s",
+        points: [
+          { x: 1, y: 0 },
+          { x: 900, y: 100 },
+        ],
+      },
+    ],
+  });
+  elementsOf(svg);
+  const ticks = [
+    ...svg.matchAll(/<text[^>]* x="([\d.]+)"[^>]*>([\d.]+ ms)<\/text>/g),
+  ].map(([, x, name]) => [Number(x), name] as const);
+  const [[left], , , [right]] = ticks;
+  const third = (right - left) / 3;
+  ["1 ms", "10 ms", "100 ms", "1000 ms"].forEach((name, i) => {
+    assert.equal(ticks[i][1], name);
+    assert.ok(Math.abs(ticks[i][0] - left - i * third) < 0.1, name);
+  });
+});
+
 test("a landscape has a ring for every level, also where the loss overflows", () => {
   const coordinates = [-1, -0.5, 0, 0.5, 1];
   const losses = coordinates.map((b) =>

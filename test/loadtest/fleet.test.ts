@@ -144,10 +144,14 @@ test("faulty devices are refused for what is wrong with them, and the round goes
         (mix) => mix.name === name,
       ).length;
     const { recording } = await withFleet(f, { clients: 12, profiles: mixes });
-    assert.deepEqual(recording.errors, {
-      "refused: not-finite": count("nan"),
-      "refused: bytes": count("shape"),
+    assert.deepEqual(recording.faults, {
+      dropOut: 0,
+      late: 0,
+      duplicate: count("good"),
+      shape: count("shape"),
+      nan: count("nan"),
     });
+    assert.deepEqual([recording.refused, recording.errors], [{}, {}]);
     assert.equal(recording.counted, count("good"));
     await rm(join(file, ".."), { recursive: true });
   } finally {
@@ -169,9 +173,12 @@ test("devices on a slow line that breaks come back and finish", async () => {
       },
     });
     const fleet = await withFleet(f, { clients: 6, profiles: readFleet(file) });
-    assert.equal(fleet.recording.counted, 12);
-    const breaks = fleet.recording.samples.connect.length - 6;
+    const { counted, samples, faults, errors } = fleet.recording;
+    assert.equal(counted, 12);
+    const breaks = samples.connect.length - 6;
     assert.ok(breaks > 0, "no line broke");
+    assert.equal(faults.dropOut, breaks);
+    assert.deepEqual(errors, {});
     await rm(join(file, ".."), { recursive: true });
   } finally {
     await f.end();
@@ -199,6 +206,7 @@ test("the command reports as JSON and as a page that needs nothing else", async 
     assert.equal(report.rounds, 2);
     assert.equal(report.times.connect?.count, 10);
     assert.deepEqual(report.errors, {});
+    assert.deepEqual([report.profiles, report.update], ["instant", "random"]);
     assert.ok(report.server!.memory > 1e6);
     const html = await readFile(page, "utf8");
     assert.equal(html.match(/<svg/g)?.length, 5);
