@@ -1,21 +1,32 @@
 import { random } from "../../runtime/params/random.js";
+import type {
+  Attempt,
+  EngineState,
+  RoundEffect,
+  RoundEngine,
+  RoundEvent,
+  Step as EngineStep,
+} from "./engine.js";
+import { Members, sameWork, type Member, type Work } from "./members.js";
 import {
   and,
   arm,
+  committing,
   commonOf,
   finish,
+  late,
   NOTHING_YET,
+  opening,
+  retryWithin,
+  stepAlike,
   stop,
+  storageIsSilent,
   then,
-  type Attempt,
+  waitsForAlike,
+  type Committing,
   type Ended,
-  type EngineState,
-  type RoundEffect,
-  type RoundEngine,
-  type RoundEvent,
-  type Step as EngineStep,
-} from "./engine.js";
-import { Members, sameWork, type Member, type Work } from "./members.js";
+  type Opening,
+} from "./steps.js";
 
 /**
  * Asynchronous rounds with a buffer: FedBuff (Nguyen et al. 2022, arXiv:2106.06639) as a pure state machine. Up to
@@ -54,41 +65,30 @@ export interface BufferedRules {
   readonly storageDeadline: number;
 }
 
-export type BufferedState = EngineState &
-  (
-    | {
-        readonly at: "gathering";
-        readonly round: number;
-        /** Those who have work from before a restart. */
-        readonly members: Members;
-        /** Ready clients without which no buffer opens. */
-        readonly need: number;
-      }
-    | {
-        readonly at: "opening";
-        readonly open: Attempt;
-        readonly members: Members;
-        /** Why the storage lets wait. */
-        readonly paused?: string;
-      }
-    | {
-        readonly at: "buffering";
-        readonly open: Attempt;
-        readonly members: Members;
-        /** Nobody is left to be asked but those who gave up: they are, at the deadline. */
-        readonly resting: boolean;
-      }
-    | {
-        readonly at: "committing";
-        readonly open: Attempt;
-        readonly members: Members;
-        readonly paused?: string;
-      }
-    | Ended
-  );
+export type BufferedState = Running | Ended;
+type Running =
+  | Gathering
+  | (Opening & { readonly members: Members })
+  | Buffering
+  | Committing;
 
-type At<A extends BufferedState["at"]> = Extract<BufferedState, { at: A }>;
-type Running = Exclude<BufferedState, Ended>;
+interface Gathering extends EngineState {
+  readonly at: "gathering";
+  readonly round: number;
+  /** Those who have work from before a restart. */
+  readonly members: Members;
+  /** Ready clients without which no buffer opens. */
+  readonly need: number;
+}
+
+interface Buffering extends EngineState {
+  readonly at: "buffering";
+  readonly open: Attempt;
+  readonly members: Members;
+  /** Nobody is left to be asked but those who gave up: they are, at the deadline. */
+  readonly resting: boolean;
+}
+
 type Step = EngineStep<BufferedState>;
 
 /** Rounds that wait for K updates, whoever sends them. */
@@ -100,8 +100,7 @@ export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
   waitsFor: (state) => waitsFor(rules, state),
   retryAfter(state, client) {
     const lasts = state.at === "gathering" ? rules.gatherDeadline : rules.pause;
-    const jitter = random("retry", client, state.deadline).next();
-    return Math.round(lasts * (0.5 + 0.5 * jitter));
+    return retryWithin(lasts, state, client);
   },
   outstanding: (state) => outstanding(rules, state),
 });
@@ -162,30 +161,22 @@ function step(
     case "committed":
       return state.at === "committing" ? next(rules, state) : same;
     case "paused":
-      return state.at === "opening" || state.at === "committing"
-        ? arm({ ...state, paused: event.reason }, rules.storageDeadline)
-        : same;
     case "broken":
-      return stop(state, roundOf(state) - 1, event.reason, true);
+    case "hold":
+    case "stop":
+      return stepAlike(rules, state, event);
     case "deadline":
       return event.number === state.deadline ? expire(rules, state) : same;
     case "drain":
       return state.at === "gathering"
         ? stop(state, state.round - 1, "drained")
         : settled(rules, { ...state, draining: true });
-    case "hold":
-      return { state: { ...state, held: true }, effects: [] };
     case "release": {
       const released = { ...state, held: false };
       return state.held && released.at === "gathering"
         ? gather(rules, released)
         : { state: released, effects: [] };
     }
-    case "stop":
-      // What the storage is writing down will be written down: that end is near and has its own deadline.
-      return state.at === "committing"
-        ? { state: { ...state, draining: true }, effects: [] }
-        : stop(state, roundOf(state) - 1, event.reason);
   }
 }
 
@@ -196,11 +187,6 @@ const roundOf = (state: Running): number =>
     : state.at === "committing"
       ? state.open.round + 1
       : state.open.round;
-
-const late = (
-  { client, work }: { readonly client: string; readonly work: Work },
-  code: "late" | "stale" = "late",
-): RoundEffect => ({ type: "late", client, work, code });
 
 const withMember = <S extends Running>(
   state: S,
@@ -216,14 +202,14 @@ const settled = (rules: BufferedRules, state: Running): Step =>
       ? fill(rules, state)
       : { state, effects: [] };
 
-function gather(rules: BufferedRules, state: At<"gathering">): Step {
+function gather(rules: BufferedRules, state: Gathering): Step {
   const armed = arm(state, rules.gatherDeadline);
   const opened = tryToOpen(rules, armed.state);
   // Opened at once: its own deadline takes the place of the one just armed.
   return opened.state.at === "gathering" ? armed : opened;
 }
 
-const tryToOpen = (rules: BufferedRules, state: At<"gathering">): Step =>
+const tryToOpen = (rules: BufferedRules, state: Gathering): Step =>
   state.held || state.roster.here.length < state.need
     ? { state, effects: [] }
     : open(rules, state, state.round, state.members);
@@ -243,19 +229,14 @@ function open(
     population,
     meanSamples,
   };
-  const state: At<"opening"> = {
-    ...commonOf(from),
-    at: "opening",
-    open: attempt,
-    members,
-  };
-  return and<BufferedState>(arm(state, rules.storageDeadline), [
-    { type: "begin", open: attempt },
-  ]);
+  return opening(rules, from, attempt, { members });
 }
 
 /** The buffer stands in the journal: what was admitted meanwhile goes into it, as far as there is room. */
-function begun(rules: BufferedRules, from: At<"opening">): Step {
+function begun(
+  rules: BufferedRules,
+  from: Opening & { readonly members: Members },
+): Step {
   let { members } = from;
   const folds: RoundEffect[] = [];
   for (const [client, { status, work }] of from.members)
@@ -263,7 +244,7 @@ function begun(rules: BufferedRules, from: At<"opening">): Step {
       members = members.with(client, { status: "counted", work });
       folds.push({ type: "fold", client, work });
     }
-  const state: At<"buffering"> = {
+  const state: Buffering = {
     ...commonOf(from),
     at: "buffering",
     open: from.open,
@@ -275,7 +256,7 @@ function begun(rules: BufferedRules, from: At<"opening">): Step {
 }
 
 /** Commits a full buffer; else gives work to clients that are ready, as many as may train. */
-function fill(rules: BufferedRules, from: At<"buffering">): Step {
+function fill(rules: BufferedRules, from: Buffering): Step {
   if (from.members.count("counted") >= rules.buffer) return close(rules, from);
   const { state, effects } = from.draining
     ? { state: from, effects: [] }
@@ -305,10 +286,7 @@ const outOf = (members: Members): number =>
   members.count("lost") + members.count("refused");
 
 /** Draws among those who are ready and not in the buffer yet, by a generator that seed, round and members decide. */
-function ask(
-  rules: BufferedRules,
-  state: At<"buffering">,
-): EngineStep<At<"buffering">> {
+function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
   const { roster, open } = state;
   const slots = rules.concurrency - state.members.count("asked");
   if (slots <= 0) return { state, effects: [] };
@@ -334,7 +312,7 @@ function ask(
 }
 
 /** Whether the buffer may be committed at its deadline: with its quorum of the updates that clients at hand can make. */
-function enough(rules: BufferedRules, state: At<"buffering">): boolean {
+function enough(rules: BufferedRules, state: Buffering): boolean {
   const { members, roster } = state;
   const others = roster.ids.filter((id) => !members.has(id)).length;
   const reach = Math.min(rules.buffer, members.size + others);
@@ -345,21 +323,11 @@ function enough(rules: BufferedRules, state: At<"buffering">): boolean {
   return members.count("counted") >= needed;
 }
 
-function close(rules: BufferedRules, from: At<"buffering">): Step {
-  const { open, members } = from;
-  const state: At<"committing"> = {
-    ...commonOf(from),
-    at: "committing",
-    open,
-    members,
-  };
-  return and<BufferedState>(arm(state, rules.storageDeadline), [
-    { type: "close", open, members },
-  ]);
-}
+const close = (rules: BufferedRules, from: Buffering): Step =>
+  committing(rules, from, from.open, from.members);
 
 /** The round is committed: those who are still at work go on, unless the model has moved too far from theirs. */
-function next(rules: BufferedRules, from: At<"committing">): Step {
+function next(rules: BufferedRules, from: Committing): Step {
   const { round } = from.open;
   const atWork = from.members.without(
     ({ status }) => status !== "asked" && status !== "waiting",
@@ -474,12 +442,7 @@ function expire(rules: BufferedRules, state: Running): Step {
       });
     case "opening":
     case "committing":
-      return stop(
-        state,
-        state.open.round - 1,
-        `the storage did not answer within ${rules.storageDeadline} ms`,
-        true,
-      );
+      return storageIsSilent(rules, state);
     case "buffering": {
       if (!state.resting && enough(rules, state)) return close(rules, state);
       // Those who gave up are as good as any now.
@@ -520,11 +483,7 @@ function waitsFor(rules: BufferedRules, state: BufferedState): string {
         ? `${has}, and rests for ${rules.pause} ms before it asks those again who gave up: ${out}.`
         : `${has}, and waits for clients: none that is not in it is ready.`;
     }
-    case "committing":
-      return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;
-    case "finished":
-      return `Nothing: all ${state.round} rounds are done.`;
-    case "stopped":
-      return `Nothing: stopped after round ${state.round} (${state.reason}).`;
+    default:
+      return waitsForAlike(state);
   }
 }

@@ -1,22 +1,33 @@
-import { random } from "../../runtime/params/random.js";
-import {
-  and,
-  arm,
-  commonOf,
-  finish,
-  NOTHING_YET,
-  stop,
-  then,
-  type Attempt,
-  type Ended,
-  type EngineState,
-  type RoundEffect,
-  type RoundEngine,
-  type RoundEvent,
-  type Step as EngineStep,
+import type {
+  Attempt,
+  EngineState,
+  RoundEffect,
+  RoundEngine,
+  RoundEvent,
+  Step as EngineStep,
 } from "./engine.js";
 import { Members, sameWork, type Member, type Work } from "./members.js";
 import { select, type Selection } from "./selection.js";
+import {
+  and,
+  arm,
+  committedOf,
+  committing,
+  commonOf,
+  finish,
+  late,
+  NOTHING_YET,
+  opening,
+  retryWithin,
+  stepAlike,
+  stop,
+  storageIsSilent,
+  then,
+  waitsForAlike,
+  type Committing,
+  type Ended,
+  type Opening,
+} from "./steps.js";
 
 /**
  * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and what is to be done.
@@ -54,39 +65,27 @@ export interface Phase {
   readonly deadline: number;
 }
 
-export type RoundState = EngineState &
-  (
-    | {
-        readonly at: "gathering";
-        readonly round: number;
-        readonly attempt: number;
-        /** Eligible clients without which no round opens. */
-        readonly need: number;
-        /** Resting after an abandoned attempt: opens at the deadline, not before. */
-        readonly resting: boolean;
-      }
-    | {
-        readonly at: "opening";
-        readonly open: Attempt;
-        /** Why the storage lets wait. */
-        readonly paused?: string;
-      }
-    | {
-        readonly at: "collecting";
-        readonly open: Attempt;
-        readonly phase: number;
-        readonly members: Members;
-        readonly goal: number;
-        readonly quorum: number;
-      }
-    | {
-        readonly at: "committing";
-        readonly open: Attempt;
-        readonly members: Members;
-        readonly paused?: string;
-      }
-    | Ended
-  );
+export type RoundState = Running | Ended;
+type Running = Gathering | Opening | Collecting | Committing;
+
+interface Gathering extends EngineState {
+  readonly at: "gathering";
+  readonly round: number;
+  readonly attempt: number;
+  /** Eligible clients without which no round opens. */
+  readonly need: number;
+  /** Resting after an abandoned attempt: opens at the deadline, not before. */
+  readonly resting: boolean;
+}
+
+interface Collecting extends EngineState {
+  readonly at: "collecting";
+  readonly open: Attempt;
+  readonly phase: number;
+  readonly members: Members;
+  readonly goal: number;
+  readonly quorum: number;
+}
 
 type Step = EngineStep<RoundState>;
 
@@ -122,9 +121,10 @@ export function step(
   event: RoundEvent,
 ): Step {
   if (state.at === "finished" || state.at === "stopped")
-    return event.type === "admitted"
-      ? late(state, event)
-      : { state, effects: [] };
+    return {
+      state,
+      effects: event.type === "admitted" ? [late(event)] : [],
+    };
   switch (event.type) {
     case "roster":
       return tryToOpen(rules, { ...state, roster: event.roster });
@@ -154,11 +154,10 @@ export function step(
         ? next(rules, state)
         : { state, effects: [] };
     case "paused":
-      return state.at === "opening" || state.at === "committing"
-        ? arm({ ...state, paused: event.reason }, rules.storageDeadline)
-        : { state, effects: [] };
     case "broken":
-      return stop(state, committedOf(state), event.reason, true);
+    case "hold":
+    case "stop":
+      return stepAlike(rules, state, event);
     case "deadline":
       return event.number === state.deadline
         ? expire(rules, state)
@@ -167,23 +166,10 @@ export function step(
       return state.at === "gathering"
         ? stop(state, committedOf(state), "drained")
         : { state: { ...state, draining: true }, effects: [] };
-    case "hold":
-      return { state: { ...state, held: true }, effects: [] };
     case "release":
       return release(rules, state);
-    case "stop":
-      // What the storage is writing down will be written down: that end is near and has its own deadline.
-      return state.at === "committing"
-        ? { state: { ...state, draining: true }, effects: [] }
-        : stop(state, committedOf(state), event.reason);
   }
 }
-
-type Gathering = Extract<RoundState, { at: "gathering" }>;
-type Collecting = Extract<RoundState, { at: "collecting" }>;
-type Opening = Extract<RoundState, { at: "opening" }>;
-type Committing = Extract<RoundState, { at: "committing" }>;
-type Running = Gathering | Opening | Collecting | Committing;
 
 function gather(
   rules: RoundRules,
@@ -225,10 +211,7 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
     population: roster.population,
     meanSamples: roster.meanSamples,
   };
-  return and(
-    arm({ ...commonOf(state), at: "opening", open }, rules.storageDeadline),
-    [{ type: "begin", open }],
-  );
+  return opening(rules, state, open, {});
 }
 
 /** Clients are awaited afresh, for as long as if the hold had not been; a rest has its own end. */
@@ -299,11 +282,6 @@ const withMember = (
   members: state.members.with(client, { ...member, work: workOf(state) }),
 });
 
-const late = (
-  state: RoundState,
-  { client, work }: { client: string; work: Work },
-): Step => ({ state, effects: [{ type: "late", client, work, code: "late" }] });
-
 /** A client's work has come to an end. */
 function settle(
   rules: RoundRules,
@@ -315,9 +293,8 @@ function settle(
   const status = concerns ? state.members.get(client)?.status : undefined;
   // A client that was lost and comes back with its update in time is counted all the same.
   if (!concerns || (status !== "asked" && status !== "lost")) {
-    if (event.type === "admitted" && status !== "counted")
-      return late(state, event);
-    return { state, effects: [] };
+    const tooLate = event.type === "admitted" && status !== "counted";
+    return { state, effects: tooLate ? [late(event)] : [] };
   }
   if (event.type === "admitted")
     return then(
@@ -358,7 +335,7 @@ function dismiss(state: Collecting): {
   for (const [client, { status }] of state.members)
     if (status === "asked") {
       members = members.with(client, { status: "late", work });
-      told.push({ type: "late", client, work, code: "late" });
+      told.push(late({ client, work }));
     }
   return { members, told };
 }
@@ -370,15 +347,7 @@ function closePhase(rules: RoundRules, state: Collecting): Step {
       [...told, { type: "phase", work: workOf(state), members }],
       ask(rules, { ...state, members }, state.phase + 1),
     );
-  const closing: Committing = {
-    ...commonOf(state),
-    at: "committing",
-    open: state.open,
-    members,
-  };
-  return and(then(told, arm(closing, rules.storageDeadline)), [
-    { type: "close", open: state.open, members },
-  ]);
+  return then(told, committing(rules, state, state.open, members));
 }
 
 function abandon(rules: RoundRules, state: Collecting, reason: string): Step {
@@ -414,10 +383,6 @@ function next(rules: RoundRules, state: Committing): Step {
   );
 }
 
-/** The last committed round, as far as the machine knows. */
-const committedOf = (state: Running): number =>
-  (state.at === "gathering" ? state.round : state.open.round) - 1;
-
 /** The deadline of the state has passed. */
 function expire(rules: RoundRules, state: Running): Step {
   switch (state.at) {
@@ -433,12 +398,7 @@ function expire(rules: RoundRules, state: Running): Step {
       );
     case "opening":
     case "committing":
-      return stop(
-        state,
-        committedOf(state),
-        `the storage did not answer within ${rules.storageDeadline} ms`,
-        true,
-      );
+      return storageIsSilent(rules, state);
     case "collecting": {
       const counted = state.members.count("counted");
       return counted >= state.quorum
@@ -473,12 +433,8 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
           : `${missing.slice(0, 5).join(", ")} and ${missing.length - 5} more`;
       return `Round ${state.open.round}, attempt ${state.open.attempt} (${rules.phases[state.phase].name}) has ${state.members.count("counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
     }
-    case "committing":
-      return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;
-    case "finished":
-      return `Nothing: all ${state.round} rounds are done.`;
-    case "stopped":
-      return `Nothing: stopped after round ${state.round} (${state.reason}).`;
+    default:
+      return waitsForAlike(state);
   }
 }
 
@@ -497,6 +453,5 @@ export function retryAfter(
       : state.at === "gathering" && !state.resting
         ? rules.gatherDeadline
         : rules.pause;
-  const jitter = random("retry", client, state.deadline).next();
-  return Math.round(lasts * (0.5 + 0.5 * jitter));
+  return retryWithin(lasts, state, client);
 }

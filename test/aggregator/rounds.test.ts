@@ -15,6 +15,7 @@ import {
   type RoundState,
 } from "../../aggregator/rounds/round.js";
 import { select, type Selection } from "../../aggregator/rounds/selection.js";
+import { anyAct } from "./acts.js";
 
 const ids = (n: number) =>
   Array.from({ length: n }, (_, i) => `client-${String(i).padStart(4, "0")}`);
@@ -350,51 +351,10 @@ test("selection: each client is drawn about as often as any other", () => {
   }
 });
 
-/** What a stranger may do to the machine; indices are taken modulo what there is. */
-type Act =
-  | { do: "roster"; n: number }
-  | { do: "answer" }
-  | { do: "expire" }
-  | { do: "hold" }
-  | { do: "release" }
-  | { do: "stale" }
-  | {
-      do: "client";
-      what: "admitted" | "refused" | "gone" | "back";
-      who: number;
-      old: boolean;
-    };
-const anyAct: fc.Arbitrary<Act> = fc.oneof(
-  fc.record({
-    do: fc.constant("roster" as const),
-    n: fc.integer({ min: 0, max: 12 }),
-  }),
-  { weight: 3, arbitrary: fc.constant({ do: "answer" as const }) },
-  fc.constant({ do: "expire" as const }),
-  fc.constant({ do: "hold" as const }),
-  { weight: 2, arbitrary: fc.constant({ do: "release" as const }) },
-  fc.constant({ do: "stale" as const }),
-  {
-    weight: 12,
-    arbitrary: fc.record({
-      do: fc.constant("client" as const),
-      what: fc.constantFrom(
-        "admitted" as const,
-        "admitted" as const,
-        "refused" as const,
-        "gone" as const,
-        "back" as const,
-      ),
-      who: fc.nat(12),
-      old: fc.boolean(),
-    }),
-  },
-);
-
 test("whatever happens: one deadline is armed or the run is over, every client asked comes to an end, folds match members", () => {
   fc.assert(
     fc.property(
-      fc.array(anyAct, { maxLength: 120 }),
+      fc.array(anyAct(12), { maxLength: 120 }),
       anySelection,
       fc.integer({ min: 1, max: 2 }),
       (acts, selection, phases) => {
