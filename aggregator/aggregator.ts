@@ -4,16 +4,10 @@ import type { ModelDescription } from "../runtime/models/description.js";
 import type { Socket } from "../runtime/platform/platform.js";
 import { openAssignments, type Assignments } from "./assignments.js";
 import { openAttempts, type Attempts } from "./attempts.js";
-import { chooseDesk } from "./choose-desk.js";
 import { clientMessages } from "./client-messages.js";
 import { clientIn, rosterOf, type Client } from "./clients.js";
 import { commitRound } from "./commit.js";
-import {
-  definitionOf,
-  requireSameRun,
-  type RunDefinition,
-} from "./definition.js";
-import { firstCheckpoint, type Desk } from "./desk.js";
+import { definitionOf, type RunDefinition } from "./definition.js";
 import { openDurably } from "./durably.js";
 import {
   openEvaluations,
@@ -24,6 +18,7 @@ import type { Admission } from "./identity.js";
 import { openLines } from "./lines.js";
 import { calm, silent, type Log } from "./log.js";
 import { openModels } from "./models.js";
+import { openRun, type OpenedRun } from "./open-run.js";
 import type { Parts } from "./parts.js";
 import { openPresence, type Presence } from "./presence.js";
 import { driveRounds, type Asked, type RoundDriver } from "./rounds/driver.js";
@@ -37,18 +32,10 @@ import type {
   Situation,
   Status,
 } from "./run.js";
-import {
-  openRunFolder,
-  requireRunFolder,
-  stateFolder,
-  type RunFolder,
-} from "./run-folder.js";
 import type { Origin, Session, SessionHost } from "./session.js";
 import type { AggregatorSettings } from "./settings.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
-import { fileLedger } from "./storage/files.js";
-import type { Blob, Ledger, Opened } from "./storage/ledger.js";
-import { memoryLedger } from "./storage/memory.js";
+import type { Blob } from "./storage/ledger.js";
 import { summaryOf } from "./summary.js";
 import { openUpdates, type Updates } from "./updates.js";
 import { openUploads, type Uploads } from "./uploads.js";
@@ -92,14 +79,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly #evaluations: Evaluations;
 
   // From `start` on.
-  #ledger!: Ledger;
-  #desk: Desk | undefined;
   #parts!: Parts;
   #updates!: Updates;
   #attempts!: Attempts;
   #presence!: Presence;
   #host!: SessionHost;
-  #folder: RunFolder | undefined;
   #beat: NodeJS.Timeout | undefined;
 
   #resolve!: (ending: Ending) => void;
@@ -155,7 +139,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       },
       done: (line) => {
         this.#evaluated = line;
-        this.#folder?.evaluation(line);
+        this.#parts.folder?.evaluation(line);
         this.#tell("evaluation", line);
       },
     });
@@ -193,54 +177,25 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm), `state-locked`, `state-damaged`.
    */
   async start(): Promise<void> {
-    const { folder, resume = false, model, ledger } = this.#options;
-    if (folder !== undefined && ledger === undefined)
-      requireRunFolder(folder, resume);
-    const { settings, algorithm, layout, metadata } = this.#definition;
-    const genesis = firstCheckpoint(
-      algorithm,
-      settings.algorithmSettings,
-      layout,
-      metadata,
-      model.weights,
-    );
-    this.#ledger =
-      ledger ??
-      (folder === undefined ? memoryLedger() : fileLedger(stateFolder(folder)));
-    const opened = await this.#ledger.open(genesis);
+    const from = await openRun(this.#definition, this.#options, this.log);
     // The weights to begin with are in the ledger now, and not needed twice.
+    const { model } = this.#options;
     const weights = new Float32Array(0);
     this.#options = { ...this.#options, model: { ...model, weights } };
     try {
-      await this.#begin(opened);
+      await this.#begin(from);
     } catch (error) {
-      await this.#desk?.close();
-      await this.#ledger.close();
+      await from.desk.close();
+      await from.ledger.close();
       throw error;
     }
   }
 
-  async #begin(opened: Opened): Promise<void> {
-    const { run, epoch, last, attempt, clients, history, notes } = opened;
-    const { folder, config, hold } = this.#options;
-    const { settings, metadata } = this.#definition;
-    for (const note of notes) this.log.warn({ run }, note);
-    requireSameRun(this.#definition, opened);
-    const desk = await chooseDesk(this.#definition, this.log);
-    this.#desk = desk;
-    await desk.load(last.state.bytes);
+  async #begin(from: OpenedRun): Promise<void> {
+    const { run, epoch, last, attempt, clients } = from.opened;
     const { round } = last.record;
     this.#models.keep(round, last.model);
-    if (folder !== undefined) {
-      const card = JSON.parse(metadata["model"]) as object;
-      this.#folder = openRunFolder(folder, card, this.log);
-      await this.#folder.begin(
-        { ...config, ...settings, model: this.description },
-        history.filter(({ round }) => round > 0).map(({ line }) => line),
-        { round, model: last.model },
-      );
-    }
-    this.#join(opened, desk);
+    this.#join(from);
     for (const client of clients)
       this.#presence.remember(
         client,
@@ -248,10 +203,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       );
     this.#beat = setInterval(
       () => this.#lookAfter(),
-      Math.min(BEAT, settings.heartbeat / 2),
+      Math.min(BEAT, this.settings.heartbeat / 2),
     );
     this.log.info(
-      { run, epoch, committed: round, build: desk.build },
+      { run, epoch, committed: round, build: from.desk.build },
       attempt
         ? `the run goes on with round ${attempt.round}, attempt ${attempt.attempt}`
         : "the run begins",
@@ -259,12 +214,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (attempt !== undefined) await this.#attempts.open(attempt);
     this.#presence.rosterChanged();
     this.#driver.start(round, attempt);
-    if (hold) this.hold();
+    if (this.#options.hold) this.hold();
   }
 
   /** Hands each part what it needs of the others. */
-  #join({ run, epoch, latest }: Opened, desk: Desk): void {
-    const { settings } = this.#definition;
+  #join({ ledger, opened, desk, folder }: OpenedRun): void {
+    const { settings } = this;
+    const { run, epoch, latest } = opened;
     const parts: Parts = {
       run,
       definition: this.#definition,
@@ -272,7 +228,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       rounds: this.#rounds,
       send: (event) => this.#driver.send(event),
       tell: (event, ...args) => this.#tell(event, ...args),
-      ledger: this.#ledger,
+      ledger,
       epoch,
       durably: openDurably({
         log: this.log,
@@ -285,7 +241,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       uploads: this.#uploads,
       assignments: this.#assignments,
       evaluations: this.#evaluations,
-      folder: this.#folder,
+      folder,
       clients: this.#clients,
       clientOf: clientIn(this.#clients),
     };
@@ -486,7 +442,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   async #summarise(end: string): Promise<void> {
-    this.#folder?.summary(() => {
+    this.#parts.folder?.summary(() => {
       const { population } = rosterOf(this.clients());
       return summaryOf(
         this.settings,
@@ -496,7 +452,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         end,
       );
     });
-    await this.#folder?.written();
+    await this.#parts.folder?.written();
   }
 
   async #close(): Promise<void> {
@@ -508,8 +464,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#evaluations.cut();
     this.#presence.close();
     this.#lines.close(this.#rounds.at === "finished");
-    await this.#folder?.written();
-    await this.#desk?.close();
-    await this.#ledger.close();
+    await this.#parts.folder?.written();
+    await this.#parts.desk.close();
+    await this.#parts.ledger.close();
   }
 }

@@ -8,11 +8,9 @@ import { float32 } from "../runtime/codecs/float32.js";
 import { ConfigError } from "../runtime/errors.js";
 import { modelMetadata } from "../runtime/models/model.js";
 import type { Layout } from "../runtime/params/layout.js";
-import { readSafetensors } from "../runtime/params/safetensors.js";
 import type { Needs } from "./clients.js";
 import type { AggregatorOptions } from "./run.js";
 import { readAggregatorSettings, type AggregatorSettings } from "./settings.js";
-import type { Opened } from "./storage/ledger.js";
 
 /** Bytes of an update from which it is large. */
 const LARGE = 1024 * 1024;
@@ -65,23 +63,4 @@ export function definitionOf({
       codec: float32.name,
     },
   };
-}
-
-/** @throws ConfigError `resume` where the ledger's run is another one. */
-export function requireSameRun(
-  { settings, metadata }: RunDefinition,
-  { last, latest, history }: Opened,
-): void {
-  const changed = (what: string) =>
-    new ConfigError(
-      "resume",
-      `"run" expected the ${what} that the run was begun with, got another`,
-    );
-  if (readSafetensors(last.model.bytes).metadata["model"] !== metadata["model"])
-    throw changed("model");
-  const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
-  if (begun !== settings.algorithm)
-    throw changed(`algorithm (${String(begun)})`);
-  const mode = latest?.mode ?? settings.mode;
-  if (mode !== settings.mode) throw changed(`mode (${mode})`);
 }
