@@ -1,9 +1,16 @@
-import { appendFile, readdir, readFile, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  mkdir,
+  readdir,
+  readFile,
+  writeFile,
+} from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { ConfigError } from "../runtime/errors.js";
 import { splitRows } from "../runtime/data/split.js";
+import { holdOut } from "../runtime/training/batches.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
@@ -25,10 +32,16 @@ import {
   textOf,
   type Moment,
 } from "./loadtest/report.js";
-import { serverFigures } from "./loadtest/server-figures.js";
+import { serverFigures, serverWaitsFor } from "./loadtest/server-figures.js";
 import type { SettingsOf } from "./settings.js";
-import { readToken } from "./token.js";
+import { readTls, readToken } from "./token.js";
 import { openView } from "./view.js";
+
+/** Share of its examples that a client that trains keeps for evaluation, as the real one. */
+const HOLD_OUT = 0.1;
+
+/** Milliseconds after which it is seen that the test is over. */
+const PAUSE = 100;
 
 /** `fedflat loadtest`: light clients against an aggregator, for a bounded time. */
 export async function loadtest(
@@ -39,7 +52,7 @@ export async function loadtest(
   const { tokenFile, tlsCa, untilRounds = Infinity } = settings;
   const profiles = readFleet(settings.profiles);
   const token = tokenFile && (await readToken(tokenFile));
-  const ca = tlsCa && (await readPem(tlsCa));
+  const ca = (await readTls({ tlsCa }))?.ca;
   const trainers: Trainer[] = [];
   const update = await updatesOf(settings, trainers);
   // A file that cannot be written is told now, when all else is in order, and not when the test is over.
@@ -74,10 +87,13 @@ export async function loadtest(
   const fleets = Array.from({ length: count }, (_, worker) =>
     count === 1 ? startFleet(part(0)) : startFleetInWorker(part(worker)),
   );
+  const timeLeft = () => 1000 * duration - (performance.now() - begun);
+  /** An aggregator that hangs does not make the test longer than by a second. */
+  const patience = () => Math.round(Math.min(5000, Math.max(1000, timeLeft())));
   const recordings = () => fleets.map(({ recording }) => recording);
 
   async function look(): Promise<void> {
-    const server = await serverFigures(url, { token, ca });
+    const server = await serverFigures({ url, token, ca }, patience());
     const { states, counted, rounds, errors } = countsOf(recordings());
     const seconds = (performance.now() - begun) / 1000;
     const memory = process.memoryUsage.rss();
@@ -100,16 +116,19 @@ export async function loadtest(
   }
 
   try {
-    let over = false;
-    const ends = Promise.all(fleets.map(({ done }) => done)).then(
-      () => (over = true),
+    let allLeft = false;
+    void Promise.all(fleets.map(({ done }) => done)).then(
+      () => (allLeft = true),
     );
+    const isOver = () =>
+      allLeft ||
+      signal.aborted ||
+      timeLeft() <= 0 ||
+      countsOf(recordings()).rounds >= untilRounds;
     await look();
-    while (!over && !signal.aborted) {
-      const left = 1000 * duration - (performance.now() - begun);
-      if (left <= 0) break;
-      if (countsOf(recordings()).rounds >= untilRounds) break;
-      await Promise.race([ends, setTimeout(Math.min(1000, left))]);
+    while (!isOver()) {
+      const next = performance.now() + 1000;
+      while (!isOver() && performance.now() < next) await setTimeout(PAUSE);
       await look();
     }
     const cpu = process.cpuUsage(cpuBefore);
@@ -119,6 +138,9 @@ export async function loadtest(
       recording,
       moments,
       (cpu.user + cpu.system) / 1e6,
+      recording.rounds > 0 || recording.samples.connect.length === 0
+        ? undefined
+        : await serverWaitsFor({ url, token, ca }, patience()),
     );
     const { isTTY, columns } = process.stdout;
     view.say("report", { ...report }, textOf(report, isTTY ? columns : 80));
@@ -134,7 +156,7 @@ export async function loadtest(
     if (report.times.connect === undefined)
       throw new ConfigError(
         "unreachable",
-        `"address" expected an aggregator that takes clients at ${url}, got: ${Object.keys(report.errors).join(", ") || "no answer"}`,
+        `"address" expected an aggregator that takes clients at ${url}, got: ${Object.keys(report.errors).join(", ") || `no answer in ${report.seconds.toFixed(1)} s`}`,
       );
     const { dialling, ...up } = recording.states;
     if (dialling > 0 && Object.values(up).every((number) => number === 0))
@@ -149,32 +171,27 @@ export async function loadtest(
   }
 }
 
-async function readPem(file: string): Promise<string> {
-  try {
-    return await readFile(file, "utf8");
-  } catch {
-    throw new ConfigError(
-      "usage",
-      `"--tls-ca" expected a file that can be read, got "${file}"`,
-    );
-  }
-}
-
 /** What `--update` asks for; trainers are added to the list, for the caller to close. */
 async function updatesOf(
   settings: SettingsOf<"loadtest">,
   trainers: Trainer[],
 ): Promise<UpdateKind> {
-  const { update, recorded, trainOn, lightClients, seed, processes } = settings;
-  const needs = (flag: string, what: string) =>
-    new ConfigError(
-      "usage",
-      `"--${flag}" expected ${what} with --update ${update}, got nothing`,
-    );
+  const { update, recorded, trainOn, record, lightClients, seed, processes } =
+    settings;
+  const wrong = (flag: string, expected: string, got: string) =>
+    new ConfigError("usage", `"--${flag}" expected ${expected}, got ${got}`);
+  for (const [flag, given, kind] of [
+    ["updates", recorded, "replay"],
+    ["data", trainOn, "train"],
+    ["record", record, "train"],
+  ] as const)
+    if (given !== undefined && update !== kind)
+      throw wrong(flag, `--update ${kind} beside it`, update);
   if (update === "random") return { kind: "random" };
   if (update === "replay") {
-    if (recorded === undefined) throw needs("updates", "a folder of updates");
-    const names = await readdir(recorded);
+    if (recorded === undefined)
+      throw wrong("updates", `a folder with --update ${update}`, "nothing");
+    const names = await readdir(recorded).catch(() => []);
     const blobs = await Promise.all(
       names
         .filter((name) => name.endsWith(".safetensors"))
@@ -182,28 +199,42 @@ async function updatesOf(
         .map((name) => readFile(join(recorded, name))),
     );
     if (blobs.length === 0)
-      throw new ConfigError(
-        "usage",
-        `"--updates" expected a folder with .safetensors files, got none in "${recorded}"`,
+      throw wrong(
+        "updates",
+        "a folder with .safetensors files",
+        `none in "${recorded}"`,
       );
     return { kind: "replay", blobs };
   }
-  if (trainOn === undefined) throw needs("data", "a data set");
+  if (trainOn === undefined)
+    throw wrong("data", `a data set with --update ${update}`, "nothing");
   if (processes !== 1)
-    throw new ConfigError(
-      "usage",
-      `"--workers" expected 1 with --update train, whose trainers have a thread for each core anyway, got ${processes}`,
+    throw wrong(
+      "workers",
+      "1 with --update train, whose trainers have a thread for each core anyway",
+      String(processes),
     );
   const opened = await openData(trainOn, {});
   const dataset = opened.train ?? opened.test!;
   const most = Math.min(lightClients, dataset.labels.length);
-  const rows = splitRows(dataset, { kind: "iid" }, most, seed);
+  const parts = splitRows(dataset, { kind: "iid" }, most, seed);
+  if (record !== undefined) await mkdir(record, { recursive: true });
   const platform = nodePlatform({ relaxedSimd: true });
   for (let i = 0; i < availableParallelism(); i++)
     trainers.push(trainerOf(platform.startWorker));
   return {
     kind: "train",
     trainers,
-    parts: rows.map((rows) => ({ dataset, rows })),
+    parts: parts.map((rows) =>
+      holdOut({ dataset, rows }, HOLD_OUT, String(seed)),
+    ),
+    record:
+      record === undefined
+        ? undefined
+        : (client, round, update) =>
+            writeFile(
+              join(record, `round-${round}-client-${client}.safetensors`),
+              update,
+            ),
   };
 }

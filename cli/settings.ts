@@ -740,6 +740,11 @@ const LOAD = {
     help: "data set that is dealt to the clients, for --update train",
     commands: ["loadtest"],
   },
+  record: {
+    ...text("folder"),
+    help: "keep the updates of --update train in this folder, for --update replay",
+    commands: ["loadtest"],
+  },
   profiles: {
     ...text("fleet"),
     default: "instant",

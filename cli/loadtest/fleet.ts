@@ -2,19 +2,23 @@ import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { trainAssignment } from "../../runtime/client/assignment.js";
 import type { Loaded } from "../../runtime/client/models.js";
 import { float32 } from "../../runtime/codecs/float32.js";
-import type { Part } from "../../runtime/data/dataset.js";
+import { DataError } from "../../runtime/errors.js";
 import { random } from "../../runtime/params/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import type { Identity } from "../../runtime/platform/platform.js";
 import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
+import type { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import { LightClient, type Fleet, type Work } from "./light-client.js";
 import { profileOf, type Mix } from "./profile.js";
 import { newRecording, type Recording } from "./recording.js";
 import { sharedModels } from "./shared-models.js";
 import { randomUpdates, wholeUpdate } from "./updates.js";
+
+/** What a client trains on, and what it holds out to evaluate on. */
+type Split = ReturnType<typeof holdOut>;
 
 /** Where the updates come from. */
 export type UpdateKind =
@@ -25,7 +29,13 @@ export type UpdateKind =
   | {
       readonly kind: "train";
       readonly trainers: readonly Trainer[];
-      readonly parts: readonly Part[];
+      readonly parts: readonly Split[];
+      /** Keeps an update, for a replay. */
+      readonly record?: (
+        client: number,
+        round: number,
+        update: Uint8Array,
+      ) => Promise<void>;
     };
 
 export interface FleetOptions {
@@ -63,9 +73,12 @@ export function startFleet(options: FleetOptions): RunningFleet {
     openSocket: nodePlatform().openSocket,
     identityOf: (index) => lightIdentity(seed, index),
     samplesOf: (index) =>
-      update.kind === "train" ? partOf(update, index).rows.length : undefined,
+      update.kind === "train"
+        ? partOf(update, index).train.rows.length
+        : undefined,
     models: sharedModels(),
     work: worker(update),
+    evaluate: evaluator(update),
   };
   const clients: LightClient[] = [];
   const chance = random(seed, "arrivals", first);
@@ -129,50 +142,72 @@ function worker(update: UpdateKind): Fleet["work"] {
   if (update.kind === "random") return invented;
   if (update.kind === "replay") {
     const recorded = update.blobs.map((blob) => wholeUpdate(blob));
-    return async (client, assign, model, poisoned) =>
-      poisoned
-        ? invented(client, assign, model, poisoned)
-        : { update: recorded[client % recorded.length] };
+    return async (client, assign, model, poisoned) => {
+      if (poisoned) return invented(client, assign, model, poisoned);
+      const update = recorded[client % recorded.length];
+      const { sends } = algorithmOf(assign).client;
+      const { bytes } = float32.form(model.model.layout, sends);
+      if (update.bytes !== bytes)
+        throw new DataError(
+          "shape",
+          `"--updates" expected updates of ${bytes} bytes, as the run's model has, got one of ${update.bytes}`,
+        );
+      return { update };
+    };
   }
-  const { trainers } = update;
   return async (client, assign, model, poisoned) =>
     poisoned
       ? invented(client, assign, model, poisoned)
-      : trained(
-          trainers[client % trainers.length],
-          partOf(update, client),
-          assign,
-          model,
-        );
+      : trained(update, client, assign, model);
 }
 
-const partOf = (
-  { parts }: Extract<UpdateKind, { kind: "train" }>,
-  client: number,
-): Part => parts[client % parts.length];
+/** What makes of a model an evaluation: where there are data, those that the client does not train on. */
+function evaluator(update: UpdateKind): Fleet["evaluate"] {
+  if (update.kind !== "train") return undefined;
+  return async (client, { model }) => {
+    const { description, weights, normalisation } = model;
+    const { test: part } = partOf(update, client);
+    const { count, correct, loss } = await trainerOf(update, client).evaluate({
+      description,
+      weights,
+      normalisation,
+      part,
+    });
+    return { count, correct, loss };
+  };
+}
+
+type Training = Extract<UpdateKind, { kind: "train" }>;
+
+const trainerOf = ({ trainers }: Training, client: number): Trainer =>
+  trainers[client % trainers.length];
+
+const partOf = ({ parts }: Training, client: number): Split =>
+  parts[client % parts.length];
 
 const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
 
 /** Trains as the real client does; an algorithm's own state begins at zero each time, for a light client keeps none. */
 async function trained(
-  trainer: Trainer,
-  part: Part,
+  training: Training,
+  client: number,
   assign: ServerMessageOf<"assign">,
   base: Loaded,
 ): Promise<Work> {
   const { offer, update } = await trainAssignment(
-    trainer,
+    trainerOf(training, client),
     {
       assignment: assign.assignment,
       settings: readTrainSettings(assign.settings),
       algorithm: algorithmOf(assign),
       base,
-      part,
+      part: partOf(training, client).train,
       state: undefined,
     },
     {},
   );
+  await training.record?.(client, assign.round, update);
   return {
     update: wholeUpdate(update, offer.sha256),
     metrics: offer.metrics,

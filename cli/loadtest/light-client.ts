@@ -64,7 +64,15 @@ export interface Fleet {
     /** The first number of the update is not one. */
     poisoned: boolean,
   ): Promise<Work>;
+  /** Where clients have data. */
+  readonly evaluate:
+    ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
 }
+
+type Evaluated = Extract<
+  OutgoingClientMessage,
+  { type: "report" }
+>["evaluation"];
 
 const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
@@ -94,6 +102,12 @@ const invented = (seconds: number): Offer["metrics"] => ({
   activationNorms: [],
   seconds,
 });
+
+/** The same of a model: one in ten of its samples, half of them right. */
+function inventedEvaluation(samples: number): Evaluated {
+  const count = Math.max(1, Math.round(samples / 10));
+  return { count, correct: Math.floor(count / 2), loss: count };
+}
 
 /**
  * A client that does all that the protocol asks of one, on the connection code of the real client, and trains only where the
@@ -259,7 +273,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#do(assign).catch((error: unknown) => {
       if (this.#assign !== assign) return;
       this.#error(
-        `failed: ${error instanceof Error ? error.message.slice(0, 60) : String(error)}`,
+        `failed: ${error instanceof Error ? error.message.slice(0, 200) : String(error)}`,
       );
       this.#connection.tell({ type: "failed", assignment, code: "other" });
       this.#rest();
@@ -274,12 +288,11 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const model = await this.#base(assign.model);
     if (!mine()) return;
     if (task === "evaluate") {
-      const count = Math.max(1, Math.round(this.#samples / 10));
-      this.#connection.offer({
-        type: "report",
-        assignment,
-        evaluation: { count, correct: Math.floor(count / 2), loss: count },
-      });
+      const evaluation =
+        (await this.#fleet.evaluate?.(this.#index, model)) ??
+        inventedEvaluation(this.#samples);
+      if (!mine()) return;
+      this.#connection.offer({ type: "report", assignment, evaluation });
       return this.#rest();
     }
     this.#does("training");

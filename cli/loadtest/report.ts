@@ -52,9 +52,16 @@ export interface Report extends Load {
   readonly times: Readonly<Partial<Record<Figure, Percentiles>>>;
   /** Cores used, and the most memory, of this process and, where it tells us, of the aggregator's. */
   readonly client: Usage;
-  readonly server:
-    | (Usage & { /** Of the worst second. */ readonly lagP99: number })
-    | undefined;
+  readonly server: ServerUsage | undefined;
+  /** What the run waits for in the end, where it has committed no round. */
+  readonly waitsFor: string | undefined;
+}
+
+interface ServerUsage extends Usage {
+  /** Of the worst second. */
+  readonly lagP99: number;
+  /** Seconds at the end in which it did not answer. */
+  readonly silence: number;
 }
 
 interface Usage {
@@ -67,9 +74,11 @@ export function reportOf(
   recording: Recording,
   moments: readonly Moment[],
   cpuSeconds: number,
+  waitsFor?: string,
 ): Report {
   const seconds = moments.at(-1)?.seconds ?? 0;
   const told = moments.flatMap(({ server }) => server ?? []);
+  const answered = moments.findLast(({ server }) => server !== undefined);
   const most = (values: readonly number[]) =>
     values.reduce((a, b) => Math.max(a, b), 0);
   const times: Partial<Record<Figure, Percentiles>> = {};
@@ -101,7 +110,9 @@ export function reportOf(
             memory: most(told.map(({ memory }) => memory)),
             // The first answer is about the time before.
             lagP99: most(told.slice(1).map(({ lag }) => lag)),
+            silence: seconds - answered!.seconds,
           },
+    waitsFor,
   };
 }
 
@@ -174,7 +185,10 @@ function sentences(report: Report): string[] {
     `Load tester: ${client.cores.toFixed(2)} cores, ${megabytes(client.memory)}.`,
     server === undefined
       ? "The aggregator does not tell its metrics to us."
-      : `Aggregator: ${server.cores.toFixed(2)} cores, ${megabytes(server.memory)}, event-loop lag p99 ${duration(server.lagP99)} in the worst second.`,
+      : `Aggregator: ${server.cores.toFixed(2)} cores, ${megabytes(server.memory)}, event-loop lag p99 ${duration(server.lagP99)} in the worst second${server.silence >= 2 ? `; no answer in the last ${server.silence.toFixed(0)} s` : ""}.`,
+    ...(report.waitsFor === undefined
+      ? []
+      : [`No round was committed. The aggregator says: ${report.waitsFor}`]),
     ...(asked.length > 0 ? [`As the profiles ask: ${asked.join(", ")}.`] : []),
     ...(Object.keys(refused).length > 0
       ? [`Refused by the aggregator: ${kindsOf(refused)}.`]

@@ -37,6 +37,9 @@ export function nodePlatform(options: NodeOptions = {}): Platform {
   };
 }
 
+/** Milliseconds in which the other end has to answer that the line is closed; a process that ends waits for no longer. */
+const CLOSE = 3000;
+
 function openSocket(url: string, { tls }: SocketOptions): Socket {
   const line = new WebSocket(url, {
     perMessageDeflate: false,
@@ -56,6 +59,7 @@ function openSocket(url: string, { tls }: SocketOptions): Socket {
     close(code = 1000, reason = "") {
       if (line.readyState === WebSocket.CONNECTING) line.terminate();
       else line.close(code, reason);
+      setTimeout(() => line.terminate(), CLOSE).unref();
     },
   };
   line.binaryType = "nodebuffer";

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +10,7 @@ import { promisify } from "node:util";
 import { startFleet, type FleetOptions } from "../../cli/loadtest/fleet.js";
 import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import type { Report } from "../../cli/loadtest/report.js";
+import { holdOut } from "../../runtime/training/batches.js";
 import { federation, type Federation } from "../aggregator/federation.js";
 import { updateFor } from "../aggregator/raw-client.js";
 import { localRound, smallModel } from "../bundle/local-round.js";
@@ -82,24 +84,54 @@ test("recorded updates are replayed, byte for byte", async () => {
   }
 });
 
-test("clients that train say how many samples they train on, and their updates are counted", async () => {
+test("clients that train say how many samples they train on, and evaluate on those they hold out", async () => {
   const f = await federation(
-    { gather: 3, rounds: 1, localEpochs: 1 },
+    { gather: 3, rounds: 1, localEpochs: 1, evaluateFraction: 1 },
     { model: smallModel() },
   );
   const trainer = await trainerHere("simd");
   try {
     const { dataset } = localRound().part;
-    const parts = [9, 15].map((count) => ({
-      dataset,
-      rows: Uint32Array.from({ length: count }, (_, i) => i),
-    }));
+    const parts = [9, 15].map((count) =>
+      holdOut(
+        { dataset, rows: Uint32Array.from({ length: count }, (_, i) => i) },
+        0.1,
+        "1",
+      ),
+    );
+    const recorded: [number, number, string][] = [];
+    let evaluated = 0;
+    let folded: string[] = [];
+    f.aggregator.on("round", ({ updates }) => {
+      folded = [...updates];
+    });
+    f.aggregator.on("evaluation", ({ federated }) => {
+      evaluated = federated!.count;
+    });
     const fleet = await withFleet(f, {
       clients: 3,
-      update: { kind: "train", trainers: [trainer], parts },
+      update: {
+        kind: "train",
+        trainers: [trainer],
+        parts,
+        record: async (client, round, update) =>
+          void recorded.push([
+            client,
+            round,
+            createHash("sha256").update(update).digest("hex"),
+          ]),
+      },
     });
     assert.deepEqual(fleet.recording.errors, {});
     assert.equal(fleet.recording.counted, 3);
+    // The third client has the first one's part again.
+    const [nine, fifteen] = parts.map(({ test }) => test.rows.length);
+    assert.equal(evaluated, 2 * nine + fifteen);
+    assert.deepEqual(
+      recorded.map(([client, round]) => [client, round]).sort(),
+      [0, 1, 2].map((client) => [client, 1]),
+    );
+    assert.deepEqual(recorded.map(([, , hash]) => hash).sort(), folded.sort());
   } finally {
     trainer.close();
     await f.end();
@@ -234,6 +266,7 @@ test("a mistake ends in one sentence", async () => {
   await fails([nobody, "--profiles", "tank"], /"--profiles" expected/);
   await fails([nobody, "--update", "replay"], /"--updates" expected/);
   await fails([nobody, "--update", "train"], /"--data" expected/);
+  await fails([nobody, "--data", "x"], /"--data" expected --update train/);
   await fails([nobody, "--report", "nowhere/x.html"], /"nowhere\/x.html" exp/);
   await fails(["http://x"], /expected an address such as ws:/);
   const file = await profiles({ rural: { upload: "fast" } });

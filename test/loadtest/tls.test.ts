@@ -6,7 +6,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { startFleet } from "../../cli/loadtest/fleet.js";
 import { readFleet } from "../../cli/loadtest/profile.js";
-import { serverFigures } from "../../cli/loadtest/server-figures.js";
+import {
+  serverFigures,
+  serverWaitsFor,
+} from "../../cli/loadtest/server-figures.js";
 import { federation } from "../aggregator/federation.js";
 
 /** A certificate for this machine, or nothing where there is no openssl. */
@@ -47,9 +50,13 @@ test("a fleet takes part over TLS, under an authority of its own", async (t) => 
     });
     await fleet.done;
     assert.equal(fleet.recording.counted, 10);
-    const figures = await serverFigures(f.url, { ca: tls.cert });
+    const figures = await serverFigures({ url: f.url, ca: tls.cert }, 5000);
     assert.ok(figures!.memory > 1e6);
-    assert.equal(await serverFigures(f.url), undefined);
+    assert.match(
+      (await serverWaitsFor({ url: f.url, ca: tls.cert }, 5000))!,
+      /all 2 rounds are done/,
+    );
+    assert.equal(await serverFigures({ url: f.url }, 5000), undefined);
   } finally {
     await f.end();
   }

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import * as fs from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createServer } from "node:net";
 import { after, test } from "node:test";
 import { memoryLine } from "../../runtime/platform/memory-line.js";
 import {
@@ -13,6 +14,7 @@ import {
   storedIdentity,
 } from "../../runtime/platform/node-identity.js";
 import { openStateFolder } from "../../runtime/platform/node-state.js";
+import { nodePlatform } from "../../runtime/platform/node.js";
 
 async function folder(): Promise<string> {
   const path = await fs.mkdtemp(join(tmpdir(), "fedflat-"));
@@ -166,4 +168,33 @@ test("a line in memory delivers in order, later, and what was sent before the cl
     ["b", 4000, "enough"],
     ["a", 4000, "enough"],
   ]);
+});
+
+test("a line to an end that hangs is closed all the same", async (t) => {
+  const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; // RFC 6455, 1.3
+  const server = createServer((line) =>
+    line
+      .on("error", () => {})
+      .once("data", (request) => {
+        const [, key] = /Sec-WebSocket-Key: (\S+)/i.exec(String(request))!;
+        const accept = createHash("sha1")
+          .update(key + GUID)
+          .digest("base64");
+        line.write(
+          `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+        );
+      }),
+  ).listen(0, "127.0.0.1");
+  after(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const line = nodePlatform().openSocket(`ws://127.0.0.1:${port}`, {});
+  await new Promise<void>((resolve) => (line.onOpen = resolve));
+  const closed = new Promise<void>(
+    (resolve) => (line.onClose = () => resolve()),
+  );
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  line.close();
+  t.mock.timers.tick(5000);
+  await closed;
 });
