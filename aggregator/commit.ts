@@ -1,4 +1,4 @@
-import { release } from "../runtime/params/release.js";
+import { copyOf, release } from "../runtime/params/memory.js";
 import { nameOf } from "./assignments.js";
 import type { Attempts } from "./attempts.js";
 import { rosterOf, type Assignment } from "./clients.js";
@@ -43,7 +43,7 @@ export async function commitRound(
       collectAll();
     }
     const checkpoint = withoutTwin(
-      await desk.finish(models.current.bytes, open.population),
+      await desk.finish(copyOf(models.current.bytes), open.population),
       models.current,
     );
     const finished = performance.now();

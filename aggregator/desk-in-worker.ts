@@ -71,10 +71,8 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
     fold: (...update) => call("fold", update),
     drop: (key) => call("drop", [key]),
     rest: () => call("rest", []),
-    finish(model, population) {
-      const copy = new Uint8Array(model);
-      return call("finish", [copy, population, true], [copy.buffer]);
-    },
+    finish: (model, population) =>
+      call("finish", [model, population], [model.buffer]),
     async close() {
       await worker.terminate();
     },

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { setImmediate } from "node:timers/promises";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { finishRound } from "../runtime/algorithms/finish-round.js";
 import type {
@@ -14,7 +13,7 @@ import {
   readSafetensors,
   writeSafetensors,
 } from "../runtime/params/safetensors.js";
-import { release } from "../runtime/params/release.js";
+import { release } from "../runtime/params/memory.js";
 import { ModelError } from "../runtime/errors.js";
 import { collectAll } from "./collect.js";
 import {
@@ -67,13 +66,11 @@ export interface Desk {
   rest(): Promise<void>;
   /**
    * Moves the model by the fold.
-   * @param model the current one, as a blob
-   * @param given nobody else reads its bytes: their memory is used
+   * @param model the current one, as a blob; its memory is the desk's from now on, and the next model's where it fits
    */
   finish(
-    model: Uint8Array,
+    model: Uint8Array<ArrayBuffer>,
     population: number,
-    given?: boolean,
   ): Promise<Checkpoint>;
   close(): Promise<void>;
 }
@@ -169,7 +166,7 @@ export function openDesk(
     async rest() {
       collectAll();
     },
-    async finish(model, population, given = false) {
+    async finish(model, population) {
       if (fold === undefined) throw new Error("no fold is open");
       const global = readBlob(model, layout, [MODEL])[MODEL];
       const next = finishRound(server, {
@@ -181,13 +178,6 @@ export function openDesk(
       });
       fold = undefined;
       ({ state } = next);
-      const isNew = next.global !== global && own === undefined;
-      if (given && isNew) {
-        release(model.buffer);
-        // Two turns later it is free, and the next blob takes its place.
-        await setImmediate();
-        await setImmediate();
-      }
       const checkpoint = checkpointOf(
         server,
         layout,
@@ -195,8 +185,11 @@ export function openDesk(
         next.global,
         state,
         population,
+        model,
       );
-      if (isNew) release(next.global.buffer);
+      // Nobody else has it, unless an algorithm of the caller's own keeps it.
+      if (next.global !== global && own === undefined)
+        release(next.global.buffer);
       return checkpoint;
     },
     async close() {},
@@ -228,6 +221,7 @@ function checkpointOf(
   global: Vector,
   state: State,
   population: number,
+  into?: Uint8Array<ArrayBuffer>,
 ): Checkpoint {
   const broadcast = Object.entries(
     server.broadcast?.(state, population) ?? {},
@@ -238,6 +232,7 @@ function checkpointOf(
         layout,
         { [MODEL]: global, ...Object.fromEntries(broadcast) },
         metadata,
+        into,
       ),
     ),
     state: blobOf(

@@ -81,8 +81,8 @@ const schema = v.strictObject({
   farewell: v.optional(duration, 10_000),
   /** Bytes on their way to or from one client without acknowledgement. */
   windowBytes: v.optional(whole(1024), 256 * 1024),
-  /** Memory for updates on their way in; never less than two updates. */
-  budgetBytes: v.optional(whole(1), 64 * 1024 * 1024),
+  /** Memory for updates on their way in, in bytes; never less than two updates. */
+  budgetBytes: v.optional(whole(1), 48_000_000),
   /** An upload that has not moved for so long loses its room to one that waits. */
   stall: v.optional(duration, 10_000),
   /** Bytes a second below which an upload counts as stalled. */

@@ -8,6 +8,7 @@ import {
   type Receiving,
 } from "../runtime/protocol/transfer.js";
 import { ProtocolError } from "../runtime/errors.js";
+import { FROM_SYSTEM } from "../runtime/params/memory.js";
 import type { Session } from "./session.js";
 
 /**
@@ -62,10 +63,7 @@ interface Line {
   readonly ended: Set<number>;
 }
 
-/**
- * Memory for uploads that is taken at a time, in bytes. So much is taken from the system itself, page by page as it is written
- * to, and goes back there; smaller pieces would stay with the process, between others.
- */
+/** The most memory for uploads that is taken at a time, in bytes. */
 const ROOM = 64 * 1024 * 1024;
 /** Memory that nobody uses is kept this long, in milliseconds. */
 const KEEP_BUFFERS = 10_000;
@@ -129,7 +127,9 @@ export function openUploads(options: {
   function newPart(bytes: number): Uint8Array {
     const step = Math.ceil(bytes / 8) * 8;
     if (room === undefined || step * (parts + 1) > room.byteLength) {
-      room = new SharedArrayBuffer(Math.max(step, Math.min(budgetBytes, ROOM)));
+      room = new SharedArrayBuffer(
+        Math.max(step, FROM_SYSTEM, Math.min(budgetBytes, ROOM)),
+      );
       parts = 0;
     }
     return new Uint8Array(room, step * parts++, bytes);

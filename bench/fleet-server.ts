@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Aggregator } from "../aggregator/aggregator.js";
+import { keepYoungSmall } from "../aggregator/collect.js";
 import { listen } from "../aggregator/server.js";
 import type { GivenSettings } from "../aggregator/settings.js";
 import { parseDescription } from "../runtime/models/description.js";
@@ -31,6 +32,8 @@ export interface ServerAnswer {
 const RESOLUTION = 2;
 
 process.once("message", async (order: ServerOrder) => {
+  // As `fedflat serve` does, here and when it has started.
+  keepYoungSmall();
   const [inputs, ...units] = order.widths;
   const description = parseDescription({
     input: [inputs],
@@ -53,6 +56,7 @@ process.once("message", async (order: ServerOrder) => {
   );
   aggregator.on("counted", () => counted++);
   await aggregator.start();
+  keepYoungSmall();
   const { tls, connections } = order;
   const server = await listen(aggregator, { port: 0, tls, connections });
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION });

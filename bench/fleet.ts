@@ -11,7 +11,10 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { GivenSettings } from "../aggregator/settings.js";
+import {
+  readAggregatorSettings,
+  type GivenSettings,
+} from "../aggregator/settings.js";
 import { wasmArithmetic } from "../aggregator/strategies/arithmetic.js";
 import {
   startFleet,
@@ -256,7 +259,8 @@ export async function ingest(
         tls ? 140 : 220,
       ),
     );
-    const bound = 4 * (update.length / MB) + 67 + 100;
+    const { budgetBytes } = readAggregatorSettings(settings);
+    const bound = (4 * update.length + budgetBytes) / MB + 100;
     report(
       atMost(
         `${name}: server's peak memory`,

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Admission } from "../aggregator/identity.js";
 import { openKeyRing } from "../aggregator/key-ring.js";
+import { keepYoungSmall } from "../aggregator/collect.js";
 import { listen } from "../aggregator/server.js";
 import { ConfigError } from "../runtime/errors.js";
 import { nodePlatform } from "../runtime/platform/node.js";
@@ -27,6 +28,7 @@ export async function serve(
   settings: SettingsOf<"serve">,
   signal: AbortSignal,
 ): Promise<void> {
+  keepYoungSmall();
   const folder = settings.run ?? newRunFolder();
   const { test, shape } = settings;
   const { cert, key, ca, crl } = (await readTls(settings)) ?? {};
@@ -68,6 +70,7 @@ export async function serve(
       absence: Math.round(1000 * settings.absence),
       maxNorm: settings.maxNorm,
       clipUpdateNorm: settings.clipUpdateNorm,
+      budgetBytes: Math.round(settings.uploadMemory * 1e6),
     },
   });
   // The port first: where it is not to be had, no run's folder is left behind.
@@ -84,6 +87,9 @@ export async function serve(
   });
   try {
     await aggregator.start();
+    // Workers undo it: the one that folds, and the one of an evaluation.
+    keepYoungSmall();
+    aggregator.on("round", keepYoungSmall);
     view.say(
       "listening",
       { url: server.url, run: folder, healthPort: server.healthPort },

@@ -608,6 +608,12 @@ const ROUND = {
     help: "norm to which a longer update is scaled down; 0 for none",
     commands: ["serve"],
   },
+  uploadMemory: {
+    ...number(1, 1_000_000),
+    default: 48,
+    help: "megabytes for updates on their way in; where lines are slow, more lets more clients send at a time",
+    commands: ["serve"],
+  },
   evaluateEvery: {
     ...integer(1, 1_000_000),
     default: 1,

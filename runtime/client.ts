@@ -1,6 +1,6 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
-import { release } from "./params/release.js";
+import { release } from "./params/memory.js";
 import {
   checkMemory,
   failureCode,

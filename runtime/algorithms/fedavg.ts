@@ -1,4 +1,5 @@
 import type { Algorithm } from "./algorithm.js";
+import { moved } from "./vectors.js";
 
 /** FedAvg (McMahan et al. 2017, arXiv:1602.05629): w <- w + sum n_k d_k / sum n_k. */
 export const fedavg: Algorithm = {
@@ -19,7 +20,7 @@ export const fedavg: Algorithm = {
     finish({ global, fold, state }) {
       const sum = fold.sums["delta"];
       const scale = 1 / fold.weights["delta"];
-      return { global: global.map((w, i) => w + sum[i] * scale), state };
+      return { global: moved(global, (w, i) => w + sum[i] * scale), state };
     },
   },
 };

@@ -1,5 +1,5 @@
 import type { Algorithm } from "./algorithm.js";
-import { combine, plus } from "./vectors.js";
+import { combine, moved, plus } from "./vectors.js";
 
 /**
  * FedDC (Gao et al. 2022, arXiv:2203.11751), in the form of the MAN authors' code. With r = n_k/mean(n) and
@@ -50,7 +50,8 @@ export const feddc: Algorithm = {
       const { delta, controlChange } = fold.sums;
       const driftSum = plus(state.driftSum, delta);
       return {
-        global: global.map(
+        global: moved(
+          global,
           (w, i) => w + delta[i] / fold.count + driftSum[i] / population,
         ),
         state: { driftSum, controlSum: plus(state.controlSum, controlChange) },

@@ -1,5 +1,5 @@
 import type { Algorithm } from "./algorithm.js";
-import { combine, plus } from "./vectors.js";
+import { combine, moved, plus } from "./vectors.js";
 
 /**
  * FedDyn (Acar et al. 2021, arXiv:2111.04263, algorithm 1), in the form of the MAN authors' code. Each client remembers its
@@ -33,7 +33,8 @@ export const feddyn: Algorithm = {
       const sum = fold.sums.delta;
       const driftSum = plus(state.driftSum, sum);
       return {
-        global: global.map(
+        global: moved(
+          global,
           (w, i) => w + sum[i] / fold.count + driftSum[i] / population,
         ),
         state: { driftSum },

@@ -1,5 +1,5 @@
 import type { Algorithm } from "./algorithm.js";
-import { combine, plus } from "./vectors.js";
+import { combine, moved, plus } from "./vectors.js";
 
 /**
  * SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, option II): the gradient is corrected by c - c_k;
@@ -39,7 +39,7 @@ export const scaffold: Algorithm = {
       const { delta, controlChange } = fold.sums;
       const scale = settings.serverLearningRate / fold.count;
       return {
-        global: global.map((w, i) => w + scale * delta[i]),
+        global: moved(global, (w, i) => w + scale * delta[i]),
         state: { controlSum: plus(state.controlSum, controlChange) },
       };
     },

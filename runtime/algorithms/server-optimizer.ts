@@ -1,6 +1,7 @@
 import { ModelError } from "../errors.js";
 import type { Algorithm, NamedNumbers, State } from "./algorithm.js";
 import { fedavg } from "./fedavg.js";
+import { moved } from "./vectors.js";
 
 /**
  * A server optimizer moves the global model by treating the mean delta D as a gradient's opposite (Reddi et al. 2021,
@@ -49,7 +50,7 @@ export function withServerOptimizer(
         const meanDelta = fold.sums.delta.map((sum) => sum * scale);
         const step = optimizer.step(meanDelta, state, settings);
         return {
-          global: global.map((w, i) => w + step.move[i]),
+          global: moved(global, (w, i) => w + step.move[i]),
           state: step.state,
         };
       },

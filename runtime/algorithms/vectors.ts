@@ -1,4 +1,15 @@
 import type { Vector } from "../params/layout.js";
+import { take } from "../params/memory.js";
+
+/** The next model: to(w_i, i) for each weight, rounded to float32 once, in memory of the system's own. */
+export function moved(
+  global: Vector,
+  to: (weight: number, i: number) => number,
+): Vector {
+  const next = new Float32Array(take(global.byteLength), 0, global.length);
+  for (let i = 0; i < next.length; i++) next[i] = to(global[i], i);
+  return next;
+}
 
 /** sum_j coefficients[j] vectors[j], element by element, rounded to float32 once. All vectors have one length. */
 export function combine(

@@ -14,7 +14,7 @@ import type { OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
 import type { JobOptions, Snapshot, Trainer } from "../training/job.js";
-import { release } from "../params/release.js";
+import { release } from "../params/memory.js";
 import { trainRound } from "../training/train-round.js";
 import { Declined } from "./declined.js";
 import type { Loaded } from "./models.js";

@@ -21,11 +21,16 @@ export const MODEL = "";
 const nameOf = (vector: string, parameter: string) =>
   vector === MODEL ? parameter : `${vector}/${parameter}`;
 
-/** Writes vectors, in the order given. @throws ModelError `layout` where a vector has another length than the layout. */
+/**
+ * Writes vectors, in the order given.
+ * @param into as in `writeSafetensors`
+ * @throws ModelError `layout` where a vector has another length than the layout.
+ */
 export function writeBlob(
   layout: Layout,
   vectors: Readonly<Record<string, Vector | Float64Array>>,
   metadata: Readonly<Record<string, string>> = {},
+  into?: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
   const tensors: Tensor[] = [];
   for (const [vector, data] of Object.entries(vectors)) {
@@ -41,7 +46,7 @@ export function writeBlob(
         data: parameterView(data, parameter),
       });
   }
-  return writeSafetensors(tensors, metadata);
+  return writeSafetensors(tensors, metadata, into);
 }
 
 /** The exact first bytes, and the exact length, of a blob with these vectors: what a receiver may insist on. */

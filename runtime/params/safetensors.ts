@@ -76,10 +76,12 @@ export function safetensorsHeader(
 /**
  * Writes a safetensors file (https://github.com/huggingface/safetensors, format version of 2023): tensors in the order given.
  * The same tensors and metadata always give the same bytes, so that the file can be named by its hash.
+ * @param into memory for it, taken where it has the right length; tensors may lie in it already, but only where they belong
  */
 export function writeSafetensors(
   tensors: readonly Tensor[],
   metadata: Readonly<Record<string, string>> = {},
+  into?: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
   const header = safetensorsHeader(
     tensors.map(({ name, shape, data }) => {
@@ -95,7 +97,8 @@ export function writeSafetensors(
     metadata,
   );
   const total = tensors.reduce((sum, t) => sum + t.data.byteLength, 0);
-  const bytes = new Uint8Array(header.length + total);
+  const length = header.length + total;
+  const bytes = into?.length === length ? into : new Uint8Array(length);
   bytes.set(header);
   let offset = header.length;
   for (const { data } of tensors) {

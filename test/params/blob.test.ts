@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ModelError } from "../../runtime/errors.js";
-import { readBlob, readState, writeBlob } from "../../runtime/params/blob.js";
+import {
+  MODEL,
+  readBlob,
+  readState,
+  writeBlob,
+} from "../../runtime/params/blob.js";
 import { layoutOf } from "../../runtime/params/layout.js";
+import { copyOf } from "../../runtime/params/memory.js";
 
 const layout = layoutOf([
   { name: "0.kernel", shape: [3, 2] },
@@ -23,6 +29,21 @@ test("a state of float32 vectors, as it was kept before, is read on with the sam
   const drift = Float32Array.from(numbers);
   const state = readState(writeBlob(layout, { drift }), layout, ["drift"]);
   assert.deepEqual(state, { drift: Float64Array.from(drift) });
+});
+
+test("a blob is written into the memory of one of the same form, from where its vectors lie too", () => {
+  const [was, is] = [Float32Array.from(numbers), new Float32Array(8).fill(2)];
+  const whole = (model: Float32Array, momentum: Float32Array) =>
+    writeBlob(layout, { [MODEL]: model, momentum }, { a: "b" });
+  const expected = whole(is, was);
+  const given = copyOf(whole(was, was));
+  const own = readBlob(given, layout, [MODEL])[MODEL];
+  own.set(is);
+  const vectors = { [MODEL]: own, momentum: was };
+  const written = writeBlob(layout, vectors, { a: "b" }, given);
+  assert.equal(written, given);
+  assert.deepEqual(written, expected);
+  assert.notEqual(writeBlob(layout, vectors, {}, given), given);
 });
 
 test("what is missing or of another kind is a ModelError that names it", () => {
