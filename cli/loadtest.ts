@@ -1,10 +1,4 @@
-import {
-  appendFile,
-  mkdir,
-  readdir,
-  readFile,
-  writeFile,
-} from "node:fs/promises";
+import { mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -56,7 +50,8 @@ export async function loadtest(
   const trainers: Trainer[] = [];
   const update = await updatesOf(settings, trainers);
   // A file that cannot be written is told now, when all else is in order, and not when the test is over.
-  if (settings.report !== undefined) await appendFile(settings.report, "");
+  // It stays open, for then there may be none left to open.
+  const page = settings.report && (await open(settings.report, "a"));
   const count = settings.processes;
   const view = openView(settings.json);
   const begun = performance.now();
@@ -96,7 +91,7 @@ export async function loadtest(
     const server = await serverFigures({ url, token, ca }, patience());
     const { states, counted, rounds, errors } = countsOf(recordings());
     const seconds = (performance.now() - begun) / 1000;
-    const memory = process.memoryUsage.rss();
+    const memory = memoryNow();
     moments.push({ seconds, states, counted, memory, server });
     const at = Object.entries(states)
       .filter(([, number]) => number > 0)
@@ -144,8 +139,9 @@ export async function loadtest(
     );
     const { isTTY, columns } = process.stdout;
     view.say("report", { ...report }, textOf(report, isTTY ? columns : 80));
-    if (settings.report !== undefined) {
-      await writeFile(settings.report, htmlOf(report, recording, moments));
+    if (page) {
+      await page.truncate();
+      await page.writeFile(htmlOf(report, recording, moments));
       view.say(
         "written",
         { report: settings.report },
@@ -167,7 +163,17 @@ export async function loadtest(
   } finally {
     for (const fleet of fleets) fleet.stop();
     for (const trainer of trainers) trainer.close();
+    if (page) await page.close();
     view.close();
+  }
+}
+
+/** Bytes of this process; nothing where the system does not tell, as when no file can be opened any more. */
+function memoryNow(): number | undefined {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return undefined;
   }
 }
 

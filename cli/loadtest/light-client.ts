@@ -45,6 +45,14 @@ export interface Work {
   readonly metrics?: Offer["metrics"];
 }
 
+/** An update that is on its way into a model. */
+interface Sent {
+  readonly sha256: string;
+  readonly bytes: number;
+  /** When its assignment came. */
+  readonly assigned: number;
+}
+
 /** What the clients of a fleet have in common. */
 export interface Fleet {
   readonly url: string;
@@ -133,6 +141,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   #assigned = 0;
   #offer?: Offer;
   #offered = 0;
+  /** Updates of assignments before this one that no model has yet, as in buffered rounds. */
+  #waiting?: Map<string, Sent>;
   /** What is wrong with the assignment's update, as its profile asks. */
   #fault?: Fault;
 
@@ -193,12 +203,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   introduce = (): Introduction => ({
     capabilities: CAPABILITIES,
     samples: this.#samples,
-    pending: this.#assign && [
-      {
-        assignment: this.#assign.assignment,
-        sha256: this.#offer?.sha256,
-      },
-    ],
+    pending: this.#pending(),
     agent: "fedflat-loadtest",
   });
 
@@ -207,8 +212,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   welcome({ lastCounted }: ServerMessageOf<"welcome">): void {
     this.#took("connect", this.#dialled);
     this.#is(this.#work);
-    if (lastCounted && lastCounted.assignment === this.#assign?.assignment)
-      this.#counted();
+    if (lastCounted) this.#counted(lastCounted.assignment);
   }
 
   message(message: Told): void {
@@ -224,8 +228,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
         return this.#faultDone();
       case "committed":
         this.#round(message.round);
-        if (message.assignment === this.#assign?.assignment) this.#counted();
-        return;
+        return this.#counted(message.assignment);
       case "refused":
         return this.#refused(message);
       case "model":
@@ -253,6 +256,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (reason !== "closed" && reason !== "finished")
       this.#error(`ended: ${reason}`);
     this.#assign = undefined;
+    this.#waiting = undefined;
     this.#is(undefined);
     this.#resolve();
   }
@@ -261,12 +265,21 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   #take(assign: Assign): void {
     const { assignment } = assign;
-    if (this.#assign?.assignment === assignment) {
+    if (
+      this.#assign?.assignment === assignment ||
+      this.#waiting?.has(assignment)
+    ) {
       if (!this.#connection.repeat(assignment))
         this.#connection.tell({ type: "accept", assignment });
       return;
     }
-    this.#rest();
+    // It would not get another one if it had not been told `received`.
+    if (this.#assign !== undefined && this.#offer !== undefined) {
+      this.#waiting ??= new Map();
+      this.#waiting.set(this.#assign.assignment, this.#sent(this.#offer));
+    } else this.#rest();
+    this.#offer = undefined;
+    this.#fault = undefined;
     this.#assign = assign;
     this.#assigned = performance.now();
     this.#connection.tell({ type: "accept", assignment });
@@ -362,7 +375,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (current && this.#fault !== undefined && ANSWERS[this.#fault] === code)
       this.#faultDone();
     else add(this.#fleet.recording.refused, code);
-    if (current && retryAfter === null) this.#rest();
+    if (retryAfter === null) this.#settle(assignment);
   }
 
   #faultDone(): void {
@@ -371,12 +384,39 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#fault = undefined;
   }
 
-  #counted(): void {
+  /** What it has in hand, or waits to hear of. */
+  #pending(): { assignment: string; sha256?: string }[] {
+    const waiting = [...(this.#waiting ?? [])].map(
+      ([assignment, { sha256 }]) => ({ assignment, sha256 }),
+    );
+    if (this.#assign === undefined) return waiting;
+    const { assignment } = this.#assign;
+    const sha256 = this.#offer?.sha256;
+    return [...waiting, { assignment, sha256 }].slice(-16);
+  }
+
+  #sent({ sha256, bytes }: Offer): Sent {
+    return { sha256, bytes, assigned: this.#assigned };
+  }
+
+  #counted(assignment: string): void {
+    const sent =
+      assignment === this.#offer?.assignment
+        ? this.#sent(this.#offer)
+        : this.#waiting?.get(assignment);
+    if (sent === undefined) return;
     const { recording } = this.#fleet;
     recording.counted++;
-    recording.countedBytes += this.#offer?.bytes ?? 0;
-    this.#took("roundTrip", this.#assigned);
-    this.#rest();
+    recording.countedBytes += sent.bytes;
+    this.#took("roundTrip", sent.assigned);
+    this.#settle(assignment);
+  }
+
+  /** Nothing more will be heard of this assignment. */
+  #settle(assignment: string): void {
+    if (assignment === this.#assign?.assignment) this.#rest();
+    else if (this.#waiting?.delete(assignment))
+      this.#connection.settle(assignment);
   }
 
   /** Nothing in hand any more. */

@@ -6,7 +6,17 @@ import type { Random } from "../../runtime/params/random.js";
 const positive = v.pipe(v.number(), v.finite(), v.minValue(0));
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
 /** A number, or the two ends of a range from which one is drawn each time. */
-const range = v.union([positive, v.tuple([positive, positive])]);
+const RANGE = "a number from 0, or two of them, the smaller one first";
+const range = v.union(
+  [
+    positive,
+    v.pipe(
+      v.tuple([positive, positive]),
+      v.check(([least, most]) => least <= most, RANGE),
+    ),
+  ],
+  RANGE,
+);
 
 const profile = v.strictObject({
   /** Seconds of training in a round. */
@@ -71,13 +81,22 @@ const PRESETS: Readonly<Record<string, Given>> = {
   },
 };
 
+const ONE_KIND =
+  "an object with at least one kind of device of a share above 0";
 /** A fleet in a file: for each kind of device its share, the preset it begins with, and what differs. */
-const fleetFile = v.record(
-  v.string(),
-  v.looseObject({
-    share: v.optional(positive, 1),
-    preset: v.optional(v.picklist(Object.keys(PRESETS))),
-  }),
+const fleetFile = v.pipe(
+  v.record(
+    v.string(),
+    v.looseObject({
+      share: v.optional(positive, 1),
+      preset: v.optional(v.picklist(Object.keys(PRESETS))),
+    }),
+    ONE_KIND,
+  ),
+  v.check(
+    (kinds) => Object.values(kinds).some(({ share }) => share > 0),
+    ONE_KIND,
+  ),
 );
 
 export interface Mix {
@@ -115,17 +134,29 @@ export function readFleet(given: string): Mix[] {
       `"--profiles" expected a JSON file, got "${given}" (${(error as Error).message})`,
     );
   }
-  const wrong = (where: string, { message }: { message: string }) =>
-    new ConfigError(
+  const wrong = (
+    issue: v.InferIssue<typeof fleetFile | typeof profile>,
+    ...kind: string[]
+  ) => {
+    const path = [...kind, v.getDotPath(issue) ?? []].flat().join(".");
+    const { expected, message, input } = issue;
+    const wanted =
+      expected === "never"
+        ? `no such key, but ${["share", "preset", ...Object.keys(profile.entries)].join(", ")}`
+        : message === RANGE || message === ONE_KIND
+          ? message
+          : expected;
+    return new ConfigError(
       "usage",
-      `"${where}" in "${given}" expected a device profile, got: ${message}`,
+      `"${path || "profiles"}" in "${given}" expected ${wanted}, got ${JSON.stringify(input)}`,
     );
+  };
   const file = v.safeParse(fleetFile, json);
-  if (!file.success) throw wrong("profiles", file.issues[0]);
+  if (!file.success) throw wrong(file.issues[0]);
   return Object.entries(file.output).map(
     ([name, { share, preset = "instant", ...changes }]) => {
       const read = v.safeParse(profile, { ...PRESETS[preset], ...changes });
-      if (!read.success) throw wrong(name, read.issues[0]);
+      if (!read.success) throw wrong(read.issues[0], name);
       return { name, share, profile: read.output };
     },
   );

@@ -19,7 +19,8 @@ export interface Moment {
   readonly seconds: number;
   readonly states: Readonly<Record<State, number>>;
   readonly counted: number;
-  readonly memory: number;
+  /** Of this process. */
+  readonly memory: number | undefined;
   readonly server: ServerFigures | undefined;
 }
 
@@ -100,7 +101,7 @@ export function reportOf(
     times,
     client: {
       cores: cpuSeconds / seconds,
-      memory: most(moments.map(({ memory }) => memory)),
+      memory: most(moments.flatMap(({ memory }) => memory ?? [])),
     },
     server:
       told.length < 2
@@ -184,7 +185,7 @@ function sentences(report: Report): string[] {
     `${plural(report.clients, "client")} (${report.profiles}; ${report.update} updates; seed ${report.seed}) for ${report.seconds.toFixed(1)} s: ${plural(report.rounds, "round")} and ${plural(report.updates, "update")} (${updatesPerSecond.toFixed(updatesPerSecond < 10 ? 2 : 0)} a second); up ${rate(report.uploadRate)}, down ${rate(report.downloadRate)}.`,
     `Load tester: ${client.cores.toFixed(2)} cores, ${megabytes(client.memory)}.`,
     server === undefined
-      ? "The aggregator does not tell its metrics to us."
+      ? "No figures of the aggregator: it told its metrics less than twice."
       : `Aggregator: ${server.cores.toFixed(2)} cores, ${megabytes(server.memory)}, event-loop lag p99 ${duration(server.lagP99)} in the worst second${server.silence >= 2 ? `; no answer in the last ${server.silence.toFixed(0)} s` : ""}.`,
     ...(report.waitsFor === undefined
       ? []
@@ -196,6 +197,11 @@ function sentences(report: Report): string[] {
     Object.keys(errors).length === 0
       ? "No errors."
       : `Errors: ${kindsOf(errors)}.`,
+    ...(Object.keys(errors).some((kind) => kind.includes("EMFILE"))
+      ? [
+          "EMFILE: this process may not open so many connections; raise its limit, as with ulimit -n.",
+        ]
+      : []),
   ];
 }
 
@@ -296,7 +302,7 @@ export function htmlOf(
       x: seconds,
       y: "MB",
       series: [
-        over("load tester", ({ memory }) => memory / 1e6),
+        over("load tester", ({ memory }) => memory && memory / 1e6),
         over("aggregator", ({ server }) => server && server.memory / 1e6),
       ],
     },
@@ -306,9 +312,15 @@ export function htmlOf(
       y: "ms, 99th percentile of each second",
       series: [over("aggregator", ({ server }) => server?.lag)],
     },
-  ].map((chart) => lineChart({ ...chart, narrow: true, fromZero: true }));
+  ].flatMap(({ series, ...chart }) => {
+    const drawn = series.filter(({ points }) => points.length > 0);
+    return drawn.length === 0
+      ? []
+      : lineChart({ ...chart, series: drawn, narrow: true, fromZero: true });
+  });
   const row = (cells: readonly string[], tag: string) =>
     `<tr>${cells.map((cell) => `<${tag}>${escaped(cell)}</${tag}>`).join("")}</tr>`;
+  const rows = rowsOf(report);
   const title = `Load test of ${escaped(report.url)}`;
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${title}</title>
@@ -318,9 +330,7 @@ export function htmlOf(
 ${sentences(report)
   .map((sentence) => `<p>${escaped(sentence)}</p>`)
   .join("\n")}
-<table>${row(["", ...HEAD], "th")}${rowsOf(report)
-    .map(([name, cells]) => row([name, ...cells], "td"))
-    .join("")}</table>
+${rows.length === 0 ? "" : `<table>${row(["", ...HEAD], "th")}${rows.map(([name, cells]) => row([name, ...cells], "td")).join("")}</table>`}
 <main>
 ${charts.join("\n")}</main>
 </html>

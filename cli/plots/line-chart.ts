@@ -28,7 +28,7 @@ export interface LineChart {
   readonly notes?: readonly string[];
   /** Where x is positive and of many orders of magnitude: a logarithmic axis, and what stands at a value of it. */
   readonly logarithmic?: (x: number) => string;
-  /** Where differences matter less than sizes: y from zero. */
+  /** Where values are never negative, and differences matter less than sizes: y from zero. */
   readonly fromZero?: boolean;
   /** For a narrow place: the legend below the data, not beside them. */
   readonly narrow?: boolean;
@@ -97,10 +97,10 @@ export function lineChart(chart: LineChart): string {
     y - deviation,
     y + deviation,
   ]);
-  const y = scaleLinear(extent(fromZero ? [0, ...heights] : heights), [
-    area.bottom,
-    area.top,
-  ]).nice();
+  const y = scaleLinear(
+    fromZero ? [0, Math.max(0, ...heights) || 1] : extent(heights),
+    [area.bottom, area.top],
+  ).nice();
 
   const families = [...new Set(series.map(({ family }) => family))];
   const styles = series.map(({ family, dashed = false }) => {

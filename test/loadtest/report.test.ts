@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import { newRecording, STATES } from "../../cli/loadtest/recording.js";
@@ -74,6 +77,41 @@ test("the page of a day's test is small, and keeps the worst second", () => {
     assert.ok(html.includes(`>${tick}</text>`), tick);
   assert.ok(html.includes(">1,000</text>"), "the axis of the lag ends there");
   for (const state of STATES) assert.ok(html.includes(`>${state}</text>`));
+});
+
+test("the page of a test that reached nobody has no empty charts", () => {
+  const moments = recorded(3).moments.map((moment) => ({
+    ...moment,
+    server: undefined,
+  }));
+  const report = reportOf(load, newRecording(), moments, 1);
+  const html = htmlOf(report, newRecording(), moments);
+  assert.equal(html.match(/<svg/g)?.length, 3);
+  assert.doesNotMatch(html, /<table|How long|NaN|undefined|−/);
+});
+
+test("a mistake in a fleet's file names the place", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-profiles-"));
+  const file = join(folder, "fleet.json");
+  for (const [content, sentence] of [
+    [{}, /"profiles" in ".*" expected an object with at least one kind/],
+    [[], /"profiles" in ".*" expected an object with at least one kind/],
+    [{ a: { share: 0 } }, /"profiles" in .* share above 0, got/],
+    [{ a: 3 }, /"a" in ".*" expected Object, got 3/],
+    [{ a: { preset: "tank" } }, /"a.preset" .* "phone" .*, got "tank"/],
+    [{ a: { upload: "fast" } }, /"a.upload" in .* expected number, got "fast"/],
+    [{ a: { speed: 3 } }, /"a.speed" .* no such key, but share, .*upload/],
+    [
+      { a: { latency: [9, 1] } },
+      /"a.latency" .* smaller one first, got \[9,1\]/,
+    ],
+    [{ a: { latency: [9] } }, /"a.latency" .* smaller one first, got \[9\]/],
+    [{ a: { faulty: { nan: 2 } } }, /"a.faulty.nan" .* expected <=1, got 2/],
+  ] as const) {
+    await writeFile(file, JSON.stringify(content));
+    assert.throws(() => readFleet(file), { code: "usage", message: sentence });
+  }
+  await rm(folder, { recursive: true });
 });
 
 test("of 50 devices of each preset, serve's quorum is far from being lost", () => {
