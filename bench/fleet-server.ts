@@ -17,6 +17,14 @@ export interface ServerOrder {
   readonly connections: number;
 }
 
+export interface CommittedRound {
+  readonly seconds: number;
+  readonly collectSeconds: number;
+  /** When it was committed, and the processor time until then, both in seconds. */
+  readonly at: number;
+  readonly cpu: number;
+}
+
 export interface ServerAnswer {
   readonly memory: number;
   readonly peak: number;
@@ -24,12 +32,17 @@ export interface ServerAnswer {
   readonly cpu: number;
   /** 99th percentile of the event loop's lag in milliseconds since it was last asked. */
   readonly lag: number;
-  readonly rounds: readonly { seconds: number; collectSeconds: number }[];
+  readonly rounds: readonly CommittedRound[];
   readonly counted: number;
   readonly lines: number;
 }
 
 const RESOLUTION = 2;
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
 
 process.once("message", async (order: ServerOrder) => {
   // As `fedflat serve` does, here and when it has started.
@@ -49,10 +62,15 @@ process.once("message", async (order: ServerOrder) => {
     },
     settings: order.settings,
   });
-  const rounds: { seconds: number; collectSeconds: number }[] = [];
+  const rounds: CommittedRound[] = [];
   let counted = 0;
   aggregator.on("round", (_line, { seconds, collectSeconds }) =>
-    rounds.push({ seconds, collectSeconds }),
+    rounds.push({
+      seconds,
+      collectSeconds,
+      at: performance.now() / 1000,
+      cpu: cpuSeconds(),
+    }),
   );
   aggregator.on("counted", () => counted++);
   await aggregator.start();
@@ -62,10 +80,10 @@ process.once("message", async (order: ServerOrder) => {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION });
   delay.enable();
   process.on("message", () => {
-    const { user, system } = process.cpuUsage();
+    const cpu = cpuSeconds();
     globalThis.gc?.();
     process.send!({
-      cpu: (user + system) / 1e6,
+      cpu,
       memory: process.memoryUsage.rss(),
       peak: 1024 * process.resourceUsage().maxRSS,
       lag: Math.max(0, delay.percentile(99) / 1e6 - RESOLUTION),

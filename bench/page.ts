@@ -3,6 +3,7 @@ import type { Browser } from "playwright-core";
 import { readFleet } from "../cli/loadtest/profile.js";
 import { launchChromium, withoutChromium } from "../test/bundle/chromium.js";
 import { median, type Figure } from "./comparison.js";
+import type { ServerAnswer } from "./fleet-server.js";
 import {
   atMost,
   fleetOf,
@@ -13,9 +14,9 @@ import {
 } from "./fleet.js";
 
 const CLIENTS = 1000;
-/** Seconds over which processor time is summed, and how often with and without a page. */
-const WINDOW = 10;
-const TURNS = 5;
+/** Whole rounds over which processor time is summed, and how often with and without a page. */
+const ROUNDS = 5;
+const TURNS = 6;
 const LOADS = 5;
 
 /** Milliseconds until something was painted, and until the clients' rows were there. */
@@ -55,12 +56,17 @@ export async function compare(report: (figure: Figure) => void): Promise<void> {
   try {
     const url = server.url.replace(/^ws/, "http");
     await until(async () => (await server.ask()).rounds.length >= 2);
-    /** Share of a core that the server takes now, in percent. */
+    /** Share of a core that the server takes now, in percent, from one commit to another: what it does is not even in a round. */
     const share = async () => {
-      const [from, before] = [performance.now(), (await server.ask()).cpu];
-      await setTimeout(1000 * WINDOW);
-      const spent = (await server.ask()).cpu - before;
-      return (100_000 * spent) / (performance.now() - from);
+      const begun = (await server.ask()).rounds.length;
+      let rounds: ServerAnswer["rounds"] = [];
+      await until(async () => {
+        await setTimeout(3000);
+        ({ rounds } = await server.ask());
+        return rounds.length > begun + ROUNDS;
+      });
+      const [from, to] = [rounds[begun], rounds[begun + ROUNDS]];
+      return (100 * (to.cpu - from.cpu)) / (to.at - from.at);
     };
     const loads: [number, number][] = [];
     for (let i = 0; i < LOADS; i++) loads.push(await load(browser, url));

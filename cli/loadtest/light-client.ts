@@ -321,7 +321,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       });
     const late = chance.next() < (faulty.late ?? 0);
     if (late) this.#fault = "late";
-    await pause(late ? deadline + 1000 : 1000 * seconds);
+    const milliseconds = late ? deadline + 1000 : 1000 * seconds;
+    if (milliseconds > 0) await pause(milliseconds);
     if (!mine()) return;
     const nan = chance.next() < (faulty.nan ?? 0);
     const { update, metrics = invented(seconds) } = await this.#fleet.work(

@@ -40,6 +40,8 @@ import { randomHex, toHex } from "./hash.js";
 const HANDSHAKE_MS = 20_000;
 /** Bytes of a blob per frame, where the aggregator allows as many. */
 const CHUNK_BYTES = 64 * 1024;
+/** Memory for frames of updates, of every connection whose socket copies what it sends. */
+let frameMemory: ArrayBuffer | undefined;
 /** Unacknowledged bytes of a model on its way here. */
 const WINDOW_BYTES = 512 * 1024;
 /** Frames that could not be understood before the line is closed. */
@@ -474,13 +476,15 @@ export class Connection {
       const next = nextChunk(offered.sending, limit);
       if (next === undefined) return;
       const bytes = offered.source(next.offset, next.length);
-      this.#transmit(
-        encodeChunk({
-          transfer: offered.sending.transfer,
-          offset: next.offset,
-          bytes,
-        }),
-      );
+      const chunk = {
+        transfer: offered.sending.transfer,
+        offset: next.offset,
+        bytes,
+      };
+      const copies = this.#socket?.copies === true;
+      const frame = encodeChunk(chunk, copies ? frameMemory : undefined);
+      if (copies) frameMemory = frame.buffer;
+      this.#transmit(frame);
       offered.sending = chunkSent(offered.sending, next.length);
     }
   }

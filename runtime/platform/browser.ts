@@ -13,6 +13,7 @@ function openSocket(url: string): Socket {
   const line = new WebSocket(url);
   line.binaryType = "arraybuffer";
   const socket: Socket = {
+    copies: true,
     get bufferedAmount() {
       return line.bufferedAmount;
     },

@@ -1,3 +1,4 @@
+import { randomFillSync } from "node:crypto";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 // Before ws.
@@ -40,15 +41,32 @@ export function nodePlatform(options: NodeOptions = {}): Platform {
 /** Milliseconds in which the other end has to answer that the line is closed; a process that ends waits for no longer. */
 const CLOSE = 3000;
 
+/** Masks of frames, drawn many at a time. */
+const masks = new Int32Array(2048);
+let masksUsed = masks.length;
+
+/** What `ws` masks is a copy; with a mask of zeros it would send the memory that it was given. */
+function generateMask(mask: Buffer): void {
+  do {
+    if (masksUsed === masks.length) {
+      randomFillSync(masks);
+      masksUsed = 0;
+    }
+    mask.writeInt32LE(masks[masksUsed++]);
+  } while (mask.readInt32LE() === 0);
+}
+
 function openSocket(url: string, { tls }: SocketOptions): Socket {
   const line = new WebSocket(url, {
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
     skipUTF8Validation: false,
+    generateMask,
     ...tls,
   });
   let problem = "";
   const socket: Socket = {
+    copies: true,
     get bufferedAmount() {
       return line.bufferedAmount;
     },

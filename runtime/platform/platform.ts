@@ -22,6 +22,8 @@ export interface SocketOptions {
 /** One WebSocket, or anything that behaves like one (the simulator's in-memory line). */
 export interface Socket {
   send(data: string | Uint8Array): void;
+  /** `send` has made a copy when it returns: the memory given may be written to again. */
+  readonly copies?: boolean;
   close(code?: number, reason?: string): void;
   /** Bytes given to `send` that have not left yet. */
   readonly bufferedAmount: number;

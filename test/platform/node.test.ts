@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer } from "node:net";
 import { after, test } from "node:test";
+import { WebSocketServer, type WebSocket } from "ws";
 import { memoryLine } from "../../runtime/platform/memory-line.js";
 import {
   clientId,
@@ -168,6 +169,41 @@ test("a line in memory delivers in order, later, and what was sent before the cl
     ["b", 4000, "enough"],
     ["a", 4000, "enough"],
   ]);
+});
+
+test("memory that was sent may be written over at once, also where the other end does not read yet", async () => {
+  const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  after(() => server.close());
+  const connected = once(server, "connection");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const line = nodePlatform().openSocket(`ws://127.0.0.1:${port}`, {});
+  assert.equal(line.copies, true);
+  const opened = new Promise<void>((resolve) => (line.onOpen = resolve));
+  const [theirs] = (await connected) as [WebSocket];
+  await opened;
+  theirs.pause();
+  const COUNT = 200;
+  const memory = new Uint8Array(65_536);
+  for (let i = 0; i < COUNT; i++) line.send(memory.fill(i));
+  memory.fill(255);
+  assert.ok(line.bufferedAmount > 0);
+  const whole: boolean[] = [];
+  const all = new Promise<void>((resolve) =>
+    theirs.on("message", (frame: Buffer) => {
+      const i = whole.length;
+      whole.push(frame.length === 65_536 && frame.every((x) => x === i));
+      if (whole.length === COUNT) resolve();
+    }),
+  );
+  theirs.resume();
+  await all;
+  assert.ok(whole.every(Boolean));
+  const closed = new Promise<void>(
+    (resolve) => (line.onClose = () => resolve()),
+  );
+  line.close();
+  await closed;
 });
 
 test("a line to an end that hangs is closed all the same", async (t) => {
