@@ -185,6 +185,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     try {
       await this.#begin(from);
     } catch (error) {
+      this.#presence?.close();
       await from.desk.close();
       await from.ledger.close();
       throw error;
@@ -201,10 +202,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         client,
         attempt?.selected.includes(client.id) ?? false,
       );
-    this.#beat = setInterval(
-      () => this.#lookAfter(),
-      Math.min(BEAT, this.settings.heartbeat / 2),
-    );
     this.log.info(
       { run, epoch, committed: round, build: from.desk.build },
       attempt
@@ -212,6 +209,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         : "the run begins",
     );
     if (attempt !== undefined) await this.#attempts.open(attempt);
+    this.#beat = setInterval(
+      () => this.#lookAfter(),
+      Math.min(BEAT, this.settings.heartbeat / 2),
+    );
     this.#presence.rosterChanged();
     this.#driver.start(round, attempt);
     if (this.#options.hold) this.hold();
