@@ -138,7 +138,11 @@ export async function loadtest(
         : await serverWaitsFor({ url, token, ca }, patience()),
     );
     const { isTTY, columns } = process.stdout;
-    view.say("report", { ...report }, textOf(report, isTTY ? columns : 80));
+    view.say(
+      "report",
+      { ...report },
+      textOf(report, isTTY ? columns : Infinity),
+    );
     if (page) {
       await page.truncate();
       await page.writeFile(htmlOf(report, recording, moments));
@@ -149,11 +153,15 @@ export async function loadtest(
       );
     }
     if (signal.aborted) return;
-    if (report.times.connect === undefined)
+    if (report.times.connect === undefined) {
+      const got = Object.keys(report.errors).join(", ");
       throw new ConfigError(
         "unreachable",
-        `"address" expected an aggregator that takes clients at ${url}, got: ${Object.keys(report.errors).join(", ") || `no answer in ${report.seconds.toFixed(1)} s`}`,
+        got.includes("not-admitted")
+          ? `"address" expected an aggregator that admits these clients, got ${url}, which does not (a closed lab's token goes into --token-file; enrolled clients' keys cannot be invented)`
+          : `"address" expected an aggregator that takes clients at ${url}, got: ${got || `no answer in ${report.seconds.toFixed(1)} s`}`,
       );
+    }
     const { dialling, ...up } = recording.states;
     if (dialling > 0 && Object.values(up).every((number) => number === 0))
       throw new ConfigError(

@@ -162,6 +162,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   start(): void {
+    this.#fleet.recording.arrived++;
     this.#is("dialling");
     this.#connection.available(true);
     this.#connection.start();

@@ -32,6 +32,8 @@ export interface Recording {
   readonly refused: Record<string, number>;
   readonly errors: Record<string, number>;
   readonly states: Record<State, number>;
+  /** Clients that have dialled. */
+  arrived: number;
   /** Updates in the model; and their bytes. */
   counted: number;
   countedBytes: number;
@@ -57,6 +59,7 @@ export const newRecording = (): Recording => ({
   refused: {},
   errors: {},
   states: zeros(STATES),
+  arrived: 0,
   counted: 0,
   countedBytes: 0,
   modelBytes: 0,
@@ -85,6 +88,7 @@ export function countsOf(recordings: readonly Counts[]): Counts {
     for (const counts of ["faults", "refused", "errors"] as const)
       for (const [kind, count] of Object.entries(recording[counts]))
         add(sum[counts], kind, count);
+    sum.arrived += recording.arrived;
     sum.counted += recording.counted;
     sum.countedBytes += recording.countedBytes;
     sum.modelBytes += recording.modelBytes;

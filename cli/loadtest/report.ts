@@ -1,4 +1,5 @@
 import { lineChart, type Series } from "../plots/line-chart.js";
+import { escaped } from "../plots/svg.js";
 import { wrapped } from "../view.js";
 import {
   FAULTS,
@@ -39,6 +40,8 @@ export interface Load {
 /** What came of a load test. Times in milliseconds, memory in bytes. */
 export interface Report extends Load {
   readonly seconds: number;
+  /** Clients that had dialled in this time. */
+  readonly arrived: number;
   readonly rounds: number;
   readonly updates: number;
   readonly updatesPerSecond: number;
@@ -90,6 +93,7 @@ export function reportOf(
   return {
     ...load,
     seconds,
+    arrived: recording.arrived,
     rounds: recording.rounds,
     updates: recording.counted,
     updatesPerSecond: recording.counted / seconds,
@@ -182,7 +186,7 @@ function sentences(report: Report): string[] {
     plural(faults[fault], FAULT_NAMES[fault]),
   );
   return [
-    `${plural(report.clients, "client")} (${report.profiles}; ${report.update} updates; seed ${report.seed}) for ${report.seconds.toFixed(1)} s: ${plural(report.rounds, "round")} and ${plural(report.updates, "update")} (${updatesPerSecond.toFixed(updatesPerSecond < 10 ? 2 : 0)} a second); up ${rate(report.uploadRate)}, down ${rate(report.downloadRate)}.`,
+    `${report.arrived < report.clients ? `${report.arrived.toLocaleString("en")} of ` : ""}${plural(report.clients, "client")} (${report.profiles}; ${report.update} updates; seed ${report.seed}) for ${report.seconds.toFixed(1)} s: ${plural(report.rounds, "round")} and ${plural(report.updates, "update")} (${updatesPerSecond.toFixed(updatesPerSecond < 10 ? 2 : 0)} a second); up ${rate(report.uploadRate)}, down ${rate(report.downloadRate)}.`,
     `Load tester: ${client.cores.toFixed(2)} cores, ${megabytes(client.memory)}.`,
     server === undefined
       ? "No figures of the aggregator: it told its metrics less than twice."
@@ -224,13 +228,6 @@ export function textOf(report: Report, columns: number): string {
     ...(rows.length > 0 ? ["", ...table] : []),
   ].join("\n");
 }
-
-const escaped = (text: string) =>
-  text.replace(
-    /[&<>"]/g,
-    (letter) =>
-      ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[letter]!,
-  );
 
 /** Points of a line that are drawn, at most. */
 const POINTS = 200;

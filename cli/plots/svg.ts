@@ -9,7 +9,9 @@ const ENTITIES: Readonly<Record<string, string>> = {
   '"': "&quot;",
 };
 
-const escaped = (text: string) => text.replace(/[&<>"]/g, (c) => ENTITIES[c]);
+/** A text as markup that shows it. */
+export const escaped = (text: string): string =>
+  text.replace(/[&<>"]/g, (c) => ENTITIES[c]);
 
 /** Coordinates to a hundredth of a pixel: the same picture on every machine, and small files. */
 const shown = (value: string | number) =>
