@@ -57,25 +57,24 @@ const percent = (share?: number) =>
 const decimal = (value?: number) =>
   value === undefined ? NONE : value.toFixed(3);
 
+const sentenceOf = ({
+  round,
+  rounds,
+  accuracy,
+  loss,
+  activationNorm,
+  participants,
+  seconds,
+}: RoundReport) =>
+  `round ${round}/${rounds}: accuracy ${percent(accuracy)}, loss ${decimal(loss)}, activation norm ${decimal(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`;
+
 function plainView(): View {
   return {
     say(_event, _facts, sentence) {
       if (sentence !== undefined) print(sentence);
     },
     progress() {},
-    round({
-      round,
-      rounds,
-      accuracy,
-      loss,
-      activationNorm,
-      participants,
-      seconds,
-    }) {
-      print(
-        `round ${round}/${rounds}: accuracy ${percent(accuracy)}, loss ${decimal(loss)}, activation norm ${decimal(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`,
-      );
-    },
+    round: (report) => print(sentenceOf(report)),
     draw: print,
     close() {},
   };
@@ -90,9 +89,12 @@ const COLUMNS = [
   "Seconds",
 ];
 
+const WIDTHS = COLUMNS.map((name) => Math.max(10, name.length + 2));
+const TABLE_WIDTH = WIDTHS.reduce((a, b) => a + b);
+
 function tableOf(rows: readonly (readonly string[])[]): string {
   const table = new Table({
-    colWidths: COLUMNS.map((name) => Math.max(10, name.length + 2)),
+    colWidths: WIDTHS,
     colAligns: COLUMNS.map(() => "right" as const),
     chars: Object.fromEntries(
       [
@@ -164,19 +166,23 @@ function terminalView(): View {
     lines = undefined;
     shown = [];
   };
+  const columnsNow = () => process.stdout.columns || 80;
   const write = (text: string) => {
     clear();
     print(text);
   };
+  const say = (text: string) => {
+    const columns = columnsNow();
+    const lines = text.split("\n").flatMap((line) => wrapped(line, columns));
+    write(lines.join("\n"));
+    headed = false;
+  };
   return {
     say(_event, _facts, sentence) {
-      if (sentence === undefined) return;
-      write(sentence);
-      headed = false;
+      if (sentence !== undefined) say(sentence);
     },
     progress(what, share, ...doing) {
-      const { columns = 80 } = process.stdout;
-      const texts = progressLines(columns, what, share, doing);
+      const texts = progressLines(columnsNow(), what, share, doing);
       lines ??= new MultiBar({
         format: "{line}",
         clearOnComplete: true,
@@ -187,26 +193,19 @@ function terminalView(): View {
         shown.push(lines.create(1, 0, { line: "" }));
       shown.forEach((bar, i) => bar.update(0, { line: texts[i] ?? "" }));
     },
-    round({
-      round,
-      rounds,
-      accuracy,
-      loss,
-      activationNorm,
-      participants,
-      seconds,
-    }) {
+    round(report) {
+      if (columnsNow() < TABLE_WIDTH) return say(sentenceOf(report));
       if (!headed) write(tableOf([COLUMNS]));
       headed = true;
       write(
         tableOf([
           [
-            `${round}/${rounds}`,
-            percent(accuracy),
-            decimal(loss),
-            decimal(activationNorm),
-            String(participants),
-            seconds.toFixed(1),
+            `${report.round}/${report.rounds}`,
+            percent(report.accuracy),
+            decimal(report.loss),
+            decimal(report.activationNorm),
+            String(report.participants),
+            report.seconds.toFixed(1),
           ],
         ]),
       );
