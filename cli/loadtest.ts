@@ -37,6 +37,9 @@ const HOLD_OUT = 0.1;
 /** Milliseconds after which it is seen that the test is over. */
 const PAUSE = 100;
 
+/** Milliseconds in which no client hears of a committed update when all have; more than a worker needs to tell. */
+const SILENCE = 300;
+
 /** `fedflat loadtest`: light clients against an aggregator, for a bounded time. */
 export async function loadtest(
   settings: SettingsOf<"loadtest">,
@@ -110,20 +113,28 @@ export async function loadtest(
     );
   }
 
+  /** The clients of a round hear one after the other that it is committed, and before the next one is. */
+  async function lastAreTold(isOver: () => boolean): Promise<void> {
+    for (let known = -1; !isOver(); await setTimeout(SILENCE)) {
+      const { counted, rounds } = countsOf(recordings());
+      if (counted === known || rounds > untilRounds) return;
+      known = counted;
+    }
+  }
+
   try {
     let allLeft = false;
     void Promise.all(fleets.map(({ done }) => done)).then(
       () => (allLeft = true),
     );
-    const isOver = () =>
-      allLeft ||
-      signal.aborted ||
-      timeLeft() <= 0 ||
-      countsOf(recordings()).rounds >= untilRounds;
+    const isOver = () => allLeft || signal.aborted || timeLeft() <= 0;
+    const roundsAreDone = () => countsOf(recordings()).rounds >= untilRounds;
     await look();
-    while (!isOver()) {
+    while (!isOver() && !roundsAreDone()) {
       const next = performance.now() + 1000;
-      while (!isOver() && performance.now() < next) await setTimeout(PAUSE);
+      do await setTimeout(PAUSE);
+      while (!isOver() && !roundsAreDone() && performance.now() < next);
+      if (roundsAreDone()) await lastAreTold(isOver);
       await look();
     }
     const cpu = process.cpuUsage(cpuBefore);
