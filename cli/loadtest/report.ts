@@ -179,6 +179,18 @@ const rowsOf = ({ times }: Report): [string, string[]][] =>
     ];
   });
 
+/** What to do where errors of a kind come. */
+const HINTS: readonly (readonly [part: string, hint: string])[] = [
+  [
+    "EMFILE",
+    "EMFILE: this process may not open so many connections; raise its limit, as with ulimit -n.",
+  ],
+  [
+    "ended: replaced",
+    "Replaced: somebody else came with the same keys; give each load test of one aggregator a --seed of its own.",
+  ],
+];
+
 /** The sentences of a report. */
 function sentences(report: Report): string[] {
   const { client, server, faults, refused, errors, updatesPerSecond } = report;
@@ -201,11 +213,9 @@ function sentences(report: Report): string[] {
     Object.keys(errors).length === 0
       ? "No errors."
       : `Errors: ${kindsOf(errors)}.`,
-    ...(Object.keys(errors).some((kind) => kind.includes("EMFILE"))
-      ? [
-          "EMFILE: this process may not open so many connections; raise its limit, as with ulimit -n.",
-        ]
-      : []),
+    ...HINTS.filter(([part]) =>
+      Object.keys(errors).some((kind) => kind.includes(part)),
+    ).map(([, hint]) => hint),
   ];
 }
 
