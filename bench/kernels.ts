@@ -1,19 +1,17 @@
-import { setFlagsFromString } from "node:v8";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
 import { random } from "../runtime/params/random.js";
-import { readKernelBinaries } from "../runtime/platform/node-kernels.js";
+import {
+  allowRelaxedSimd,
+  readKernelBinaries,
+} from "../runtime/platform/node-kernels.js";
 import {
   CEILING_OPERATIONS,
   SCRATCH_BYTES,
   type KernelBuild,
   type Kernels,
 } from "../runtime/wasm/kernels.js";
-import {
-  chooseBuild,
-  compileKernels,
-  instantiateKernels,
-} from "../runtime/wasm/load.js";
+import { compileKernels, instantiateKernels } from "../runtime/wasm/load.js";
 import { ownHeap } from "../runtime/wasm/own-heap.js";
 import {
   here,
@@ -329,9 +327,7 @@ export const parts: readonly string[] = Object.keys(COMPARISONS);
 /** Kernels of one part, both builds. */
 export const compare: Compare = async (report, part) => {
   const binaries = readKernelBinaries();
-  // Node 20 knows relaxed SIMD only with this flag.
-  if (chooseBuild(binaries) !== "relaxed")
-    setFlagsFromString("--experimental-wasm-relaxed-simd");
+  allowRelaxedSimd();
   await tf.setBackend("wasm");
   for (const build of ["simd", "relaxed"] as const) {
     const heap = ownHeap(SCRATCH_BYTES);

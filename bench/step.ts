@@ -1,9 +1,11 @@
-import { setFlagsFromString } from "node:v8";
 import { networkOf, type Network } from "../runtime/models/network.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { random } from "../runtime/params/random.js";
-import { readKernelBinaries } from "../runtime/platform/node-kernels.js";
+import {
+  allowRelaxedSimd,
+  readKernelBinaries,
+} from "../runtime/platform/node-kernels.js";
 import { compile } from "../runtime/training/plan.js";
 import { stepperOf } from "../runtime/training/step.js";
 import type { LocalObjective } from "../runtime/algorithms/algorithm.js";
@@ -12,8 +14,7 @@ import { compileKernels, instantiateKernels } from "../runtime/wasm/load.js";
 import { ownHeap } from "../runtime/wasm/own-heap.js";
 import { here, type Contender } from "./comparison.js";
 
-// Node 20 knows relaxed SIMD only with this flag.
-setFlagsFromString("--experimental-wasm-relaxed-simd");
+allowRelaxedSimd();
 
 export const SETTINGS = {
   learningRate: 0.01,

@@ -40,7 +40,8 @@ export async function inflate(
     chunks.push(value);
     length += value.length;
     if (length > limit) {
-      await reader.cancel();
+      // What came before counts, be it that more is wrong behind it.
+      await reader.cancel().catch(() => undefined);
       throw new DataError(
         "too-large",
         `"${source}" unpacked expected at most ${limit} bytes, got more (a limit against decompression bombs)`,
@@ -59,8 +60,10 @@ export async function inflate(
 }
 
 function broken(source: string, format: string, cause: unknown): DataError {
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  // Node says "unexpected end of file"; browsers say it in words of their own.
+  // Node says "unexpected end of file", from 22 on in the cause of an error that says nothing; browsers have words of their own.
+  const error =
+    cause instanceof Error && cause.message === "" ? cause.cause : cause;
+  const detail = error instanceof Error ? error.message : String(error);
   return /end of file|truncat|incomplete|missing/i.test(detail)
     ? new DataError(
         "truncated",

@@ -1,11 +1,11 @@
 import { randomFillSync } from "node:crypto";
-import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 // Before ws.
 import "./node-masks.js";
 import { WebSocket } from "ws";
 import { MAX_FRAME_BYTES } from "../protocol/chunks.js";
 import { storedIdentity } from "./node-identity.js";
+import { allowRelaxedSimd } from "./node-kernels.js";
 import { openStateFolder } from "./node-state.js";
 import type {
   Identity,
@@ -27,9 +27,8 @@ export interface NodeOptions {
 
 /** The platform of Node and of Electron's main and utility processes. */
 export function nodePlatform(options: NodeOptions = {}): Platform {
-  // A worker cannot be given V8 flags of its own. Later versions have relaxed SIMD, and no such flag.
-  if (options.relaxedSimd && process.version.startsWith("v20."))
-    setFlagsFromString("--experimental-wasm-relaxed-simd");
+  // A worker cannot be given V8 flags of its own.
+  if (options.relaxedSimd) allowRelaxedSimd();
   return {
     openSocket,
     openState: openStateFolder,

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Aggregator } from "../../aggregator/aggregator.js";
-import { collectAll } from "../../aggregator/collect.js";
+import { collectAll, keepYoungSmall } from "../../aggregator/collect.js";
 import { listen } from "../../aggregator/server.js";
 import { FederatedClient } from "../../runtime/client.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
@@ -33,6 +33,8 @@ export async function soak(
   looks: number,
   tell: (footprint: Footprint) => void = () => {},
 ): Promise<Footprint[]> {
+  // How far the heap's young part has grown says nothing of what is kept.
+  keepYoungSmall();
   const trainer = await trainerHere("simd");
   const folder = await mkdtemp(join(tmpdir(), "fedflat-soak-"));
   const aggregator = new Aggregator({

@@ -1,22 +1,18 @@
 import assert from "node:assert/strict";
-import { setFlagsFromString } from "node:v8";
 import { random } from "../../runtime/params/random.js";
-import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
+import {
+  allowRelaxedSimd,
+  readKernelBinaries,
+} from "../../runtime/platform/node-kernels.js";
 import {
   SCRATCH_BYTES,
   type KernelBuild,
   type Kernels,
 } from "../../runtime/wasm/kernels.js";
-import {
-  chooseBuild,
-  compileKernels,
-  instantiateKernels,
-} from "../../runtime/wasm/load.js";
+import { compileKernels, instantiateKernels } from "../../runtime/wasm/load.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
 
-// Node 20 knows relaxed SIMD only with this flag; later ones have it on.
-if (chooseBuild(readKernelBinaries()) !== "relaxed")
-  setFlagsFromString("--experimental-wasm-relaxed-simd");
+allowRelaxedSimd();
 
 export const BUILDS: readonly KernelBuild[] = ["simd", "relaxed"];
 

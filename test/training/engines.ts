@@ -1,6 +1,5 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { setFlagsFromString } from "node:v8";
 import { fileURLToPath } from "node:url";
 import type { JobOptions, Trainer } from "../../runtime/training/job.js";
 import { engineOn, type Hooks } from "../../runtime/training/engine.js";
@@ -9,13 +8,15 @@ import {
   readSafetensors,
   type TensorFile,
 } from "../../runtime/params/safetensors.js";
-import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
+import {
+  allowRelaxedSimd,
+  readKernelBinaries,
+} from "../../runtime/platform/node-kernels.js";
 import type { Heap, KernelBuild, Kernels } from "../../runtime/wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../../runtime/wasm/load.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
 
-// Node 20 knows relaxed SIMD only with this flag; later ones have it on.
-setFlagsFromString("--experimental-wasm-relaxed-simd");
+allowRelaxedSimd();
 
 export const BUILDS: readonly KernelBuild[] = ["simd", "relaxed"];
 
