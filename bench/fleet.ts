@@ -285,7 +285,8 @@ export async function independent(
   report: Report,
   clients: number,
 ): Promise<void> {
-  const rounds = 8;
+  // So many that the first few, in which both are still being compiled, do not decide.
+  const rounds = 24;
   const path = (file: string) =>
     fileURLToPath(new URL(`../${file}`, import.meta.url));
   const testers = {
