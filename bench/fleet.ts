@@ -1,13 +1,5 @@
-import {
-  execFile,
-  execFileSync,
-  fork,
-  type ChildProcess,
-} from "node:child_process";
+import { execFile, fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -26,6 +18,7 @@ import { percentiles } from "../cli/loadtest/recording.js";
 import type { Report as LoadReport } from "../cli/loadtest/report.js";
 import { blobForm } from "../runtime/params/blob.js";
 import { layoutOf } from "../runtime/params/layout.js";
+import { certificate } from "../test/connection/certificate.js";
 import { here, median, takeTurns, type Figure } from "./comparison.js";
 import type { ServerAnswer, ServerOrder } from "./fleet-server.js";
 
@@ -394,26 +387,6 @@ export async function fold(report: Report): Promise<void> {
   });
 }
 
-function certificate(): { cert: string; key: string } | undefined {
-  const folder = mkdtempSync(join(tmpdir(), "fedflat-bench-"));
-  const [key, cert] = [join(folder, "key"), join(folder, "cert")];
-  try {
-    execFileSync(
-      "openssl",
-      `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout ${key} -out ${cert}`.split(
-        " ",
-      ),
-      { stdio: "ignore" },
-    );
-    return { key: readFileSync(key, "utf8"), cert: readFileSync(cert, "utf8") };
-  } catch {
-    console.error("no openssl here: the figures over TLS are left out");
-    return undefined;
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
-
 /** One aggregator in a process of its own, and light clients in this one, over loopback. */
 export async function compare(report: Report): Promise<void> {
   await fold(report);
@@ -423,5 +396,6 @@ export async function compare(report: Report): Promise<void> {
   await ingest(report, 100, undefined);
   const tls = certificate();
   if (tls !== undefined) await ingest(report, 100, tls);
+  else console.error("no openssl here: the figures over TLS are left out");
   await idle(report, 10_000);
 }

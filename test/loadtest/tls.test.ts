@@ -1,8 +1,4 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import { startFleet } from "../../cli/loadtest/fleet.js";
 import { readFleet } from "../../cli/loadtest/profile.js";
@@ -11,26 +7,7 @@ import {
   serverWaitsFor,
 } from "../../cli/loadtest/server-figures.js";
 import { federation } from "../aggregator/federation.js";
-
-/** A certificate for this machine, or nothing where there is no openssl. */
-function certificate(): { cert: string; key: string } | undefined {
-  const folder = mkdtempSync(join(tmpdir(), "fedflat-tls-"));
-  const [key, cert] = [join(folder, "key"), join(folder, "cert")];
-  try {
-    execFileSync(
-      "openssl",
-      `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout ${key} -out ${cert}`.split(
-        " ",
-      ),
-      { stdio: "ignore" },
-    );
-    return { key: readFileSync(key, "utf8"), cert: readFileSync(cert, "utf8") };
-  } catch {
-    return undefined;
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
+import { certificate } from "../connection/certificate.js";
 
 test("a fleet takes part over TLS, under an authority of its own", async (t) => {
   const tls = certificate();
