@@ -182,10 +182,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { model } = this.#options;
     const weights = new Float32Array(0);
     this.#options = { ...this.#options, model: { ...model, weights } };
+    this.#join(from);
     try {
       await this.#begin(from);
     } catch (error) {
-      this.#presence?.close();
+      this.#presence.close();
       await from.desk.close();
       await from.ledger.close();
       throw error;
@@ -196,7 +197,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { run, epoch, last, attempt, clients } = from.opened;
     const { round } = last.record;
     this.#models.keep(round, last.model);
-    this.#join(from);
     for (const client of clients)
       this.#presence.remember(
         client,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { ConfigError } from "../runtime/errors.js";
 import { splitRows } from "../runtime/data/split.js";
-import { holdOut } from "../runtime/training/batches.js";
+import { HOLD_OUT, holdOut } from "../runtime/training/batches.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
@@ -30,9 +30,6 @@ import { serverFigures, serverWaitsFor } from "./loadtest/server-figures.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { openView } from "./view.js";
-
-/** Share of its examples that a client that trains keeps for evaluation, as the real one. */
-const HOLD_OUT = 0.1;
 
 /** Milliseconds after which it is seen that the test is over. */
 const PAUSE = 100;

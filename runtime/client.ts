@@ -49,12 +49,14 @@ import {
 import { LAYER_KINDS } from "./models/description.js";
 import type { Layout } from "./params/layout.js";
 import type { Platform, StateStore } from "./platform/platform.js";
-import type {
-  BlobName,
-  OutgoingClientMessage,
-  ServerMessageOf,
+import {
+  MOST_PENDING,
+  type BlobName,
+  type OutgoingClientMessage,
+  type ServerMessageOf,
 } from "./protocol/messages.js";
 import { readTrainSettings, type TrainSettings } from "./protocol/settings.js";
+import { HOLD_OUT } from "./training/batches.js";
 import type { Snapshot, Trainer } from "./training/job.js";
 import type { Progress } from "./training/local-round.js";
 import { trainerOf } from "./training/trainer.js";
@@ -71,7 +73,6 @@ interface Work {
   done: Promise<void>;
 }
 
-const HOLD_OUT = 0.1;
 const AVAILABILITY_MS = 5000;
 /** After the store could not be written. */
 const RETRY_MS = 30_000;
@@ -300,7 +301,7 @@ export class FederatedClient {
       },
       samples: this.#examples?.training ?? record?.samples,
       counted: record?.counted,
-      pending: pending.slice(-16),
+      pending: pending.slice(-MOST_PENDING),
       agent: "fedflat/0.1.0",
     };
   }

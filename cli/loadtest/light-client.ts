@@ -18,10 +18,11 @@ import type {
   Platform,
   SocketOptions,
 } from "../../runtime/platform/platform.js";
-import type {
-  BlobName,
-  OutgoingClientMessage,
-  ServerMessageOf,
+import {
+  MOST_PENDING,
+  type BlobName,
+  type OutgoingClientMessage,
+  type ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
 import { draw, type Profile } from "./profile.js";
 import {
@@ -394,7 +395,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (this.#assign === undefined) return waiting;
     const { assignment } = this.#assign;
     const sha256 = this.#offer?.sha256;
-    return [...waiting, { assignment, sha256 }].slice(-16);
+    return [...waiting, { assignment, sha256 }].slice(-MOST_PENDING);
   }
 
   #sent({ sha256, bytes }: Offer): Sent {

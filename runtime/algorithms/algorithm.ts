@@ -89,7 +89,7 @@ export interface ServerHalf {
   readonly state: Readonly<Record<string, (settings: NamedNumbers) => number>>;
   /** What to broadcast beside the model; every name of `ClientHalf.receives` stands here. `population`: as in `finish`, at least 1. */
   broadcast?(state: State, population: number): State;
-  /** The next model and state. Nothing given may be written to. */
+  /** The next model and state. Nothing given may be written to, or kept: the memory of `global` is used again. */
   finish(input: {
     readonly global: Vector;
     readonly fold: Fold;

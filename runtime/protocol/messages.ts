@@ -12,6 +12,9 @@ export const PROTOCOL = 1;
 /** The longest text frame, in bytes of UTF-8. */
 export const MAX_TEXT_BYTES = 64 * 1024;
 
+/** The most assignments that a `hello` may say to have in hand. */
+export const MOST_PENDING = 16;
+
 const bounded = (min: number, max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
 const whole = (min: number, max: number = Number.MAX_SAFE_INTEGER) =>
@@ -65,7 +68,7 @@ export const clientMessages = {
     pending: v.optional(
       v.pipe(
         v.array(v.object({ assignment, sha256: orNull(sha256) })),
-        v.maxLength(16),
+        v.maxLength(MOST_PENDING),
       ),
       [],
     ),

@@ -4,6 +4,9 @@ import { elements } from "../models/layers/layer.js";
 import type { Network } from "../models/network.js";
 import { random, type Random } from "../params/random.js";
 
+/** Share of its examples that a client keeps for evaluation where it is not told another. */
+export const HOLD_OUT = 0.1;
+
 /**
  * Sets aside about that share of a part for evaluation, never to be trained on. Each row draws its own lot from the seed, so
  * that a row once set aside stays so when the data grow. At least one row is on each side where there are two.
