@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { initialWeights } from "../runtime/models/initial.js";
 import { networkOf } from "../runtime/models/network.js";
 import { preset } from "../runtime/models/presets.js";
-import { federation } from "../test/aggregator/federation.js";
+import { federation } from "../test/aggregator/run/federation.js";
 
 export interface DeviceCost {
   /** From the start of the process to the end of its first step, or a tenth of a second later. */

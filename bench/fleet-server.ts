@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { Aggregator } from "../aggregator/aggregator.js";
-import { keepYoungSmall } from "../aggregator/collect.js";
-import { listen } from "../aggregator/server.js";
+import { Aggregator } from "../aggregator/run/aggregator.js";
+import { keepYoungSmall } from "../aggregator/memory.js";
+import { listen } from "../aggregator/server/server.js";
 import type { GivenSettings } from "../aggregator/settings.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { initialWeights } from "../runtime/models/initial.js";

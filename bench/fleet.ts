@@ -7,7 +7,7 @@ import {
   readAggregatorSettings,
   type GivenSettings,
 } from "../aggregator/settings.js";
-import { wasmArithmetic } from "../aggregator/strategies/arithmetic.js";
+import { wasmArithmetic } from "../aggregator/aggregation/arithmetic.js";
 import {
   startFleet,
   type FleetOptions,
@@ -16,8 +16,8 @@ import {
 import { readFleet } from "../cli/loadtest/profile.js";
 import { percentiles } from "../cli/loadtest/recording.js";
 import type { Report as LoadReport } from "../cli/loadtest/report.js";
-import { blobForm } from "../runtime/params/blob.js";
-import { layoutOf } from "../runtime/params/layout.js";
+import { blobForm } from "../runtime/tensors/blob.js";
+import { layoutOf } from "../runtime/tensors/layout.js";
 import { certificate } from "../test/connection/certificate.js";
 import { here, median, takeTurns, type Figure } from "./comparison.js";
 import type { ServerAnswer, ServerOrder } from "./fleet-server.js";

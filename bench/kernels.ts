@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
-import { random } from "../runtime/params/random.js";
+import { random } from "../runtime/tensors/random.js";
 import {
   allowRelaxedSimd,
   readKernelBinaries,

@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Aggregator } from "../aggregator/aggregator.js";
-import { listen } from "../aggregator/server.js";
+import { Aggregator } from "../aggregator/run/aggregator.js";
+import { listen } from "../aggregator/server/server.js";
 import { FederatedClient } from "../runtime/client.js";
-import { layoutOf } from "../runtime/params/layout.js";
+import { layoutOf } from "../runtime/tensors/layout.js";
 import type { Model } from "../runtime/models/model.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
 import { labIdentity } from "../runtime/platform/node-identity.js";

@@ -1,7 +1,7 @@
 import { networkOf, type Network } from "../runtime/models/network.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { parseDescription } from "../runtime/models/description.js";
-import { random } from "../runtime/params/random.js";
+import { random } from "../runtime/tensors/random.js";
 import {
   allowRelaxedSimd,
   readKernelBinaries,

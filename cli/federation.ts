@@ -6,8 +6,8 @@ import {
   type AggregatorOptions,
   type RoundLine,
   type RoundTimings,
-} from "../aggregator/aggregator.js";
-import type { EvaluationLine } from "../aggregator/evaluations.js";
+} from "../aggregator/run/aggregator.js";
+import type { EvaluationLine } from "../aggregator/run/evaluations.js";
 import type { Log } from "../aggregator/log.js";
 import type { GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";

@@ -1,4 +1,4 @@
-import { openKeyRing } from "../aggregator/key-ring.js";
+import { openKeyRing } from "../aggregator/sessions/enrolment.js";
 import { ConfigError } from "../runtime/errors.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";

@@ -1,5 +1,5 @@
 import type { Dataset, Part } from "../runtime/data/dataset.js";
-import { random } from "../runtime/params/random.js";
+import { random } from "../runtime/tensors/random.js";
 
 /** So many examples of a data set, drawn by the seed; all of them in their order where no number is given. */
 export function sampleOf(

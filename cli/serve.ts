@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import type { Admission } from "../aggregator/identity.js";
-import { openKeyRing } from "../aggregator/key-ring.js";
-import { keepYoungSmall } from "../aggregator/collect.js";
-import { listen } from "../aggregator/server.js";
+import type { Admission } from "../aggregator/sessions/authentication.js";
+import { openKeyRing } from "../aggregator/sessions/enrolment.js";
+import { keepYoungSmall } from "../aggregator/memory.js";
+import { listen } from "../aggregator/server/server.js";
 import { ConfigError } from "../runtime/errors.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";

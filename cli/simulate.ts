@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import type { Aggregator } from "../aggregator/aggregator.js";
+import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { FederatedClient, type ClientOptions } from "../runtime/client.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
@@ -24,7 +24,7 @@ import {
   watch,
   wholeOf,
 } from "./federation.js";
-import { openLab } from "./lab.js";
+import { openLab } from "./comparison.js";
 import { modelNamed } from "./model.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";

@@ -1,7 +1,7 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import type { Aggregator } from "../aggregator/aggregator.js";
+import type { Aggregator } from "../aggregator/run/aggregator.js";
 
 /**
  * Writes what a run measures as TensorBoard scalars against the round: a new event file in the folder, which `tensorboard

@@ -1,6 +1,6 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
-import { release } from "./params/memory.js";
+import { release } from "./tensors/memory.js";
 import {
   checkMemory,
   failureCode,
@@ -14,7 +14,7 @@ import {
   type HalfTrained,
   type WorkIdentity,
 } from "./client/half-trained.js";
-import { modelShelf, type Loaded } from "./client/models.js";
+import { modelShelf, type Loaded } from "./client/model-cache.js";
 import type {
   ClientEvents,
   ClientOptions,
@@ -47,7 +47,7 @@ import {
   ProtocolError,
 } from "./errors.js";
 import { LAYER_KINDS } from "./models/description.js";
-import type { Layout } from "./params/layout.js";
+import type { Layout } from "./tensors/layout.js";
 import type { Platform, StateStore } from "./platform/platform.js";
 import {
   MOST_PENDING,

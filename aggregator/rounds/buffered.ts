@@ -1,4 +1,4 @@
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import type {
   Attempt,
   EngineState,
@@ -7,7 +7,7 @@ import type {
   RoundEvent,
   Step as EngineStep,
 } from "./engine.js";
-import { Members, sameWork, type Member, type Work } from "./members.js";
+import { Members, sameWork, type Member, type Work } from "./participants.js";
 import {
   and,
   arm,
@@ -26,7 +26,7 @@ import {
   type Committing,
   type Ended,
   type Opening,
-} from "./steps.js";
+} from "./transitions.js";
 
 /**
  * Asynchronous rounds with a buffer: FedBuff (Nguyen et al. 2022, arXiv:2106.06639) as a pure state machine. Up to

@@ -1,4 +1,4 @@
-import type { Members, Work } from "./members.js";
+import type { Members, Work } from "./participants.js";
 
 /**
  * What a run's mode is made of: a pure state machine from which the aggregator learns what to do, and which it tells what

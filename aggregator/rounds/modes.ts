@@ -3,7 +3,7 @@ import { ConfigError } from "../../runtime/errors.js";
 import type { AggregatorSettings } from "../settings.js";
 import { buffered } from "./buffered.js";
 import { roundsOf, type Rounds } from "./engine.js";
-import { synchronous } from "./round.js";
+import { synchronous } from "./synchronous.js";
 
 /**
  * The rounds that the settings ask for.

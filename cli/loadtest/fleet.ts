@@ -1,9 +1,9 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { trainAssignment } from "../../runtime/client/assignment.js";
-import type { Loaded } from "../../runtime/client/models.js";
+import type { Loaded } from "../../runtime/client/model-cache.js";
 import { float32 } from "../../runtime/codecs/float32.js";
 import { DataError } from "../../runtime/errors.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import type { Identity } from "../../runtime/platform/platform.js";

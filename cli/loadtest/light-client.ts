@@ -1,6 +1,6 @@
 import { setTimeout } from "node:timers/promises";
 import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
-import type { Loaded } from "../../runtime/client/models.js";
+import type { Loaded } from "../../runtime/client/model-cache.js";
 import { float32 } from "../../runtime/codecs/float32.js";
 import {
   Connection,
@@ -12,7 +12,7 @@ import {
 } from "../../runtime/connection/connection.js";
 import type { ProtocolError } from "../../runtime/errors.js";
 import { LAYER_KINDS } from "../../runtime/models/description.js";
-import { random, type Random } from "../../runtime/params/random.js";
+import { random, type Random } from "../../runtime/tensors/random.js";
 import type {
   Identity,
   Platform,

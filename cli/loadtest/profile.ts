@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
-import type { Random } from "../../runtime/params/random.js";
+import type { Random } from "../../runtime/tensors/random.js";
 
 const positive = v.pipe(v.number(), v.finite(), v.minValue(0));
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Loaded } from "../../runtime/client/models.js";
+import type { Loaded } from "../../runtime/client/model-cache.js";
 import type { Connection } from "../../runtime/connection/connection.js";
 import { ProtocolError } from "../../runtime/errors.js";
 import { loadModel } from "../../runtime/models/model.js";

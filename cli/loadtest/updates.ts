@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { BlobSource } from "../../runtime/connection/connection.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 
 /** An update that can be offered: its name, and its bytes from any offset, made when they are sent. */
 export interface Update {

@@ -1,4 +1,4 @@
-import type { Vector } from "../params/layout.js";
+import type { Vector } from "../tensors/layout.js";
 
 /**
  * A federated algorithm is data, not a loop: the terms it adds to the local objective, what it keeps on the client,

@@ -1,5 +1,5 @@
-import type { Vector } from "../params/layout.js";
-import { take } from "../params/memory.js";
+import type { Vector } from "../tensors/layout.js";
+import { take } from "../tensors/memory.js";
 
 /** The next model: to(w_i, i) for each weight, rounded to float32 once, in memory of the system's own. */
 export function moved(

@@ -9,15 +9,15 @@ import {
   ProtocolError,
 } from "../errors.js";
 import { networkOf } from "../models/network.js";
-import { readBlob, readState, writeBlob } from "../params/blob.js";
+import { readBlob, readState, writeBlob } from "../tensors/blob.js";
 import type { OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
 import type { JobOptions, Snapshot, Trainer } from "../training/job.js";
-import { release } from "../params/memory.js";
+import { release } from "../tensors/memory.js";
 import { trainRound } from "../training/train-round.js";
 import { Declined } from "./declined.js";
-import type { Loaded } from "./models.js";
+import type { Loaded } from "./model-cache.js";
 
 /** The code of docs/protocol.md under which an assignment has `failed`. */
 export function failureCode(error: unknown): string {

@@ -2,9 +2,9 @@ import * as v from "valibot";
 import { sha256, toHex } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
 import { elements } from "../models/layers/layer.js";
-import { readBlob, writeBlob } from "../params/blob.js";
-import type { Layout } from "../params/layout.js";
-import { readSafetensors } from "../params/safetensors.js";
+import { readBlob, writeBlob } from "../tensors/blob.js";
+import type { Layout } from "../tensors/layout.js";
+import { readSafetensors } from "../tensors/safetensors.js";
 import type { StateStore } from "../platform/platform.js";
 import type { Snapshot } from "../training/job.js";
 

@@ -1,5 +1,5 @@
-import type { Layout } from "../params/layout.js";
-import type { Vectors } from "../params/blob.js";
+import type { Layout } from "../tensors/layout.js";
+import type { Vectors } from "../tensors/blob.js";
 
 /** How an update's vectors become bytes. The name travels in the capabilities of `hello` and in `assign.settings`. */
 export interface Codec {

@@ -1,4 +1,4 @@
-import { blobForm, readBlob, writeBlob } from "../params/blob.js";
+import { blobForm, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Codec } from "./codec.js";
 
 /** Every number as it is, four bytes: a safetensors file of whole vectors. */

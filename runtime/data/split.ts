@@ -1,5 +1,5 @@
 import { ConfigError, DataError } from "../errors.js";
-import { random, type Random } from "../params/random.js";
+import { random, type Random } from "../tensors/random.js";
 import type { Dataset } from "./dataset.js";
 
 /** How a data set is dealt to clients. */

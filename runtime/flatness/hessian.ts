@@ -1,6 +1,6 @@
 import type { Part } from "../data/dataset.js";
 import { networkOf } from "../models/network.js";
-import type { Layout } from "../params/layout.js";
+import type { Layout } from "../tensors/layout.js";
 import type { Trainer, Weighted } from "../training/job.js";
 import type { Product } from "./lanczos.js";
 

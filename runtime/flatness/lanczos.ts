@@ -1,4 +1,4 @@
-import { random } from "../params/random.js";
+import { random } from "../tensors/random.js";
 
 /** v -> H v for a symmetric H of which only products are known. */
 export type Product = (v: Float64Array) => Promise<Float64Array>;

@@ -1,7 +1,7 @@
 import type { Part } from "../data/dataset.js";
 import { networkOf } from "../models/network.js";
-import type { Vector } from "../params/layout.js";
-import { random } from "../params/random.js";
+import type { Vector } from "../tensors/layout.js";
+import { random } from "../tensors/random.js";
 import type { Trainer, Weighted } from "../training/job.js";
 
 /**

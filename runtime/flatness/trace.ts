@@ -1,4 +1,4 @@
-import { random } from "../params/random.js";
+import { random } from "../tensors/random.js";
 import type { Product } from "./lanczos.js";
 
 export interface Trace {

@@ -11,7 +11,7 @@ import { depthwiseConv2dBackpropFilter } from "./depthwise-conv2d-backprop-filte
 import { depthwiseConv2dBackpropInput } from "./depthwise-conv2d-backprop-input.js";
 import { fusedConv2d } from "./fused-conv2d.js";
 import { fusedMatMul } from "./fused-mat-mul.js";
-import { lentBy } from "./lent.js";
+import { lentBy } from "./instance.js";
 import { maxPoolGrad } from "./max-pool-grad.js";
 import { register } from "./registration.js";
 import { unsortedSegmentSum } from "./unsorted-segment-sum.js";

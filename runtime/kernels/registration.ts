@@ -7,7 +7,7 @@ import {
   type TensorInfo,
 } from "@tensorflow/tfjs-core";
 import type { Kernels } from "../wasm/kernels.js";
-import { lentBy } from "./lent.js";
+import { lentBy } from "./instance.js";
 
 /** One call of a tfjs kernel on the wasm backend, as a registration of ours sees it. */
 export interface Call<Inputs, Attributes> {

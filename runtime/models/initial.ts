@@ -1,5 +1,5 @@
-import type { Vector } from "../params/layout.js";
-import { random } from "../params/random.js";
+import type { Vector } from "../tensors/layout.js";
+import { random } from "../tensors/random.js";
 import type { Network } from "./network.js";
 
 /**

@@ -1,9 +1,9 @@
 import * as v from "valibot";
 import type { Normalisation } from "../data/dataset.js";
 import { ModelError } from "../errors.js";
-import { MODEL, readBlob, writeBlob } from "../params/blob.js";
-import type { Layout, Vector } from "../params/layout.js";
-import { readSafetensors } from "../params/safetensors.js";
+import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
+import type { Layout, Vector } from "../tensors/layout.js";
+import { readSafetensors } from "../tensors/safetensors.js";
 import {
   check,
   parseDescription,

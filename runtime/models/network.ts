@@ -1,6 +1,6 @@
 import type * as v from "valibot";
 import { ModelError } from "../errors.js";
-import { layoutOf, type Layout, type Parameter } from "../params/layout.js";
+import { layoutOf, type Layout, type Parameter } from "../tensors/layout.js";
 import {
   LAYER_KINDS,
   type LayerDescription,

@@ -2,8 +2,8 @@ import { ModelError } from "../errors.js";
 import { elements } from "../models/layers/layer.js";
 import { networkOf, type Network } from "../models/network.js";
 import { parseDescription } from "../models/description.js";
-import type { Vector } from "../params/layout.js";
-import { random, type Random } from "../params/random.js";
+import type { Vector } from "../tensors/layout.js";
+import { random, type Random } from "../tensors/random.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { augment, batchesOf, checkPart } from "./batches.js";
 import { loaderOf, type Load } from "./loading.js";
@@ -18,7 +18,7 @@ import type {
 } from "./job.js";
 import { LOSS_SAMPLES, type Evaluation, type Progress } from "./local-round.js";
 import { compile, type Plan } from "./plan.js";
-import { memoryNeeded, type Purpose } from "./arrangement.js";
+import { memoryNeeded, type Purpose } from "./memory-plan.js";
 import { stepperMemory, stepperOf } from "./step.js";
 
 /** What a job tells and asks its surroundings after each batch. */

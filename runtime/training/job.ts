@@ -1,8 +1,8 @@
 import type { LocalObjective } from "../algorithms/algorithm.js";
 import type { Dataset, Normalisation, Part } from "../data/dataset.js";
 import type { ModelDescription } from "../models/description.js";
-import type { Vector } from "../params/layout.js";
-import type { RandomState } from "../params/random.js";
+import type { Vector } from "../tensors/layout.js";
+import type { RandomState } from "../tensors/random.js";
 import type {
   Evaluation,
   Progress,

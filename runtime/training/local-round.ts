@@ -4,7 +4,7 @@ import type {
   State,
 } from "../algorithms/algorithm.js";
 import type { Augmentation } from "../data/dataset.js";
-import type { Vector } from "../params/layout.js";
+import type { Vector } from "../tensors/layout.js";
 
 /** How one local round is trained: everything that `assign.settings` says about it. */
 export interface RoundSettings {

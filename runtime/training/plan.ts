@@ -1,9 +1,9 @@
 import { elements, type Cells, type Run } from "../models/layers/layer.js";
 import type { Network } from "../models/network.js";
-import type { Vector } from "../params/layout.js";
-import type { Random } from "../params/random.js";
+import type { Vector } from "../tensors/layout.js";
+import type { Random } from "../tensors/random.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
-import { arrange, memoryNeeded, type Purpose } from "./arrangement.js";
+import { arrange, memoryNeeded, type Purpose } from "./memory-plan.js";
 
 /** What one batch measured. */
 export interface BatchResult {

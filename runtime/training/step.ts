@@ -1,6 +1,6 @@
 import type { LocalObjective } from "../algorithms/algorithm.js";
-import type { Random } from "../params/random.js";
-import type { Vector } from "../params/layout.js";
+import type { Random } from "../tensors/random.js";
+import type { Vector } from "../tensors/layout.js";
 import type { RoundSettings } from "./local-round.js";
 import type { ObjectiveResult, Plan } from "./plan.js";
 

@@ -1,5 +1,5 @@
 import { FedflatError } from "../errors.js";
-import { release } from "../params/memory.js";
+import { release } from "../tensors/memory.js";
 import type { Dataset } from "../data/dataset.js";
 import type { Engine, Hooks } from "./engine.js";
 import { snapshotTimes, type SnapshotTimes } from "./snapshots.js";

@@ -8,18 +8,18 @@ import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
-import type { Vector } from "../../runtime/params/layout.js";
-import { random } from "../../runtime/params/random.js";
+import type { Vector } from "../../runtime/tensors/layout.js";
+import { random } from "../../runtime/tensors/random.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import type { RoundSettings } from "../../runtime/training/local-round.js";
 import { trainRound } from "../../runtime/training/train-round.js";
-import { addToFold, emptyFold } from "../../aggregator/strategies/fold.js";
+import { addToFold, emptyFold } from "../../aggregator/aggregation/exact-sum.js";
 import {
   contributionOf,
   domainOf,
   foldFor,
   stateGrid,
-} from "../../aggregator/strategies/weighted-mean.js";
+} from "../../aggregator/aggregation/weighted-mean.js";
 
 /** A network small enough that a round takes milliseconds. */
 export const description = parseDescription({

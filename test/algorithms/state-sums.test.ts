@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { stateGrid } from "../../aggregator/strategies/weighted-mean.js";
+import { stateGrid } from "../../aggregator/aggregation/weighted-mean.js";
 import { algorithmNamed, BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import { onGrid } from "../../runtime/algorithms/vectors.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import type { Trainer } from "../../runtime/training/job.js";
-import { labTrainer } from "../faults/lab.js";
+import { labTrainer } from "../faults/fixtures.js";
 import { SUMS, steps, totalSteps } from "./exact.js";
 import { begin, clientsOf, playRound, type Given, type Run } from "./lab.js";
 

@@ -9,7 +9,7 @@ import { Worker } from "node:worker_threads";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import type { WorkerPort } from "../../runtime/platform/platform.js";
 import { trainerOf } from "../../runtime/training/trainer.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { examples, localRound, smallModel } from "./local-round.js";
 
 const FILES = [

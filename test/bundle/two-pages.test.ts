@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadModel } from "../../runtime/models/model.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { launchChromium, serveDist, withoutChromium } from "./chromium.js";
 import { examples, smallModel } from "./local-round.js";
 

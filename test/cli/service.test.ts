@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { RawClient, updateFor } from "../aggregator/raw-client.js";
+import { RawClient, updateFor } from "../aggregator/run/raw-client.js";
 import { FASHION, start } from "./command.js";
 
 test("a service: clients enrol with tokens that are good once, status tells what it waits for, SIGTERM drains it", async () => {

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { writeTensorBoard } from "../../cli/tensorboard.js";
-import { federation } from "../aggregator/federation.js";
-import { updateFor } from "../aggregator/raw-client.js";
+import { federation } from "../aggregator/run/federation.js";
+import { updateFor } from "../aggregator/run/raw-client.js";
 
 /** CRC-32C by a table, and the mask of TFRecord; written from RFC 3720 and TensorFlow's record format. */
 const TABLE = Array.from({ length: 256 }, (_, n) => {

@@ -1,6 +1,6 @@
 import type { ClientEvents } from "../../runtime/client.js";
 import { FederatedClient } from "../../runtime/node.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { quickTrainer } from "../training/quick-trainer.js";
 

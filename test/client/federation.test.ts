@@ -6,10 +6,10 @@ import { after, before, test } from "node:test";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import type { ClientOptions } from "../../runtime/client.js";
 import { FederatedClient } from "../../runtime/node.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import type { Trainer } from "../../runtime/training/job.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { trainerHere } from "../training/engines.js";
 
 let trainer: Trainer;

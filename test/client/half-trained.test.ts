@@ -6,7 +6,7 @@ import {
   type WorkIdentity,
 } from "../../runtime/client/half-trained.js";
 import type { Part } from "../../runtime/data/dataset.js";
-import { layoutOf } from "../../runtime/params/layout.js";
+import { layoutOf } from "../../runtime/tensors/layout.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import type { StateStore } from "../../runtime/platform/platform.js";
 import type { Snapshot } from "../../runtime/training/job.js";

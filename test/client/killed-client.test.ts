@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import type { Told } from "./client-process.js";
 
 const script = fileURLToPath(new URL("client-process.js", import.meta.url));

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { ModelError } from "../../runtime/errors.js";
-import { layoutOf } from "../../runtime/params/layout.js";
+import { layoutOf } from "../../runtime/tensors/layout.js";
 
 const folder = new URL("../../runtime/codecs/", import.meta.url);
 const codecs: Codec[] = [];

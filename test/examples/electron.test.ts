@@ -6,7 +6,7 @@ import { modelNamed } from "../../cli/model.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { FederatedClient } from "../../runtime/node.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { launchChromium, withoutChromium } from "../bundle/chromium.js";
 import { repository } from "../cli/command.js";
 import { electronBinary, startInStandIn } from "./electron-stand-in.js";

@@ -14,8 +14,8 @@ import { initialWeights } from "../../runtime/models/initial.js";
 import type { Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { preset } from "../../runtime/models/presets.js";
-import { random } from "../../runtime/params/random.js";
-import { federation } from "../aggregator/federation.js";
+import { random } from "../../runtime/tensors/random.js";
+import { federation } from "../aggregator/run/federation.js";
 import { startNode } from "../cli/command.js";
 import { installed, type Installed } from "./installed.js";
 

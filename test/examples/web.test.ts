@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { modelNamed } from "../../cli/model.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { launchChromium, withoutChromium } from "../bundle/chromium.js";
 import { repository, startNode } from "../cli/command.js";
 import { installed } from "./installed.js";

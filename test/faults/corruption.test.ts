@@ -3,7 +3,7 @@ import { before, test } from "node:test";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import type { Opened } from "../../aggregator/storage/ledger.js";
 import { ConfigError } from "../../runtime/errors.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import { FOLDER, stateFolderAfter } from "./crash-points.js";
 import { simulatedDisk } from "./disk.js";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import {
   crashesOf,
   MODES,

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { Aggregator } from "../../aggregator/aggregator.js";
+import { Aggregator } from "../../aggregator/run/aggregator.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import type { StateStore } from "../../runtime/platform/platform.js";
 import { simulatedDisk, type Disk, type Fault, type Survival } from "./disk.js";
-import { CLIENTS, LAB, labClient, labModel } from "./lab.js";
+import { CLIENTS, LAB, labClient, labModel } from "./fixtures.js";
 
 const model = labModel();
 export const FOLDER = "/run/state";

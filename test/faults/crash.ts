@@ -1,4 +1,4 @@
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import {
   crashesOf,
   MODES,

@@ -1,5 +1,5 @@
 import type { FileLayer } from "../../aggregator/storage/file-layer.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 
 /** What goes wrong at one call of a disk. */
 export type Fault =

@@ -1,13 +1,13 @@
-import { Aggregator } from "../../aggregator/aggregator.js";
-import { listen } from "../../aggregator/server.js";
-import { stateFolder } from "../../aggregator/run-folder.js";
+import { Aggregator } from "../../aggregator/run/aggregator.js";
+import { listen } from "../../aggregator/server/server.js";
+import { stateFolder } from "../../aggregator/storage/run-folder.js";
 import {
   nodeFiles,
   type FileLayer,
 } from "../../aggregator/storage/file-layer.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
-import { LAB, labModel } from "./lab.js";
+import { LAB, labModel } from "./fixtures.js";
 import { learningModel } from "./learning.js";
 
 // killed-server.js FOLDER PORT CALL MODEL SETTINGS: an aggregator that kills itself (SIGKILL) at its persistence call of that

@@ -7,12 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Outcome } from "../../runtime/client.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
-import { stateFolder } from "../../aggregator/run-folder.js";
+import { stateFolder } from "../../aggregator/storage/run-folder.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import { undisturbed } from "./crash-points.js";
-import { CLIENTS, labClient } from "./lab.js";
+import { CLIENTS, labClient } from "./fixtures.js";
 
 /** The most persistence calls that a life of the server lasts. */
 const LONGEST_LIFE = 60;

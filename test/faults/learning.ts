@@ -2,7 +2,7 @@ import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { loadModel, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import { partFor } from "../../runtime/client/examples.js";
 

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
-import { Aggregator } from "../../aggregator/aggregator.js";
-import { listen } from "../../aggregator/server.js";
+import { Aggregator } from "../../aggregator/run/aggregator.js";
+import { listen } from "../../aggregator/server/server.js";
 import { memoryLedger } from "../../aggregator/storage/memory.js";
 import { FederatedClient } from "../../runtime/client.js";
-import { readState } from "../../runtime/params/blob.js";
-import { random } from "../../runtime/params/random.js";
-import { readSafetensors } from "../../runtime/params/safetensors.js";
+import { readState } from "../../runtime/tensors/blob.js";
+import { random } from "../../runtime/tensors/random.js";
+import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
@@ -14,7 +14,7 @@ import type { Platform, StateStore } from "../../runtime/platform/platform.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import { SUMS, steps, totalSteps } from "../algorithms/exact.js";
 import { trainerHere } from "../training/engines.js";
-import { labModel, labTrainer } from "./lab.js";
+import { labModel, labTrainer } from "./fixtures.js";
 
 const CLIENTS = [0, 1, 2, 3];
 const SAMPLES = 16;

@@ -12,7 +12,7 @@ import { trace } from "../../runtime/flatness/trace.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import {
   BUILDS,
   relativeError,

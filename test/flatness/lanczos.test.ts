@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lanczos, tridiagonalEigen } from "../../runtime/flatness/lanczos.js";
 import { trace } from "../../runtime/flatness/trace.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 
 const near = (got: number, expected: number, tolerance: number) =>
   assert.ok(

@@ -9,15 +9,15 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import WebSocket from "ws";
-import { openKeyRing } from "../../aggregator/key-ring.js";
-import { random } from "../../runtime/params/random.js";
-import { logged, tinyModel } from "../aggregator/federation.js";
+import { openKeyRing } from "../../aggregator/sessions/enrolment.js";
+import { random } from "../../runtime/tensors/random.js";
+import { logged, tinyModel } from "../aggregator/run/federation.js";
 import {
   sha256,
   updateFor,
   type Message,
   type RawClient,
-} from "../aggregator/raw-client.js";
+} from "../aggregator/run/raw-client.js";
 import { floodWith } from "./flooder.js";
 import { closedBy, frame, portOf, raw, upgrade, upgraded } from "./sockets.js";
 import { underAttack, type Under } from "./under-attack.js";

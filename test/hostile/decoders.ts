@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { refusalOf, UPDATE_CHECKS } from "../../aggregator/rounds/admission.js";
-import { plain } from "../../aggregator/strategies/arithmetic.js";
+import { refusalOf, UPDATE_CHECKS } from "../../aggregator/aggregation/validation.js";
+import { plain } from "../../aggregator/aggregation/arithmetic.js";
 import {
   foldToBytes,
   foldFromBytes,
   emptyFold,
-} from "../../aggregator/strategies/fold.js";
+} from "../../aggregator/aggregation/exact-sum.js";
 import {
   frame,
   FIRST,
@@ -19,8 +19,8 @@ import { readNpy } from "../../runtime/data/npy.js";
 import { FedflatError, ProtocolError } from "../../runtime/errors.js";
 import { loadModel, writeModel } from "../../runtime/models/model.js";
 import { parseDescription } from "../../runtime/models/description.js";
-import { random, type Random } from "../../runtime/params/random.js";
-import { readSafetensors } from "../../runtime/params/safetensors.js";
+import { random, type Random } from "../../runtime/tensors/random.js";
+import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import { decodeChunk, encodeChunk } from "../../runtime/protocol/chunks.js";
 import {
   decodeClientMessage,
@@ -28,7 +28,7 @@ import {
   encode,
 } from "../../runtime/protocol/messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
-import { tinyModel } from "../aggregator/federation.js";
+import { tinyModel } from "../aggregator/run/federation.js";
 import { fromClient, fromServer, settings } from "../protocol/samples.js";
 
 /** Everything that reads bytes or text that came from somebody else. */

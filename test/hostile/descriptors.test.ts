@@ -3,8 +3,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connectionsAllowed } from "../../aggregator/connections.js";
-import { RawClient, updateFor } from "../aggregator/raw-client.js";
+import { connectionsAllowed } from "../../aggregator/server/connection-limit.js";
+import { RawClient, updateFor } from "../aggregator/run/raw-client.js";
 import { startWithDescriptors } from "../cli/command.js";
 import { flood } from "./sockets.js";
 

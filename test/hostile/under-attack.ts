@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { after } from "node:test";
-import type { AggregatorOptions } from "../../aggregator/aggregator.js";
-import type { ServerOptions } from "../../aggregator/server.js";
+import type { AggregatorOptions } from "../../aggregator/run/aggregator.js";
+import type { ServerOptions } from "../../aggregator/server/server.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
-import { federation, type Federation } from "../aggregator/federation.js";
+import { federation, type Federation } from "../aggregator/run/federation.js";
 import {
   updateFor,
   type Message,
   type RawClient,
-} from "../aggregator/raw-client.js";
+} from "../aggregator/run/raw-client.js";
 import { idleThread } from "./idle-thread.js";
 
 const lagAllowed = process.env["FEDFLAT_LAG"];

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readFileSync } from "node:fs";
-import { BUILDS, openLab } from "./lab.js";
+import { BUILDS, openLab } from "./fixtures.js";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
 
 // The module lives in a memory that belongs to tfjs: data or memory of its own would overwrite it.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { BUILDS, noise, openLab } from "./lab.js";
+import { BUILDS, noise, openLab } from "./fixtures.js";
 
 const GRID = 2 ** -40;
 const C = 1.5 * 2 ** 52 * GRID;

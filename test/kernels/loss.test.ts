@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { assertClose, BUILDS, noise, openLab } from "./lab.js";
+import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 
 const rows = (batch: number, classes: number) =>

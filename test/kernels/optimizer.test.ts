@@ -1,5 +1,5 @@
 import { describe, test } from "node:test";
-import { assertClose, BUILDS, noise, openLab } from "./lab.js";
+import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 
 const TOLERANCE = 5e-7;
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { eachGeometry, poolGeometry, type Case } from "./geometry.js";
-import { assertClose, BUILDS, noise, openLab } from "./lab.js";
+import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 import { inputSize, outputPixels } from "./reference.js";
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { assertClose, BUILDS, noise, openLab } from "./lab.js";
+import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 
 const SIZES = Array.from({ length: 68 }, (_, size) => size);

@@ -11,8 +11,8 @@ import { startFleet, type FleetOptions } from "../../cli/loadtest/fleet.js";
 import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import type { Report } from "../../cli/loadtest/report.js";
 import { holdOut } from "../../runtime/training/batches.js";
-import { federation, type Federation } from "../aggregator/federation.js";
-import { updateFor } from "../aggregator/raw-client.js";
+import { federation, type Federation } from "../aggregator/run/federation.js";
+import { updateFor } from "../aggregator/run/raw-client.js";
 import { localRound, smallModel } from "../bundle/local-round.js";
 import { trainerHere } from "../training/engines.js";
 

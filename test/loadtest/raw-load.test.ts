@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startFleet } from "../../cli/loadtest/fleet.js";
 import { readFleet } from "../../cli/loadtest/profile.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { rawLoad } from "./raw-load.js";
 
 // How long things take is compared by `npm run bench -- fleet`; here, that both see the same federation.

@@ -1,5 +1,5 @@
 import { fileURLToPath } from "node:url";
-import { RawClient, updateFor } from "../aggregator/raw-client.js";
+import { RawClient, updateFor } from "../aggregator/run/raw-client.js";
 
 /** The slowest machine that is asked to bear a load, in milliseconds for one step of one client. */
 const PATIENCE = 300_000;

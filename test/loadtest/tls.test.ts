@@ -6,7 +6,7 @@ import {
   serverFigures,
   serverWaitsFor,
 } from "../../cli/loadtest/server-figures.js";
-import { federation } from "../aggregator/federation.js";
+import { federation } from "../aggregator/run/federation.js";
 import { certificate } from "../connection/certificate.js";
 
 test("a fleet takes part over TLS, under an authority of its own", async (t) => {

@@ -4,9 +4,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { percentiles } from "../../cli/loadtest/recording.js";
 import { randomUpdates } from "../../cli/loadtest/updates.js";
-import { blobForm } from "../../runtime/params/blob.js";
-import { layoutOf } from "../../runtime/params/layout.js";
-import { readBlob } from "../aggregator/raw-client.js";
+import { blobForm } from "../../runtime/tensors/blob.js";
+import { layoutOf } from "../../runtime/tensors/layout.js";
+import { readBlob } from "../aggregator/run/raw-client.js";
 
 const layout = layoutOf([
   { name: "0.kernel", shape: [300, 101] },

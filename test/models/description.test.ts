@@ -7,8 +7,8 @@ import { initialWeights } from "../../runtime/models/initial.js";
 import { loadModel, writeModel } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { preset, PRESET_NAMES } from "../../runtime/models/presets.js";
-import { parameterView } from "../../runtime/params/layout.js";
-import { readSafetensors } from "../../runtime/params/safetensors.js";
+import { parameterView } from "../../runtime/tensors/layout.js";
+import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 
 const vectors = new URL("../../../test/vectors/", import.meta.url);
 

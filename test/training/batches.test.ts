@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { augment, batchesOf, holdOut } from "../../runtime/training/batches.js";
 import { loaderOf } from "../../runtime/training/loading.js";

@@ -4,10 +4,10 @@ import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
 import { lanczos } from "../../runtime/flatness/lanczos.js";
-import { parameterView } from "../../runtime/params/layout.js";
-import { random } from "../../runtime/params/random.js";
+import { parameterView } from "../../runtime/tensors/layout.js";
+import { random } from "../../runtime/tensors/random.js";
 import { compile, type Plan } from "../../runtime/training/plan.js";
-import type { Purpose } from "../../runtime/training/arrangement.js";
+import type { Purpose } from "../../runtime/training/memory-plan.js";
 import {
   BUILDS,
   openKernels,

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { JobOptions, Trainer } from "../../runtime/training/job.js";
 import { engineOn, type Hooks } from "../../runtime/training/engine.js";
-import type { Layout, Vector } from "../../runtime/params/layout.js";
+import type { Layout, Vector } from "../../runtime/tensors/layout.js";
 import {
   readSafetensors,
   type TensorFile,
-} from "../../runtime/params/safetensors.js";
+} from "../../runtime/tensors/safetensors.js";
 import {
   allowRelaxedSimd,
   readKernelBinaries,

@@ -5,11 +5,11 @@ import type {
   NamedNumbers,
   State,
 } from "../../runtime/algorithms/algorithm.js";
-import { stateGrid } from "../../aggregator/strategies/weighted-mean.js";
+import { stateGrid } from "../../aggregator/aggregation/weighted-mean.js";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { parameterView, type Vector } from "../../runtime/params/layout.js";
+import { parameterView, type Vector } from "../../runtime/tensors/layout.js";
 import { trainRound } from "../../runtime/training/train-round.js";
 import {
   BUILDS,

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parseDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { parameterView } from "../../runtime/params/layout.js";
-import { random } from "../../runtime/params/random.js";
+import { parameterView } from "../../runtime/tensors/layout.js";
+import { random } from "../../runtime/tensors/random.js";
 import { compile } from "../../runtime/training/plan.js";
 import {
   BUILDS,

@@ -6,7 +6,7 @@ import type { Part } from "../../runtime/data/dataset.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import type {
   Snapshot,
   Trained,

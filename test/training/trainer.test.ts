@@ -5,7 +5,7 @@ import type { Part } from "../../runtime/data/dataset.js";
 import { DataError, FedflatError } from "../../runtime/errors.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
-import { random } from "../../runtime/params/random.js";
+import { random } from "../../runtime/tensors/random.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
 import type { WorkerPort } from "../../runtime/platform/platform.js";

@@ -1,5 +1,5 @@
 import type * as v from "valibot";
-import type { Random } from "../../params/random.js";
+import type { Random } from "../../tensors/random.js";
 import type { Kernels } from "../../wasm/kernels.js";
 
 /** Shape of one example, without the batch: [features], [length, channels] or [height, width, channels]. */

@@ -1,0 +1,273 @@
+import { createHash } from "node:crypto";
+import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
+import { finishRound } from "../../runtime/algorithms/finish-round.js";
+import type {
+  Algorithm,
+  NamedNumbers,
+  State,
+} from "../../runtime/algorithms/algorithm.js";
+import { float32 } from "../../runtime/codecs/float32.js";
+import { MODEL, readBlob, writeBlob } from "../../runtime/tensors/blob.js";
+import type { Layout, Vector } from "../../runtime/tensors/layout.js";
+import {
+  readSafetensors,
+  writeSafetensors,
+} from "../../runtime/tensors/safetensors.js";
+import { release } from "../../runtime/tensors/memory.js";
+import { ModelError } from "../../runtime/errors.js";
+import { collectAll } from "../memory.js";
+import {
+  refusalOf,
+  UPDATE_CHECKS,
+  vectorsOf,
+  type Refusal,
+} from "./validation.js";
+import type { Blob, Checkpoint } from "../storage/ledger.js";
+import type { Arithmetic } from "./arithmetic.js";
+import { clipped } from "./clip.js";
+import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
+import {
+  contributionOf,
+  domainOf,
+  foldFor,
+} from "./weighted-mean.js";
+
+/**
+ * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the model, writing the next
+ * checkpoint. It holds the algorithm's state; the model lies with whoever sends it to clients. This is the plain form that
+ * works where it is called; `desk-worker.ts` puts the same one behind a worker, so that the event loop never waits for a large
+ * blob.
+ */
+export interface Desk {
+  /** Kernels that fold. */
+  readonly build: string;
+  /** Takes a committed state of the algorithm as the current one. */
+  load(state: Uint8Array): Promise<void>;
+  /** Begins an empty fold; what the one before held is dropped. */
+  openFold(limits: FoldLimits): Promise<void>;
+  /** Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay as they are until then. */
+  check(
+    key: string,
+    sha256: string,
+    bytes: Uint8Array,
+  ): Promise<Refusal | undefined>;
+  /**
+   * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it. Resolves to the Euclidean norm
+   * of its first vector, the delta, as it was sent.
+   */
+  fold(
+    key: string,
+    client: string,
+    samples: number,
+    staleness: number,
+  ): Promise<number>;
+  drop(key: string): Promise<void>;
+  /** Resolves when all that was asked for before is done, and the memory of its updates is given back. */
+  rest(): Promise<void>;
+  /**
+   * Moves the model by the fold.
+   * @param model the current one, as a blob; its memory is the desk's from now on, and the next model's where it fits
+   */
+  finish(
+    model: Uint8Array<ArrayBuffer>,
+    population: number,
+  ): Promise<Checkpoint>;
+  close(): Promise<void>;
+}
+
+export interface FoldLimits {
+  /** The most updates, and the most samples that one may have: they decide the grid. */
+  readonly updates: number;
+  readonly samples: number;
+  /** The most commits that one may be behind. */
+  readonly staleness: number;
+}
+
+export interface DeskSettings {
+  readonly algorithm: string;
+  readonly algorithmSettings: NamedNumbers;
+  readonly layout: Layout;
+  /** Goes into every model blob: description, normalisation, class names. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly maxAbs: number;
+  readonly maxNorm: number;
+  /** Longer vectors are scaled down to this norm; Infinity for none. */
+  readonly clipUpdateNorm: number;
+}
+
+/** @param own the algorithm itself, where it is not one of the built-in ones. */
+export function openDesk(
+  settings: DeskSettings,
+  arithmetic: Arithmetic,
+  own?: Algorithm,
+): Desk {
+  const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } =
+    settings;
+  const { metadata } = settings;
+  const { client, server } = own ?? algorithmNamed(settings.algorithm);
+  const { header } = float32.form(layout, client.sends);
+  const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
+  let state: State;
+  let fold: RoundFold | undefined;
+
+  return {
+    build: arithmetic.build,
+    async load(stored) {
+      state = readState(stored, Object.keys(server.state), layout.size);
+    },
+    async openFold(limits) {
+      fold = emptyFold(
+        domainOf(server, { size: layout.size, maxAbs, ...limits }),
+        arithmetic,
+      );
+    },
+    async check(key, sha256, bytes) {
+      const refusal = refusalOf(UPDATE_CHECKS, {
+        bytes,
+        sha256,
+        header,
+        maxAbs,
+        maxNorm,
+        vectors: client.sends,
+        arithmetic,
+      });
+      if (refusal === undefined) kept.set(key, { sha256, bytes });
+      return refusal;
+    },
+    async fold(key, id, samples, staleness) {
+      const update = kept.get(key);
+      if (update === undefined || fold === undefined)
+        throw new Error(`nothing to fold for ${key}`);
+      kept.delete(key);
+      const vectors = vectorsOf({
+        bytes: update.bytes,
+        header,
+        vectors: client.sends,
+      });
+      addToFold(
+        fold,
+        id,
+        update.sha256,
+        contributionOf(
+          server,
+          clipUpdateNorm === Infinity
+            ? vectors
+            : clipped(vectors, clipUpdateNorm),
+          samples,
+          { staleness, domain: fold.domain },
+        ),
+        arithmetic,
+      );
+      return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));
+    },
+    async drop(key) {
+      kept.delete(key);
+    },
+    async rest() {
+      collectAll();
+    },
+    async finish(model, population) {
+      if (fold === undefined) throw new Error("no fold is open");
+      const global = readBlob(model, layout, [MODEL])[MODEL];
+      const next = finishRound(server, {
+        global,
+        fold: foldFor(fold),
+        state,
+        settings: algorithmSettings,
+        population,
+      });
+      fold = undefined;
+      ({ state } = next);
+      const checkpoint = checkpointOf(
+        server,
+        layout,
+        metadata,
+        next.global,
+        state,
+        population,
+        model,
+      );
+      // Nobody else has it, unless an algorithm of the caller's own keeps it.
+      if (next.global !== global && own === undefined)
+        release(next.global.buffer);
+      return checkpoint;
+    },
+    async close() {},
+  };
+}
+
+/** The checkpoint before the first round. */
+export function firstCheckpoint(
+  { server }: Algorithm,
+  settings: NamedNumbers,
+  layout: Layout,
+  metadata: Readonly<Record<string, string>>,
+  weights: Vector,
+): Checkpoint {
+  const state = Object.fromEntries(
+    Object.entries(server.state).map(([name, initial]) => [
+      name,
+      new Float64Array(layout.size).fill(initial(settings)),
+    ]),
+  );
+  // Nobody has sent anything: sums of nothing, whatever they are divided by.
+  return checkpointOf(server, layout, metadata, weights, state, 1);
+}
+
+function checkpointOf(
+  server: Algorithm["server"],
+  layout: Layout,
+  metadata: Readonly<Record<string, string>>,
+  global: Vector,
+  state: State,
+  population: number,
+  into?: Uint8Array<ArrayBuffer>,
+): Checkpoint {
+  const broadcast = Object.entries(
+    server.broadcast?.(state, population) ?? {},
+  ).map(([name, vector]) => [name, Float32Array.from(vector)] as const);
+  return {
+    model: blobOf(
+      writeBlob(
+        layout,
+        { [MODEL]: global, ...Object.fromEntries(broadcast) },
+        metadata,
+        into,
+      ),
+    ),
+    state: blobOf(
+      writeSafetensors(
+        Object.entries(state).map(([name, data]) => ({
+          name,
+          shape: [data.length],
+          data,
+        })),
+      ),
+    ),
+  };
+}
+
+const blobOf = (bytes: Uint8Array): Blob => ({
+  sha256: createHash("sha256").update(bytes).digest("hex"),
+  bytes,
+});
+
+/** @throws ModelError `state` where the stored state is not this algorithm's. */
+function readState(
+  bytes: Uint8Array,
+  names: readonly string[],
+  size: number,
+): State {
+  const { tensors } = readSafetensors(bytes);
+  return Object.fromEntries(
+    names.map((name) => {
+      const data = tensors.get(name)?.data;
+      if (!(data instanceof Float64Array) || data.length !== size)
+        throw new ModelError(
+          "state",
+          `"${name}" expected ${size} float64 numbers in the stored state of the algorithm, got ${data?.length ?? "none"}; a run that another version of fedflat or of the algorithm began cannot be resumed by this one`,
+        );
+      return [name, data];
+    }),
+  );
+}

@@ -1,0 +1,137 @@
+import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
+import type { Roster } from "../rounds/engine.js";
+import type { Work } from "../rounds/participants.js";
+import type { Session } from "../sessions/session.js";
+import type { Blob } from "../storage/ledger.js";
+
+/** A piece of work for one client, under the id that stands in every message about it. */
+export interface Assignment {
+  readonly id: string;
+  readonly client: string;
+  readonly task: "train" | "evaluate";
+  readonly phase: string;
+  /** Of a round; an evaluation belongs to the round that made its model. */
+  readonly work: Work;
+  /** Not at hand where the work was given before a restart: then it cannot be sent again. */
+  readonly model: Blob | undefined;
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** When it is due, in the time of `performance.now()`. */
+  due: number;
+  /** Runs until then, where it has a time of its own. */
+  lease: NodeJS.Timeout | undefined;
+  /** The update that was offered for it. */
+  offer: ClientMessageOf<"offer"> | undefined;
+  /** In the sum of the round that is open. */
+  folded: boolean;
+  /** How it ended without being counted: `late`, `abandoned`, or why it was refused. */
+  over: string | undefined;
+}
+
+/** A client of the run: connected, away, or remembered by the ledger. */
+export interface Client {
+  readonly id: string;
+  session: Session | undefined;
+  /** n_k, if known. */
+  samples: number | null;
+  /** Kernels it computes with. */
+  build: string | null;
+  /** Counts in m and mean(n). */
+  registered: boolean;
+  /** What the run needs and the client does not have, in words. */
+  lacks: string | undefined;
+  /** The last it said, also on a line before: may it be drawn? */
+  ready: boolean;
+  /** Why not, if it said so. */
+  reason: string | undefined;
+  /** It has said `ready` or `busy` on its present line. */
+  said: boolean;
+  /** Runs while the client is away or has not said anything yet; at its end the client is gone. */
+  absence: NodeJS.Timeout | undefined;
+  /** Waiting to be sent, in order. */
+  readonly tasks: Assignment[];
+  /** Sent, and not answered yet. */
+  inHand: Assignment | undefined;
+}
+
+const newClient = (id: string): Client => ({
+  id,
+  session: undefined,
+  samples: null,
+  build: null,
+  registered: false,
+  lacks: undefined,
+  ready: false,
+  reason: undefined,
+  said: false,
+  absence: undefined,
+  tasks: [],
+  inHand: undefined,
+});
+
+/** Finds a client, who is known from now on. */
+export const clientIn =
+  (clients: Map<string, Client>) =>
+  (id: string): Client => {
+    let client = clients.get(id);
+    if (client === undefined) clients.set(id, (client = newClient(id)));
+    return client;
+  };
+
+/** What a client is at, in one word. */
+export type Standing =
+  "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
+
+export function standingOf(client: Client): Standing {
+  if (client.session === undefined) return "away";
+  if (client.lacks !== undefined) return "unfit";
+  if (client.inHand !== undefined)
+    return client.inHand.task === "train" ? "training" : "evaluating";
+  return client.ready ? "ready" : "busy";
+}
+
+/** Who can be drawn, and the figures of all who are registered. */
+export function rosterOf(clients: Iterable<Client>): Roster {
+  const ids: string[] = [];
+  const here: string[] = [];
+  let population = 0;
+  let known = 0;
+  let samples = 0;
+  for (const client of clients) {
+    if (!client.registered) continue;
+    population++;
+    if (client.samples !== null) {
+      known++;
+      samples += client.samples;
+    }
+    if (!client.ready || client.lacks !== undefined) continue;
+    ids.push(client.id);
+    if (client.said) here.push(client.id);
+  }
+  return {
+    ids: ids.sort(),
+    here: here.sort(),
+    population,
+    meanSamples: known === 0 ? 0 : samples / known,
+  };
+}
+
+/** What a run needs of a client. */
+export interface Needs {
+  readonly algorithm: string;
+  readonly layers: ReadonlySet<string>;
+  readonly codec: string;
+}
+
+/** The first thing the run needs that these capabilities do not name, in words. */
+export function lackOf(
+  { algorithm, layers, codec }: Needs,
+  capabilities: ClientMessageOf<"hello">["capabilities"],
+): string | undefined {
+  // `fedsam+fedadam` is FedSAM to the client.
+  if (!capabilities.algorithms.includes(algorithm.split("+")[0]))
+    return `the algorithm ${algorithm}`;
+  if (!capabilities.codecs.includes(codec)) return `the codec ${codec}`;
+  for (const layer of layers)
+    if (!capabilities.layers.includes(layer)) return `the layer ${layer}`;
+  return undefined;
+}

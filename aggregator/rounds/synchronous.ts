@@ -1,0 +1,457 @@
+import type {
+  Attempt,
+  EngineState,
+  RoundEffect,
+  RoundEngine,
+  RoundEvent,
+  Step as EngineStep,
+} from "./engine.js";
+import { Members, sameWork, type Member, type Work } from "./participants.js";
+import { select, type Selection } from "./selection.js";
+import {
+  and,
+  arm,
+  committedOf,
+  committing,
+  commonOf,
+  finish,
+  late,
+  NOTHING_YET,
+  opening,
+  retryWithin,
+  stepAlike,
+  stop,
+  storageIsSilent,
+  then,
+  waitsForAlike,
+  type Committing,
+  type Ended,
+  type Opening,
+} from "./transitions.js";
+
+/**
+ * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and what is to be done.
+ *
+ *     gathering -> opening -> collecting (phase by phase) -> committing -> gathering ... -> finished
+ *                                  |
+ *                                  +-> quorum not reached: abandoned, gathering again with attempt + 1
+ *
+ * Every state but the two last ones (`finished`, `stopped`) has exactly one deadline armed, so nothing waits for ever.
+ */
+export interface RoundRules {
+  readonly seed: string;
+  /** Rounds to commit before the run is finished. */
+  readonly rounds: number;
+  /** What a round consists of; plain training is one phase. */
+  readonly phases: readonly Phase[];
+  readonly selection: Selection;
+  /** Clients awaited before the first round of this process; after `gatherDeadline` the selection's minimum will do. */
+  readonly gather: number;
+  /** Milliseconds. */
+  readonly gatherDeadline: number;
+  /** Milliseconds of rest after an abandoned attempt. */
+  readonly pause: number;
+  /** Milliseconds that the storage may take for one record. */
+  readonly storageDeadline: number;
+}
+
+export interface Phase {
+  readonly name: string;
+  /** Who is asked: everybody selected, or those who were counted in the phase before. */
+  readonly asks: "selected" | "counted";
+  /** Part of the wanted number of updates without which the attempt is abandoned, in (0, 1]. */
+  readonly quorum: number;
+  /** Milliseconds from asking to closing. */
+  readonly deadline: number;
+}
+
+export type RoundState = Running | Ended;
+type Running = Gathering | Opening | Collecting | Committing;
+
+interface Gathering extends EngineState {
+  readonly at: "gathering";
+  readonly round: number;
+  readonly attempt: number;
+  /** Eligible clients without which no round opens. */
+  readonly need: number;
+  /** Resting after an abandoned attempt: opens at the deadline, not before. */
+  readonly resting: boolean;
+}
+
+interface Collecting extends EngineState {
+  readonly at: "collecting";
+  readonly open: Attempt;
+  readonly phase: number;
+  readonly members: Members;
+  readonly goal: number;
+  readonly quorum: number;
+}
+
+type Step = EngineStep<RoundState>;
+
+/** Rounds that wait for those who were asked. */
+export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
+  phases: rules.phases.map(({ name }) => name),
+  maxStaleness: 0,
+  start: (committed, reopened) => start(rules, committed, reopened),
+  step: (state, event) => step(rules, state, event),
+  waitsFor: (state) => waitsFor(rules, state),
+  retryAfter: (state, client) => retryAfter(rules, state, client),
+  // An attempt is reopened with its members, who are asked again.
+  outstanding: () => [],
+});
+
+/** Where a run starts or goes on: the last committed round, and the attempt that a restart found open. */
+export function start(
+  rules: RoundRules,
+  committed: number,
+  reopened?: Attempt,
+): Step {
+  if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
+  if (reopened !== undefined)
+    return ask(rules, { ...NOTHING_YET, at: "opening", open: reopened }, 0);
+  const need = Math.max(rules.gather, rules.selection.minimum, 1);
+  return gather(rules, NOTHING_YET, committed + 1, 1, need, false);
+}
+
+/** One step of the machine. An event that does not concern the state leaves it as it is. */
+export function step(
+  rules: RoundRules,
+  state: RoundState,
+  event: RoundEvent,
+): Step {
+  if (state.at === "finished" || state.at === "stopped")
+    return {
+      state,
+      effects: event.type === "admitted" ? [late(event)] : [],
+    };
+  switch (event.type) {
+    case "roster":
+      return tryToOpen(rules, { ...state, roster: event.roster });
+    case "begun":
+      return state.at === "opening"
+        ? ask(rules, state, 0)
+        : { state, effects: [] };
+    case "admitted":
+    case "refused":
+    case "gone":
+      return settle(rules, state, event);
+    case "expired":
+    case "pending":
+      return { state, effects: [] };
+    case "back":
+      return state.at === "collecting" &&
+        state.members.get(event.client)?.code === "left"
+        ? {
+            state: withMember(state, event.client, { status: "asked" }),
+            effects: [
+              { type: "assign", client: event.client, work: workOf(state) },
+            ],
+          }
+        : { state, effects: [] };
+    case "committed":
+      return state.at === "committing"
+        ? next(rules, state)
+        : { state, effects: [] };
+    case "paused":
+    case "broken":
+    case "hold":
+    case "stop":
+      return stepAlike(rules, state, event);
+    case "deadline":
+      return event.number === state.deadline
+        ? expire(rules, state)
+        : { state, effects: [] };
+    case "drain":
+      return state.at === "gathering"
+        ? stop(state, committedOf(state), "drained")
+        : { state: { ...state, draining: true }, effects: [] };
+    case "release":
+      return release(rules, state);
+  }
+}
+
+function gather(
+  rules: RoundRules,
+  from: Parameters<typeof commonOf>[0],
+  round: number,
+  attempt: number,
+  need: number,
+  resting: boolean,
+): Step {
+  const state: Gathering = {
+    ...commonOf(from),
+    at: "gathering",
+    round,
+    attempt,
+    need,
+    resting,
+  };
+  const armed = arm(state, resting ? rules.pause : rules.gatherDeadline);
+  const opened = tryToOpen(rules, armed.state as Gathering);
+  // Opened at once: its own deadline takes the place of the one just armed.
+  return opened.state.at === "gathering" ? armed : opened;
+}
+
+function tryToOpen(rules: RoundRules, state: Running): Step {
+  if (
+    state.at !== "gathering" ||
+    state.resting ||
+    state.held ||
+    state.roster.ids.length < state.need
+  )
+    return { state, effects: [] };
+  const { round, attempt, roster } = state;
+  const drawn = select(roster.ids, rules.selection, rules.seed, round, attempt);
+  if (drawn === undefined) return { state, effects: [] };
+  const open: Attempt = {
+    round,
+    attempt,
+    ...drawn,
+    population: roster.population,
+    meanSamples: roster.meanSamples,
+  };
+  return opening(rules, state, open, {});
+}
+
+/** Clients are awaited afresh, for as long as if the hold had not been; a rest has its own end. */
+function release(rules: RoundRules, state: Running): Step {
+  const released = { ...state, held: false };
+  return state.held && released.at === "gathering" && !released.resting
+    ? gather(
+        rules,
+        released,
+        released.round,
+        released.attempt,
+        released.need,
+        false,
+      )
+    : { state: released, effects: [] };
+}
+
+const workOf = ({ open, phase }: Pick<Collecting, "open" | "phase">): Work => ({
+  round: open.round,
+  attempt: open.attempt,
+  phase,
+});
+
+/** Opens a phase: asks whom it asks. */
+function ask(
+  rules: RoundRules,
+  from: Opening | Collecting,
+  phase: number,
+): Step {
+  const { asks, quorum, deadline } = rules.phases[phase];
+  const { open } = from;
+  const work = workOf({ open, phase });
+  const before: Members =
+    from.at === "collecting"
+      ? from.members
+      : Members.of(
+          open.selected.map((id) => [id, { status: "counted", work }]),
+        );
+  const asked = [...before].filter(
+    ([, { status }]) => asks === "selected" || status === "counted",
+  );
+  const members = Members.of([
+    ...before,
+    ...asked.map(([id]) => [id, { status: "asked", work }] as const),
+  ]);
+  const goal = Math.min(open.goal, asked.length);
+  const state: Collecting = {
+    ...commonOf(from),
+    at: "collecting",
+    open,
+    phase,
+    members,
+    goal,
+    quorum: Math.min(goal, Math.max(1, Math.ceil(quorum * goal))),
+  };
+  return and(
+    arm(state, deadline),
+    asked.map(([client]) => ({ type: "assign", client, work })),
+  );
+}
+
+const withMember = (
+  state: Collecting,
+  client: string,
+  member: Omit<Member, "work">,
+): Collecting => ({
+  ...state,
+  members: state.members.with(client, { ...member, work: workOf(state) }),
+});
+
+/** A client's work has come to an end. */
+function settle(
+  rules: RoundRules,
+  state: Running,
+  event: Extract<RoundEvent, { type: "admitted" | "refused" | "gone" }>,
+): Step {
+  const { client, work } = event;
+  const concerns = state.at === "collecting" && sameWork(workOf(state), work);
+  const status = concerns ? state.members.get(client)?.status : undefined;
+  // A client that was lost and comes back with its update in time is counted all the same.
+  if (!concerns || (status !== "asked" && status !== "lost")) {
+    const tooLate = event.type === "admitted" && status !== "counted";
+    return { state, effects: tooLate ? [late(event)] : [] };
+  }
+  if (event.type === "admitted")
+    return then(
+      [{ type: "fold", client, work }],
+      check(rules, withMember(state, client, { status: "counted" })),
+    );
+  return check(
+    rules,
+    withMember(state, client, {
+      status: event.type === "refused" ? "refused" : "lost",
+      code: event.code,
+    }),
+  );
+}
+
+/** Closes the phase when it has what it wants, or abandons the attempt when it can no longer have what it needs. */
+function check(rules: RoundRules, state: Collecting): Step {
+  const counted = state.members.count("counted");
+  const asked = state.members.count("asked");
+  if (counted >= state.goal) return closePhase(rules, state);
+  if (counted + asked < state.quorum)
+    return abandon(
+      rules,
+      state,
+      `${counted} of ${state.quorum} updates needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come`,
+    );
+  return asked === 0 ? closePhase(rules, state) : { state, effects: [] };
+}
+
+/** Those who were still asked are late, and are told. */
+function dismiss(state: Collecting): {
+  members: Members;
+  told: RoundEffect[];
+} {
+  let { members } = state;
+  const work = workOf(state);
+  const told: RoundEffect[] = [];
+  for (const [client, { status }] of state.members)
+    if (status === "asked") {
+      members = members.with(client, { status: "late", work });
+      told.push(late({ client, work }));
+    }
+  return { members, told };
+}
+
+function closePhase(rules: RoundRules, state: Collecting): Step {
+  const { members, told } = dismiss(state);
+  if (state.phase + 1 < rules.phases.length)
+    return then(
+      [...told, { type: "phase", work: workOf(state), members }],
+      ask(rules, { ...state, members }, state.phase + 1),
+    );
+  return then(told, committing(rules, state, state.open, members));
+}
+
+function abandon(rules: RoundRules, state: Collecting, reason: string): Step {
+  const { members } = dismiss(state);
+  const { open } = state;
+  const effects: RoundEffect[] = [{ type: "abandon", open, members, reason }];
+  if (state.draining)
+    return then(effects, stop(state, open.round - 1, "drained"));
+  return then(
+    effects,
+    gather(
+      rules,
+      state,
+      open.round,
+      open.attempt + 1,
+      Math.max(1, rules.selection.minimum),
+      true,
+    ),
+  );
+}
+
+function next(rules: RoundRules, state: Committing): Step {
+  const { round } = state.open;
+  if (round >= rules.rounds) return finish(state, round);
+  if (state.draining) return stop(state, round, "drained");
+  return gather(
+    rules,
+    state,
+    round + 1,
+    1,
+    Math.max(1, rules.selection.minimum),
+    false,
+  );
+}
+
+/** The deadline of the state has passed. */
+function expire(rules: RoundRules, state: Running): Step {
+  switch (state.at) {
+    case "gathering":
+      return gather(
+        rules,
+        state,
+        state.round,
+        state.attempt,
+        // Nobody is awaited during a hold: after it as many as before.
+        state.held ? state.need : Math.max(1, rules.selection.minimum),
+        false,
+      );
+    case "opening":
+    case "committing":
+      return storageIsSilent(rules, state);
+    case "collecting": {
+      const counted = state.members.count("counted");
+      return counted >= state.quorum
+        ? closePhase(rules, state)
+        : abandon(
+            rules,
+            state,
+            `${counted} of ${state.quorum} updates needed were there at the deadline`,
+          );
+    }
+  }
+}
+
+/** What the run waits for, in a sentence. */
+export function waitsFor(rules: RoundRules, state: RoundState): string {
+  switch (state.at) {
+    case "gathering":
+      if (state.held)
+        return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.ids.length} clients are ready.`;
+      return state.resting
+        ? `Round ${state.round} rests for ${rules.pause} ms before attempt ${state.attempt}.`
+        : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready.`;
+    case "opening":
+      return `Round ${state.open.round} waits for the storage to write down attempt ${state.open.attempt}${state.paused ? `: ${state.paused}` : ""}.`;
+    case "collecting": {
+      const missing = [...state.members]
+        .filter(([, { status }]) => status === "asked")
+        .map(([id]) => id.slice(0, 8));
+      const names =
+        missing.length <= 5
+          ? missing.join(", ")
+          : `${missing.slice(0, 5).join(", ")} and ${missing.length - 5} more`;
+      return `Round ${state.open.round}, attempt ${state.open.attempt} (${rules.phases[state.phase].name}) has ${state.members.count("counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
+    }
+    default:
+      return waitsForAlike(state);
+  }
+}
+
+/**
+ * When a client with nothing to do should ask again, in milliseconds: within the time the state may last,
+ * spread by a jitter that the client's id and the round decide, so that clients do not all come at once.
+ */
+export function retryAfter(
+  rules: RoundRules,
+  state: RoundState,
+  client: string,
+): number {
+  const lasts =
+    state.at === "collecting"
+      ? rules.phases[state.phase].deadline
+      : state.at === "gathering" && !state.resting
+        ? rules.gatherDeadline
+        : rules.pause;
+  return retryWithin(lasts, state, client);
+}

@@ -1,0 +1,196 @@
+import { random } from "../../runtime/tensors/random.js";
+import type {
+  Attempt,
+  EngineState,
+  RoundEffect,
+  RoundEvent,
+  Step,
+} from "./engine.js";
+import type { Members, Work } from "./participants.js";
+
+// What engines are written with, and what every mode does alike.
+
+/** What every state has, and hands on to the next. */
+type Common = Pick<EngineState, "deadline" | "roster" | "draining" | "held">;
+
+export const commonOf = ({
+  deadline,
+  roster,
+  draining,
+  held,
+}: Common): Common => ({
+  deadline,
+  roster,
+  draining,
+  held,
+});
+
+/** Before anything is known. */
+export const NOTHING_YET: Common = {
+  deadline: 0,
+  roster: { ids: [], here: [], population: 0, meanSamples: 0 },
+  draining: false,
+  held: false,
+};
+
+/** Takes the place of the deadline before. */
+export function arm<S extends EngineState>(state: S, after: number): Step<S> {
+  const number = state.deadline + 1;
+  return {
+    state: { ...state, deadline: number },
+    effects: [{ type: "deadline", number, after }],
+  };
+}
+
+export const then = <S>(
+  first: readonly RoundEffect[],
+  { state, effects }: Step<S>,
+): Step<S> => ({ state, effects: [...first, ...effects] });
+
+export const and = <S>(
+  { state, effects }: Step<S>,
+  more: readonly RoundEffect[],
+): Step<S> => ({ state, effects: [...effects, ...more] });
+
+/** How a run ended. */
+export type Ended = EngineState &
+  (
+    | { readonly at: "finished"; readonly round: number }
+    | {
+        readonly at: "stopped";
+        readonly round: number;
+        readonly reason: string;
+      }
+  );
+
+export const finish = (from: Common, round: number): Step<Ended> => ({
+  state: { ...commonOf(from), at: "finished", round },
+  effects: [{ type: "finished", round }],
+});
+
+/** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
+export const stop = (
+  from: Common,
+  round: number,
+  reason: string,
+  failed = false,
+): Step<Ended> => ({
+  state: { ...commonOf(from), at: "stopped", round, reason },
+  effects: [{ type: "stopped", reason, failed }],
+});
+
+/** The attempt waits to be written down. */
+export interface Opening extends EngineState {
+  readonly at: "opening";
+  readonly open: Attempt;
+  /** Why the storage lets wait. */
+  readonly paused?: string;
+}
+
+/** The new model waits to be written down. */
+export interface Committing extends EngineState {
+  readonly at: "committing";
+  readonly open: Attempt;
+  readonly members: Members;
+  readonly paused?: string;
+}
+
+interface StorageRules {
+  /** Milliseconds that the storage may take for one record. */
+  readonly storageDeadline: number;
+}
+
+export const opening = <More extends object>(
+  { storageDeadline }: StorageRules,
+  from: Common,
+  open: Attempt,
+  more: More,
+): Step<Opening & More> =>
+  and(
+    arm({ ...commonOf(from), at: "opening", open, ...more }, storageDeadline),
+    [{ type: "begin", open }],
+  );
+
+export const committing = (
+  { storageDeadline }: StorageRules,
+  from: Common,
+  open: Attempt,
+  members: Members,
+): Step<Committing> =>
+  and(
+    arm(
+      { ...commonOf(from), at: "committing", open, members },
+      storageDeadline,
+    ),
+    [{ type: "close", open, members }],
+  );
+
+/** The storage's deadline has passed. */
+export const storageIsSilent = (
+  { storageDeadline }: StorageRules,
+  state: Opening | Committing,
+): Step<Ended> =>
+  stop(
+    state,
+    committedOf(state),
+    `the storage did not answer within ${storageDeadline} ms`,
+    true,
+  );
+
+/** The last committed round, as far as a state knows that is no end. */
+export const committedOf = ({ open, round }: EngineState): number =>
+  (open?.round ?? round ?? 1) - 1;
+
+/** What these events do to a state that is no end. */
+export function stepAlike<S extends EngineState>(
+  { storageDeadline }: StorageRules,
+  state: S,
+  event: Extract<
+    RoundEvent,
+    { readonly type: "paused" | "broken" | "hold" | "stop" }
+  >,
+): Step<S | Ended> {
+  switch (event.type) {
+    case "paused":
+      return state.at === "opening" || state.at === "committing"
+        ? arm({ ...state, paused: event.reason }, storageDeadline)
+        : { state, effects: [] };
+    case "broken":
+      return stop(state, committedOf(state), event.reason, true);
+    case "hold":
+      return { state: { ...state, held: true }, effects: [] };
+    case "stop":
+      // What the storage is writing down will be written down: that end is near and has its own deadline.
+      return state.at === "committing"
+        ? { state: { ...state, draining: true }, effects: [] }
+        : stop(state, committedOf(state), event.reason);
+  }
+}
+
+/** This client's update is not counted any more. */
+export const late = (
+  { client, work }: { readonly client: string; readonly work: Work },
+  code: "late" | "stale" = "late",
+): RoundEffect => ({ type: "late", client, work, code });
+
+/** What the run waits for, in a sentence. */
+export function waitsForAlike(state: Committing | Ended): string {
+  switch (state.at) {
+    case "committing":
+      return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;
+    case "finished":
+      return `Nothing: all ${state.round} rounds are done.`;
+    case "stopped":
+      return `Nothing: stopped after round ${state.round} (${state.reason}).`;
+  }
+}
+
+/** Some time in the second half of what the state lasts, decided by the client's id and the state, so that clients do not all come at once. */
+export function retryWithin(
+  lasts: number,
+  { deadline }: EngineState,
+  client: string,
+): number {
+  const jitter = random("retry", client, deadline).next();
+  return Math.round(lasts * (0.5 + 0.5 * jitter));
+}

@@ -1,0 +1,217 @@
+import { createHash } from "node:crypto";
+import { assignmentId } from "../clients/assignments.js";
+import type { Assignment, Client } from "../clients/clients.js";
+import { collectAll } from "../memory.js";
+import type { RunDefinition } from "./definition.js";
+import type { Parts, RunContext, RunStorage } from "./context.js";
+import { learningRateOf } from "./round-record.js";
+import { mostUpdates, type Attempt } from "../rounds/engine.js";
+import type { Work } from "../rounds/participants.js";
+import type { AttemptRecord } from "../storage/ledger.js";
+import { stateGrid } from "../aggregation/weighted-mean.js";
+import type { Updates } from "./updates.js";
+
+/** Attempts at rounds: written down, opened, given to clients as assignments, called off. */
+export interface Attempts {
+  /** The last that was begun, open or not. */
+  readonly latest: AttemptRecord | undefined;
+  /** When the last one was opened, in the time of `performance.now()`. */
+  readonly openedAt: number;
+  /** Writes an attempt down and opens it: `begun`. */
+  begin(open: Attempt): Promise<void>;
+  /** Opens one that is written down. */
+  open(attempt: AttemptRecord): Promise<void>;
+  /** This client's assignment of that work. */
+  given(client: string, work: Work): Assignment | undefined;
+  /** Gives a client this work, or goes on with it; without a lease, of so many milliseconds, it is due with the round. */
+  assign(client: string, work: Work, lease: number | undefined): void;
+  /** The client's update will not be counted. */
+  late(client: string, work: Work, code: "late" | "stale"): void;
+  /**
+   * A client says what it has in hand. What was given to it before a restart, and may still be counted, is taken up again;
+   * what is older than its last counted update is not, for that is in a round already.
+   */
+  takeUp(client: Client, pending: ReadonlySet<string>): void;
+  /** Calls an attempt off. Returns the assignments that end with it. */
+  abandon(open: Attempt, reason: string): readonly Assignment[];
+}
+
+export function openAttempts(
+  parts: RunContext &
+    RunStorage &
+    Pick<Parts, "models" | "assignments" | "clients" | "clientOf">,
+  options: {
+    /** From which the ids of assignments are made. */
+    readonly key: string;
+    /** The last attempt that was begun before a restart. */
+    readonly latest: AttemptRecord | undefined;
+    readonly updates: Pick<Updates, "openFold">;
+    /** When the deadline of the rounds passes, in the time of `performance.now()`. */
+    readonly due: () => number;
+  },
+): Attempts {
+  const { definition, log, rounds, send, tell, ledger, epoch } = parts;
+  const { durably, models, assignments, clientOf } = parts;
+  const { settings } = definition;
+  const { key } = options;
+  let { latest } = options;
+  let openedAt = 0;
+
+  async function open(attempt: AttemptRecord): Promise<void> {
+    // The first time: copies of a large model, made on the way here.
+    if (openedAt === 0 && definition.isLarge) collectAll();
+    latest = attempt;
+    openedAt = performance.now();
+    const { round, selected, goal } = attempt;
+    await options.updates.openFold(attempt);
+    log.info(
+      { round, attempt: attempt.attempt, selected: selected.length },
+      "a round opens",
+    );
+    tell("opened", { round, attempt: attempt.attempt, selected, goal });
+  }
+
+  const given = (client: string, work: Work): Assignment | undefined =>
+    assignments.get(assignmentId(key, work, client));
+
+  const newAssignment = (
+    client: string,
+    work: Work,
+    from: Pick<Assignment, "model" | "settings">,
+  ): Assignment => ({
+    id: assignmentId(key, work, client),
+    client,
+    task: "train",
+    phase: rounds.phases[work.phase],
+    work,
+    ...from,
+    due: 0,
+    lease: undefined,
+    offer: undefined,
+    folded: false,
+    over: undefined,
+  });
+
+  return {
+    open,
+    given,
+
+    get latest() {
+      return latest;
+    },
+    get openedAt() {
+      return openedAt;
+    },
+
+    async begin(wanted) {
+      // Where nobody is selected, an update may come from any client, and may have been admitted while the round before was open.
+      const anybody = wanted.selected.length === 0;
+      const asked = anybody ? [...parts.clients.keys()] : wanted.selected;
+      const known = asked.map((id) => clientOf(id).samples);
+      const before = anybody ? (latest?.maxSamples ?? 0) : 0;
+      const { maxSamples, mode } = settings;
+      // Room for data that grew since the client said how many it has, and no more: the limit decides how fine the grid is.
+      const limit = known.includes(null)
+        ? maxSamples
+        : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...(known as number[]))));
+      const attempt: AttemptRecord = {
+        ...wanted,
+        maxSamples: Math.min(maxSamples, Math.max(before, limit)),
+        key,
+        mode,
+      };
+      await durably(async () => {
+        await ledger.beginAttempt(epoch, attempt);
+        await open(attempt);
+        send({ type: "begun" });
+      });
+    },
+
+    assign(client, work, lease) {
+      const before = given(client, work);
+      const assignment =
+        before === undefined || before.over !== undefined
+          ? newAssignment(client, work, {
+              model: models.current,
+              settings: trainSettings(definition, latest!, client, work),
+            })
+          : before;
+      clearTimeout(assignment.lease);
+      if (lease === undefined) assignment.due = options.due();
+      else {
+        assignment.due = performance.now() + lease;
+        assignment.lease = setTimeout(
+          () => send({ type: "expired", client, work }),
+          lease,
+        );
+      }
+      assignments.give(assignment);
+    },
+
+    late(client, work, code) {
+      const assignment = given(client, work);
+      if (assignment === undefined) return;
+      assignments.end(assignment, code);
+      tell("missed", { client, round: work.round, code });
+    },
+
+    takeUp(client, pending) {
+      if (pending.size === 0) return;
+      const last = ledger.lastCounted(client.id);
+      for (const work of rounds.outstanding()) {
+        const id = assignmentId(key, work, client.id);
+        if (id === last?.assignment) return;
+        if (!pending.has(id)) continue;
+        const assignment =
+          assignments.get(id) ??
+          newAssignment(client.id, work, { model: undefined, settings: {} });
+        if (assignment.folded || assignment.over !== undefined) continue;
+        assignments.inHand(assignment);
+        send({ type: "pending", client: client.id, work });
+      }
+    },
+
+    abandon({ round, attempt }, reason) {
+      log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
+      tell("abandoned", { round, attempt, reason });
+      const ended = rounds.phases.flatMap((_, phase) => [
+        ...assignments.of({ round, attempt, phase }).values(),
+      ]);
+      for (const assignment of ended) assignments.end(assignment, "abandoned");
+      void durably(() => ledger.abandonAttempt(epoch, round, attempt));
+      return ended;
+    },
+  };
+}
+
+/** What an assignment says of how to train. */
+function trainSettings(
+  { settings: s, algorithm }: RunDefinition,
+  attempt: AttemptRecord,
+  client: string,
+  work: Work,
+): Assignment["settings"] {
+  const { population, meanSamples } = attempt;
+  return {
+    algorithm: s.algorithm,
+    algorithmSettings: s.algorithmSettings,
+    localEpochs: s.localEpochs,
+    batchSize: s.batchSize,
+    learningRate: learningRateOf(s, work.round),
+    initialLearningRate: s.learningRate,
+    weightDecay: s.weightDecay,
+    clipNorm: s.clipNorm,
+    zeta: s.zeta,
+    manIncludesLogits: s.manIncludesLogits,
+    shuffle: s.shuffle,
+    augmentation: s.augmentation,
+    population,
+    meanSamples,
+    seed: createHash("sha256")
+      .update([s.seed, work.round, work.attempt, client].join("\0"))
+      .digest("hex"),
+    grid: algorithm.client.nextState
+      ? stateGrid(mostUpdates(attempt), s.maxAbs)
+      : undefined,
+  };
+}

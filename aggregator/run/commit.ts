@@ -1,0 +1,138 @@
+import { copyOf, release } from "../../runtime/tensors/memory.js";
+import { nameOf } from "../clients/assignments.js";
+import type { Attempts } from "./attempts.js";
+import { rosterOf, type Assignment } from "../clients/clients.js";
+import { collectAll } from "../memory.js";
+import { inTurns } from "../sessions/fair-scheduling.js";
+import type { Parts, RunContext, RunStorage } from "./context.js";
+import { roundLine, type RoundLine, type RoundTimings } from "./round-record.js";
+import type { RoundEffect } from "../rounds/engine.js";
+import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
+
+type CommitParts = RunContext &
+  RunStorage &
+  Pick<
+    Parts,
+    | "desk"
+    | "models"
+    | "uploads"
+    | "assignments"
+    | "evaluations"
+    | "folder"
+    | "clients"
+  >;
+
+/** Moves the model by the fold and makes the round durable; then everybody may know, and the model is evaluated. */
+export async function commitRound(
+  parts: CommitParts,
+  { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
+  { open, members }: Extract<RoundEffect, { readonly type: "close" }>,
+): Promise<void> {
+  const { definition, desk, clients, models, durably } = parts;
+  const { settings, updateBytes } = definition;
+  const collected = performance.now();
+  const counted = [...members]
+    .filter(([, { status }]) => status === "counted")
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([client, { work }]) => given(client, work)!);
+  await durably(async () => {
+    if (definition.isLarge) {
+      // The model moves in the room that the updates leave.
+      await desk.rest();
+      parts.uploads.trim();
+      collectAll();
+    }
+    const checkpoint = withoutTwin(
+      await desk.finish(copyOf(models.current.bytes), open.population),
+      models.current,
+    );
+    const finished = performance.now();
+    const builds = counted.map(({ client }) => clients.get(client)?.build);
+    const line = roundLine(settings, open, counted, checkpoint, {
+      build: desk.build,
+      clientBuilds: [
+        ...new Set(builds.map((build) => build ?? "unknown")),
+      ].sort(),
+    });
+    const record: CommitRecord = {
+      round: open.round,
+      attempt: open.attempt,
+      model: checkpoint.model.sha256,
+      state: checkpoint.state.sha256,
+      members: counted.map(({ id, client, offer }) => ({
+        client,
+        round: open.round,
+        assignment: id,
+        sha256: offer!.sha256,
+      })),
+      line: { ...line },
+    };
+    await durably(async () => {
+      await parts.ledger.commit(parts.epoch, record, checkpoint);
+      const commitSeconds = (performance.now() - finished) / 1000;
+      models.keep(open.round, checkpoint.model);
+      await announce(parts, counted);
+      const timings: RoundTimings = {
+        round: open.round,
+        seconds: (performance.now() - openedAt) / 1000,
+        trainSeconds: Math.max(
+          ...counted.map(({ offer }) => offer!.metrics.seconds),
+        ),
+        updateBytes: counted.length * updateBytes,
+        collectSeconds: (collected - openedAt) / 1000,
+        finishSeconds: (finished - collected) / 1000,
+        commitSeconds,
+      };
+      follow(parts, line, timings);
+    });
+  });
+}
+
+/** Tells those whose updates are in the round, then all the others. */
+async function announce(
+  { models, clients, assignments, rounds }: CommitParts,
+  counted: readonly Assignment[],
+): Promise<void> {
+  const { round } = models;
+  const model = nameOf(models.current);
+  const members = new Set(counted.map(({ client }) => client));
+  await inTurns(counted, ({ id, client }) =>
+    clients
+      .get(client)
+      ?.session?.send({ type: "committed", assignment: id, round, model }),
+  );
+  await inTurns(clients.values(), ({ id, session }) => {
+    if (!members.has(id)) session?.send({ type: "model", round, model });
+  });
+  // A late offer for this round is still told that it is late; one for an older round that it is unknown.
+  assignments.forgetBefore(round, round - rounds.maxStaleness);
+}
+
+/** What follows a committed round. */
+function follow(
+  { definition, log, send, tell, folder, models, ...parts }: CommitParts,
+  line: RoundLine,
+  timings: RoundTimings,
+): void {
+  const { round, attempt, participants } = line;
+  const { evaluateEvery, rounds } = definition.settings;
+  log.info(
+    { round, attempt, counted: participants.length },
+    "a round is committed",
+  );
+  folder?.round(line, timings, models.current);
+  tell("round", line, timings);
+  if (round % evaluateEvery === 0 || round === rounds) {
+    const { ids } = rosterOf(parts.clients.values());
+    parts.evaluations.begin(round, models.current, ids);
+  }
+  send({ type: "committed" });
+}
+
+/** A round that has left the model as it was needs no second copy of it. */
+function withoutTwin(checkpoint: Checkpoint, current: Blob): Checkpoint {
+  const { model } = checkpoint;
+  if (model.sha256 !== current.sha256) return checkpoint;
+  release(model.bytes.buffer);
+  return { ...checkpoint, model: current };
+}

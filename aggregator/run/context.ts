@@ -1,0 +1,49 @@
+import type { Assignments } from "../clients/assignments.js";
+import type { Client } from "../clients/clients.js";
+import type { RunDefinition } from "./definition.js";
+import type { Desk } from "../aggregation/reducer.js";
+import type { Durably } from "../storage/retry.js";
+import type { Evaluations } from "./evaluations.js";
+import type { Log } from "../log.js";
+import type { Models } from "../storage/model-cache.js";
+import type { RoundEvent, Rounds } from "../rounds/engine.js";
+import type { Tell } from "./options.js";
+import type { RunFolder } from "../storage/run-folder.js";
+import type { Ledger } from "../storage/ledger.js";
+import type { Uploads } from "../clients/uploads.js";
+
+/** What a run is, where it is, and whom to tell what happens. */
+export interface RunContext {
+  /** The run's id. */
+  readonly run: string;
+  readonly definition: RunDefinition;
+  readonly rounds: Rounds;
+  /** Tells the rounds. */
+  readonly send: (event: RoundEvent) => void;
+  /** Tells whoever listens. */
+  readonly tell: Tell;
+  readonly log: Log;
+}
+
+/** Where a run is remembered. */
+export interface RunStorage {
+  readonly ledger: Ledger;
+  /** Of the ledger, that of this process. */
+  readonly epoch: number;
+  readonly durably: Durably;
+}
+
+/** All that a run which goes on is made of. Each file that works with it says what it needs. */
+export interface Parts extends RunContext, RunStorage {
+  readonly desk: Desk;
+  readonly models: Models;
+  readonly uploads: Uploads;
+  readonly assignments: Assignments;
+  readonly evaluations: Evaluations;
+  /** Where people read of the run, if anywhere. */
+  readonly folder: RunFolder | undefined;
+  /** In the order in which they first came. */
+  readonly clients: ReadonlyMap<string, Client>;
+  /** A client that is known, or is from now on. */
+  readonly clientOf: (id: string) => Client;
+}

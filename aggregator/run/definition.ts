@@ -1,0 +1,66 @@
+import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
+import {
+  algorithmNamed,
+  algorithmSettings,
+  BUILT_IN,
+} from "../../runtime/algorithms/built-in.js";
+import { float32 } from "../../runtime/codecs/float32.js";
+import { ConfigError } from "../../runtime/errors.js";
+import { modelMetadata } from "../../runtime/models/model.js";
+import type { Layout } from "../../runtime/tensors/layout.js";
+import type { Needs } from "../clients/clients.js";
+import type { AggregatorOptions } from "./options.js";
+import { readAggregatorSettings, type AggregatorSettings } from "../settings.js";
+
+/** Bytes of an update from which it is large. */
+const LARGE = 1024 * 1024;
+
+/** What a run is, from its first round to its last. */
+export interface RunDefinition {
+  /** All of them, also those of the algorithm. */
+  readonly settings: AggregatorSettings;
+  readonly algorithm: Algorithm;
+  /** It is code of the caller's own, and not one of the built-in ones. */
+  readonly isOwn: boolean;
+  readonly layout: Layout;
+  /** Goes into every model blob: description, normalisation, class names. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Length of each update. */
+  readonly updateBytes: number;
+  /** That is so much that what a round leaves behind is worth a full collection. */
+  readonly isLarge: boolean;
+  /** What it needs of a client. */
+  readonly needs: Needs;
+}
+
+/** @throws ConfigError `settings`, `client-state` (of an algorithm with a clip), ModelError `unknown-algorithm`, `algorithm-settings`. */
+export function definitionOf({
+  model,
+  settings: given = {},
+  algorithm: own,
+}: AggregatorOptions): RunDefinition {
+  const settings = readAggregatorSettings(given);
+  const algorithm = own ?? algorithmNamed(settings.algorithm, []);
+  const { name, client } = algorithm;
+  const all = algorithmSettings(algorithm, settings.algorithmSettings);
+  if (settings.clipUpdateNorm > 0 && client.state.length > 0)
+    throw new ConfigError(
+      "client-state",
+      `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${name}, whose clients would keep what is clipped here`,
+    );
+  const updateBytes = float32.form(model.layout, client.sends).bytes;
+  return {
+    settings: { ...settings, algorithm: name, algorithmSettings: all },
+    algorithm,
+    isOwn: own !== undefined && !BUILT_IN.includes(own),
+    layout: model.layout,
+    metadata: modelMetadata(model),
+    updateBytes,
+    isLarge: updateBytes > LARGE,
+    needs: {
+      algorithm: name,
+      layers: new Set(model.description.layers.map(({ type }) => type)),
+      codec: float32.name,
+    },
+  };
+}

@@ -1,0 +1,209 @@
+import { randomBytes } from "node:crypto";
+import { random } from "../../runtime/tensors/random.js";
+import type { Evaluation } from "../../runtime/training/local-round.js";
+import { assignmentId } from "../clients/assignments.js";
+import type { Assignment } from "../clients/clients.js";
+import type { Log } from "../log.js";
+import type { Blob } from "../storage/ledger.js";
+
+/** Models that may wait for the server's own evaluation before one is passed over. */
+const WAITING = 8;
+
+/** Share of right answers and mean cross-entropy over `count` examples. */
+export interface EvaluationResult {
+  readonly count: number;
+  readonly accuracy: number;
+  readonly loss: number;
+  /** Largest eigenvalue of the Hessian, where it was computed. */
+  readonly topEigenvalue?: number;
+}
+
+/** What the server's own test data say of a model. */
+export interface Tested extends Evaluation {
+  readonly topEigenvalue?: number;
+}
+
+/** A line of `evaluations.jsonl`. */
+export interface EvaluationLine {
+  readonly round: number;
+  /** On the test data of the server. */
+  readonly test?: EvaluationResult;
+  /** On the hold-outs of so many clients. */
+  readonly federated?: EvaluationResult & { readonly clients: number };
+}
+
+/** How good the committed models are: looked at after the commit, and never in a round's way. */
+export interface Evaluations {
+  /** Begins with a model, and asks some of these clients. */
+  begin(round: number, model: Blob, ids: readonly string[]): void;
+  /** A client has reported, or given up. */
+  answered(assignment: Assignment, evaluation: Evaluation | undefined): void;
+  gone(client: string): void;
+  /** Ends what is open with what there is. */
+  cut(): void;
+  /** When everything begun has ended. */
+  idle(): Promise<void>;
+}
+
+export function openEvaluations(options: {
+  readonly seed: string;
+  readonly fraction: number;
+  /** Milliseconds for the clients' answers. */
+  readonly deadline: number;
+  /** Evaluates a model blob on the server's test data. */
+  readonly test:
+    ((model: Uint8Array, round: number) => Promise<Tested>) | undefined;
+  readonly log: Log;
+  readonly give: (assignment: Assignment) => void;
+  /** The assignment was not answered in time. */
+  readonly takeBack: (assignment: Assignment) => void;
+  readonly done: (line: EvaluationLine) => void;
+}): Evaluations {
+  const { seed, fraction, deadline, test, log } = options;
+  /** The clients' evaluation that is open. */
+  let survey: Survey | undefined;
+  /** Models that wait for the server's own evaluation, the oldest first. */
+  const queue: {
+    readonly round: number;
+    readonly model: Blob;
+    readonly resolve: (result: EvaluationResult | undefined) => void;
+  }[] = [];
+  let testing = false;
+  let lines: Promise<void> = Promise.resolve();
+
+  function testModel(
+    round: number,
+    model: Blob,
+  ): Promise<EvaluationResult | undefined> {
+    if (test === undefined) return Promise.resolve(undefined);
+    return new Promise((resolve) => {
+      // The newest is the one that matters most, and the last of a run is always looked at.
+      if (queue.length >= WAITING) {
+        const oldest = queue.shift()!;
+        log.warn(
+          { round: oldest.round },
+          "evaluations are behind: this model is passed over",
+        );
+        oldest.resolve(undefined);
+      }
+      queue.push({ round, model, resolve });
+      if (!testing) void testAll(test);
+    });
+  }
+
+  async function testAll(look: NonNullable<typeof test>): Promise<void> {
+    testing = true;
+    for (let next = queue.shift(); next !== undefined; next = queue.shift())
+      try {
+        next.resolve(resultOf(await look(next.model.bytes, next.round)));
+      } catch (error) {
+        log.error({ err: error, round: next.round }, "the evaluation failed");
+        next.resolve(undefined);
+      }
+    testing = false;
+  }
+
+  function surveyOf(
+    round: number,
+    model: Blob,
+    ids: readonly string[],
+  ): Promise<EvaluationLine["federated"]> {
+    const count = Math.round(fraction * ids.length);
+    if (count === 0) return Promise.resolve(undefined);
+    survey?.end();
+    const order = random(seed, "evaluation", round)
+      .shuffle(Uint32Array.from(ids.keys()))
+      .subarray(0, count);
+    const key = randomBytes(32).toString("hex");
+    const work = { round, attempt: 1, phase: 0 };
+    const asked = [...order].map((i): Assignment => ({
+      id: assignmentId(key, work, ids[i]),
+      client: ids[i],
+      task: "evaluate",
+      phase: "evaluate",
+      work,
+      model,
+      settings: {},
+      due: performance.now() + deadline,
+      lease: undefined,
+      offer: undefined,
+      folded: false,
+      over: undefined,
+    }));
+    return new Promise((resolve) => {
+      const results = new Map<string, Evaluation>();
+      const open = new Map(asked.map((a) => [a.client, a]));
+      const ours: Survey = {
+        answered(client, evaluation) {
+          if (!open.delete(client)) return;
+          if (evaluation !== undefined) results.set(client, evaluation);
+          if (open.size === 0) ours.end();
+        },
+        end() {
+          clearTimeout(timer);
+          if (survey === ours) survey = undefined;
+          for (const assignment of open.values()) options.takeBack(assignment);
+          open.clear();
+          resolve(sumOf(results));
+        },
+      };
+      const timer = setTimeout(ours.end, deadline);
+      survey = ours;
+      for (const assignment of asked) options.give(assignment);
+    });
+  }
+
+  return {
+    begin(round, model, ids) {
+      const both = Promise.all([
+        testModel(round, model),
+        surveyOf(round, model, ids),
+      ]);
+      // One line after the other, in the order of the rounds.
+      lines = lines.then(async () => {
+        const [tested, federated] = await both;
+        if (tested === undefined && federated === undefined) return;
+        options.done({
+          round,
+          ...(tested && { test: tested }),
+          ...(federated && { federated }),
+        });
+      });
+    },
+    answered: ({ client }, evaluation) => survey?.answered(client, evaluation),
+    gone: (client) => survey?.answered(client, undefined),
+    cut: () => survey?.end(),
+    idle: () => lines,
+  };
+}
+
+interface Survey {
+  answered(client: string, evaluation: Evaluation | undefined): void;
+  end(): void;
+}
+
+const resultOf = ({
+  count,
+  correct,
+  loss,
+  topEigenvalue,
+}: Tested): EvaluationResult => ({
+  count,
+  accuracy: correct / count,
+  loss: loss / count,
+  ...(topEigenvalue !== undefined && { topEigenvalue }),
+});
+
+/** The sum over the clients, in the order of their ids, for the order decides the last bits. */
+function sumOf(
+  results: ReadonlyMap<string, Evaluation>,
+): EvaluationLine["federated"] {
+  let [count, correct, loss] = [0, 0, 0];
+  for (const [, result] of [...results].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    count += result.count;
+    correct += result.correct;
+    loss += result.loss;
+  }
+  if (count === 0) return undefined;
+  return { ...resultOf({ count, correct, loss }), clients: results.size };
+}

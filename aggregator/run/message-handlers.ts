@@ -1,0 +1,115 @@
+import type {
+  ClientMessage,
+  ClientMessageOf,
+} from "../../runtime/protocol/messages.js";
+import type { Client } from "../clients/clients.js";
+import type { Parts, RunContext } from "./context.js";
+import type { Presence } from "./registry.js";
+import type { Session } from "../sessions/session.js";
+import type { Updates } from "./updates.js";
+
+/** What a client's message about its work does. */
+export function clientMessages(
+  parts: RunContext &
+    Pick<Parts, "uploads" | "assignments" | "evaluations" | "clientOf">,
+  presence: Pick<Presence, "stand" | "gone">,
+  updates: Pick<Updates, "offer" | "drop">,
+): (session: Session, message: ClientMessage) => void {
+  const { log, send, tell, assignments, evaluations } = parts;
+
+  function progress(
+    client: Client,
+    { assignment: id, batch, batches, loss }: ClientMessageOf<"progress">,
+  ): void {
+    const assignment = assignments.own(client, id);
+    if (assignment === undefined) return;
+    const { round } = assignment.work;
+    tell("progress", { client: client.id, round, batch, batches, loss });
+  }
+
+  function gaveUp(
+    client: Client,
+    message: ClientMessageOf<"decline"> | ClientMessageOf<"failed">,
+  ): void {
+    const assignment = assignments.own(client, message.assignment);
+    if (assignment === undefined) return;
+    const { work } = assignment;
+    const what = message.type === "decline" ? "declined" : "failed";
+    log.warn(
+      {
+        client: client.id.slice(0, 32),
+        round: work.round,
+        code: message.code,
+      },
+      `a client ${what} its assignment${message.message ? `: ${message.message}` : ""}`,
+    );
+    if (assignment.task === "evaluate") {
+      assignments.forget(assignment);
+      assignments.free(assignment);
+      return evaluations.answered(assignment, undefined);
+    }
+    if (assignment.folded) return;
+    updates.drop(assignment.id);
+    assignments.free(assignment);
+    const code = `${what}-${message.code}`;
+    tell("missed", { client: client.id, round: work.round, code });
+    send({ type: "gone", client: client.id, work, code });
+  }
+
+  function report(
+    client: Client,
+    session: Session,
+    { assignment: id, evaluation }: ClientMessageOf<"report">,
+  ): void {
+    const assignment = assignments.own(client, id);
+    if (assignment?.task !== "evaluate")
+      return assignments.refuse(client, id, {
+        code: "unknown-assignment",
+        message: "this client has no such evaluation in this run",
+      });
+    assignments.forget(assignment);
+    const { count, correct } = evaluation;
+    if (correct > count) {
+      assignments.refuse(client, id, {
+        code: "other",
+        message: `"evaluation.correct" expected at most ${count}, got ${correct}`,
+      });
+      assignments.free(assignment);
+      return evaluations.answered(assignment, undefined);
+    }
+    session.send({ type: "received", assignment: id });
+    assignments.free(assignment);
+    evaluations.answered(assignment, evaluation);
+  }
+
+  return (session, message) => {
+    const client = parts.clientOf(session.client);
+    switch (message.type) {
+      case "ready":
+        return presence.stand(client, undefined);
+      case "busy":
+        return presence.stand(client, message.reason);
+      case "bye":
+        session.close(1000, "bye");
+        return presence.gone(client, "bye");
+      case "abort":
+        return parts.uploads.aborted(session, message.transfer);
+      case "accept":
+        return;
+      case "progress":
+        return progress(client, message);
+      case "decline":
+      case "failed":
+        return gaveUp(client, message);
+      case "offer":
+        return updates.offer(client, session, message);
+      case "report":
+        return report(client, session, message);
+      default:
+        return session.complain(
+          "out-of-order",
+          `"${message.type}" has no place now`,
+        );
+    }
+  };
+}

@@ -1,0 +1,122 @@
+import { ConfigError } from "../../runtime/errors.js";
+import { readSafetensors } from "../../runtime/tensors/safetensors.js";
+import type { RunDefinition } from "./definition.js";
+import { firstCheckpoint, openDesk, type Desk } from "../aggregation/reducer.js";
+import { openDeskInWorker } from "../aggregation/reducer-in-worker.js";
+import type { Log } from "../log.js";
+import type { AggregatorOptions } from "./options.js";
+import {
+  openRunFolder,
+  requireRunFolder,
+  stateFolder,
+  type RunFolder,
+} from "../storage/run-folder.js";
+import { fileLedger } from "../storage/files.js";
+import type { Ledger, Opened } from "../storage/ledger.js";
+import { memoryLedger } from "../storage/memory.js";
+import { plain, wasmArithmetic } from "../aggregation/arithmetic.js";
+
+/** Blobs above this size are hashed, checked and folded in a worker. */
+const WORKER_FROM = 128 * 1024;
+
+/** What a run goes on from. */
+export interface OpenedRun {
+  readonly ledger: Ledger;
+  readonly opened: Opened;
+  /** It has the state of the last commit. */
+  readonly desk: Desk;
+  readonly folder: RunFolder | undefined;
+}
+
+/**
+ * Begins a run, or opens one where it was.
+ * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm), `state-locked`, `state-damaged`.
+ */
+export async function openRun(
+  definition: RunDefinition,
+  options: AggregatorOptions,
+  log: Log,
+): Promise<OpenedRun> {
+  const { folder: path, resume = false, model } = options;
+  const { settings, algorithm, layout, metadata } = definition;
+  if (path !== undefined && options.ledger === undefined)
+    requireRunFolder(path, resume);
+  const ledger =
+    options.ledger ??
+    (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
+  const opened = await ledger.open(
+    firstCheckpoint(
+      algorithm,
+      settings.algorithmSettings,
+      layout,
+      metadata,
+      model.weights,
+    ),
+  );
+  const { last, history, run } = opened;
+  let desk: Desk | undefined;
+  try {
+    for (const note of opened.notes) log.warn({ run }, note);
+    requireSameRun(definition, opened);
+    desk = await chooseDesk(definition, log);
+    await desk.load(last.state.bytes);
+    let folder: RunFolder | undefined;
+    if (path !== undefined) {
+      const card = JSON.parse(metadata["model"]) as object;
+      folder = openRunFolder(path, card, log);
+      await folder.begin(
+        { ...options.config, ...settings, model: model.description },
+        history.filter(({ round }) => round > 0).map(({ line }) => line),
+        { round: last.record.round, model: last.model },
+      );
+    }
+    return { ledger, opened, desk, folder };
+  } catch (error) {
+    await desk?.close();
+    await ledger.close();
+    throw error;
+  }
+}
+
+function requireSameRun(
+  { settings, metadata }: RunDefinition,
+  { last, latest, history }: Opened,
+): void {
+  const changed = (what: string) =>
+    new ConfigError(
+      "resume",
+      `"run" expected the ${what} that the run was begun with, got another`,
+    );
+  if (readSafetensors(last.model.bytes).metadata["model"] !== metadata["model"])
+    throw changed("model");
+  const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
+  if (begun !== settings.algorithm)
+    throw changed(`algorithm (${String(begun)})`);
+  const mode = latest?.mode ?? settings.mode;
+  if (mode !== settings.mode) throw changed(`mode (${mode})`);
+}
+
+/** Behind a worker where blobs are large, so that the event loop does not wait for them. */
+async function chooseDesk(
+  { settings, algorithm, isOwn, updateBytes, ...model }: RunDefinition,
+  log: Log,
+): Promise<Desk> {
+  const { maxAbs, maxNorm, clipUpdateNorm } = settings;
+  const deskSettings = {
+    algorithm: algorithm.name,
+    algorithmSettings: settings.algorithmSettings,
+    layout: model.layout,
+    metadata: model.metadata,
+    maxAbs,
+    maxNorm: maxNorm || Infinity,
+    clipUpdateNorm: clipUpdateNorm || Infinity,
+  };
+  // An algorithm of the caller's own is code, which cannot be sent to a worker.
+  if (updateBytes > WORKER_FROM && !isOwn)
+    return openDeskInWorker(deskSettings);
+  const arithmetic = await wasmArithmetic().catch((error: unknown) => {
+    log.warn({ err: error }, "folding without the WebAssembly kernels");
+    return plain;
+  });
+  return openDesk(deskSettings, arithmetic, isOwn ? algorithm : undefined);
+}

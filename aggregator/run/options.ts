@@ -1,0 +1,158 @@
+import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
+import type { Model } from "../../runtime/models/model.js";
+import type { Standing } from "../clients/clients.js";
+import type { EvaluationLine, Tested } from "./evaluations.js";
+import type { Admission } from "../sessions/authentication.js";
+import type { Log } from "../log.js";
+import type { RoundLine, RoundTimings } from "./round-record.js";
+import type { Refusal } from "../aggregation/validation.js";
+import type { Progress } from "../rounds/engine.js";
+import type { GivenSettings } from "../settings.js";
+import type { Ledger } from "../storage/ledger.js";
+
+// What goes into an aggregator, and what it tells.
+
+export interface AggregatorOptions {
+  /** The network with the weights to begin with; after a resume the checkpoint's weights take their place. */
+  readonly model: Model;
+  readonly settings?: GivenSettings;
+  /** An algorithm that is not built in; its name goes before the settings'. */
+  readonly algorithm?: Algorithm;
+  /** The run's folder; without one nothing outlives the process. */
+  readonly folder?: string;
+  /** Go on with the run in that folder. */
+  readonly resume?: boolean;
+  /** Open no round, or none after the one that is open, before `release`. */
+  readonly hold?: boolean;
+  /** What else is to stand in the run's config.json. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** Evaluates a round's model (a model blob) on test data that the server has. Must not block the event loop. */
+  readonly evaluate?: (model: Uint8Array, round: number) => Promise<Tested>;
+  /** Which clients may take part; any key where not given. */
+  readonly admission?: Admission;
+  readonly log?: Log;
+  /** Takes the place of the folder's own ledger. */
+  readonly ledger?: Ledger;
+}
+
+export interface AggregatorEvents {
+  /** What the run waits for, in a sentence; at each change. */
+  waiting: [sentence: string];
+  client: [
+    change: {
+      readonly client: string;
+      readonly change: "joined" | "ready" | "busy" | "left";
+      readonly reason?: string;
+    },
+  ];
+  opened: [
+    attempt: {
+      readonly round: number;
+      readonly attempt: number;
+      readonly selected: readonly string[];
+      /** Updates wanted. */
+      readonly goal: number;
+    },
+  ];
+  progress: [
+    progress: {
+      readonly client: string;
+      readonly round: number;
+      readonly batch: number;
+      readonly batches: number;
+      readonly loss: number;
+    },
+  ];
+  /** An update was folded. */
+  counted: [
+    update: {
+      readonly client: string;
+      readonly round: number;
+      readonly counted: number;
+      readonly goal: number;
+      /** Rounds committed since the model that it was trained from. */
+      readonly staleness: number;
+      readonly bytes: number;
+      /** Euclidean norm of the delta, as it was sent. */
+      readonly norm: number;
+      readonly clipped: boolean;
+      /** How long the fold took, and how long the client says that it trained. */
+      readonly foldSeconds: number;
+      readonly trainSeconds: number;
+    },
+  ];
+  /** A client's work will not be in the round: it came late, the client declined, failed or is gone; `code` says which. */
+  missed: [
+    work: {
+      readonly client: string;
+      readonly round: number;
+      readonly code: string;
+    },
+  ];
+  refused: [refusal: Refusal & { readonly client: string }];
+  abandoned: [
+    attempt: {
+      readonly round: number;
+      readonly attempt: number;
+      readonly reason: string;
+    },
+  ];
+  round: [line: RoundLine, timings: RoundTimings];
+  evaluation: [line: EvaluationLine];
+}
+
+/** Tells listeners of an event. */
+export type Tell = <E extends keyof AggregatorEvents>(
+  event: E,
+  ...args: AggregatorEvents[E]
+) => void;
+
+/** How a run came to rest. */
+export interface Ending {
+  readonly reason: "finished" | "stopped" | "failed";
+  /** Why it stopped or failed. */
+  readonly message: string;
+  /** Rounds committed. */
+  readonly rounds: number;
+  /** The model blob of the last committed round. */
+  readonly model: Uint8Array;
+}
+
+/** How much the aggregator has in hand now. */
+export interface Load {
+  readonly clients: Readonly<Record<Standing, number>>;
+  readonly lines: number;
+  /** Memory taken by updates that are granted and not folded yet. */
+  readonly bytesInFlight: number;
+}
+
+/** Where the rounds are. */
+export interface Situation extends Progress {
+  readonly waitsFor: string;
+  /** The state of the engine: `finished` and `stopped` are the ends. */
+  readonly at: string;
+  readonly committed: number;
+  /** Milliseconds until the deadline of an open round. */
+  readonly left: number | undefined;
+  /** No further round opens before `release`. */
+  readonly held: boolean;
+  /** No further round opens. */
+  readonly draining: boolean;
+}
+
+export interface Status {
+  readonly run: string;
+  /** Rounds committed, and to be committed. */
+  readonly committed: number;
+  readonly rounds: number;
+  readonly waitsFor: string;
+  readonly model: string;
+  readonly clients: readonly ClientStatus[];
+}
+
+export interface ClientStatus {
+  readonly id: string;
+  readonly connected: boolean;
+  readonly state: string;
+  readonly samples: number | null;
+}

@@ -1,0 +1,82 @@
+import { standingOf, type Client } from "../clients/clients.js";
+import type { Models } from "../storage/model-cache.js";
+import type { Rounds } from "../rounds/engine.js";
+import type { Load, Situation, Status } from "./options.js";
+import type { AggregatorSettings } from "../settings.js";
+
+// What the live page, `/status`, `/metrics` and the command line read.
+
+export function statusOf(
+  run: string,
+  { rounds }: AggregatorSettings,
+  engine: Pick<Rounds, "waitsFor">,
+  models: Models,
+  clients: Iterable<Client>,
+): Status {
+  return {
+    run,
+    committed: models.round,
+    rounds,
+    waitsFor: engine.waitsFor(),
+    model: models.current.sha256,
+    clients: [...clients]
+      .sort((a, b) => (a.id < b.id ? -1 : 1))
+      .map((client) => ({
+        id: client.id,
+        connected: client.session !== undefined,
+        state: stateOf(client),
+        samples: client.samples,
+      })),
+  };
+}
+
+/** @param due when the deadline of the rounds passes, in the time of `performance.now()` */
+export function situationOf(
+  rounds: Rounds,
+  committed: number,
+  due: number,
+): Situation {
+  const at = rounds.at ?? "";
+  const left = due - performance.now();
+  return {
+    waitsFor: rounds.waitsFor(),
+    at,
+    committed,
+    ...rounds.progress(),
+    left:
+      at === "collecting" || at === "buffering"
+        ? Math.max(0, Math.round(left))
+        : undefined,
+    held: rounds.held,
+    draining: rounds.draining,
+  };
+}
+
+export function loadOf(
+  clients: Iterable<Client>,
+  lines: number,
+  bytesInFlight: number,
+): Load {
+  const counts = {
+    ready: 0,
+    busy: 0,
+    training: 0,
+    evaluating: 0,
+    away: 0,
+    unfit: 0,
+  };
+  for (const client of clients) counts[standingOf(client)]++;
+  return { clients: counts, lines, bytesInFlight };
+}
+
+function stateOf(client: Client): string {
+  if (client.lacks !== undefined) return `lacks ${client.lacks}`;
+  if (client.inHand !== undefined)
+    return client.inHand.task === "train"
+      ? `works on round ${client.inHand.work.round}`
+      : `evaluates round ${client.inHand.work.round}`;
+  if (client.session === undefined) return "away";
+  return client.ready
+    ? "ready"
+    : `busy${client.reason ? `: ${client.reason}` : ""}`;
+}

@@ -1,0 +1,41 @@
+import type { EvaluationLine, EvaluationResult } from "./evaluations.js";
+import type { Models } from "../storage/model-cache.js";
+import type { AggregatorSettings } from "../settings.js";
+
+/**
+ * A run's `summary.md`.
+ * @param population clients registered
+ * @param evaluated the last evaluation
+ * @param end how the run came to its end, in a sentence
+ */
+export const summaryOf = (
+  { algorithm, rounds, zeta }: AggregatorSettings,
+  { round, current }: Models,
+  population: number,
+  evaluated: EvaluationLine | undefined,
+  end: string,
+): string =>
+  [
+    "# Run",
+    "",
+    `- Rounds committed: ${round} of ${rounds}`,
+    `- Algorithm: ${algorithm}, MAN's coefficient ${zeta}`,
+    `- Registered clients: ${population}`,
+    `- Model: model/weights.safetensors (SHA-256 ${current.sha256})`,
+    ...resultLines(evaluated),
+    `- ${end}`,
+    "",
+  ].join("\n");
+
+function resultLines(evaluated: EvaluationLine | undefined): string[] {
+  if (evaluated === undefined) return [];
+  const { round, test, federated } = evaluated;
+  const line = (where: string, { accuracy, loss, count }: EvaluationResult) =>
+    `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${loss.toFixed(4)} (${count} examples)`;
+  return [
+    ...(test ? [line("on the test data", test)] : []),
+    ...(federated
+      ? [line(`on the hold-outs of ${federated.clients} clients`, federated)]
+      : []),
+  ];
+}

@@ -1,0 +1,166 @@
+import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
+import { nameOf } from "../clients/assignments.js";
+import type { Assignment, Client } from "../clients/clients.js";
+import { brokenBy } from "../storage/retry.js";
+import type { Parts, RunContext, RunStorage } from "./context.js";
+import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
+import { mostUpdates } from "../rounds/engine.js";
+import type { Session } from "../sessions/session.js";
+import type { AttemptRecord } from "../storage/ledger.js";
+import type { OfferedUpdate } from "../clients/uploads.js";
+
+/** What becomes of an update: offered, looked at, folded; or refused, or of no use any more. */
+export interface Updates {
+  /** Begins the fold of an attempt; what the one before held is dropped. */
+  openFold(attempt: AttemptRecord): Promise<void>;
+  /** A client offers an update: it is refused, or asked for. */
+  offer(
+    client: Client,
+    session: Session,
+    offer: ClientMessageOf<"offer">,
+  ): void;
+  /** One has arrived whole: it is refused, or `admitted`. */
+  arrived(update: OfferedUpdate, bytes: Uint8Array): Promise<void>;
+  /** Adds an admitted one to the fold. */
+  fold(assignment: Assignment): Promise<void>;
+  /** This assignment's is of no use any more. */
+  drop(assignment: string): void;
+}
+
+export function openUpdates(
+  parts: RunContext &
+    Pick<RunStorage, "ledger"> &
+    Pick<Parts, "desk" | "models" | "uploads" | "assignments" | "clientOf">,
+  /** The last attempt that was begun, open or not. */
+  attempt: () => AttemptRecord | undefined,
+): Updates {
+  const { definition, log, rounds, send, tell, ledger, desk } = parts;
+  const { models, uploads, assignments, clientOf } = parts;
+  const { settings, updateBytes } = definition;
+  /** Those in the fold. */
+  let counted = 0;
+
+  /** The desk may be at it, and does what it is told in order. */
+  const drop = (assignment: string): void =>
+    uploads.release(assignment, desk.drop(assignment));
+
+  /** Refuses an update; the round does not wait for another one from this client. */
+  function refuse(client: Client, id: string, refusal: Refusal): void {
+    assignments.refuse(client, id, refusal);
+    const assignment = assignments.own(client, id);
+    if (assignment?.task !== "train" || assignment.folded) return;
+    assignment.over ??= refusal.code;
+    drop(id);
+    assignments.free(assignment);
+    send({
+      type: "refused",
+      client: client.id,
+      work: assignment.work,
+      code: refusal.code,
+    });
+  }
+
+  return {
+    drop,
+
+    openFold(opened) {
+      counted = 0;
+      return desk.openFold({
+        updates: mostUpdates(opened),
+        samples: opened.maxSamples,
+        staleness: rounds.maxStaleness,
+      });
+    },
+
+    offer(client, session, offer) {
+      const last = ledger.lastCounted(client.id);
+      if (last?.assignment === offer.assignment && last.sha256 === offer.sha256)
+        return session.send({
+          type: "committed",
+          assignment: last.assignment,
+          round: last.round,
+          model: nameOf(models.current),
+        });
+      const assignment = assignments.own(client, offer.assignment);
+      const refusal = refusalOf(OFFER_CHECKS, {
+        known:
+          assignment?.task === "train" || last?.assignment === offer.assignment,
+        over: assignment?.over,
+        sha256: offer.sha256,
+        before:
+          last?.assignment === offer.assignment
+            ? last.sha256
+            : assignment?.offer?.sha256,
+        bytes: offer.bytes,
+        expectedBytes: updateBytes,
+        samples: offer.samples,
+        maxSamples: attempt()?.maxSamples ?? settings.maxSamples,
+      });
+      if (refusal !== undefined || assignment === undefined)
+        return refuse(client, offer.assignment, refusal!);
+      if (assignment.folded)
+        return session.send({ type: "received", assignment: assignment.id });
+      assignment.offer = offer;
+      assignments.inHand(assignment);
+      uploads.offer(session, offer);
+    },
+
+    async arrived({ assignment: id, sha256 }, bytes) {
+      let refusal: Refusal | undefined;
+      try {
+        refusal = await desk.check(id, sha256, bytes);
+      } catch (error) {
+        log.error({ err: error }, "an update could not be looked at");
+        return send(brokenBy(error));
+      }
+      const assignment = assignments.get(id);
+      if (assignment === undefined || assignment.over !== undefined) {
+        // The round closed meanwhile, and the client knows.
+        await desk.drop(id);
+        return;
+      }
+      const { client, work } = assignment;
+      if (refusal !== undefined) refuse(clientOf(client), id, refusal);
+      else send({ type: "admitted", client, work });
+    },
+
+    async fold(assignment) {
+      const { id, client, work } = assignment;
+      const { samples, metrics } = assignment.offer!;
+      const { round, goal } = attempt()!;
+      const staleness = round - work.round;
+      const begun = performance.now();
+      let norm: number;
+      try {
+        norm = await desk.fold(id, client, samples, staleness);
+      } catch (error) {
+        log.error({ err: error }, "an admitted update could not be folded");
+        return send(brokenBy(error));
+      }
+      // Called off while it was folded: the client knows.
+      if (assignment.over !== undefined) return;
+      assignment.folded = true;
+      uploads.release(id);
+      clientOf(client).session?.send({ type: "received", assignment: id });
+      const { clipUpdateNorm } = settings;
+      const isClipped = clipUpdateNorm > 0 && norm > clipUpdateNorm;
+      log.info(
+        { client: client.slice(0, 32), round, staleness, norm },
+        isClipped ? "an update is clipped and folded" : "an update is folded",
+      );
+      tell("counted", {
+        client,
+        round,
+        counted: ++counted,
+        goal,
+        staleness,
+        bytes: updateBytes,
+        norm,
+        clipped: isClipped,
+        foldSeconds: (performance.now() - begun) / 1000,
+        trainSeconds: metrics.seconds,
+      });
+      assignments.free(assignment);
+    },
+  };
+}

@@ -1,0 +1,132 @@
+import { readFileSync } from "node:fs";
+import type { Server } from "node:http";
+import type { Socket } from "node:net";
+import { ConfigError } from "../../runtime/errors.js";
+
+/**
+ * The connections of a port, within the file descriptors that the process has. Whoever has shown who it is keeps its place;
+ * when all are taken, a newcomer gets that of the stranger who has been here longest, so that silent connections, however
+ * many, cannot keep clients out.
+ */
+export interface Connections {
+  /** Has shown who it is: is not closed to make room. Of a TLS connection either end of the pair of sockets will do. */
+  keep(connection: Ends): void;
+  /** This stranger has become a WebSocket line. */
+  isLine(connection: Ends): void;
+  /** Closes the stranger's line that has been open longest; false where all lines are of clients. */
+  makeRoomForLine(): boolean;
+}
+
+/** What tells one connection of a port from another. */
+type Ends = Pick<Socket, "remoteAddress" | "remotePort">;
+
+const nameOf = ({ remoteAddress, remotePort }: Ends): string =>
+  `${remoteAddress} ${remotePort}`;
+
+interface Stranger {
+  readonly socket: Socket;
+  line: boolean;
+}
+
+export function limitConnections(
+  http: Server,
+  options: {
+    /** Connections at a time. */
+    readonly most: number;
+    readonly perAddress: number;
+    /** One was closed: `full`, or its address has as many as it may. */
+    readonly closed: (why: "full" | "address", address: string) => void;
+  },
+): Connections {
+  const { most, perAddress, closed } = options;
+  const byAddress = new Map<string, number>();
+  /** In the order in which they came. */
+  const strangers = new Map<string, Stranger>();
+  let open = 0;
+
+  function close(socket: Socket, why: "full" | "address"): void {
+    closed(why, socket.remoteAddress ?? "unknown");
+    socket.destroy();
+  }
+
+  function closeOldest(ofLines: boolean): boolean {
+    for (const [name, { socket, line }] of strangers) {
+      if (ofLines && !line) continue;
+      strangers.delete(name);
+      close(socket, "full");
+      return true;
+    }
+    return false;
+  }
+
+  http.on("connection", (socket: Socket) => {
+    const name = nameOf(socket);
+    const address = socket.remoteAddress ?? "unknown";
+    const ofAddress = (byAddress.get(address) ?? 0) + 1;
+    if (ofAddress > perAddress) return close(socket, "address");
+    if (open >= most && !closeOldest(false)) return close(socket, "full");
+    open++;
+    byAddress.set(address, ofAddress);
+    strangers.set(name, { socket, line: false });
+    socket.once("close", () => {
+      open--;
+      strangers.delete(name);
+      const left = byAddress.get(address)! - 1;
+      if (left > 0) byAddress.set(address, left);
+      else byAddress.delete(address);
+    });
+  });
+
+  return {
+    keep: (connection) => void strangers.delete(nameOf(connection)),
+    isLine(connection) {
+      const stranger = strangers.get(nameOf(connection));
+      if (stranger !== undefined) stranger.line = true;
+    },
+    makeRoomForLine: () => closeOldest(true),
+  };
+}
+
+/** Lines, where there are file descriptors for as many. */
+const MOST_LINES = 10_000;
+/** Connections beside the lines, where there are as many: models over HTTP, probes, those that are refused with a status. */
+const SPARE = 64;
+/** File descriptors left to the process: journal, checkpoints, workers, keys, and the health port. */
+const RESERVED = 64;
+/** With less than this there is no point in listening. */
+const LEAST = 16;
+
+/** Connections of the health port. */
+export const HEALTH_CONNECTIONS = 16;
+
+/**
+ * How many lines there may be, and connections in all.
+ * @param lines the operator's own limit
+ * @throws ConfigError `file-descriptors` where the system allows too few.
+ */
+export function connectionsAllowed(
+  lines: number | undefined,
+  descriptors = descriptorsAllowed(),
+): { readonly lines: number; readonly inAll: number } {
+  const free = descriptors - RESERVED;
+  if (free < LEAST)
+    throw new ConfigError(
+      "file-descriptors",
+      `"ulimit -n" expected at least ${RESERVED + LEAST} file descriptors, got ${descriptors}`,
+    );
+  const spare = Math.min(SPARE, Math.ceil(free / 4));
+  const most = Math.min(lines ?? MOST_LINES, free - spare);
+  return { lines: most, inAll: most + spare };
+}
+
+/** The process's limit of file descriptors; Infinity where the system does not say. */
+function descriptorsAllowed(): number {
+  try {
+    const limits = readFileSync("/proc/self/limits", "utf8");
+    const [, soft] = /^Max open files\s+(\d+)/m.exec(limits) ?? [];
+    if (soft !== undefined) return Number(soft);
+  } catch {
+    // Not Linux.
+  }
+  return Infinity;
+}

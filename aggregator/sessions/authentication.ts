@@ -1,0 +1,83 @@
+import {
+  createHash,
+  createPublicKey,
+  timingSafeEqual,
+  verify,
+} from "node:crypto";
+import { proofBytes, type Proof } from "../../runtime/protocol/signing.js";
+import type { KeyRing } from "./enrolment.js";
+
+/** Which keys are admitted; see docs/protocol.md, section 4. */
+export type Admission =
+  /** Any key. Only for loopback. */
+  | { readonly kind: "any" }
+  /** Whoever brings the token of a lab. */
+  | { readonly kind: "token"; readonly token: string }
+  /** The clients with these ids. */
+  | { readonly kind: "keys"; readonly ids: ReadonlySet<string> }
+  /** Those who are enrolled, or bring a token that enrols them. A key that is revoked loses its line. */
+  | { readonly kind: "enrolled"; readonly keys: KeyRing };
+
+/** Why this client is not admitted, or nothing. */
+export async function notAdmitted(
+  admission: Admission,
+  client: string,
+  token: string | null,
+): Promise<string | undefined> {
+  switch (admission.kind) {
+    case "any":
+      return undefined;
+    case "token":
+      return token !== null && sameText(admission.token, token)
+        ? undefined
+        : `"token" expected the token of this aggregator, got ${token === null ? "none" : "another"}`;
+    case "keys":
+      return admission.ids.has(client)
+        ? undefined
+        : `"key" expected one that is enrolled, got that of ${client.slice(0, 32)}`;
+    case "enrolled": {
+      const { keys } = admission;
+      if (await keys.admits(client)) return undefined;
+      if (token === null)
+        return `"key" expected one that is enrolled, or a token that enrols it, got that of ${client.slice(0, 32)}`;
+      return (await keys.redeem(token, client))
+        ? undefined
+        : `"token" expected one that was not used yet and is not too old, got another`;
+    }
+  }
+}
+
+/** Compares in a time that tells nothing. */
+export function sameText(a: string, b: string): boolean {
+  const digest = (text: string) => createHash("sha256").update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}
+
+/** The id of the client with this raw public key (hex). */
+export const clientIdOf = (key: string): string =>
+  createHash("sha256").update(Buffer.from(key, "hex")).digest("hex");
+
+/** SubjectPublicKeyInfo of an Ed25519 key, up to its 32 bytes (RFC 8410). */
+const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
+
+/** Whether the signature over the proof was made with this key. */
+export function provenBy(
+  key: string,
+  proof: Proof,
+  signature: string,
+): boolean {
+  try {
+    return verify(
+      null,
+      proofBytes(proof),
+      createPublicKey({
+        key: Buffer.concat([SPKI_PREFIX, Buffer.from(key, "hex")]),
+        format: "der",
+        type: "spki",
+      }),
+      Buffer.from(signature, "hex"),
+    );
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,128 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { ConfigError } from "../../runtime/errors.js";
+import { nodeFiles, writeWhole } from "../storage/file-layer.js";
+
+/**
+ * Who may take part, as a folder that an operator's command and a running server share:
+ *
+ *     tokens/<SHA-256 of a token>   a token that was not used yet
+ *     enrolled/<client id>          a client that may take part
+ *     revoked/<client id>           one that may no longer
+ *
+ * Each entry is a small JSON file. A token becomes a client, and a client a revoked one, by a rename: that happens once,
+ * whoever tries it at the same moment.
+ */
+export interface KeyRing {
+  /** Makes a one-time token; it is kept only as its hash. */
+  issue(label: string, validSeconds: number): Promise<string>;
+  admits(client: string): Promise<boolean>;
+  /** Enrols the client for a token that is good; false where it is used, too old or none of ours, or the client was revoked. */
+  redeem(token: string, client: string): Promise<boolean>;
+  /** @throws ConfigError `usage` where no such client is enrolled. */
+  revoke(client: string): Promise<void>;
+  enrolled(): Promise<ReadonlySet<string>>;
+  list(): Promise<readonly Enrolment[]>;
+}
+
+export interface Enrolment {
+  readonly client: string;
+  readonly label: string;
+  readonly state: "enrolled" | "revoked";
+}
+
+const sha256 = (text: string): string =>
+  createHash("sha256").update(text).digest("hex");
+
+const isId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name);
+
+const isMissing = (error: unknown): boolean =>
+  (error as NodeJS.ErrnoException).code === "ENOENT";
+
+/** Opens the folder, and makes it where it is missing. */
+export async function openKeyRing(folder: string): Promise<KeyRing> {
+  const inside = (kind: "tokens" | "enrolled" | "revoked") =>
+    join(folder, kind);
+  for (const kind of ["tokens", "enrolled", "revoked"] as const)
+    await mkdir(inside(kind), { recursive: true, mode: 0o700 });
+
+  async function read(
+    path: string,
+  ): Promise<{ label: string; expires: number } | undefined> {
+    try {
+      const value = JSON.parse(await readFile(path, "utf8")) as {
+        label?: unknown;
+        expires?: unknown;
+      } | null;
+      return {
+        label: String(value?.label ?? ""),
+        expires: Number(value?.expires),
+      };
+    } catch (error) {
+      if (isMissing(error) || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Moves an entry, durably; false where it is not there. */
+  async function move(
+    from: ["tokens" | "enrolled", string],
+    to: ["enrolled" | "revoked", string],
+  ): Promise<boolean> {
+    try {
+      await rename(join(inside(from[0]), from[1]), join(inside(to[0]), to[1]));
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw error;
+    }
+    await nodeFiles.syncFolder(inside(to[0]));
+    await nodeFiles.syncFolder(inside(from[0]));
+    return true;
+  }
+
+  const names = async (kind: "enrolled" | "revoked") =>
+    (await readdir(inside(kind))).filter(isId);
+  const has = async (kind: "enrolled" | "revoked", client: string) =>
+    (await read(join(inside(kind), client))) !== undefined;
+
+  return {
+    async issue(label, validSeconds) {
+      const token = randomBytes(24).toString("base64url");
+      const expires = Date.now() + 1000 * validSeconds;
+      await writeWhole(
+        nodeFiles,
+        inside("tokens"),
+        sha256(token),
+        new TextEncoder().encode(JSON.stringify({ label, expires }) + "\n"),
+      );
+      return token;
+    },
+    admits: (client) => has("enrolled", client),
+    async redeem(token, client) {
+      const name = sha256(token);
+      const entry = await read(join(inside("tokens"), name));
+      if (entry === undefined || !(entry.expires > Date.now())) return false;
+      if (await has("revoked", client)) return false;
+      return move(["tokens", name], ["enrolled", client]);
+    },
+    async revoke(client) {
+      const known = isId(client);
+      if (!known || !(await move(["enrolled", client], ["revoked", client])))
+        throw new ConfigError(
+          "usage",
+          `"--client" expected the id of an enrolled client, got ${client}`,
+        );
+    },
+    enrolled: async () => new Set(await names("enrolled")),
+    async list() {
+      const entries: Enrolment[] = [];
+      for (const state of ["enrolled", "revoked"] as const)
+        for (const client of (await names(state)).sort()) {
+          const entry = await read(join(inside(state), client));
+          if (entry) entries.push({ client, label: entry.label, state });
+        }
+      return entries;
+    },
+  };
+}

@@ -1,0 +1,391 @@
+import { randomBytes } from "node:crypto";
+import { ProtocolError } from "../../runtime/errors.js";
+import type { Socket } from "../../runtime/platform/platform.js";
+import {
+  decodeChunk,
+  encodeChunk,
+  type Chunk,
+} from "../../runtime/protocol/chunks.js";
+import {
+  decodeClientMessage,
+  encode,
+  PROTOCOL,
+  type ClientMessage,
+  type ClientMessageOf,
+  type OutgoingServerMessage,
+} from "../../runtime/protocol/messages.js";
+import {
+  acknowledged,
+  chunkSent,
+  nextChunk,
+  sending,
+  sendingDone,
+  type Sending,
+} from "../../runtime/protocol/transfer.js";
+import {
+  clientIdOf,
+  notAdmitted,
+  provenBy,
+  type Admission,
+} from "./authentication.js";
+import type { Log } from "../log.js";
+
+/** Bytes of a model in one frame. */
+const CHUNK = 64 * 1024;
+/** Bytes of models that may wait here for a line to take them. */
+const AHEAD = CHUNK;
+/** Memory for frames of models, used again and again: a fleet downloads gigabytes. */
+const spare: ArrayBuffer[] = [];
+const SPARES = 64;
+/** Downloads that one line may have open. */
+const DOWNLOADS = 2;
+/** Frames that could not be understood before the line is closed. */
+const BAD_FRAMES = 100;
+
+/** Where a line comes from. */
+export interface Origin {
+  /** The `Host` header of the upgrade request: what the client must have signed. */
+  readonly host: string;
+  /** For the log. */
+  readonly address: string;
+  /** Called when the client has proven who it is. */
+  readonly proven?: () => void;
+}
+
+/** What a session needs from the aggregator. */
+export interface SessionHost {
+  readonly run: string;
+  readonly admission: Admission;
+  readonly log: Log;
+  /** For what strangers cause. */
+  readonly doorLog: Log;
+  readonly heartbeat: number;
+  readonly helloDeadline: number;
+  readonly windowBytes: number;
+  /** Whether the run knows this client, or may still take a new one. */
+  hasRoomFor(client: string): boolean;
+  /** The line has proven its id, and is to be welcomed. */
+  admitted(session: Session): void;
+  /** A message after `welcome` that is not about a download or the line's life. */
+  message(session: Session, message: ClientMessage): void;
+  chunk(session: Session, chunk: Chunk): void;
+  blob(sha256: string): Uint8Array | undefined;
+  closed(session: Session): void;
+}
+
+/** Messages that are about the work: handed to the aggregator. */
+const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
+  "ready",
+  "busy",
+  "accept",
+  "decline",
+  "progress",
+  "offer",
+  "report",
+  "failed",
+  "bye",
+]);
+
+/**
+ * One line from its first frame to its close: the handshake, frames that make no sense, heartbeat, and models on their way
+ * down. What the messages about work mean is the aggregator's matter.
+ */
+export class Session {
+  /** The client's id; known after `hello`, proven once the session is handed to the aggregator. */
+  client = "";
+  hello: ClientMessageOf<"hello"> | undefined;
+  /** Opens GET /blobs as long as the line lives. */
+  readonly bearer = randomBytes(32).toString("base64url");
+  readonly origin: Origin;
+  readonly #line: Socket;
+  readonly #host: SessionHost;
+  readonly #nonce = randomBytes(32).toString("hex");
+  #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
+  #welcomed = false;
+  #helloTimer: NodeJS.Timeout;
+  #heard = performance.now();
+  #said = performance.now();
+  #badFrames = 0;
+  /** All downloads that it may have open, and as much again in messages. */
+  readonly #mostBuffered: number;
+  #uploads = 0;
+  readonly #downloads = new Map<
+    number,
+    { sending: Sending; readonly bytes: Uint8Array }
+  >();
+  /** Memory of frames that may not have left yet. */
+  readonly #lent: ArrayBuffer[] = [];
+
+  constructor(line: Socket, origin: Origin, host: SessionHost) {
+    this.#line = line;
+    this.origin = origin;
+    this.#host = host;
+    this.#mostBuffered = 2 * DOWNLOADS * host.windowBytes;
+    this.#helloTimer = setTimeout(() => {
+      this.#log("warn", "closed a line that did not say who it is in time");
+      this.close(4002, "hello-timeout");
+    }, host.helloDeadline);
+    line.onMessage = (data) => this.#receive(data);
+    line.onClose = (code, reason) => this.#closed(code, reason);
+    line.onDrain = () => {
+      this.#takeBack();
+      if (this.isOpen) this.#pump();
+    };
+  }
+
+  get isOpen(): boolean {
+    return this.#at !== "closed";
+  }
+
+  send(message: OutgoingServerMessage): void {
+    this.#write(encode(message));
+  }
+
+  /** What a client does not read must not pile up here. */
+  #write(frame: string | Uint8Array): void {
+    if (!this.isOpen) return;
+    this.#said = performance.now();
+    this.#line.send(frame);
+    if (this.#line.bufferedAmount <= this.#mostBuffered) return;
+    this.#log("warn", "closed a line whose client does not read");
+    this.close(4005, "too-slow");
+  }
+
+  close(code: number, reason: string): void {
+    if (this.#at === "closed") return;
+    this.#line.close(code, reason);
+    this.#closed(code, reason);
+  }
+
+  /** Answers a frame that is of no use; too many of them end the line. */
+  complain(code: string, message: string): void {
+    this.#log("warn", "refused a frame", { code, message });
+    this.send({ type: "error", code, message: message.slice(0, 4096) });
+    if (++this.#badFrames >= BAD_FRAMES) {
+      this.#log("warn", "closed a line after too many bad frames");
+      this.close(1008, "too-many-bad-frames");
+    }
+  }
+
+  /** A number for a transfer up: even, and never used twice. */
+  nextUpload(): number {
+    this.#uploads += 2;
+    return this.#uploads;
+  }
+
+  /** Looks after the line's life; to be called now and then. */
+  beat(now: number): void {
+    if (this.#at !== "welcome") return;
+    if (now - this.#heard > 3 * this.#host.heartbeat) {
+      this.#log("info", "closed a silent line");
+      this.close(4004, "silent");
+    } else if (now - this.#said >= this.#host.heartbeat)
+      this.send({ type: "ping" });
+  }
+
+  #log(
+    level: "info" | "warn",
+    sentence: string,
+    facts: Record<string, unknown> = {},
+  ): void {
+    const { log, doorLog } = this.#host;
+    (this.#welcomed ? log : doorLog)[level](
+      {
+        client: this.client.slice(0, 32) || undefined,
+        address: this.origin.address,
+        ...facts,
+      },
+      sentence,
+    );
+  }
+
+  #closed(code: number, reason: string): void {
+    if (this.#at === "closed") return;
+    this.#at = "closed";
+    clearTimeout(this.#helloTimer);
+    this.#downloads.clear();
+    this.#log("info", "line closed", { code, reason });
+    this.#host.closed(this);
+  }
+
+  #receive(data: string | Uint8Array): void {
+    if (this.#at === "closed") return;
+    this.#heard = performance.now();
+    try {
+      if (typeof data === "string") this.#text(data);
+      else if (this.#at !== "welcome")
+        this.complain("out-of-order", "a binary frame before welcome");
+      else this.#host.chunk(this, decodeChunk(data));
+    } catch (error) {
+      if (error instanceof ProtocolError)
+        this.complain(error.code, error.message);
+      else {
+        // A defect of ours: it costs this line, and nobody else's.
+        this.#host.log.error({ err: error }, "a frame could not be handled");
+        this.close(1011, "internal-error");
+      }
+    }
+  }
+
+  #text(text: string): void {
+    const decoded = decodeClientMessage(text);
+    if (!decoded.ok)
+      return this.complain(decoded.error.code, decoded.error.message);
+    const { message } = decoded;
+    switch (message.type) {
+      case "ping":
+        return this.send({ type: "pong", id: message.id });
+      case "pong":
+        return;
+      case "error":
+        return this.#log("warn", "the client complains", {
+          code: message.code,
+          message: message.message,
+        });
+      case "hello":
+        if (this.#at === "hello") return this.#greet(message);
+        break;
+      case "proof":
+        if (this.#at === "proof") {
+          this.#at = "proving";
+          this.#prove(message).catch((error: unknown) => {
+            this.#host.log.error({ err: error }, "a proof could not be judged");
+            this.close(1011, "internal-error");
+          });
+          return;
+        }
+        break;
+      case "bye":
+        if (this.#at !== "welcome") return this.close(1000, "bye");
+        break;
+    }
+    if (this.#at === "welcome") {
+      if (message.type === "want") return this.#want(message);
+      if (message.type === "ack" && message.transfer % 2 === 1)
+        return this.#acknowledge(message);
+      if (message.type === "abort" && message.transfer % 2 === 1)
+        return void this.#downloads.delete(message.transfer);
+      if (message.type === "abort" || WORK.has(message.type))
+        return this.#host.message(this, message);
+    }
+    this.complain("out-of-order", `"${message.type}" has no place now`);
+  }
+
+  #greet(hello: ClientMessageOf<"hello">): void {
+    const [min, max] = hello.protocol;
+    if (min > PROTOCOL || max < PROTOCOL) {
+      this.complain(
+        "version",
+        `"protocol" expected to include ${PROTOCOL}, got ${min} to ${max}`,
+      );
+      return this.close(4003, "version");
+    }
+    this.hello = hello;
+    this.client = clientIdOf(hello.key);
+    this.#at = "proof";
+    this.send({
+      type: "challenge",
+      protocol: PROTOCOL,
+      run: this.#host.run,
+      nonce: this.#nonce,
+    });
+  }
+
+  async #prove({ signature, token }: ClientMessageOf<"proof">): Promise<void> {
+    const { key, nonce } = this.hello!;
+    const proven = provenBy(
+      key,
+      {
+        run: this.#host.run,
+        host: this.origin.host,
+        clientNonce: nonce,
+        serverNonce: this.#nonce,
+      },
+      signature,
+    );
+    const wrong = proven
+      ? await notAdmitted(this.#host.admission, this.client, token)
+      : `"signature" expected one over ${this.origin.host} by the key of hello, got another`;
+    if (!this.isOpen) return;
+    if (wrong === undefined && !this.#host.hasRoomFor(this.client)) {
+      this.#log("warn", "refused a client: the run has as many as it may");
+      return this.close(1013, "too-many-clients");
+    }
+    if (wrong !== undefined) {
+      this.#log("warn", "refused a client", { reason: wrong });
+      this.send({ type: "error", code: "not-admitted", message: wrong });
+      return this.close(4001, "not-admitted");
+    }
+    clearTimeout(this.#helloTimer);
+    this.#at = "welcome";
+    this.#welcomed = true;
+    this.origin.proven?.();
+    this.#log("info", "client connected", { agent: this.hello!.agent });
+    this.#host.admitted(this);
+    // Read and done with; thousands of idle lines would keep it.
+    this.hello = undefined;
+  }
+
+  #want({ transfer, sha256, offset, window }: ClientMessageOf<"want">): void {
+    if (transfer % 2 === 0 || this.#downloads.has(transfer))
+      return this.complain(
+        "bad-field",
+        `"want.transfer" expected an odd number not used before, got ${transfer}`,
+      );
+    const bytes = this.#host.blob(sha256);
+    const code =
+      bytes === undefined
+        ? "unknown-blob"
+        : this.#downloads.size >= DOWNLOADS
+          ? "busy"
+          : undefined;
+    if (bytes === undefined || code !== undefined) {
+      this.#log("info", "cannot send a blob", { sha256, code });
+      return this.send({ type: "abort", transfer, code: code ?? "other" });
+    }
+    this.#downloads.set(transfer, {
+      bytes,
+      sending: sending(transfer, bytes.length, {
+        offset,
+        window: Math.min(window, this.#host.windowBytes),
+      }),
+    });
+    this.#pump();
+  }
+
+  #acknowledge({ transfer, offset }: ClientMessageOf<"ack">): void {
+    const download = this.#downloads.get(transfer);
+    // One that is over: its last acknowledgement crossed an abort, or came twice.
+    if (download === undefined) return;
+    download.sending = acknowledged(download.sending, offset);
+    this.#pump();
+  }
+
+  /** Sends as much as the windows take and the line takes with it: what is under way lies with the system, not here. */
+  #pump(): void {
+    for (const [transfer, download] of this.#downloads) {
+      const { bytes } = download;
+      while (this.#line.bufferedAmount < AHEAD) {
+        const next = nextChunk(download.sending, CHUNK);
+        if (next === undefined) break;
+        const { offset, length } = next;
+        const frame = encodeChunk(
+          { transfer, offset, bytes: bytes.subarray(offset, offset + length) },
+          spare.pop(),
+        );
+        // Those before the last few have left too, but which is not known.
+        if (this.#lent.push(frame.buffer) > 4) this.#lent.shift();
+        download.sending = chunkSent(download.sending, length);
+        this.#write(frame);
+        if (this.#line.bufferedAmount === 0) this.#takeBack();
+      }
+      if (sendingDone(download.sending)) this.#downloads.delete(transfer);
+    }
+  }
+
+  /** Frames that have left are filled anew, for whatever line. */
+  #takeBack(): void {
+    for (const frame of this.#lent.splice(0))
+      if (spare.length < SPARES && frame.byteLength >= CHUNK) spare.push(frame);
+  }
+}

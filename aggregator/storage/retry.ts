@@ -1,0 +1,45 @@
+import { FedflatError } from "../../runtime/errors.js";
+import type { Log } from "../log.js";
+import type { RoundEvent } from "../rounds/engine.js";
+
+/** Does what must be on disk: waits while the disk is full, and ends the run if it fails. */
+export type Durably = (work: () => Promise<void>) => Promise<void>;
+
+export const openDurably =
+  ({
+    log,
+    pause,
+    send,
+    isClosing,
+  }: {
+    readonly log: Log;
+    /** Milliseconds of rest while the disk is full. */
+    readonly pause: number;
+    readonly send: (event: RoundEvent) => void;
+    readonly isClosing: () => boolean;
+  }): Durably =>
+  async (work) => {
+    for (;;)
+      try {
+        return await work();
+      } catch (error) {
+        const isFull =
+          error instanceof FedflatError && error.code === "storage-full";
+        if (!isFull || isClosing()) {
+          log.error({ err: error }, "the run cannot go on");
+          return send(brokenBy(error));
+        }
+        log.error({ err: error }, "the disk is full: rounds pause");
+        send({ type: "paused", reason: reasonOf(error) });
+        await new Promise((resolve) => setTimeout(resolve, pause));
+      }
+  };
+
+/** Nothing may go on after this error. */
+export const brokenBy = (error: unknown): RoundEvent => ({
+  type: "broken",
+  reason: reasonOf(error),
+});
+
+const reasonOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);

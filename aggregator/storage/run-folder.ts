@@ -1,0 +1,153 @@
+import { appendFile, readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError } from "../../runtime/errors.js";
+import type { Log } from "../log.js";
+import { nodeFiles, writeWhole } from "./file-layer.js";
+import type { Blob } from "./ledger.js";
+
+/**
+ * A run's folder, for people and their programs:
+ *
+ *     config.json        what was asked for
+ *     rounds.jsonl       one line for each committed round: only what seed and data determine
+ *     evaluations.jsonl  one line for each evaluated round, likewise
+ *     timings.jsonl      what differs from run to run: durations, bytes
+ *     model/             weights.safetensors and model.json of the last committed round
+ *     summary.md
+ *     state/             the ledger (storage/files.ts), from which all the rest could be made again
+ */
+export interface RunFolder {
+  /** Goes on from the committed lines and their model; whatever else stands in the files is dropped. */
+  begin(
+    config: unknown,
+    lines: readonly object[],
+    last: { readonly round: number; readonly model: Blob },
+  ): Promise<void>;
+
+  // One after the other, in the order of the calls. What fails is said, and costs no round: the ledger has it all.
+  round(line: { readonly round: number }, timings: object, model: Blob): void;
+  evaluation(line: object): void;
+  /** @param text asked for when all before it is written */
+  summary(text: () => string): void;
+
+  /** When all of that is written. */
+  written(): Promise<void>;
+}
+
+/** Where the ledger of a run lies. */
+export const stateFolder = (folder: string): string => join(folder, "state");
+
+/**
+ * Refuses a folder that does not fit the intention.
+ * @throws ConfigError `run-exists`, `nothing-to-resume`.
+ */
+export function requireRunFolder(folder: string, resume: boolean): void {
+  const exists = existsSync(join(stateFolder(folder), "journal"));
+  if (exists && !resume)
+    throw new ConfigError(
+      "run-exists",
+      `"run" expected a folder without a run, got "${folder}" (resume it, or name another)`,
+    );
+  if (!exists && resume)
+    throw new ConfigError(
+      "nothing-to-resume",
+      `"run" expected the folder of a run to resume, got "${folder}"`,
+    );
+}
+
+const jsonl = (lines: readonly object[]): string =>
+  lines.map((line) => JSON.stringify(line) + "\n").join("");
+
+/** @param card the model's, as its blob has it */
+export function openRunFolder(
+  folder: string,
+  card: object,
+  log: Log,
+): RunFolder {
+  const encoder = new TextEncoder();
+  let writing: Promise<void> = Promise.resolve();
+  const write = (name: string, text: string) =>
+    writeWhole(nodeFiles, folder, name, encoder.encode(text));
+  const append = (name: string, line: object) =>
+    appendFile(join(folder, name), jsonl([line]));
+  async function writeModel(round: number, model: Blob): Promise<void> {
+    const { sha256, bytes } = model;
+    const place = join(folder, "model");
+    await writeWhole(nodeFiles, place, "weights.safetensors", bytes);
+    const text = JSON.stringify({ ...card, round, sha256 }, null, 2) + "\n";
+    await writeWhole(nodeFiles, place, "model.json", encoder.encode(text));
+  }
+  function behind(work: () => Promise<void>): void {
+    writing = writing.then(async () => {
+      try {
+        await work();
+      } catch (error) {
+        log.error({ err: error }, "the run's folder cannot be written");
+      }
+    });
+  }
+  return {
+    async begin(config, lines, last) {
+      await nodeFiles.makeFolder(join(folder, "model"));
+      await write("config.json", JSON.stringify(config, null, 2) + "\n");
+      await write("rounds.jsonl", jsonl(lines));
+      const evaluations = await linesOf(join(folder, "evaluations.jsonl"));
+      await write(
+        "evaluations.jsonl",
+        jsonl(evaluations.filter(({ round }) => round <= lines.length)),
+      );
+      await writeModel(last.round, last.model);
+    },
+    round: (line, timings, model) =>
+      behind(async () => {
+        await append("rounds.jsonl", line);
+        await append("timings.jsonl", timings);
+        await writeModel(line.round, model);
+      }),
+    evaluation: (line) => behind(() => append("evaluations.jsonl", line)),
+    summary: (text) => behind(() => write("summary.md", text())),
+    written: () => writing,
+  };
+}
+
+/** The lines of a run's folder, each list in order of rounds, as far as they are there. */
+export async function readRunFolder(folder: string): Promise<{
+  readonly rounds: readonly RunFolderLine[];
+  readonly evaluations: readonly RunFolderLine[];
+  readonly timings: readonly RunFolderLine[];
+}> {
+  const [rounds, evaluations, timings] = await Promise.all(
+    ["rounds", "evaluations", "timings"].map((name) =>
+      linesOf(join(folder, `${name}.jsonl`)),
+    ),
+  );
+  return { rounds, evaluations, timings };
+}
+
+export type RunFolderLine = { readonly round: number } & Readonly<
+  Record<string, unknown>
+>;
+
+/** The whole lines of a file that may have been cut off in the middle of one. */
+async function linesOf(path: string): Promise<RunFolderLine[]> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch {
+    return [];
+  }
+  return text.split("\n").flatMap((line) => {
+    try {
+      const value: unknown = JSON.parse(line);
+      return typeof value === "object" &&
+        value !== null &&
+        "round" in value &&
+        typeof value.round === "number"
+        ? [{ ...value, round: value.round }]
+        : [];
+    } catch {
+      return [];
+    }
+  });
+}

@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Aggregator } from "../../../aggregator/run/aggregator.js";
+import { openDeskInWorker } from "../../../aggregator/aggregation/reducer-in-worker.js";
+import { memoryLedger } from "../../../aggregator/storage/memory.js";
+import type { Algorithm } from "../../../runtime/algorithms/algorithm.js";
+import { scaffold } from "../../../runtime/algorithms/scaffold.js";
+import { FedflatError } from "../../../runtime/errors.js";
+import { federation, logged, tinyModel } from "./federation.js";
+import { updateFor } from "./raw-client.js";
+
+const ones = (_: unknown, model: Uint8Array) => updateFor(model, () => 1);
+
+test("a full disk pauses the round, and the run goes on when there is room", async () => {
+  const ledger = memoryLedger();
+  const { commit } = ledger;
+  let full = 2;
+  ledger.commit = async (...args) => {
+    if (full-- > 0) throw new FedflatError("storage-full", "no room");
+    return commit(...args);
+  };
+  const f = await federation({ rounds: 1, pause: 30 }, { ledger });
+  try {
+    const sentences: string[] = [];
+    f.aggregator.on("waiting", (sentence) => sentences.push(sentence));
+    const client = await f.client("a");
+    await client.work(ones);
+    assert.equal((await f.aggregator.done).reason, "finished");
+    assert.ok(
+      sentences.includes(
+        "Round 1 waits for the storage to take the new model: no room.",
+      ),
+    );
+    assert.ok(logged(f, /the disk is full: rounds pause/));
+  } finally {
+    await f.end();
+  }
+});
+
+test("a storage that fails ends the run with the last committed model, and nobody is told committed", async () => {
+  const ledger = memoryLedger();
+  ledger.commit = async () => {
+    throw new FedflatError("storage-failed", "the disk is gone");
+  };
+  const f = await federation({ rounds: 1 }, { ledger });
+  try {
+    const client = await f.client("a");
+    client.send({ type: "ready" });
+    const { assignment, model } = await client.next("assign");
+    const answer = await client.deliver(
+      assignment,
+      ones(0, await client.fetch(model)),
+    );
+    assert.equal(answer.type, "received");
+    const ending = await f.aggregator.done;
+    assert.deepEqual(
+      [ending.reason, ending.message, ending.rounds],
+      ["failed", "the disk is gone", 0],
+    );
+    assert.equal(f.aggregator.model.sha256, model.sha256);
+    assert.ok(!client.messages.some(({ type }) => type === "committed"));
+  } finally {
+    await f.end();
+  }
+});
+
+test("a listener that throws costs no round", async () => {
+  const f = await federation({ rounds: 1 });
+  try {
+    f.aggregator.on("counted", () => {
+      throw new Error("a mistake of the host's");
+    });
+    const client = await f.client("a");
+    await client.work(ones);
+    assert.equal((await f.aggregator.done).reason, "finished");
+    assert.ok(logged(f, /a listener of "counted" threw/));
+  } finally {
+    await f.end();
+  }
+});
+
+test("an evaluation that fails costs no round", async () => {
+  const f = await federation(
+    { rounds: 2 },
+    {
+      evaluate: async () => {
+        throw new Error("no test data after all");
+      },
+    },
+  );
+  try {
+    const client = await f.client("a");
+    await client.work(ones);
+    assert.equal((await f.aggregator.done).rounds, 2);
+    assert.ok(logged(f, /the evaluation failed/));
+  } finally {
+    await f.end();
+  }
+});
+
+test("a folding worker that ends rejects every call with a sentence", async () => {
+  const { layout } = tinyModel();
+  const desk = await openDeskInWorker({
+    algorithm: "fedavg",
+    algorithmSettings: {},
+    layout,
+    metadata: {},
+    maxAbs: 1,
+    maxNorm: Infinity,
+    clipUpdateNorm: Infinity,
+  });
+  await assert.rejects(desk.finish(new Uint8Array(8), 1), {
+    code: "desk",
+    message: "no fold is open",
+  });
+  const waiting = desk.openFold({ updates: 1, samples: 1, staleness: 0 });
+  await desk.close();
+  await waiting.catch((error: FedflatError) =>
+    assert.equal(error.code, "desk"),
+  );
+  await assert.rejects(desk.drop("x"), { code: "desk" });
+});
+
+test("a folder that holds a run, one that holds none, and another model are refused with a sentence", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "fedflat-run-"));
+  const open = (change: object) =>
+    new Aggregator({ model: tinyModel(), folder, ...change });
+  try {
+    await assert.rejects(open({ resume: true }).start(), {
+      name: "ConfigError",
+      code: "nothing-to-resume",
+    });
+    const first = open({});
+    await first.start();
+    await assert.rejects(open({ resume: true }).start(), {
+      code: "state-locked",
+    });
+    await first.stop();
+    await assert.rejects(open({}).start(), { code: "run-exists" });
+    await assert.rejects(open({ resume: true, model: tinyModel(4) }).start(), {
+      code: "resume",
+      message: /expected the model that the run was begun with/,
+    });
+    const again = open({ resume: true });
+    await again.start();
+    await again.stop();
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("a run whose server kept its state under other names is refused with a sentence", async () => {
+  const ledger = memoryLedger();
+  const before: Algorithm = {
+    ...scaffold,
+    server: {
+      ...scaffold.server,
+      state: { control: () => 0 },
+      broadcast: ({ control }) => ({ control }),
+    },
+  };
+  const first = new Aggregator({
+    model: tinyModel(),
+    ledger,
+    algorithm: before,
+  });
+  await first.start();
+  await first.stop();
+  const settings = { algorithm: "scaffold" };
+  await assert.rejects(
+    new Aggregator({ model: tinyModel(), ledger, settings }).start(),
+    {
+      code: "state",
+      message:
+        /"controlSum" expected \d+ float64 numbers .*, got none; a run that another version of .* began cannot be resumed/,
+    },
+  );
+});
+
+test("a folder that cannot be made is refused with a sentence", async () => {
+  // A file where a folder should be, and a file system that has no room for names of ours.
+  for (const folder of [import.meta.filename ?? "/dev/null", "/proc/x"])
+    await assert.rejects(
+      new Aggregator({ model: tinyModel(), folder }).start(),
+      { name: "ConfigError", code: "state-unusable" },
+    );
+});
+
+test("settings out of bounds, and unknown ones, are refused by name", () => {
+  const made = (settings: object) => () =>
+    new Aggregator({ model: tinyModel(), settings });
+  assert.throws(made({ quorum: 2 }), {
+    name: "ConfigError",
+    message: /"settings.quorum" expected <=1, got 2/,
+  });
+  assert.throws(made({ quorom: 1 }), { message: /"settings.quorom"/ });
+  assert.throws(made({ algorithm: "fedmagic" }), {
+    code: "unknown-algorithm",
+  });
+  assert.throws(made({ algorithm: "feddyn", clipUpdateNorm: 1 }), {
+    code: "client-state",
+    message: /expected an algorithm whose clients keep no state, got feddyn/,
+  });
+  assert.throws(made({ algorithmSettings: { mu: 1 } }), {
+    code: "algorithm-settings",
+  });
+});
+
+test("an aggregator that was never started can be stopped", async () => {
+  await new Aggregator({ model: tinyModel() }).stop();
+});

@@ -1,0 +1,248 @@
+import assert from "node:assert/strict";
+import { request } from "node:http";
+import { createServer, type AddressInfo } from "node:net";
+import { test } from "node:test";
+import { WebSocket } from "ws";
+import { Aggregator, type Status } from "../../../aggregator/run/aggregator.js";
+import { listen } from "../../../aggregator/server/server.js";
+import { federation, logged, tinyModel } from "../run/federation.js";
+import { sha256, updateFor } from "../run/raw-client.js";
+
+const httpOf = (url: string) => url.replace(/^ws/, "http");
+
+test("/livez, /readyz and /status answer while the aggregator runs", async () => {
+  const f = await federation({ gather: 2 });
+  try {
+    const http = httpOf(f.url);
+    assert.equal((await fetch(`${http}/livez`)).status, 200);
+    assert.equal((await fetch(`${http}/readyz`)).status, 200);
+    assert.equal((await fetch(`${http}/nothing`)).status, 404);
+    assert.equal(
+      (await fetch(`${http}/livez`, { method: "POST" })).status,
+      405,
+    );
+    const client = await f.client("a");
+    client.send({ type: "ready" });
+    await client.next("wait");
+    const status = (await (await fetch(`${http}/status`)).json()) as Status;
+    assert.equal(
+      status.waitsFor,
+      "Round 1 waits for clients: 1 of 2 are ready.",
+    );
+    assert.deepEqual(status.clients, [
+      { id: client.id, connected: true, state: "ready", samples: 10 },
+    ]);
+    await f.aggregator.stop();
+    assert.equal((await fetch(`${http}/readyz`)).status, 503);
+    assert.equal((await fetch(`${http}/livez`)).status, 200);
+  } finally {
+    await f.end();
+  }
+});
+
+test("who asks before the run has begun is told so", async () => {
+  const aggregator = new Aggregator({ model: tinyModel() });
+  const server = await listen(aggregator, { port: 0 });
+  try {
+    const http = httpOf(server.url);
+    for (const path of ["readyz", "status", "metrics", "page/events"])
+      assert.equal((await fetch(`${http}/${path}`)).status, 503, path);
+    assert.equal((await fetch(http)).status, 200);
+  } finally {
+    await server.close();
+  }
+});
+
+test("models are served over HTTP to whoever has a line, and from any byte on", async () => {
+  const f = await federation();
+  try {
+    const client = await f.client("a");
+    const { model, bearer } = client.welcome!;
+    const url = `${httpOf(f.url)}/blobs/${model.sha256}`;
+    assert.equal((await fetch(url)).status, 401);
+    const wrong = { headers: { authorization: "Bearer guess" } };
+    assert.equal((await fetch(url, wrong)).status, 401);
+    const headers = { authorization: `Bearer ${bearer}` };
+    const whole = await fetch(url, { headers });
+    const bytes = new Uint8Array(await whole.arrayBuffer());
+    assert.deepEqual(
+      [whole.status, sha256(bytes), bytes.length],
+      [200, model.sha256, model.bytes],
+    );
+    const rest = await fetch(url, {
+      headers: { ...headers, range: "bytes=100-" },
+    });
+    assert.equal(rest.status, 206);
+    assert.deepEqual(
+      new Uint8Array(await rest.arrayBuffer()),
+      bytes.subarray(100),
+    );
+    const beyond = { ...headers, range: `bytes=${bytes.length}-` };
+    assert.equal((await fetch(url, { headers: beyond })).status, 416);
+    const other = `${httpOf(f.url)}/blobs/${"0".repeat(64)}`;
+    assert.equal((await fetch(other, { headers })).status, 404);
+    client.cut();
+    await client.untilClosed();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal((await fetch(url, { headers })).status, 401);
+  } finally {
+    await f.end();
+  }
+});
+
+test("beyond loopback some authentication is asked for, unless told otherwise", async () => {
+  const model = tinyModel();
+  const options = { host: "0.0.0.0", port: 0 };
+  const open = new Aggregator({ model });
+  await open.start();
+  await assert.rejects(listen(open, options), {
+    name: "ConfigError",
+    code: "no-authentication",
+    message: /expected a loopback address while every key is admitted/,
+  });
+  const server = await listen(open, { ...options, openToAll: true });
+  await server.close();
+  await open.stop();
+  const closed = new Aggregator({
+    model,
+    admission: { kind: "token", token: "secret" },
+  });
+  await closed.start();
+  await (await listen(closed, options)).close();
+  await closed.stop();
+});
+
+test("a port in use, and an address of another machine, are said in one sentence", async () => {
+  const aggregator = new Aggregator({ model: tinyModel() });
+  await aggregator.start();
+  const other = createServer();
+  await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+  const { port } = other.address() as AddressInfo;
+  await assert.rejects(listen(aggregator, { port }), {
+    code: "port-in-use",
+    message: `"port" expected a free port, got ${port}, which another program uses`,
+  });
+  await assert.rejects(
+    listen(aggregator, { port: 0, host: "192.0.2.1", openToAll: true }),
+    { code: "cannot-listen" },
+  );
+  other.close();
+  await aggregator.stop();
+});
+
+/** How an upgrade with these headers is answered. */
+const upgrade = (url: string, headers: Record<string, string>) =>
+  new Promise<number>((resolve) => {
+    const line = new WebSocket(url, { headers });
+    line.on("open", () => {
+      line.terminate();
+      resolve(101);
+    });
+    line.on("unexpected-response", (_request, response) => {
+      response.resume();
+      resolve(response.statusCode!);
+    });
+    line.on("error", () => {});
+  });
+
+test("foreign hosts and web pages are not let in", async () => {
+  const f = await federation(
+    {},
+    {},
+    { hosts: ["fl.example.org"], origins: ["https://app.example.org"] },
+  );
+  try {
+    assert.equal(await upgrade(f.url, {}), 101);
+    assert.equal(await upgrade(f.url, { host: "fl.example.org" }), 101);
+    assert.equal(await upgrade(f.url, { host: "evil.example.org" }), 421);
+    assert.equal(
+      await upgrade(f.url, { origin: "https://app.example.org" }),
+      101,
+    );
+    assert.equal(await upgrade(f.url, { origin: "http://localhost:80" }), 101);
+    assert.equal(await upgrade(f.url, { origin: "https://evil.org" }), 403);
+    assert.equal(
+      logged(f, /refused a connection/)?.["reason"],
+      "host evil.example.org",
+    );
+  } finally {
+    await f.end();
+  }
+});
+
+test("a web page that leads its own name to this machine reads nothing", async () => {
+  const f = await federation();
+  try {
+    const { hostname, port } = new URL(httpOf(f.url));
+    const status = (path: string) =>
+      new Promise((resolve) =>
+        request(
+          { hostname, port, path, headers: { host: "evil.example.org" } },
+          (response) => {
+            response.resume();
+            resolve(response.statusCode);
+          },
+        ).end(),
+      );
+    assert.equal(await status("/status"), 421);
+    assert.equal(await status("/livez"), 200);
+  } finally {
+    await f.end();
+  }
+});
+
+test("no more lines than allowed, and the health port still answers", async () => {
+  const f = await federation({}, {}, { connections: 3 });
+  try {
+    for (const seed of ["a", "b", "c"]) await f.client(seed);
+    assert.equal(await upgrade(f.url, {}), 503);
+    assert.equal((await fetch(`${httpOf(f.url)}/livez`)).status, 200);
+  } finally {
+    await f.end();
+  }
+});
+
+test("a token is asked for: without it, or with another, nobody is admitted", async () => {
+  const f = await federation(
+    { rounds: 1 },
+    { admission: { kind: "token", token: "open sesame" } },
+  );
+  try {
+    await assert.rejects(f.client("a"), /4001 not-admitted/);
+    await assert.rejects(f.client("b", { token: "guess" }), /4001/);
+    const client = await f.client("c", { token: "open sesame" });
+    await client.work((_, model) => updateFor(model, () => 1));
+    assert.equal((await f.aggregator.done).rounds, 1);
+    for (const line of f.log)
+      assert.ok(
+        !JSON.stringify(line).includes("sesame"),
+        "no secret in the log",
+      );
+  } finally {
+    await f.end();
+  }
+});
+
+test("only enrolled keys are admitted", async () => {
+  const ids = new Set<string>();
+  const f = await federation({}, { admission: { kind: "keys", ids } });
+  try {
+    const stranger = f.stranger("a");
+    await assert.rejects(stranger.join(), /4001 not-admitted/);
+    ids.add(stranger.id);
+    await f.client("a");
+  } finally {
+    await f.end();
+  }
+});
+
+test("an HTTP client that never finishes its request does not keep the server from closing", async () => {
+  const f = await federation();
+  const { hostname, port } = new URL(httpOf(f.url));
+  const slow = request({ hostname, port, method: "POST", path: "/" });
+  slow.on("error", () => {});
+  slow.write("x");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await f.end();
+  slow.destroy();
+});

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ModelError } from "../../runtime/errors.js";
+import {
+  MODEL,
+  readBlob,
+  readState,
+  writeBlob,
+} from "../../runtime/tensors/blob.js";
+import { layoutOf } from "../../runtime/tensors/layout.js";
+import { copyOf } from "../../runtime/tensors/memory.js";
+
+const layout = layoutOf([
+  { name: "0.kernel", shape: [3, 2] },
+  { name: "0.bias", shape: [2] },
+]);
+const numbers = [1e-300, 2 ** -32, 0.1, -0, 5, 6e20, 1 / 3, 2 ** 53 - 1];
+
+test("a state of float64 vectors is read back to the bit, from where it lies", () => {
+  const drift = Float64Array.from(numbers);
+  const bytes = writeBlob(layout, { drift, control: new Float64Array(8) });
+  const state = readState(bytes, layout, ["control", "drift"]);
+  assert.deepEqual(state["drift"], drift);
+  assert.equal(state["drift"].buffer, bytes.buffer);
+  assert.deepEqual([...state["control"]], Array(8).fill(0));
+});
+
+test("a state of float32 vectors, as it was kept before, is read on with the same values", () => {
+  const drift = Float32Array.from(numbers);
+  const state = readState(writeBlob(layout, { drift }), layout, ["drift"]);
+  assert.deepEqual(state, { drift: Float64Array.from(drift) });
+});
+
+test("a blob is written into the memory of one of the same form, from where its vectors lie too", () => {
+  const [was, is] = [Float32Array.from(numbers), new Float32Array(8).fill(2)];
+  const whole = (model: Float32Array, momentum: Float32Array) =>
+    writeBlob(layout, { [MODEL]: model, momentum }, { a: "b" });
+  const expected = whole(is, was);
+  const given = copyOf(whole(was, was));
+  const own = readBlob(given, layout, [MODEL])[MODEL];
+  own.set(is);
+  const vectors = { [MODEL]: own, momentum: was };
+  const written = writeBlob(layout, vectors, { a: "b" }, given);
+  assert.equal(written, given);
+  assert.deepEqual(written, expected);
+  assert.notEqual(writeBlob(layout, vectors, {}, given), given);
+});
+
+test("what is missing or of another kind is a ModelError that names it", () => {
+  const wide = writeBlob(layout, { drift: new Float64Array(8) });
+  for (const [read, message] of [
+    [
+      () => readState(wide, layout, ["control"]),
+      /"control\/0.kernel" expected float64 \[3, 2\], got nothing/,
+    ],
+    [
+      () => readBlob(wide, layout, ["drift"]),
+      /"drift\/0.kernel" expected float32 \[3, 2\], got Float64Array \[3, 2\]/,
+    ],
+  ] as const)
+    assert.throws(
+      read,
+      (error) => error instanceof ModelError && message.test(error.message),
+    );
+});
