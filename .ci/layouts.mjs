@@ -1,12 +1,6 @@
 // Writes the full data sets of the compact store beside the repository in the layouts that people hold, with the store's
 // own decoders:   node .ci/layouts.mjs STORE OUTPUT      makes cifar-100-binary/, fashion-mnist/ and uci-har.npz
-import {
-  copyFileSync,
-  mkdirSync,
-  readFileSync,
-  readdirSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
@@ -15,8 +9,7 @@ if (!store || !output) {
   console.error("usage: node layouts.mjs STORE OUTPUT");
   process.exit(2);
 }
-const decoder = (name) =>
-  import(pathToFileURL(resolve(store, name, "decode.mjs")).href);
+const decoder = (name) => import(pathToFileURL(resolve(store, name, "decode.mjs")).href);
 
 await writeCifar();
 writeFashion();
@@ -38,16 +31,14 @@ function writeFashion() {
   const to = join(output, "fashion-mnist");
   mkdirSync(to, { recursive: true });
   for (const name of readdirSync(from))
-    if (name.endsWith("-ubyte.gz"))
-      copyFileSync(join(from, name), join(to, name));
-  const names = new URL(
-    "../examples/data/fashion-mnist/classes.txt",
-    import.meta.url,
-  );
+    if (name.endsWith("-ubyte.gz")) copyFileSync(join(from, name), join(to, name));
+  const names = new URL("../examples/data/fashion-mnist/classes.txt", import.meta.url);
   copyFileSync(names, join(to, "classes.txt"));
 }
 
-/** As NPZ: the store's decoder yields arrays [n][9][128]; the layout of the network is [n][128][9]. */
+/**
+ * As NPZ: the store's decoder yields arrays [n][9][128]; the layout of the network is [n][128][9].
+ */
 async function writeHar() {
   const { loadHar } = await decoder("uci-har");
   const { n, x, label, subject, split } = loadHar();
@@ -61,8 +52,7 @@ async function writeHar() {
     rows.forEach((row, k) => {
       for (let channel = 0; channel < 9; channel++)
         for (let time = 0; time < 128; time++)
-          windows[(k * 128 + time) * 9 + channel] =
-            x[(row * 9 + channel) * 128 + time];
+          windows[(k * 128 + time) * 9 + channel] = x[(row * 9 + channel) * 128 + time];
     });
     const pick = (values) => Uint8Array.from(rows, (row) => values[row]);
     const count = `${rows.length},`;
@@ -84,10 +74,7 @@ async function writeHar() {
   const points = names.flatMap((name) =>
     Array.from({ length: width }, (_, i) => name.codePointAt(i) ?? 0),
   );
-  files.push([
-    "classes",
-    npy(`<U${width}`, `${names.length},`, Uint32Array.from(points)),
-  ]);
+  files.push(["classes", npy(`<U${width}`, `${names.length},`, Uint32Array.from(points))]);
   writeFileSync(join(output, "uci-har.npz"), zip(files));
 }
 
@@ -97,10 +84,7 @@ function npy(type, shape, values) {
   const padded = header.padEnd(64 * Math.ceil((header.length + 11) / 64) - 11);
   const start = Buffer.from(`\x93NUMPY\x01\x00..${padded}\n`, "latin1");
   start.writeUInt16LE(padded.length + 1, 8);
-  return Buffer.concat([
-    start,
-    Buffer.from(values.buffer, values.byteOffset, values.byteLength),
-  ]);
+  return Buffer.concat([start, Buffer.from(values.buffer, values.byteOffset, values.byteLength)]);
 }
 
 /** A ZIP archive of stored files, which is what numpy.savez writes. */
@@ -110,7 +94,8 @@ function zip(files) {
   let offset = 0;
   for (const [name, content] of files) {
     const file = Buffer.from(`${name}.npy`);
-    // Both headers say, from "version needed" on: version, flags, method, time, date, CRC, sizes, length of the name.
+    // Both headers say, from "version needed" on: version, flags, method, time, date, CRC, sizes,
+    // length of the name.
     const common = Buffer.alloc(26);
     common.writeUInt16LE(20, 0);
     common.writeUInt16LE(0x21, 8);
@@ -138,8 +123,7 @@ function zip(files) {
 function crc32(bytes) {
   const table = Uint32Array.from({ length: 256 }, (_, byte) => {
     let crc = byte;
-    for (let bit = 0; bit < 8; bit++)
-      crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
     return crc;
   });
   let crc = 0xffffffff;

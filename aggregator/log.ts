@@ -11,8 +11,9 @@ export const silent: Log = { info() {}, warn() {}, error() {} };
 const MOST = 20;
 
 /**
- * The same log for what anybody can cause: each sentence stands in it at most 20 times a second, and the first of the next
- * second says how many were left out (`leftOut`). So a flood does not fill the disk with its log.
+ * The same log for what anybody can cause: each sentence stands in it at most 20 times a second,
+ * and the first of the next second says how many were left out (`leftOut`). So a flood does not
+ * fill the disk with its log.
  */
 export function calm(log: Log): Log {
   const seconds = new Map<string, { second: number; count: number }>();

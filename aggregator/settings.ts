@@ -11,8 +11,8 @@ const share = v.pipe(between(0, 1), v.gtValue(0));
 const duration = whole(1, 2 ** 31 - 1);
 
 /**
- * All that can be set about a run, with its defaults: how clients train, who takes part, how long anything may take, what an
- * update may look like. Durations are milliseconds.
+ * All that can be set about a run, with its defaults: how clients train, who takes part, how long
+ * anything may take, what an update may look like. Durations are milliseconds.
  */
 const schema = v.strictObject({
   algorithm: v.optional(v.string(), "fedavg"),
@@ -28,15 +28,19 @@ const schema = v.strictObject({
   zeta: v.optional(between(0, 1e6), 0.15),
   manIncludesLogits: v.optional(v.boolean(), false),
   shuffle: v.optional(v.boolean(), true),
-  augmentation: v.optional(
-    v.strictObject({ flip: v.boolean(), crop: whole(0, 256) }),
-  ),
+  augmentation: v.optional(v.strictObject({ flip: v.boolean(), crop: whole(0, 256) })),
 
   seed: v.optional(v.string(), "1"),
   rounds: v.optional(whole(1), 20),
-  /** `synchronous`: a round waits for those it asked. `buffered`: for any `buffer` updates (rounds/buffered.ts). */
+  /**
+   * `synchronous`: a round waits for those it asked. `buffered`: for any `buffer` updates
+   * (rounds/buffered.ts).
+   */
   mode: v.optional(v.picklist(["synchronous", "buffered"]), "synchronous"),
-  /** Buffered: updates in a round, clients at work at once, and rounds that an update's model may be behind. */
+  /**
+   * Buffered: updates in a round, clients at work at once, and rounds that an update's model may be
+   * behind.
+   */
   buffer: v.optional(whole(1), 10),
   concurrency: v.optional(whole(1), 30),
   maxStaleness: v.optional(whole(0, 1000), 20),
@@ -94,12 +98,12 @@ const schema = v.strictObject({
 export type AggregatorSettings = v.InferOutput<typeof schema>;
 export type GivenSettings = v.InferInput<typeof schema>;
 
-/** The settings with their defaults. @throws ConfigError `settings` for an unknown name or a value out of bounds. */
-export function readAggregatorSettings(
-  given: GivenSettings,
-): AggregatorSettings {
+/**
+ * The settings with their defaults. @throws ConfigError `settings` for an unknown name or a value
+ * out of bounds.
+ */
+export function readAggregatorSettings(given: GivenSettings): AggregatorSettings {
   const result = v.safeParse(schema, given, { abortEarly: true });
-  if (!result.success)
-    throw new ConfigError("settings", describe("settings", result.issues[0]));
+  if (!result.success) throw new ConfigError("settings", describe("settings", result.issues[0]));
   return result.output;
 }

@@ -1,4 +1,7 @@
-/** One measured figure. `ratio` is value against baseline, so that above 1 the subject is the faster or smaller one. */
+/**
+ * One measured figure. `ratio` is value against baseline, so that above 1 the subject is the faster
+ * or smaller one.
+ */
 export interface Figure {
   readonly name: string;
   readonly value: number;
@@ -13,15 +16,15 @@ export interface Figure {
 }
 
 /**
- * A comparison is a module in this folder that exports `compare`; `main.ts` runs it in a process of its own, or, where the
- * module also exports the names of its `parts`, each of them.
+ * A comparison is a module in this folder that exports `compare`; `main.ts` runs it in a process of
+ * its own, or, where the module also exports the names of its `parts`, each of them.
  */
-export type Compare = (
-  report: (figure: Figure) => void,
-  part: string,
-) => Promise<void>;
+export type Compare = (report: (figure: Figure) => void, part: string) => Promise<void>;
 
-/** Something whose speed is measured: `burst(n)` does the work n times and gives the milliseconds it took. */
+/**
+ * Something whose speed is measured: `burst(n)` does the work n times and gives the milliseconds it
+ * took.
+ */
 export interface Contender {
   readonly name: string;
   burst(times: number): number | Promise<number>;
@@ -40,14 +43,13 @@ export const here = (name: string, work: () => unknown): Contender => ({
 export const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2
-    ? sorted[middle]
-    : (sorted[middle - 1] + sorted[middle]) / 2;
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
 /**
- * Median milliseconds of one piece of work of each contender. They take turns in short bursts, so that what else the machine
- * does falls on all of them alike; each first works alone until it is warm.
+ * Median milliseconds of one piece of work of each contender. They take turns in short bursts, so
+ * that what else the machine does falls on all of them alike; each first works alone until it is
+ * warm.
  */
 export async function takeTurns(
   contenders: readonly Contender[],
@@ -63,7 +65,8 @@ export async function takeTurns(
 ): Promise<Record<string, number>> {
   const times = new Map<Contender, number>();
   for (const contender of contenders) {
-    // V8 compiles WebAssembly quickly first and well in the background: a second of work lets it finish.
+    // V8 compiles WebAssembly quickly first and well in the background: a second of work lets it
+    // finish.
     let count = 1;
     let total = 0;
     let spent = 0;
@@ -75,21 +78,17 @@ export async function takeTurns(
     }
     times.set(contender, count);
   }
-  const samples = new Map<Contender, number[]>(
-    contenders.map((contender) => [contender, []]),
-  );
+  const samples = new Map<Contender, number[]>(contenders.map((contender) => [contender, []]));
   for (let turn = 0; turn < turns; turn++)
     for (let place = 0; place < contenders.length; place++) {
-      // Another one goes first each turn, and each finds the caches as it likes them, whoever went before.
+      // Another one goes first each turn, and each finds the caches as it likes them, whoever went
+      // before.
       const contender = contenders[(turn + place) % contenders.length];
       await contender.burst(1);
       const count = times.get(contender)!;
       samples.get(contender)!.push((await contender.burst(count)) / count);
     }
   return Object.fromEntries(
-    contenders.map((contender) => [
-      contender.name,
-      median(samples.get(contender)!),
-    ]),
+    contenders.map((contender) => [contender.name, median(samples.get(contender)!)]),
   );
 }

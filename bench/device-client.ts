@@ -1,6 +1,7 @@
-// A device of the bench and of the memory budget: one real client in a process of its own, on noise for data, with nothing but
-// the Node bundle. Arguments: the aggregator's address, a state folder, the shape of an example, classes, samples. It takes part
-// until the run is finished and prints what it cost.
+// A device of the bench and of the memory budget: one real client in a process of its own, on noise
+// for data, with nothing but the Node bundle. Arguments: the aggregator's address, a state folder,
+// the shape of an example, classes, samples. It takes part until the run is finished and prints
+// what it cost.
 interface Told {
   readonly what: string;
 }
@@ -10,9 +11,9 @@ interface Client {
 }
 
 const [url, state, shape, classes, samples] = process.argv.slice(2);
-const { FederatedClient } = (await import(
-  new URL("../client-node.js", import.meta.url).href
-)) as { FederatedClient: new (options: unknown) => Client };
+const { FederatedClient } = (await import(new URL("../client-node.js", import.meta.url).href)) as {
+  FederatedClient: new (options: unknown) => Client;
+};
 
 const count = Number(samples);
 const size = shape.split("x").reduce((all, one) => all * Number(one), count);

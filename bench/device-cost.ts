@@ -18,7 +18,10 @@ export interface DeviceCost {
   readonly peakMegabytes: number;
 }
 
-/** What a Node client costs that trains `rounds` rounds of a preset on so many samples, one local epoch, with MAN. */
+/**
+ * What a Node client costs that trains `rounds` rounds of a preset on so many samples, one local
+ * epoch, with MAN.
+ */
 export async function deviceCost(
   model: string,
   {

@@ -7,7 +7,8 @@ import { parseDescription } from "../runtime/models/description.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { networkOf } from "../runtime/models/network.js";
 
-// The aggregator of bench/fleet.ts, in a process of its own: told what to serve, it answers what is asked of it.
+// The aggregator of bench/fleet.ts, in a process of its own: told what to serve, it answers what is
+// asked of it.
 
 export interface ServerOrder {
   /** Dense layers, from the inputs to the classes. */

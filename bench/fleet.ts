@@ -3,16 +3,9 @@ import { once } from "node:events";
 import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import {
-  readAggregatorSettings,
-  type GivenSettings,
-} from "../aggregator/settings.js";
+import { readAggregatorSettings, type GivenSettings } from "../aggregator/settings.js";
 import { wasmArithmetic } from "../aggregator/aggregation/arithmetic.js";
-import {
-  startFleet,
-  type FleetOptions,
-  type RunningFleet,
-} from "../cli/loadtest/fleet.js";
+import { startFleet, type FleetOptions, type RunningFleet } from "../cli/loadtest/fleet.js";
 import { readFleet } from "../cli/loadtest/profile.js";
 import { percentiles } from "../cli/loadtest/recording.js";
 import type { Report as LoadReport } from "../cli/loadtest/report.js";
@@ -79,9 +72,7 @@ export const fleetOf = (
     ...more,
   });
 
-export async function until(
-  what: () => boolean | Promise<boolean>,
-): Promise<void> {
+export async function until(what: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + 300_000;
   while (!(await what())) {
     if (performance.now() > end) throw new Error("a bench took too long");
@@ -89,24 +80,14 @@ export async function until(
   }
 }
 
-export const atMost = (
-  name: string,
-  value: number,
-  unit: string,
-  target: number,
-): Figure => ({
+export const atMost = (name: string, value: number, unit: string, target: number): Figure => ({
   name,
   value,
   unit,
   target: `<= ${target} ${unit}`,
   met: value <= target,
 });
-const atLeast = (
-  name: string,
-  value: number,
-  unit: string,
-  target: number,
-): Figure => ({
+const atLeast = (name: string, value: number, unit: string, target: number): Figure => ({
   name,
   value,
   unit,
@@ -168,11 +149,7 @@ export async function idle(report: Report, clients: number): Promise<void> {
 }
 
 /** Whole rounds with random updates. */
-export async function round(
-  report: Report,
-  clients: number,
-  targets: boolean,
-): Promise<void> {
+export async function round(report: Report, clients: number, targets: boolean): Promise<void> {
   const rounds = 3;
   const server = await startServer({
     widths: SMALL,
@@ -213,8 +190,9 @@ export async function round(
 }
 
 /**
- * Updates of 10 MB on their way in, hashed, checked and folded. They are all zero: the model stays the same, so that after the
- * first round nobody has to download it, and a round is nothing but ingest.
+ * Updates of 10 MB on their way in, hashed, checked and folded. They are all zero: the model stays
+ * the same, so that after the first round nobody has to download it, and a round is nothing but
+ * ingest.
  */
 export async function ingest(
   report: Report,
@@ -241,9 +219,7 @@ export async function ingest(
     const name = `${clients} clients, 10 MB model${tls ? ", TLS" : ""}`;
     const rates = done
       .slice(1)
-      .map(
-        ({ collectSeconds }) => (clients * update.length) / MB / collectSeconds,
-      );
+      .map(({ collectSeconds }) => (clients * update.length) / MB / collectSeconds);
     report(
       atLeast(
         `ingest, ${tls ? "TLS" : "plain"} (${counted} updates)`,
@@ -254,14 +230,7 @@ export async function ingest(
     );
     const { budgetBytes } = readAggregatorSettings(settings);
     const bound = (4 * update.length + budgetBytes) / MB + 100;
-    report(
-      atMost(
-        `${name}: server's peak memory`,
-        peak / MB,
-        "MB",
-        tls ? 200 : Math.round(bound),
-      ),
-    );
+    report(atMost(`${name}: server's peak memory`, peak / MB, "MB", tls ? 200 : Math.round(bound)));
     report(atMost(`${name}: lag p99`, lag, "ms", 50));
     fleet.stop();
   } finally {
@@ -270,18 +239,15 @@ export async function ingest(
 }
 
 /**
- * What `fedflat loadtest` finds, and what a script that shares no code with it finds, each in a process of its own and in turns:
- * the median over all updates of the time from the moment a client has its `assign` to the moment it has its `committed`. The
- * third witness is the aggregator: the median time of a round under each, from its opening to its commit.
+ * What `fedflat loadtest` finds, and what a script that shares no code with it finds, each in a
+ * process of its own and in turns: the median over all updates of the time from the moment a client
+ * has its `assign` to the moment it has its `committed`. The third witness is the aggregator: the
+ * median time of a round under each, from its opening to its commit.
  */
-export async function independent(
-  report: Report,
-  clients: number,
-): Promise<void> {
+export async function independent(report: Report, clients: number): Promise<void> {
   // So many that the first few, in which both are still being compiled, do not decide.
   const rounds = 24;
-  const path = (file: string) =>
-    fileURLToPath(new URL(`../${file}`, import.meta.url));
+  const path = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url));
   const testers = {
     light: {
       command: (url: string) => [
@@ -289,15 +255,11 @@ export async function independent(
         ...["--clients", String(clients), "--ramp", "0", "--duration", "300"],
       ],
       median: (output: string) =>
-        (JSON.parse(output.trim().split("\n").pop()!) as LoadReport).times
-          .roundTrip!.p50,
+        (JSON.parse(output.trim().split("\n").pop()!) as LoadReport).times.roundTrip!.p50,
     },
     raw: {
-      command: (url: string) => [
-        ...[path("test/loadtest/raw-load.js"), url, String(clients)],
-      ],
-      median: (output: string) =>
-        (JSON.parse(output) as { median: number }).median,
+      command: (url: string) => [...[path("test/loadtest/raw-load.js"), url, String(clients)]],
+      median: (output: string) => (JSON.parse(output) as { median: number }).median,
     },
   };
   const newFound = (): Record<keyof typeof testers, number[]> => ({
@@ -370,9 +332,9 @@ export async function fold(report: Report): Promise<void> {
     here("fold", () => arithmetic.fold(sum, x, 3, 1.5 * 2 ** 32)),
     here("copy", () => to.set(from)),
   ]);
-  // The fold reads four and eight bytes for each number and writes eight, the copy reads and writes eight.
-  const rate = (bytes: number, milliseconds: number) =>
-    (bytes * size) / milliseconds / 1e6;
+  // The fold reads four and eight bytes for each number and writes eight, the copy reads and writes
+  // eight.
+  const rate = (bytes: number, milliseconds: number) => (bytes * size) / milliseconds / 1e6;
   const value = rate(20, times.fold);
   const baselineValue = rate(16, times.copy);
   report({

@@ -1,10 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
 import { random } from "../runtime/tensors/random.js";
-import {
-  allowRelaxedSimd,
-  readKernelBinaries,
-} from "../runtime/platform/node-kernels.js";
+import { allowRelaxedSimd, readKernelBinaries } from "../runtime/platform/node-kernels.js";
 import {
   CEILING_OPERATIONS,
   SCRATCH_BYTES,
@@ -13,16 +10,10 @@ import {
 } from "../runtime/wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../runtime/wasm/load.js";
 import { ownHeap } from "../runtime/wasm/own-heap.js";
-import {
-  here,
-  takeTurns,
-  type Compare,
-  type Contender,
-  type Figure,
-} from "./comparison.js";
+import { here, takeTurns, type Compare, type Contender, type Figure } from "./comparison.js";
 
-// Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread; results are checked before
-// anything is timed.
+// Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread;
+// results are checked before anything is timed.
 
 /** Work of a known number of floating-point operations. */
 interface Work {
@@ -86,21 +77,12 @@ async function versus(
 
 const CEILING_ITERATIONS = 50_000;
 const ceiling = ({ kernels }: Bench): Work =>
-  work(
-    () => void kernels.ceiling(CEILING_ITERATIONS),
-    CEILING_ITERATIONS * CEILING_OPERATIONS,
-  );
+  work(() => void kernels.ceiling(CEILING_ITERATIONS), CEILING_ITERATIONS * CEILING_OPERATIONS);
 
 /** Throws unless two results are the same but for rounding. */
-function assertSame(
-  name: string,
-  ours: Float32Array,
-  theirs: ArrayLike<number>,
-): void {
+function assertSame(name: string, ours: Float32Array, theirs: ArrayLike<number>): void {
   if (ours.length !== theirs.length)
-    throw new Error(
-      `${name}: ${ours.length} elements against ${theirs.length}`,
-    );
+    throw new Error(`${name}: ${ours.length} elements against ${theirs.length}`);
   let [largest, difference] = [0, 0];
   ours.forEach((value, i) => {
     largest = Math.max(largest, Math.abs(theirs[i]));
@@ -130,7 +112,10 @@ const TRANSPOSES = [
   [1, 1, "TT"],
 ] as const;
 
-/** m x n x k products: the classic, and the dense layers of the CIFAR network, forward, by input and by weights. */
+/**
+ * m x n x k products: the classic, and the dense layers of the CIFAR network, forward, by input and
+ * by weights.
+ */
 const PRODUCTS = {
   "gemm 512": { sizes: [512, 512, 512], transposes: [0, 1, 2, 3] },
   "dense 1600-384 forward": { sizes: [32, 384, 1600], transposes: [0] },
@@ -256,12 +241,7 @@ function convolution(layer: keyof typeof CONVOLUTIONS): Comparison {
       operations,
     );
     const top = ceiling(bench);
-    const against = (
-      pass: string,
-      run: () => void,
-      other?: Work,
-      target?: Target,
-    ) =>
+    const against = (pass: string, run: () => void, other?: Work, target?: Target) =>
       versus(
         `${layer} ${pass}`,
         bench,
@@ -307,16 +287,10 @@ const squaredNorm: Comparison = async (bench) => {
 
 const COMPARISONS: Readonly<Record<string, Comparison>> = {
   ...Object.fromEntries(
-    Object.keys(PRODUCTS).map((name) => [
-      name,
-      gemm(name as keyof typeof PRODUCTS),
-    ]),
+    Object.keys(PRODUCTS).map((name) => [name, gemm(name as keyof typeof PRODUCTS)]),
   ),
   ...Object.fromEntries(
-    Object.keys(CONVOLUTIONS).map((name) => [
-      name,
-      convolution(name as keyof typeof CONVOLUTIONS),
-    ]),
+    Object.keys(CONVOLUTIONS).map((name) => [name, convolution(name as keyof typeof CONVOLUTIONS)]),
   ),
   "squared norm": squaredNorm,
 };
@@ -331,10 +305,7 @@ export const compare: Compare = async (report, part) => {
   await tf.setBackend("wasm");
   for (const build of ["simd", "relaxed"] as const) {
     const heap = ownHeap(SCRATCH_BYTES);
-    const kernels = instantiateKernels(
-      await compileKernels(binaries, build),
-      heap.memory,
-    );
+    const kernels = instantiateKernels(await compileKernels(binaries, build), heap.memory);
     const { next } = random("bench", part);
     const figures = await COMPARISONS[part]({
       kernels,

@@ -63,8 +63,7 @@ async function run(name: string): Promise<Figure[]> {
   return figures;
 }
 
-const number = (value: number) =>
-  value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+const number = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
 const cells = (figure: Figure): string[] => [
   figure.name,
@@ -80,10 +79,7 @@ const HEAD = ["figure", "value", "against", "ratio", "target", ""];
 
 const version = (name: string) =>
   JSON.parse(
-    readFileSync(
-      new URL(`../../node_modules/${name}/package.json`, import.meta.url),
-      "utf8",
-    ),
+    readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), "utf8"),
   ).version;
 const machine = `${cpus()[0].model}, ${cpus().length} cores, ${process.platform} ${process.arch}, Node ${process.version} (V8 ${process.versions.v8}), tfjs ${version("@tensorflow/tfjs-core")}, PyTorch ${pytorchVersion() ?? "not there"}`;
 
@@ -95,9 +91,7 @@ const results = new URL("../../bench/results.md", import.meta.url);
 
 /** Puts one comparison's table in the place of its last one; the others stay. */
 function writeSection(name: string, body: string): void {
-  const [, ...old] = existsSync(results)
-    ? readFileSync(results, "utf8").split(/^(?=## )/m)
-    : [];
+  const [, ...old] = existsSync(results) ? readFileSync(results, "utf8").split(/^(?=## )/m) : [];
   const titleOf = (name: string) => `## ${COMPARISONS[name]}\n`;
   const sections = Object.keys(COMPARISONS).flatMap((each) =>
     each === name

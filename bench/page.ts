@@ -4,14 +4,7 @@ import { readFleet } from "../cli/loadtest/profile.js";
 import { launchChromium, withoutChromium } from "../test/bundle/chromium.js";
 import { median, type Figure } from "./comparison.js";
 import type { ServerAnswer } from "./fleet-server.js";
-import {
-  atMost,
-  fleetOf,
-  SETTINGS,
-  SMALL,
-  startServer,
-  until,
-} from "./fleet.js";
+import { atMost, fleetOf, SETTINGS, SMALL, startServer, until } from "./fleet.js";
 
 const CLIENTS = 1000;
 /** Whole rounds over which processor time is summed, and how often with and without a page. */
@@ -56,7 +49,10 @@ export async function compare(report: (figure: Figure) => void): Promise<void> {
   try {
     const url = server.url.replace(/^ws/, "http");
     await until(async () => (await server.ask()).rounds.length >= 2);
-    /** What so many rounds take, from one commit to another: processor time and time in all, in seconds. */
+    /**
+     * What so many rounds take, from one commit to another: processor time and time in all, in
+     * seconds.
+     */
     const cost = async () => {
       const begun = (await server.ask()).rounds.length;
       let rounds: ServerAnswer["rounds"] = [];
@@ -71,14 +67,7 @@ export async function compare(report: (figure: Figure) => void): Promise<void> {
     const loads: [number, number][] = [];
     for (let i = 0; i < LOADS; i++) loads.push(await load(browser, url));
     const name = `live page with ${CLIENTS} clients in a round`;
-    report(
-      atMost(
-        `${name}: first paint`,
-        median(loads.map(([painted]) => painted)),
-        "ms",
-        1000,
-      ),
-    );
+    report(atMost(`${name}: first paint`, median(loads.map(([painted]) => painted)), "ms", 1000));
     report({
       name: `${name}: its table shown`,
       value: median(loads.map(([, shown]) => shown)),
@@ -98,11 +87,9 @@ export async function compare(report: (figure: Figure) => void): Promise<void> {
     report({
       ...atMost(
         `${name}: what it costs the server`,
-        // More than the same rounds take without it; Chromium, on the same cores, makes them longer.
-        100 *
-          median(
-            open.map(({ cpu, seconds }, i) => (cpu - without[i].cpu) / seconds),
-          ),
+        // More than the same rounds take without it; Chromium, on the same cores, makes them
+        // longer.
+        100 * median(open.map(({ cpu, seconds }, i) => (cpu - without[i].cpu) / seconds)),
         "% of a core",
         5,
       ),

@@ -7,21 +7,15 @@ import { fileURLToPath } from "node:url";
 import type { Contender } from "./comparison.js";
 
 const PYTHON = "/usr/bin/python3";
-const program = fileURLToPath(
-  new URL("../../bench/pytorch.py", import.meta.url),
-);
+const program = fileURLToPath(new URL("../../bench/pytorch.py", import.meta.url));
 
 /** Whether there is a PyTorch to compare with, and which. */
 export function pytorchVersion(): string | undefined {
   try {
-    return execFileSync(
-      PYTHON,
-      ["-c", "import torch; print(torch.__version__)"],
-      {
-        encoding: "utf8",
-        stdio: ["ignore", "pipe", "ignore"],
-      },
-    ).trim();
+    return execFileSync(PYTHON, ["-c", "import torch; print(torch.__version__)"], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   } catch {
     return undefined;
   }
@@ -41,7 +35,10 @@ const AVX2 = {
   OPENBLAS_CORETYPE: "Haswell",
 };
 
-/** PyTorch in a process of its own, one thread, on the same weights and batch; `narrow` keeps it from AVX-512. */
+/**
+ * PyTorch in a process of its own, one thread, on the same weights and batch; `narrow` keeps it
+ * from AVX-512.
+ */
 export async function pytorch(
   job: Readonly<Record<string, unknown>>,
   x: Float32Array,
@@ -54,7 +51,8 @@ export async function pytorch(
   writeFileSync(join(folder, "x.bin"), x);
   writeFileSync(join(folder, "y.bin"), y);
   writeFileSync(join(folder, "weights.bin"), weights);
-  // A kernel that the machine's environment asks for may not be the fastest: PyTorch shall choose its own.
+  // A kernel that the machine's environment asks for may not be the fastest: PyTorch shall choose
+  // its own.
   const { OPENBLAS_CORETYPE: _, OPENBLAS_L2_SIZE: __, ...own } = process.env;
   const child = spawn(PYTHON, [program, folder], {
     stdio: ["pipe", "pipe", "inherit"],
@@ -65,18 +63,14 @@ export async function pytorch(
       ...(narrow ? AVX2 : {}),
     },
   });
-  const lines = createInterface({ input: child.stdout })[
-    Symbol.asyncIterator
-  ]();
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
     const { value, done } = await lines.next();
     if (done) throw new Error("PyTorch ended before it answered");
     return value;
   };
   const { losses } = JSON.parse(await next());
-  const after = new Float32Array(
-    new Uint8Array(readFileSync(join(folder, "after.bin"))).buffer,
-  );
+  const after = new Float32Array(new Uint8Array(readFileSync(join(folder, "after.bin"))).buffer);
   return {
     name: narrow ? "PyTorch without AVX-512" : "PyTorch",
     losses,

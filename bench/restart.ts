@@ -32,7 +32,10 @@ function largeModel(): Model {
   };
 }
 
-/** How long an aggregator that was stopped in a round takes, from its start, until a client holds the round's model. */
+/**
+ * How long an aggregator that was stopped in a round takes, from its start, until a client holds
+ * the round's model.
+ */
 export const compare: Compare = async (report) => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-bench-"));
   const model = largeModel();

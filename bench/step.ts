@@ -2,10 +2,7 @@ import { networkOf, type Network } from "../runtime/models/network.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { random } from "../runtime/tensors/random.js";
-import {
-  allowRelaxedSimd,
-  readKernelBinaries,
-} from "../runtime/platform/node-kernels.js";
+import { allowRelaxedSimd, readKernelBinaries } from "../runtime/platform/node-kernels.js";
 import { compile } from "../runtime/training/plan.js";
 import { stepperOf } from "../runtime/training/step.js";
 import type { LocalObjective } from "../runtime/algorithms/algorithm.js";
@@ -79,11 +76,7 @@ export async function ours(
 }
 
 /** @throws Error where two contenders disagree: a wrong answer is not timed. */
-export function check(
-  name: string,
-  got: Float32Array,
-  expected: Float32Array,
-): void {
+export function check(name: string, got: Float32Array, expected: Float32Array): void {
   let worst = 0;
   let scale = 0;
   for (let i = 0; i < expected.length; i++) {

@@ -5,7 +5,10 @@ import { pytorch, pytorchVersion } from "./pytorch.js";
 import { caseOf, check, CHECKED_STEPS, mlp, ours, SETTINGS } from "./step.js";
 import { tfjsStep } from "./tfjs-step.js";
 
-/** Whole SGD steps (forward, backward, clip, weight decay, update) of the networks of the issues, against PyTorch and tfjs. */
+/**
+ * Whole SGD steps (forward, backward, clip, weight decay, update) of the networks of the issues,
+ * against PyTorch and tfjs.
+ */
 export const compare: Compare = async (report) => {
   const hasTorch = pytorchVersion() !== undefined;
   const cases = [
@@ -36,25 +39,15 @@ export const compare: Compare = async (report) => {
         narrow,
       );
     const peers = hasTorch ? [await torch(false), await torch(true)] : [];
-    for (const peer of peers)
-      check(`${name}, ${peer.name}`, relaxed.after, peer.after);
+    for (const peer of peers) check(`${name}, ${peer.name}`, relaxed.after, peer.after);
     const man = await ours(one, "relaxed", "with MAN", { zeta: 0.15 });
     const sam = await ours(one, "relaxed", "FedSAM", {
       objective: { ascent: { kind: "sam", radius: 0.05, clipped: true } },
     });
     const stock =
-      network === mlp
-        ? await tfjsStep(one, SETTINGS, "wasm", CHECKED_STEPS)
-        : undefined;
+      network === mlp ? await tfjsStep(one, SETTINGS, "wasm", CHECKED_STEPS) : undefined;
     if (stock) check(`${name}, tfjs-wasm`, relaxed.after, stock.weights());
-    const ms = await takeTurns([
-      relaxed,
-      simd,
-      man,
-      sam,
-      ...peers,
-      ...(stock ? [stock] : []),
-    ]);
+    const ms = await takeTurns([relaxed, simd, man, sam, ...peers, ...(stock ? [stock] : [])]);
     for (const peer of peers) peer.close();
     const figure = (
       what: string,

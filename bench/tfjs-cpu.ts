@@ -4,7 +4,10 @@ import type { Compare } from "./comparison.js";
 import { caseOf, check, ours, SETTINGS } from "./step.js";
 import { tfjsStep } from "./tfjs-step.js";
 
-/** One SGD step of the CIFAR network against tfjs's cpu backend, the only one of tfjs's that can take it without a GPU. */
+/**
+ * One SGD step of the CIFAR network against tfjs's cpu backend, the only one of tfjs's that can
+ * take it without a GPU.
+ */
 export const compare: Compare = async (report) => {
   const one = caseOf("CIFAR network, batch 32", networkOf(preset("cifar")), 32);
   const simd = await ours(one, "simd", "simd", { checkedSteps: 1 });

@@ -31,8 +31,7 @@ export async function tfjsStep(
   await registerGradients();
   await tf.setBackend(backend);
   await tf.ready();
-  const use = () =>
-    void (tf.getBackend() === backend || tf.setBackend(backend));
+  const use = () => void (tf.getBackend() === backend || tf.setBackend(backend));
   const parameters = network.layout.parameters.map(({ shape, offset, size }) =>
     tf.variable(tf.tensor(weights.slice(offset, offset + size), [...shape])),
   );
@@ -44,18 +43,12 @@ export async function tfjsStep(
     for (const layer of network.description.layers) {
       if (layer.type === "conv2d")
         h = tf.add(
-          tf.conv2d(
-            h as tf.Tensor4D,
-            parameters[next++] as tf.Tensor4D,
-            1,
-            "valid",
-          ),
+          tf.conv2d(h as tf.Tensor4D, parameters[next++] as tf.Tensor4D, 1, "valid"),
           parameters[next++],
         );
       else if (layer.type === "dense")
         h = tf.add(tf.matMul(h, parameters[next++]), parameters[next++]);
-      else if (layer.type === "maxPool")
-        h = tf.maxPool(h as tf.Tensor4D, 2, 2, "valid");
+      else if (layer.type === "maxPool") h = tf.maxPool(h as tf.Tensor4D, 2, 2, "valid");
       else if (layer.type === "flatten") h = tf.reshape(h, [batch, -1]);
       else throw new Error(`no plain tfjs for ${layer.type} here`);
       if ("activation" in layer && layer.activation === "relu") h = tf.relu(h);
@@ -63,9 +56,7 @@ export async function tfjsStep(
     return h;
   };
   const loss = (): tf.Scalar =>
-    tf.neg(
-      tf.div(tf.sum(tf.mul(labels, tf.logSoftmax(forward()))), batch),
-    ) as tf.Scalar;
+    tf.neg(tf.div(tf.sum(tf.mul(labels, tf.logSoftmax(forward()))), batch)) as tf.Scalar;
   const step = () => {
     use();
     tf.tidy(() => {
@@ -79,10 +70,7 @@ export async function tfjsStep(
             p,
             tf.mul(
               settings.learningRate,
-              tf.add(
-                tf.mul(gradients[i], scale),
-                tf.mul(p, settings.weightDecay),
-              ),
+              tf.add(tf.mul(gradients[i], scale), tf.mul(p, settings.weightDecay)),
             ),
           ),
         ),

@@ -4,9 +4,11 @@ import * as v from "valibot";
 import type { Algorithm } from "../runtime/algorithms/algorithm.js";
 import { ConfigError } from "../runtime/errors.js";
 
-/** Whether `--algorithm` names a file of the user's own: something with a slash, or a JavaScript module. */
-export const isAlgorithmFile = (name: string): boolean =>
-  /[\\/]|\.m?js$/.test(name);
+/**
+ * Whether `--algorithm` names a file of the user's own: something with a slash, or a JavaScript
+ * module.
+ */
+export const isAlgorithmFile = (name: string): boolean => /[\\/]|\.m?js$/.test(name);
 
 const names = v.array(
   v.pipe(v.string(), v.regex(/^[a-zA-Z][a-zA-Z0-9]*$/)),
@@ -44,11 +46,7 @@ const form = v.object(
           v.picklist(["samples", "uniform"], `"samples" or "uniform"`),
           "an object with the weighting of each vector sent",
         ),
-        state: v.record(
-          v.string(),
-          callable,
-          "an object with the first value of each vector kept",
-        ),
+        state: v.record(v.string(), callable, "an object with the first value of each vector kept"),
         broadcast: v.optional(callable),
         finish: callable,
       },
@@ -62,9 +60,7 @@ const form = v.object(
  * The algorithm that a file has as its default export; nothing where the name is no file but that of a built-in one.
  * @throws ConfigError `algorithm-file` with the field that is wrong.
  */
-export async function ownAlgorithm(
-  name: string,
-): Promise<Algorithm | undefined> {
+export async function ownAlgorithm(name: string): Promise<Algorithm | undefined> {
   if (!isAlgorithmFile(name)) return undefined;
   const refuse = (field: string, expected: string, got: string): never => {
     throw new ConfigError(
@@ -86,10 +82,7 @@ export async function ownAlgorithm(
   if (!checked.success) {
     const [issue] = checked.issues;
     const path = (issue.path ?? []).map(({ key }) => String(key)).join(".");
-    const got =
-      typeof issue.input === "function"
-        ? "a function"
-        : JSON.stringify(issue.input);
+    const got = typeof issue.input === "function" ? "a function" : JSON.stringify(issue.input);
     return refuse(path || "default", issue.message, got ?? "nothing");
   }
   // Its fields are of the right kinds; what its functions do shows when they run.
@@ -99,16 +92,8 @@ export async function ownAlgorithm(
     if (!Object.hasOwn(server.folds, sent))
       refuse("server.folds", `a weighting of "${sent}", which is sent`, "none");
   if (client.state.length > 0 && client.nextState === undefined)
-    refuse(
-      "client.nextState",
-      `a function that gives ${client.state.join(", ")}`,
-      "nothing",
-    );
+    refuse("client.nextState", `a function that gives ${client.state.join(", ")}`, "nothing");
   if (client.receives.length > 0 && server.broadcast === undefined)
-    refuse(
-      "server.broadcast",
-      `a function that gives ${client.receives.join(", ")}`,
-      "nothing",
-    );
+    refuse("server.broadcast", `a function that gives ${client.receives.join(", ")}`, "nothing");
   return algorithm;
 }

@@ -11,26 +11,28 @@ export interface MeansLine {
   readonly round: number;
   /** Of the mean of the weights of this round's participants. */
   readonly sel: { readonly accuracy: number; readonly loss: number };
-  /** Of the mean of all clients' newest weights (the first global model where a client has none). */
+  /**
+   * Of the mean of all clients' newest weights (the first global model where a client has none).
+   */
   readonly all?: { readonly accuracy: number; readonly loss: number };
 }
 
 /**
- * The two means of clients' weights on which papers report accuracies, beside the global model, from which they differ under
- * all methods that add more to it. Only a simulation can know them: no server sees a client's weights.
+ * The two means of clients' weights on which papers report accuracies, beside the global model,
+ * from which they differ under all methods that add more to it. Only a simulation can know them: no
+ * server sees a client's weights.
  */
 export interface Means {
-  /** The trainer for one client: the same, but what it trains is remembered, in a file, for a run may be resumed. */
+  /**
+   * The trainer for one client: the same, but what it trains is remembered, in a file, for a run
+   * may be resumed.
+   */
   trainerOf(client: string): Trainer;
   /**
-   * Evaluates `sel` of the round that has just been committed, and `all` if asked, which is for a round that no other
-   * follows. One after the other, in the order of the calls.
+   * Evaluates `sel` of the round that has just been committed, and `all` if asked, which is for a
+   * round that no other follows. One after the other, in the order of the calls.
    */
-  evaluate(
-    round: number,
-    participants: readonly string[],
-    all: boolean,
-  ): Promise<MeansLine>;
+  evaluate(round: number, participants: readonly string[], all: boolean): Promise<MeansLine>;
   /** A round has been committed that is not evaluated. */
   forget(): void;
 }
@@ -48,7 +50,10 @@ export function openMeans(options: {
   const { folder, trainer, clients, initial, test } = options;
   const fileOf = (client: string) => join(folder, `${client}.f32`);
   let turn: Promise<unknown> = Promise.resolve();
-  /** What was trained since the last commit: the files may be a round ahead by the time a mean is taken. */
+  /**
+   * What was trained since the last commit: the files may be a round ahead by the time a mean is
+   * taken.
+   */
   let fresh = new Map<string, Vector>();
 
   async function keep(client: string, weights: Vector): Promise<void> {

@@ -48,8 +48,7 @@ export function openLab(options: {
     trainer,
     clients: options.clients,
     initial: initialWeights(networkOf(description), seed),
-    test: (weights) =>
-      trainer.evaluate({ description, normalisation, weights, part: test }),
+    test: (weights) => trainer.evaluate({ description, normalisation, weights, part: test }),
   });
   let writing: Promise<void> = Promise.resolve();
   let last = 0;
@@ -72,8 +71,7 @@ export function openLab(options: {
   return {
     trainerOf: (client) => means.trainerOf(client),
     round({ round, participants }) {
-      if (round % evaluateEvery === 0 || round === rounds)
-        measure(round, participants);
+      if (round % evaluateEvery === 0 || round === rounds) measure(round, participants);
       else means.forget();
     },
     async end(model) {
@@ -92,16 +90,9 @@ export function openLab(options: {
         inputs,
       });
       const predicted = Int32Array.from(labels, (_, i) =>
-        indexOfLargest(
-          logits.subarray(i * classes.length, (i + 1) * classes.length),
-        ),
+        indexOfLargest(logits.subarray(i * classes.length, (i + 1) * classes.length)),
       );
-      const spread = spreadOf(
-        test.dataset,
-        predicted,
-        options.dataset.labels,
-        options.parts,
-      );
+      const spread = spreadOf(test.dataset, predicted, options.dataset.labels, options.parts);
       await writeWhole(
         join(folder, "clients.json"),
         `${JSON.stringify(spread)}

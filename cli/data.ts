@@ -11,18 +11,21 @@ import { readNpy } from "../runtime/data/npy.js";
 import { datasetsOf, readNpz } from "../runtime/data/npz.js";
 
 /**
- * `classes` may be needed in any format, where the data's own numbering may differ from the federation's, and `unlabelled`
- * (data to predict: IDX, NPZ, NPY and CSV may come without labels, which are then -1); the rest is for CSV.
+ * `classes` may be needed in any format, where the data's own numbering may differ from the
+ * federation's, and `unlabelled` (data to predict: IDX, NPZ, NPY and CSV may come without labels,
+ * which are then -1); the rest is for CSV.
  */
 export interface OpenOptions extends CsvOptions {
   /** Most bytes one compressed file may unpack to. */
   readonly limitBytes?: number;
 }
 
-/** What lies at a path. At least one of train and test is there; both have the same shape and the same classes. */
+/**
+ * What lies at a path. At least one of train and test is there; both have the same shape and the
+ * same classes.
+ */
 export interface OpenedData {
-  readonly format:
-    "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv";
+  readonly format: "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv";
   readonly train?: Dataset;
   readonly test?: Dataset;
 }
@@ -64,10 +67,7 @@ const FORMATS: readonly Format[] = [
  * Inputs and labels lie on shared memory, so that workers can use them without a copy.
  * @throws DataError one sentence that names the file and the field, or what was looked for and what was found
  */
-export async function openData(
-  path: string,
-  options: OpenOptions = {},
-): Promise<OpenedData> {
+export async function openData(path: string, options: OpenOptions = {}): Promise<OpenedData> {
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
     throw unreadable(path, error);
   });
@@ -79,8 +79,7 @@ export async function openData(
     if (opened) return together(path, opened);
   }
   const listed = place.names.slice(0, 8).join(", ") || "an empty folder";
-  const more =
-    place.names.length > 8 ? `, and ${place.names.length - 8} more` : "";
+  const more = place.names.length > 8 ? `, and ${place.names.length - 8} more` : "";
   throw new DataError(
     "unknown-data",
     `"${path}" expected one of ${FORMATS.map((format) => format.lookedFor).join("; ")}, got ${listed}${more}`,
@@ -91,15 +90,11 @@ async function openIdx(place: Place): Promise<OpenedData | undefined> {
   const open = async (pattern: RegExp): Promise<Dataset | undefined> => {
     const images = place.names.find((name) => pattern.test(name));
     if (!images) return undefined;
-    // Labels are looked for in the folder, packed or not, even where a single images file was named.
+    // Labels are looked for in the folder, packed or not, even where a single images file was
+    // named.
     const beside = (await look(place.folder, place.options)).names;
-    const stem = images
-      .replace("images", "labels")
-      .replace(/idx\d/, "idx1")
-      .replace(/\.gz$/, "");
-    const labels = beside.find(
-      (name) => name === stem || name === `${stem}.gz`,
-    );
+    const stem = images.replace("images", "labels").replace(/idx\d/, "idx1").replace(/\.gz$/, "");
+    const labels = beside.find((name) => name === stem || name === `${stem}.gz`);
     if (!labels && !place.options.unlabelled)
       throw new DataError(
         "missing",
@@ -107,9 +102,7 @@ async function openIdx(place: Place): Promise<OpenedData | undefined> {
       );
     return readIdxPair(
       { source: images, bytes: await read(place, images) },
-      labels === undefined
-        ? undefined
-        : { source: labels, bytes: await read(place, labels) },
+      labels === undefined ? undefined : { source: labels, bytes: await read(place, labels) },
       await classNames(place, "classes.txt"),
     );
   };
@@ -120,16 +113,11 @@ async function openIdx(place: Place): Promise<OpenedData | undefined> {
 
 async function openCifar100(place: Place): Promise<OpenedData | undefined> {
   const here = await within(place, "cifar-100-binary");
-  if (!here.names.includes("train.bin") && !here.names.includes("test.bin"))
-    return undefined;
+  if (!here.names.includes("train.bin") && !here.names.includes("test.bin")) return undefined;
   const classes = await classNames(here, "fine_label_names.txt");
   const open = async (name: string) =>
     here.names.includes(name)
-      ? readCifar(
-          [{ source: name, bytes: await read(here, name) }],
-          CIFAR_100,
-          classes,
-        )
+      ? readCifar([{ source: name, bytes: await read(here, name) }], CIFAR_100, classes)
       : undefined;
   return {
     format: "cifar-100",
@@ -144,13 +132,8 @@ async function openCifar10(place: Place): Promise<OpenedData | undefined> {
     const files = here.names.filter((name) => pattern.test(name));
     if (files.length === 0) return undefined;
     const batches = [];
-    for (const name of files)
-      batches.push({ source: name, bytes: await read(here, name) });
-    return readCifar(
-      batches,
-      CIFAR_10,
-      await classNames(here, "batches.meta.txt"),
-    );
+    for (const name of files) batches.push({ source: name, bytes: await read(here, name) });
+    return readCifar(batches, CIFAR_10, await classNames(here, "batches.meta.txt"));
   };
   const train = await open(/^data_batch_\d+\.bin$/);
   const test = await open(/^test_batch\.bin$/);
@@ -161,9 +144,7 @@ async function openHar(place: Place): Promise<OpenedData | undefined> {
   const here = await within(place, "UCI HAR Dataset");
   const open = async (half: "train" | "test") => {
     if (!here.names.includes(half)) return undefined;
-    const inside = await readdir(join(here.folder, half)).catch(
-      (): string[] => [],
-    );
+    const inside = await readdir(join(here.folder, half)).catch((): string[] => []);
     if (!inside.includes("Inertial Signals")) return undefined;
     const files = [];
     for (const name of harFiles(half)) files.push(await read(here, name));
@@ -189,8 +170,7 @@ async function openNpz(place: Place): Promise<OpenedData | undefined> {
 }
 
 async function openNpy(place: Place): Promise<OpenedData | undefined> {
-  if (!place.names.some((name) => /^x(_train|_test)?\.npy$/.test(name)))
-    return undefined;
+  if (!place.names.some((name) => /^x(_train|_test)?\.npy$/.test(name))) return undefined;
   const arrays = new Map();
   for (const name of place.names.filter((n) => n.endsWith(".npy")))
     arrays.set(name.slice(0, -4), readNpy(name, await read(place, name)));
@@ -213,11 +193,11 @@ async function openCsv(place: Place): Promise<OpenedData | undefined> {
   return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
 }
 
-/** The class names of training data whose labels were texts: the test data must be numbered by them. */
+/**
+ * The class names of training data whose labels were texts: the test data must be numbered by them.
+ */
 function textual(train?: Dataset): readonly string[] | undefined {
-  return train?.classes.some((name, i) => name !== String(i))
-    ? train.classes
-    : undefined;
+  return train?.classes.some((name, i) => name !== String(i)) ? train.classes : undefined;
 }
 
 /** Data of one file, or of train.EXT and test.EXT. */
@@ -225,10 +205,7 @@ async function oneOrTwo(
   place: Place,
   files: readonly string[],
   extension: string,
-  open: (
-    name: string,
-    before?: Dataset,
-  ) => Promise<{ train?: Dataset; test?: Dataset }>,
+  open: (name: string, before?: Dataset) => Promise<{ train?: Dataset; test?: Dataset }>,
 ): Promise<{ train?: Dataset; test?: Dataset }> {
   if (files.length === 1) return open(files[0]);
   const named = (split: string) =>
@@ -246,10 +223,7 @@ async function oneOrTwo(
 }
 
 /** Names from the options, else from a file with one name per line where there is one. */
-async function classNames(
-  place: Place,
-  file: string,
-): Promise<readonly string[] | undefined> {
+async function classNames(place: Place, file: string): Promise<readonly string[] | undefined> {
   if (place.options.classes) return place.options.classes;
   const { names } = await look(place.folder, place.options);
   if (!names.includes(file)) return undefined;
@@ -260,20 +234,16 @@ async function classNames(
     .filter((line) => line !== "");
 }
 
-/** Both halves must be of one kind: where classes are only numbered, the longer numbering serves both. */
+/**
+ * Both halves must be of one kind: where classes are only numbered, the longer numbering serves
+ * both.
+ */
 function together(path: string, opened: OpenedData): OpenedData {
   const { train, test } = opened;
   if (!train || !test) return opened;
   if (train.shape.join("x") !== test.shape.join("x"))
-    throw unexpected(
-      "shape",
-      path,
-      "test examples",
-      train.shape.join("x"),
-      test.shape.join("x"),
-    );
-  const classes =
-    train.classes.length >= test.classes.length ? train.classes : test.classes;
+    throw unexpected("shape", path, "test examples", train.shape.join("x"), test.shape.join("x"));
+  const classes = train.classes.length >= test.classes.length ? train.classes : test.classes;
   return {
     ...opened,
     train: { ...train, classes },
@@ -283,9 +253,7 @@ function together(path: string, opened: OpenedData): OpenedData {
 
 /** The named folder where the place holds it, else the place itself. */
 async function within(place: Place, name: string): Promise<Place> {
-  return place.names.includes(name)
-    ? look(join(place.folder, name), place.options)
-    : place;
+  return place.names.includes(name) ? look(join(place.folder, name), place.options) : place;
 }
 
 async function look(folder: string, options: OpenOptions): Promise<Place> {
@@ -300,9 +268,7 @@ async function read(place: Place, name: string): Promise<Uint8Array> {
   const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
     throw unreadable(path, error);
   });
-  return isGzip(bytes)
-    ? inflate(name, bytes, "gzip", place.options.limitBytes)
-    : bytes;
+  return isGzip(bytes) ? inflate(name, bytes, "gzip", place.options.limitBytes) : bytes;
 }
 
 function unreadable(path: string, error: NodeJS.ErrnoException): DataError {

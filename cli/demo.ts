@@ -26,18 +26,14 @@ import { openView, type View } from "./view.js";
 const MAIN = fileURLToPath(new URL("./main.js", import.meta.url));
 
 /** The part of Fashion-MNIST that comes with the package. */
-const DATA = fileURLToPath(
-  new URL("../../examples/data/fashion-mnist", import.meta.url),
-);
+const DATA = fileURLToPath(new URL("../../examples/data/fashion-mnist", import.meta.url));
 
 /**
- * `fedflat demo` (`npm start`): an aggregator on loopback and clients in processes of their own train on the data that come
- * with the package, once without and once with the activation-norm penalty.
+ * `fedflat demo` (`npm start`): an aggregator on loopback and clients in processes of their own
+ * train on the data that come with the package, once without and once with the activation-norm
+ * penalty.
  */
-export async function demo(
-  settings: SettingsOf<"demo">,
-  signal: AbortSignal,
-): Promise<void> {
+export async function demo(settings: SettingsOf<"demo">, signal: AbortSignal): Promise<void> {
   const folder = settings.run ?? newRunFolder();
   const view = openView(settings.json);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
@@ -158,24 +154,14 @@ function startClient(
 /** Width and height of the drawing, in characters. */
 const [WIDTH, HEIGHT] = [60, 12];
 
-function compare(
-  view: View,
-  zeta: number,
-  plain: Reports,
-  man: Reports,
-  model: string,
-): void {
+function compare(view: View, zeta: number, plain: Reports, man: Reports, model: string): void {
   const curves = [plain, man].map((reports) =>
-    reports.flatMap(({ accuracy }) =>
-      accuracy === undefined ? [] : [100 * accuracy],
-    ),
+    reports.flatMap(({ accuracy }) => (accuracy === undefined ? [] : [100 * accuracy])),
   );
   const names = ["without MAN", `with MAN, zeta ${zeta}`];
   const colors = [asciichart.blue, asciichart.green];
   const coloured = (i: number) =>
-    process.stdout.isTTY
-      ? `${colors[i]}${names[i]}${asciichart.reset}`
-      : names[i];
+    process.stdout.isTTY ? `${colors[i]}${names[i]}${asciichart.reset}` : names[i];
   const draw = (lines: number[][], title: string, colors?: string[]) =>
     view.draw(
       `\nTest accuracy (%) of rounds 1 to ${lines[0].length}, ${title}\n\n${asciichart.plot(
@@ -187,8 +173,7 @@ function compare(
         },
       )}\n`,
     );
-  if (process.stdout.isTTY)
-    draw(curves, `${coloured(0)} and ${coloured(1)}`, colors);
+  if (process.stdout.isTTY) draw(curves, `${coloured(0)} and ${coloured(1)}`, colors);
   else curves.forEach((curve, i) => draw([curve], names[i]));
 
   const [before, after] = curves.map((curve) => curve.at(-1) ?? NaN);

@@ -23,8 +23,9 @@ import { checkSettings, type SettingsOf } from "./settings.js";
 import { writeWhole } from "./write.js";
 
 /**
- * `fedflat experiment`: every combination of a file's grid as a run of `fedflat simulate` in a process of its own, so many
- * at once as there are cores; then tables and pictures. What is finished in the folder is not run again.
+ * `fedflat experiment`: every combination of a file's grid as a run of `fedflat simulate` in a
+ * process of its own, so many at once as there are cores; then tables and pictures. What is
+ * finished in the folder is not run again.
  */
 export async function experiment(
   settings: SettingsOf<"experiment">,
@@ -33,9 +34,7 @@ export async function experiment(
   const read = await readExperiment(settings.file);
   const data = settings.dataOfRuns;
   const file: ExperimentFile =
-    data === undefined
-      ? read
-      : { ...read, settings: { ...read.settings, data } };
+    data === undefined ? read : { ...read, settings: { ...read.settings, data } };
   const cells = cellsOf(file, settings.file);
   if (file.flatness !== undefined)
     checkSettings(
@@ -49,8 +48,7 @@ export async function experiment(
   const folderOf = (cell: Cell) => join(out, "runs", cell.name);
   await mkdir(join(out, "runs"), { recursive: true });
   const hold = await openStateFolder(join(out, "lock")).catch((error) => {
-    if (!(error instanceof FedflatError) || error.code !== "state-locked")
-      throw error;
+    if (!(error instanceof FedflatError) || error.code !== "state-locked") throw error;
     throw new ConfigError(
       "busy",
       `"--out" expected a folder in which no other experiment is at work, got "${out}"`,
@@ -64,18 +62,12 @@ export async function experiment(
   }
   const waiting = cells.filter((cell) => !finished.has(cell));
   const cores = availableParallelism();
-  const lanes = Math.max(
-    1,
-    Math.min(settings.parallel ?? cores, waiting.length),
-  );
+  const lanes = Math.max(1, Math.min(settings.parallel ?? cores, waiting.length));
   const workers = Math.max(1, Math.floor(cores / lanes));
 
   const inOrder = () => cells.flatMap((cell) => finished.get(cell) ?? []);
   const writeTables = async () => {
-    await writeWhole(
-      join(out, "results.csv"),
-      resultsCsv(inOrder(), file.target),
-    );
+    await writeWhole(join(out, "results.csv"), resultsCsv(inOrder(), file.target));
     await writeWhole(join(out, "rounds.csv"), roundsCsv(inOrder()));
   };
 
@@ -162,9 +154,7 @@ const titleOf = ({ at }: Cell): string =>
     .join(", ");
 
 const measuresOf = (result: Finished["result"]) =>
-  Object.fromEntries(
-    Object.entries(MEASURES).map(([name, of]) => [name, of(result)]),
-  );
+  Object.fromEntries(Object.entries(MEASURES).map(([name, of]) => [name, of(result)]));
 
 function sentenceOf(cell: Cell, result: Finished["result"]): string {
   const said = (value: number | undefined, text: (value: number) => string) =>
@@ -173,10 +163,7 @@ function sentenceOf(cell: Cell, result: Finished["result"]): string {
     titleOf(cell),
     ...said(MEASURES.sel(result), (sel) => `sel ${sel.toFixed(2)} %`),
     ...said(MEASURES.all(result), (all) => `all ${all.toFixed(2)} %`),
-    ...said(
-      MEASURES.eigenvalue(result),
-      (value) => `top eigenvalue ${value.toPrecision(4)}`,
-    ),
+    ...said(MEASURES.eigenvalue(result), (value) => `top eigenvalue ${value.toPrecision(4)}`),
     ...said(MEASURES.trace(result), (value) => `trace ${value.toPrecision(4)}`),
     `${result.cpuSeconds.toFixed(0)} CPU s`,
   ].join("  ");
@@ -190,14 +177,14 @@ function after(standing: Standing, fact: Fact): Standing {
   return {
     ...standing,
     round,
-    doing:
-      typeof accuracy === "number"
-        ? `model ${(100 * accuracy).toFixed(1)} %`
-        : standing.doing,
+    doing: typeof accuracy === "number" ? `model ${(100 * accuracy).toFixed(1)} %` : standing.doing,
   };
 }
 
-/** Pages and pictures in the experiment's folder, and where else the page is wanted. Returns the pages. */
+/**
+ * Pages and pictures in the experiment's folder, and where else the page is wanted. Returns the
+ * pages.
+ */
 async function writePages(
   settings: SettingsOf<"experiment">,
   file: ExperimentFile,
@@ -217,18 +204,11 @@ async function writePages(
     });
   for (const { path, pictures: folder } of pages) {
     await mkdir(folder, { recursive: true });
-    for (const { name, svg } of pictures)
-      await savePicture(join(folder, name), svg);
+    for (const { name, svg } of pictures) await savePicture(join(folder, name), svg);
     const shown = relative(dirname(path), folder);
     await writeWhole(
       path,
-      resultsPage(
-        file,
-        finished,
-        circumstances,
-        pictures,
-        shown === "" ? "" : `${shown}/`,
-      ),
+      resultsPage(file, finished, circumstances, pictures, shown === "" ? "" : `${shown}/`),
     );
   }
   return pages.map(({ path }) => path);

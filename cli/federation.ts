@@ -21,12 +21,16 @@ import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import type { RoundReport, View } from "./view.js";
 
-// What serve, simulate and demo have in common: an aggregator made from settings, shown while it runs, and its end.
+// What serve, simulate and demo have in common: an aggregator made from settings, shown while it
+// runs, and its end.
 
 /** The paper's augmentation (docs/data.md). */
 const AUGMENTATION = { flip: true, crop: 4 };
 
-/** What the settings say about the rounds, in the aggregator's terms. Without test data the clients evaluate. */
+/**
+ * What the settings say about the rounds, in the aggregator's terms. Without test data the clients
+ * evaluate.
+ */
 export function roundSettings(
   settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
   test: boolean,
@@ -37,8 +41,7 @@ export function roundSettings(
     if (given !== undefined && given !== false)
       throw new ConfigError("usage", `"--${flag}" expected ${other} beside it`);
   };
-  if (fraction !== undefined)
-    alone("fraction", clientsPerRound, "no --clients-per-round");
+  if (fraction !== undefined) alone("fraction", clientsPerRound, "no --clients-per-round");
   if (mode === "buffered") {
     // Who trains is decided by who is ready.
     alone("fraction", fraction, "no --mode buffered");
@@ -84,13 +87,14 @@ export const wholeOf = (dataset: Dataset): Part => ({
   rows: Uint32Array.from(dataset.labels, (_, row) => row),
 });
 
-/** The log of a run: JSON lines at the end of a file that is opened with the first of them, or `-` for standard error. */
+/**
+ * The log of a run: JSON lines at the end of a file that is opened with the first of them, or `-`
+ * for standard error.
+ */
 export function logInto(file: string): Log {
   let log: Log | undefined;
   const opened = () =>
-    (log ??= pino(
-      pino.destination(file === "-" ? 2 : { dest: file, mkdir: true }),
-    ));
+    (log ??= pino(pino.destination(file === "-" ? 2 : { dest: file, mkdir: true })));
   return {
     info: (facts, sentence) => opened().info(facts, sentence),
     warn: (facts, sentence) => opened().warn(facts, sentence),
@@ -138,8 +142,7 @@ export function aggregatorOf(options: FederationOptions): Aggregator {
         const { description, weights, normalisation } = loadModel(bytes);
         const model = { description, weights, normalisation };
         const evaluation = await trainer.evaluate({ ...model, part: test });
-        if (flatnessEvery === 0 || round % flatnessEvery !== 0)
-          return evaluation;
+        if (flatnessEvery === 0 || round % flatnessEvery !== 0) return evaluation;
         const part = sampleOf(test.dataset, FLATNESS_SAMPLES, seed);
         return {
           ...evaluation,
@@ -153,8 +156,8 @@ export function aggregatorOf(options: FederationOptions): Aggregator {
 export type Reports = readonly RoundReport[];
 
 /**
- * Shows a run in the view as it goes on. A round is shown when its evaluation is there, which may be after the next one
- * has begun; `flush` shows those that are still waiting for one.
+ * Shows a run in the view as it goes on. A round is shown when its evaluation is there, which may
+ * be after the next one has begun; `flush` shows those that are still waiting for one.
  */
 export function watch(
   aggregator: Aggregator,
@@ -189,8 +192,7 @@ export function watch(
   });
   aggregator.on("progress", ({ client, round, batch, batches }) => {
     // In buffered rounds nothing is known of how far a round is but its updates.
-    if (round !== current.round || aggregator.settings.mode === "buffered")
-      return;
+    if (round !== current.round || aggregator.settings.mode === "buffered") return;
     working.set(client, batch / batches);
     progress();
   });
@@ -209,8 +211,7 @@ export function watch(
       participants: participants.length,
       seconds: timings.seconds,
     });
-    if (!evaluated || (round % evaluateEvery !== 0 && round !== rounds))
-      flush();
+    if (!evaluated || (round % evaluateEvery !== 0 && round !== rounds)) flush();
   });
   aggregator.on("evaluation", ({ round, test, federated }: EvaluationLine) => {
     const result = test ?? federated;
@@ -229,7 +230,8 @@ export function watch(
       `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`,
     );
   });
-  // With no round under way there is no progress to be seen: what has to come first is said once it has stood for a while.
+  // With no round under way there is no progress to be seen: what has to come first is said once it
+  // has stood for a while.
   let wait: NodeJS.Timeout | undefined;
   aggregator.on("waiting", (sentence) => {
     clearTimeout(wait);
@@ -256,8 +258,7 @@ const FAREWELL = 10_000;
 /** Waits until the clients have fetched the last model and left. */
 async function farewell(aggregator: Aggregator): Promise<void> {
   const end = performance.now() + FAREWELL;
-  const connected = () =>
-    aggregator.status().clients.some(({ connected }) => connected);
+  const connected = () => aggregator.status().clients.some(({ connected }) => connected);
   while (connected() && performance.now() < end) await sleep(50);
 }
 
@@ -293,8 +294,7 @@ export async function conclude(
   const { reason, message, rounds } = await aggregator.done;
   clearTimeout(patience);
   run.flush();
-  if (reason === "finished" && clients === "of their own")
-    await farewell(aggregator);
+  if (reason === "finished" && clients === "of their own") await farewell(aggregator);
   await aggregator.stop();
   if (reason === "failed")
     throw new FedflatError(

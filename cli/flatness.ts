@@ -28,7 +28,10 @@ export interface BlockFlatness {
   readonly eigenvalues: readonly number[];
   readonly residuals: readonly number[];
   readonly trace: number;
-  /** Standard error of the trace; 0 where it is exact, which it is for networks of up to 5,000 parameters. */
+  /**
+   * Standard error of the trace; 0 where it is exact, which it is for networks of up to 5,000
+   * parameters.
+   */
   readonly traceError: number;
   /** Hessian-vector products spent. */
   readonly products: number;
@@ -41,7 +44,10 @@ export interface Flatness {
   readonly blocks: readonly BlockFlatness[];
 }
 
-/** `fedflat flatness`: the Hessian's largest eigenvalues and trace, and a slice of the loss landscape, of a run's model. */
+/**
+ * `fedflat flatness`: the Hessian's largest eigenvalues and trace, and a slice of the loss
+ * landscape, of a run's model.
+ */
 export async function flatness(
   settings: SettingsOf<"flatness">,
   signal: AbortSignal,
@@ -75,7 +81,8 @@ export async function flatness(
       const found = await trace(product, block.size, {
         probes,
         seed,
-        // A product with a block costs as much as one with the whole: unit vectors pay in a small network only.
+        // A product with a block costs as much as one with the whole: unit vectors pay in a small
+        // network only.
         estimate: model.layout.size > EXACT_UP_TO && block.size > probes,
         onStep: bar.of(`${block.name}: trace`),
       });
@@ -108,10 +115,7 @@ export async function flatness(
       files.push(`${path}.csv`, `${path}.svg`, `${path}.png`);
     }
     bar.stop();
-    if (json)
-      process.stdout.write(
-        `${JSON.stringify({ event: "done", ...result, files })}\n`,
-      );
+    if (json) process.stdout.write(`${JSON.stringify({ event: "done", ...result, files })}\n`);
     else
       process.stdout.write(
         `${tableOf(result)}\nHessian of the mean cross-entropy over ${part.rows.length} examples. Written: ${files.join(", ")}\n`,

@@ -11,10 +11,7 @@ import { readTls, readToken } from "./token.js";
 import { openView, type View } from "./view.js";
 
 /** `fedflat join`: one client with its own data, until the run ends. */
-export async function join(
-  settings: SettingsOf<"join">,
-  signal: AbortSignal,
-): Promise<void> {
+export async function join(settings: SettingsOf<"join">, signal: AbortSignal): Promise<void> {
   const { url, state, limits, holdOut, patience, tokenFile } = settings;
   const lab = settings.labIdentity;
   const own = await Promise.all(settings.algorithmFiles.map(ownAlgorithm));
@@ -69,8 +66,7 @@ async function ownPart(settings: SettingsOf<"join">): Promise<Part> {
   const opened = await openData(data, { shape });
   const dataset = opened.train ?? opened.test!;
   if (part === undefined) {
-    if (split !== undefined)
-      throw new ConfigError("usage", `"--split" expected --part beside it`);
+    if (split !== undefined) throw new ConfigError("usage", `"--split" expected --part beside it`);
     const rows = Uint32Array.from(dataset.labels, (_, row) => row);
     return { dataset, rows };
   }
@@ -90,11 +86,7 @@ function show(client: FederatedClient, view: View, url: string): void {
     ),
   );
   client.on("progress", ({ round, epoch, batch, batches, loss }) =>
-    view.progress(
-      `round ${round}`,
-      batch / batches,
-      `epoch ${epoch}, loss ${loss.toFixed(3)}`,
-    ),
+    view.progress(`round ${round}`, batch / batches, `epoch ${epoch}, loss ${loss.toFixed(3)}`),
   );
   client.on("assignment", (event) => {
     const { round, what, code, message } = event;
@@ -112,10 +104,6 @@ function show(client: FederatedClient, view: View, url: string): void {
     }[what];
     view.say("assignment", event, sentence && `Round ${round}: ${sentence}.`);
   });
-  client.on("wait", ({ reason }) =>
-    view.say("wait", { reason }, `Waiting: ${reason}`),
-  );
-  client.on("problem", ({ message }) =>
-    view.say("problem", { message }, `Problem: ${message}`),
-  );
+  client.on("wait", ({ reason }) => view.say("wait", { reason }, `Waiting: ${reason}`));
+  client.on("problem", ({ message }) => view.say("problem", { message }, `Problem: ${message}`));
 }

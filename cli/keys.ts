@@ -3,7 +3,9 @@ import { ConfigError } from "../runtime/errors.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
 
-/** `fedflat keys list` and `fedflat keys revoke`. A server on the same folder sees a change at once. */
+/**
+ * `fedflat keys list` and `fedflat keys revoke`. A server on the same folder sees a change at once.
+ */
 export async function keys({
   keys: folder,
   action,

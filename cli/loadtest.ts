@@ -9,11 +9,7 @@ import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
-import {
-  startFleet,
-  type FleetOptions,
-  type UpdateKind,
-} from "./loadtest/fleet.js";
+import { startFleet, type FleetOptions, type UpdateKind } from "./loadtest/fleet.js";
 import { startFleetInWorker } from "./loadtest/fleet-in-worker.js";
 import { readFleet } from "./loadtest/profile.js";
 import { countsOf, merged } from "./loadtest/recording.js";
@@ -34,7 +30,10 @@ import { openView } from "./view.js";
 /** Milliseconds after which it is seen that the test is over. */
 const PAUSE = 100;
 
-/** Milliseconds in which no client hears of a committed update when all have; more than a worker needs to tell. */
+/**
+ * Milliseconds in which no client hears of a committed update when all have; more than a worker
+ * needs to tell.
+ */
 const SILENCE = 300;
 
 /** `fedflat loadtest`: light clients against an aggregator, for a bounded time. */
@@ -49,8 +48,8 @@ export async function loadtest(
   const ca = (await readTls({ tlsCa }))?.ca;
   const trainers: Trainer[] = [];
   const update = await updatesOf(settings, trainers);
-  // A file that cannot be written is told now, when all else is in order, and not when the test is over.
-  // It stays open, for then there may be none left to open.
+  // A file that cannot be written is told now, when all else is in order, and not when the test is
+  // over. It stays open, for then there may be none left to open.
   const page = settings.report && (await open(settings.report, "a"));
   const count = settings.processes;
   const view = openView(settings.json);
@@ -71,9 +70,7 @@ export async function loadtest(
     token,
     ca,
     first: Math.floor((worker * clients) / count),
-    clients:
-      Math.floor(((worker + 1) * clients) / count) -
-      Math.floor((worker * clients) / count),
+    clients: Math.floor(((worker + 1) * clients) / count) - Math.floor((worker * clients) / count),
     seed: String(settings.seed),
     profiles,
     update,
@@ -104,13 +101,14 @@ export async function loadtest(
       server
         ? `aggregator: lag ${timeOf(server.lag)}, ${(server.memory / 1e6).toFixed(0)} MB`
         : "aggregator: no metrics",
-      ...(Object.keys(errors).length > 0
-        ? [`errors: ${kindsOf(errors, 3)}`]
-        : []),
+      ...(Object.keys(errors).length > 0 ? [`errors: ${kindsOf(errors, 3)}`] : []),
     );
   }
 
-  /** The clients of a round hear one after the other that it is committed, and before the next one is. */
+  /**
+   * The clients of a round hear one after the other that it is committed, and before the next one
+   * is.
+   */
   async function lastAreTold(isOver: () => boolean): Promise<void> {
     for (let known = -1; !isOver(); await setTimeout(SILENCE)) {
       const { counted, rounds } = countsOf(recordings());
@@ -121,9 +119,7 @@ export async function loadtest(
 
   try {
     let allLeft = false;
-    void Promise.all(fleets.map(({ done }) => done)).then(
-      () => (allLeft = true),
-    );
+    void Promise.all(fleets.map(({ done }) => done)).then(() => (allLeft = true));
     const isOver = () => allLeft || signal.aborted || timeLeft() <= 0;
     const roundsAreDone = () => countsOf(recordings()).rounds >= untilRounds;
     await look();
@@ -146,11 +142,7 @@ export async function loadtest(
         : await serverWaitsFor({ url, token, ca }, patience()),
     );
     const { isTTY, columns } = process.stdout;
-    view.say(
-      "report",
-      { ...report },
-      textOf(report, isTTY ? columns : Infinity),
-    );
+    view.say("report", { ...report }, textOf(report, isTTY ? columns : Infinity));
     if (page) {
       await page.truncate();
       await page.writeFile(htmlOf(report, recording, moments));
@@ -184,7 +176,10 @@ export async function loadtest(
   }
 }
 
-/** Bytes of this process; nothing where the system does not tell, as when no file can be opened any more. */
+/**
+ * Bytes of this process; nothing where the system does not tell, as when no file can be opened any
+ * more.
+ */
 function memoryNow(): number | undefined {
   try {
     return process.memoryUsage.rss();
@@ -198,8 +193,7 @@ async function updatesOf(
   settings: SettingsOf<"loadtest">,
   trainers: Trainer[],
 ): Promise<UpdateKind> {
-  const { update, recorded, trainOn, record, lightClients, seed, processes } =
-    settings;
+  const { update, recorded, trainOn, record, lightClients, seed, processes } = settings;
   const wrong = (flag: string, expected: string, got: string) =>
     new ConfigError("usage", `"--${flag}" expected ${expected}, got ${got}`);
   for (const [flag, given, kind] of [
@@ -221,15 +215,10 @@ async function updatesOf(
         .map((name) => readFile(join(recorded, name))),
     );
     if (blobs.length === 0)
-      throw wrong(
-        "updates",
-        "a folder with .safetensors files",
-        `none in "${recorded}"`,
-      );
+      throw wrong("updates", "a folder with .safetensors files", `none in "${recorded}"`);
     return { kind: "replay", blobs };
   }
-  if (trainOn === undefined)
-    throw wrong("data", `a data set with --update ${update}`, "nothing");
+  if (trainOn === undefined) throw wrong("data", `a data set with --update ${update}`, "nothing");
   if (processes !== 1)
     throw wrong(
       "workers",
@@ -242,21 +231,15 @@ async function updatesOf(
   const parts = splitRows(dataset, { kind: "iid" }, most, seed);
   if (record !== undefined) await mkdir(record, { recursive: true });
   const platform = nodePlatform({ relaxedSimd: true });
-  for (let i = 0; i < availableParallelism(); i++)
-    trainers.push(trainerOf(platform.startWorker));
+  for (let i = 0; i < availableParallelism(); i++) trainers.push(trainerOf(platform.startWorker));
   return {
     kind: "train",
     trainers,
-    parts: parts.map((rows) =>
-      holdOut({ dataset, rows }, HOLD_OUT, String(seed)),
-    ),
+    parts: parts.map((rows) => holdOut({ dataset, rows }, HOLD_OUT, String(seed))),
     record:
       record === undefined
         ? undefined
         : (client, round, update) =>
-            writeFile(
-              join(record, `round-${round}-client-${client}.safetensors`),
-              update,
-            ),
+            writeFile(join(record, `round-${round}-client-${client}.safetensors`), update),
   };
 }

@@ -12,10 +12,7 @@ import {
 } from "./settings.js";
 
 /** The work of a command. It ends soon after `signal` aborts, and says where the state is. */
-type Work<C extends CommandName> = (
-  settings: SettingsOf<C>,
-  signal: AbortSignal,
-) => Promise<void>;
+type Work<C extends CommandName> = (settings: SettingsOf<C>, signal: AbortSignal) => Promise<void>;
 
 interface Entry<C extends CommandName> {
   readonly summary: string;
@@ -91,10 +88,7 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
   },
   keys: {
     summary: "The keys of enrolled clients",
-    examples: [
-      "list --keys /etc/fedflat/keys",
-      "revoke --client ID --keys /etc/fedflat/keys",
-    ],
+    examples: ["list --keys /etc/fedflat/keys", "revoke --client ID --keys /etc/fedflat/keys"],
     load: async () => (await import("./keys.js")).keys,
   },
   demo: {
@@ -146,24 +140,23 @@ function systemSentence(error: unknown): string | undefined {
     : `"${path}" expected a place that can be read and written, got ${code}`;
 }
 
-/** One sentence on standard error, and the exit code. A defect of ours shows its trace when asked. */
+/**
+ * One sentence on standard error, and the exit code. A defect of ours shows its trace when asked.
+ */
 function fail(error: unknown): void {
   if (error instanceof CommanderError) {
     // Commander has printed it.
     process.exitCode = error.exitCode === 0 ? 0 : 2;
     return;
   }
-  const expected =
-    error instanceof FedflatError ? error.message : systemSentence(error);
+  const expected = error instanceof FedflatError ? error.message : systemSentence(error);
   process.stderr.write(
     expected === undefined
       ? `fedflat: unexpected: ${error instanceof Error ? error.message : String(error)} (run again with FEDFLAT_TRACE=1 to see where)\n`
       : `fedflat: ${expected}\n`,
   );
-  if (process.env.FEDFLAT_TRACE && error instanceof Error)
-    process.stderr.write(`${error.stack}\n`);
-  process.exitCode =
-    error instanceof FedflatError && error.code === "usage" ? 2 : 1;
+  if (process.env.FEDFLAT_TRACE && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exitCode = error instanceof FedflatError && error.code === "usage" ? 2 : 1;
 }
 
 function add<C extends CommandName>(program: Command, name: C): void {

@@ -19,18 +19,14 @@ const MADE_FOR: Readonly<Record<string, string>> = {
  * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it, DataError `shape`
  * where it does not fit the data.
  */
-export async function modelNamed(
-  name: string,
-  data?: OpenedData,
-): Promise<ModelCard> {
+export async function modelNamed(name: string, data?: OpenedData): Promise<ModelCard> {
   const dataset = data?.train ?? data?.test;
   let card: ModelCard;
   if (PRESET_NAMES.includes(name)) {
     const description = preset(name, dataset?.classes.length);
     card = {
       ...bare(description, dataset?.classes),
-      normalisation:
-        normalisations[data?.format ?? ""] ?? normalisations[MADE_FOR[name]],
+      normalisation: normalisations[data?.format ?? ""] ?? normalisations[MADE_FOR[name]],
     };
   } else {
     const json = await readJson(name);
@@ -55,10 +51,7 @@ export async function modelNamed(
 }
 
 /** A description with the names given for its classes, else their numbers. */
-function bare(
-  description: ModelCard["description"],
-  names?: readonly string[],
-): ModelCard {
+function bare(description: ModelCard["description"], names?: readonly string[]): ModelCard {
   const { classes } = networkOf(description);
   return {
     description,
@@ -79,9 +72,6 @@ async function readJson(file: string): Promise<unknown> {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new ModelError(
-      "model-file",
-      `"${file}" expected JSON, got ${(error as Error).message}`,
-    );
+    throw new ModelError("model-file", `"${file}" expected JSON, got ${(error as Error).message}`);
   }
 }

@@ -8,11 +8,11 @@ import { openData } from "./data.js";
 import type { SettingsOf } from "./settings.js";
 import { csvField } from "./write.js";
 
-/** `fedflat predict`: class names and probabilities of every example, and the accuracy where there are labels. */
-export async function predict(
-  settings: SettingsOf<"predict">,
-  signal: AbortSignal,
-): Promise<void> {
+/**
+ * `fedflat predict`: class names and probabilities of every example, and the accuracy where there
+ * are labels.
+ */
+export async function predict(settings: SettingsOf<"predict">, signal: AbortSignal): Promise<void> {
   const model = await readModel(settings.modelFolder);
   const { classes, description } = model;
   const { test, train } = await openData(settings.data, {
@@ -36,7 +36,10 @@ export async function predict(
   }
 }
 
-/** The model of a run's folder. @throws ModelError `model-file` where there is none or it is damaged. */
+/**
+ * The model of a run's folder. @throws ModelError `model-file` where there is none or it is
+ * damaged.
+ */
 export async function readModel(folder: string): Promise<Model> {
   const file = join(folder, "weights.safetensors");
   let bytes: Uint8Array;
@@ -58,25 +61,14 @@ function softmax(logits: Float32Array): number[] {
   return powers.map((power) => power / sum);
 }
 
-function write(
-  { classes }: Model,
-  labels: Int32Array,
-  logits: Float32Array,
-  json: boolean,
-): void {
+function write({ classes }: Model, labels: Int32Array, logits: Float32Array, json: boolean): void {
   const labelled = labels.some((label) => label >= 0);
   const lines: string[] = [];
   if (!json)
-    lines.push(
-      [...(labelled ? ["label"] : []), "prediction", ...classes]
-        .map(csvField)
-        .join(","),
-    );
+    lines.push([...(labelled ? ["label"] : []), "prediction", ...classes].map(csvField).join(","));
   let correct = 0;
   for (let i = 0; i < labels.length; i++) {
-    const probabilities = softmax(
-      logits.subarray(i * classes.length, (i + 1) * classes.length),
-    );
+    const probabilities = softmax(logits.subarray(i * classes.length, (i + 1) * classes.length));
     const best = probabilities.indexOf(Math.max(...probabilities));
     if (labels[i] === best) correct++;
     const prediction = classes[best];
@@ -85,10 +77,7 @@ function write(
     lines.push(
       json
         ? JSON.stringify({ label, prediction, probabilities })
-        : [
-            ...names.map(csvField),
-            ...probabilities.map((p) => p.toFixed(6)),
-          ].join(","),
+        : [...names.map(csvField), ...probabilities.map((p) => p.toFixed(6))].join(","),
     );
   }
   const examples = labels.length;
@@ -96,7 +85,5 @@ function write(
   if (json) lines.push(JSON.stringify({ event: "done", examples, accuracy }));
   process.stdout.write(`${lines.join("\n")}\n`);
   if (accuracy !== undefined)
-    process.stderr.write(
-      `accuracy ${(100 * accuracy).toFixed(2)} % of ${examples} examples\n`,
-    );
+    process.stderr.write(`accuracy ${(100 * accuracy).toFixed(2)} % of ${examples} examples\n`);
 }

@@ -1,7 +1,10 @@
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { random } from "../runtime/tensors/random.js";
 
-/** So many examples of a data set, drawn by the seed; all of them in their order where no number is given. */
+/**
+ * So many examples of a data set, drawn by the seed; all of them in their order where no number is
+ * given.
+ */
 export function sampleOf(
   dataset: Dataset,
   samples: number | undefined,

@@ -24,10 +24,7 @@ import { writeTensorBoard } from "./tensorboard.js";
 import { openView } from "./view.js";
 
 /** `fedflat serve`: an aggregator on a port, until its rounds are done. */
-export async function serve(
-  settings: SettingsOf<"serve">,
-  signal: AbortSignal,
-): Promise<void> {
+export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal): Promise<void> {
   keepYoungSmall();
   const folder = settings.run ?? newRunFolder();
   const { test, shape } = settings;
@@ -35,15 +32,13 @@ export async function serve(
   if (ca !== undefined && cert === undefined)
     throw new ConfigError("usage", `"--tls-ca" expected --tls-cert beside it`);
   const { adminTokenFile, hold } = settings;
-  const adminToken =
-    adminTokenFile && (await readToken(adminTokenFile, "admin-token-file"));
+  const adminToken = adminTokenFile && (await readToken(adminTokenFile, "admin-token-file"));
   if (hold && adminToken === undefined)
     throw new ConfigError(
       "usage",
       `"--hold" expected --admin-token-file beside it: somebody has to start the run`,
     );
-  const opened =
-    test === undefined ? undefined : await openData(test, { shape });
+  const opened = test === undefined ? undefined : await openData(test, { shape });
   const dataset = opened?.test ?? opened?.train;
   const given = roundSettings(settings, dataset !== undefined);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
@@ -97,8 +92,7 @@ export async function serve(
     );
     const evaluated = dataset !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
-    if (settings.tensorboard !== undefined)
-      writeTensorBoard(aggregator, settings.tensorboard);
+    if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;
     aggregator.on("client", ({ client, change, reason }) => {
@@ -124,18 +118,13 @@ export async function serve(
 }
 
 /** Who is admitted: the enrolled, whoever has the token, or, on loopback, anybody. */
-async function admissionOf({
-  keys,
-  tokenFile,
-}: SettingsOf<"serve">): Promise<Admission> {
+async function admissionOf({ keys, tokenFile }: SettingsOf<"serve">): Promise<Admission> {
   if (keys !== undefined && tokenFile !== undefined)
     throw new ConfigError(
       "usage",
       `"--keys" expected no --token-file beside it: with it every client has a token of its own`,
     );
-  if (keys !== undefined)
-    return { kind: "enrolled", keys: await openKeyRing(keys) };
-  if (tokenFile !== undefined)
-    return { kind: "token", token: await readToken(tokenFile) };
+  if (keys !== undefined) return { kind: "enrolled", keys: await openKeyRing(keys) };
+  if (tokenFile !== undefined) return { kind: "token", token: await readToken(tokenFile) };
   return { kind: "any" };
 }

@@ -7,8 +7,9 @@ import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { isAlgorithmFile } from "./algorithm.js";
 
 /**
- * Every setting of the command line, in one table: the flags, the keys of a config file, the checks and the help are all
- * made from it. A key `localEpochs` is the flag `--local-epochs` and the config file's `"local-epochs"`.
+ * Every setting of the command line, in one table: the flags, the keys of a config file, the checks
+ * and the help are all made from it. A key `localEpochs` is the flag `--local-epochs` and the
+ * config file's `"local-epochs"`.
  */
 export const COMMANDS = [
   "serve",
@@ -26,7 +27,10 @@ export const COMMANDS = [
 
 export type CommandName = (typeof COMMANDS)[number];
 
-/** What a value must be: a check that also reads it from text, and how an error and the help name it. */
+/**
+ * What a value must be: a check that also reads it from text, and how an error and the help name
+ * it.
+ */
 interface Kind<T> {
   readonly schema: v.GenericSchema<unknown, T>;
   readonly expected: string;
@@ -77,12 +81,7 @@ const share: Kind<number> = {
 
 function integer(least: number, most = Infinity): Kind<number> {
   return {
-    schema: v.pipe(
-      numberFromText,
-      v.safeInteger(),
-      v.minValue(least),
-      v.maxValue(most),
-    ),
+    schema: v.pipe(numberFromText, v.safeInteger(), v.minValue(least), v.maxValue(most)),
     expected: `a whole number ${bounds(least, most)}`,
     placeholder: "count",
   };
@@ -146,11 +145,7 @@ const acceptedBy = (
     }
   });
 
-const split = acceptedBy(
-  "way",
-  "iid, dirichlet:0.3, shards:2 or groups",
-  parseSplit,
-);
+const split = acceptedBy("way", "iid, dirichlet:0.3, shards:2 or groups", parseSplit);
 
 const updates = formed("kind", "random, replay or train", (kind) =>
   kind === "random" || kind === "replay" || kind === "train" ? kind : undefined,
@@ -182,18 +177,14 @@ const toggle: Kind<boolean> = {
 };
 
 /** `name=number`, more than once as a flag; an object in a config file. */
-function numbers(
-  names?: readonly string[],
-): Kind<Readonly<Record<string, number>>> {
+function numbers(names?: readonly string[]): Kind<Readonly<Record<string, number>>> {
   const name = names === undefined ? v.string() : v.picklist(names);
   return {
     schema: v.pipe(
       v.unknown(),
       v.transform((value) =>
         Array.isArray(value)
-          ? Object.fromEntries(
-              value.map((pair) => String(pair).split(/=(.*)/s, 2)),
-            )
+          ? Object.fromEntries(value.map((pair) => String(pair).split(/=(.*)/s, 2)))
           : value,
       ),
       v.record(name, numberFromText),
@@ -305,11 +296,7 @@ const LINE = {
     commands: ["keys"],
   },
   aggregator: {
-    ...text(
-      "url",
-      /^(ws|http)s?:\/\/[^/]/,
-      "an address such as http://127.0.0.1:7400",
-    ),
+    ...text("url", /^(ws|http)s?:\/\/[^/]/, "an address such as http://127.0.0.1:7400"),
     positional: true,
     required: true,
     help: "an aggregator on this machine, or its health port",
@@ -579,7 +566,8 @@ const ROUND = {
   },
   quorum: {
     ...share,
-    // Of many devices one is always gone: were all needed, no round of theirs would ever be committed.
+    // Of many devices one is always gone: were all needed, no round of theirs would ever be
+    // committed.
     default: 0.8,
     help: "share of the updates wanted without which a round is tried again",
     commands: ["serve"],
@@ -849,19 +837,17 @@ type Table = typeof EXPERIMENT &
   typeof OUTCOME;
 type ValueOf<S, C extends CommandName> =
   S extends Kind<infer T>
-    ? S extends
-        | { default: unknown }
-        | { required: true }
-        | { defaultIn: { [K in C]: unknown } }
+    ? S extends { default: unknown } | { required: true } | { defaultIn: { [K in C]: unknown } }
       ? T
       : T | undefined
     : never;
 
 /** The settings of one command, read and checked. */
 export type SettingsOf<C extends CommandName> = {
-  readonly [
-    K in keyof Table as C extends Table[K]["commands"][number] ? K : never
-  ]: ValueOf<Table[K], C>;
+  readonly [K in keyof Table as C extends Table[K]["commands"][number] ? K : never]: ValueOf<
+    Table[K],
+    C
+  >;
 };
 
 const flagOf = (key: string, setting: Setting<unknown>) =>
@@ -881,7 +867,10 @@ const settingsIn = (command: CommandName) =>
       })),
   );
 
-/** What a parsed commander command was given: its options, and its arguments under the names of their settings. */
+/**
+ * What a parsed commander command was given: its options, and its arguments under the names of
+ * their settings.
+ */
 export function givenTo(command: Command): Record<string, unknown> {
   const names = command.registeredArguments.map((argument) => argument.name());
   return {
@@ -908,11 +897,7 @@ export function addOptions(command: Command, name: CommandName): void {
       help + note,
     ).helpGroup(heading);
     option.attributeName = () => key;
-    if (repeatable)
-      option.argParser((value, previous: string[] = []) => [
-        ...previous,
-        value,
-      ]);
+    if (repeatable) option.argParser((value, previous: string[] = []) => [...previous, value]);
     command.addOption(option);
   }
   command.addOption(
@@ -965,14 +950,8 @@ export function checkSettings<C extends CommandName>(
     }
     const checked = v.safeParse(setting.schema, value);
     if (!checked.success) {
-      const label =
-        fromFlag || value === undefined
-          ? `--${flag}`
-          : `${flag}" in "${source}`;
-      throw new ConfigError(
-        "usage",
-        `"${label}" expected ${setting.expected}, got ${show(value)}`,
-      );
+      const label = fromFlag || value === undefined ? `--${flag}` : `${flag}" in "${source}`;
+      throw new ConfigError("usage", `"${label}" expected ${setting.expected}, got ${show(value)}`);
     }
     result[key] = checked.output;
   }
@@ -990,19 +969,13 @@ function readConfig(file: string): Readonly<Record<string, unknown>> {
   try {
     text = readFileSync(file, "utf8");
   } catch {
-    throw new ConfigError(
-      "usage",
-      `"--config" expected a file that can be read, got "${file}"`,
-    );
+    throw new ConfigError("usage", `"--config" expected a file that can be read, got "${file}"`);
   }
   let config: unknown;
   try {
     config = JSON.parse(text);
   } catch (error) {
-    throw new ConfigError(
-      "usage",
-      `"${file}" expected JSON, got ${(error as Error).message}`,
-    );
+    throw new ConfigError("usage", `"${file}" expected JSON, got ${(error as Error).message}`);
   }
   if (typeof config !== "object" || config === null || Array.isArray(config))
     throw new ConfigError(
@@ -1020,11 +993,7 @@ function nearest(name: string, names: readonly string[]): string {
       const next = [i];
       for (let j = 1; j <= b.length; j++)
         next.push(
-          Math.min(
-            row[j] + 1,
-            next[j - 1] + 1,
-            row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1),
-          ),
+          Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)),
         );
       row = next;
     }

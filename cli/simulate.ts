@@ -38,8 +38,8 @@ const HOST = "simulation";
 const PATIENCE = 2 ** 31 - 1;
 
 /**
- * `fedflat simulate`: a whole federation in this process and its workers. Aggregator and clients are the real ones; only
- * their lines lie in memory, and all clients share a pool of workers.
+ * `fedflat simulate`: a whole federation in this process and its workers. Aggregator and clients
+ * are the real ones; only their lines lie in memory, and all clients share a pool of workers.
  */
 export async function simulate(
   settings: SettingsOf<"simulate">,
@@ -90,8 +90,7 @@ export async function simulate(
     );
     const evaluated = test !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
-    if (settings.tensorboard !== undefined)
-      writeTensorBoard(aggregator, settings.tensorboard);
+    if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     const { client } = own ?? algorithmNamed(settings.algorithm);
     const stateful = client.state.length > 0;
     const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);
@@ -141,7 +140,10 @@ export async function simulate(
   }
 }
 
-/** A real client with its line in memory. `state` is a folder, or empty for a memory that the process takes with it. */
+/**
+ * A real client with its line in memory. `state` is a folder, or empty for a memory that the
+ * process takes with it.
+ */
 function simulatedClient(
   aggregator: Aggregator,
   identity: Identity,
@@ -156,8 +158,7 @@ function simulatedClient(
         aggregator.attach(theirs, { host: HOST, address: "memory" });
         return ours;
       },
-      openState: async (folder) =>
-        folder === "" ? memoryStore() : openStateFolder(folder),
+      openState: async (folder) => (folder === "" ? memoryStore() : openStateFolder(folder)),
       identity: async () => identity,
       startWorker() {
         throw new Error("a simulated client has the pool's workers");

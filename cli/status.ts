@@ -18,10 +18,7 @@ const Status = v.object({
 });
 
 /** `fedflat status URL`: what an aggregator on this machine waits for, and its clients. */
-export async function status({
-  aggregator: address,
-  json,
-}: SettingsOf<"status">): Promise<void> {
+export async function status({ aggregator: address, json }: SettingsOf<"status">): Promise<void> {
   const url = new URL("/status", address.replace(/^ws/, "http"));
   const fail = (got: string): never => {
     throw new ConfigError(
@@ -45,18 +42,11 @@ export async function status({
       `"aggregator" expected a run that has begun, got one that still starts`,
     );
   if (!response.ok) fail(`the answer ${response.status}`);
-  const read = v.safeParse(
-    Status,
-    await response.json().catch(() => undefined),
-  );
+  const read = v.safeParse(Status, await response.json().catch(() => undefined));
   if (!read.success) return fail("an answer of another form");
   const { committed, rounds, waitsFor, clients } = read.output;
   const view = openView(json);
-  view.say(
-    "status",
-    read.output,
-    `${committed} of ${rounds} rounds are committed. ${waitsFor}`,
-  );
+  view.say("status", read.output, `${committed} of ${rounds} rounds are committed. ${waitsFor}`);
   if (json) return;
   for (const { id, connected, state, samples } of clients)
     view.say(

@@ -4,16 +4,13 @@ import { join } from "node:path";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 
 /**
- * Writes what a run measures as TensorBoard scalars against the round: a new event file in the folder, which `tensorboard
- * --logdir` of it or of a folder above shows beside those of other runs.
+ * Writes what a run measures as TensorBoard scalars against the round: a new event file in the
+ * folder, which `tensorboard --logdir` of it or of a folder above shows beside those of other runs.
  */
 export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
   mkdirSync(folder, { recursive: true });
   const seconds = Math.floor(Date.now() / 1000);
-  const file = join(
-    folder,
-    `events.out.tfevents.${seconds}.${hostname()}.${process.pid}`,
-  );
+  const file = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}`);
   const write = (event: Uint8Array) => appendFileSync(file, record(event));
   const scalars = (step: number, values: Readonly<Record<string, number>>) =>
     write(scalarEvent(Date.now() / 1000, step, values));
@@ -27,10 +24,7 @@ export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
       "loss/training before": line.lossBefore,
       "loss/training after": line.lossAfter,
       ...Object.fromEntries(
-        line.activationNorms.map((norm, layer) => [
-          `activation norm/layer ${layer}`,
-          norm,
-        ]),
+        line.activationNorms.map((norm, layer) => [`activation norm/layer ${layer}`, norm]),
       ),
       "round/learning rate": line.learningRate,
       "round/staleness": line.staleness,
@@ -53,8 +47,8 @@ export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
   });
 }
 
-// Protocol buffers (tensorflow/core/util/event.proto): Event { 1: double wall_time, 2: int64 step, 3: string file_version,
-// 5: Summary { 1: Value { 1: string tag, 2: float simple_value } } }.
+// Protocol buffers (tensorflow/core/util/event.proto): Event { 1: double wall_time, 2: int64 step,
+// 3: string file_version, 5: Summary { 1: Value { 1: string tag, 2: float simple_value } } }.
 
 const VARINT = 0;
 const DOUBLE = 1;
@@ -65,8 +59,7 @@ const key = (field: number, wire: number) => varint(field * 8 + wire);
 
 function varint(value: number): Buffer {
   const bytes: number[] = [];
-  for (; value > 127; value = Math.floor(value / 128))
-    bytes.push((value % 128) + 128);
+  for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) + 128);
   return Buffer.from([...bytes, value]);
 }
 
@@ -122,16 +115,14 @@ function record(content: Uint8Array): Buffer {
 }
 
 /** As TFRecord stores checksums: rotated by 15 bits, plus a constant. */
-const masked = (sum: number) =>
-  (((sum >>> 15) | (sum << 17)) + 0xa282ead8) >>> 0;
+const masked = (sum: number) => (((sum >>> 15) | (sum << 17)) + 0xa282ead8) >>> 0;
 
 /** CRC-32C (Castagnoli), bit by bit: a round writes some hundred bytes. */
 function crc32c(data: Uint8Array): number {
   let sum = 0xffffffff;
   for (const byte of data) {
     sum ^= byte;
-    for (let bit = 0; bit < 8; bit++)
-      sum = (sum >>> 1) ^ (sum & 1 ? 0x82f63b78 : 0);
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0x82f63b78 : 0);
   }
   return (sum ^ 0xffffffff) >>> 0;
 }

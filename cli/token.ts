@@ -8,10 +8,7 @@ async function readFor(flag: string, file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch {
-    throw new ConfigError(
-      "usage",
-      `"--${flag}" expected a file that can be read, got "${file}"`,
-    );
+    throw new ConfigError("usage", `"--${flag}" expected a file that can be read, got "${file}"`);
   }
 }
 
@@ -24,9 +21,7 @@ export async function readTls(files: {
   readonly tlsKey?: string;
   readonly tlsCa?: string;
   readonly tlsCrl?: string;
-}): Promise<
-  { cert?: string; key?: string; ca?: string; crl?: string } | undefined
-> {
+}): Promise<{ cert?: string; key?: string; ca?: string; crl?: string } | undefined> {
   const { tlsCert, tlsKey, tlsCa, tlsCrl } = files;
   if ((tlsCert === undefined) !== (tlsKey === undefined))
     throw new ConfigError(
@@ -43,19 +38,13 @@ export async function readTls(files: {
   const certificate = cert && certificateIn("tls-cert", cert);
   if (ca) certificateIn("tls-ca", ca);
   const secret =
-    key &&
-    pem("tls-key", "a private key without a passphrase", () =>
-      createPrivateKey(key),
-    );
+    key && pem("tls-key", "a private key without a passphrase", () => createPrivateKey(key));
   if (certificate && secret && !certificate.checkPrivateKey(secret))
     throw new ConfigError(
       "usage",
       `"--tls-key" expected the key of the certificate in --tls-cert, got that of another`,
     );
-  if (crl)
-    pem("tls-crl", "a certificate revocation list", () =>
-      createSecureContext({ crl }),
-    );
+  if (crl) pem("tls-crl", "a certificate revocation list", () => createSecureContext({ crl }));
   return {
     ...(cert && { cert }),
     ...(key && { key }),
@@ -68,19 +57,12 @@ function pem<T>(flag: string, expected: string, read: () => T): T {
   try {
     return read();
   } catch {
-    throw new ConfigError(
-      "usage",
-      `"--${flag}" expected ${expected} in PEM, got something else`,
-    );
+    throw new ConfigError("usage", `"--${flag}" expected ${expected} in PEM, got something else`);
   }
 }
 
 function certificateIn(flag: string, text: string): X509Certificate {
-  const certificate = pem(
-    flag,
-    "a certificate",
-    () => new X509Certificate(text),
-  );
+  const certificate = pem(flag, "a certificate", () => new X509Certificate(text));
   if (Date.parse(certificate.validTo) < Date.now())
     throw new ConfigError(
       "usage",
@@ -90,16 +72,10 @@ function certificateIn(flag: string, text: string): X509Certificate {
 }
 
 /** The token in a file. @throws ConfigError `usage` */
-export async function readToken(
-  file: string,
-  flag = "token-file",
-): Promise<string> {
+export async function readToken(file: string, flag = "token-file"): Promise<string> {
   const text = await readFor(flag, file);
   const token = text.trim();
   if (token === "")
-    throw new ConfigError(
-      "usage",
-      `"--${flag}" expected a token in "${file}", got an empty file`,
-    );
+    throw new ConfigError("usage", `"--${flag}" expected a token in "${file}", got an empty file`);
   return token;
 }

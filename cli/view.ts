@@ -17,13 +17,14 @@ export interface RoundReport {
 
 /** How a command shows what it does: to a person at a terminal, in a plain log, or to a program. */
 export interface View {
-  /** One thing that happened: an object for programs, a sentence for people, if it concerns them. */
-  say(
-    event: string,
-    facts: Readonly<Record<string, unknown>>,
-    sentence?: string,
-  ): void;
-  /** What is running: `share` of it is done, from 0 to 1; and what is to be said of it, each on a line of its own. */
+  /**
+   * One thing that happened: an object for programs, a sentence for people, if it concerns them.
+   */
+  say(event: string, facts: Readonly<Record<string, unknown>>, sentence?: string): void;
+  /**
+   * What is running: `share` of it is done, from 0 to 1; and what is to be said of it, each on a
+   * line of its own.
+   */
   progress(what: string, share: number, ...doing: readonly string[]): void;
   round(report: RoundReport): void;
   /** A drawing; programs do not get it. */
@@ -52,10 +53,8 @@ function jsonView(): View {
 }
 
 const NONE = "-";
-const percent = (share?: number) =>
-  share === undefined ? NONE : `${(100 * share).toFixed(1)} %`;
-const decimal = (value?: number) =>
-  value === undefined ? NONE : value.toFixed(3);
+const percent = (share?: number) => (share === undefined ? NONE : `${(100 * share).toFixed(1)} %`);
+const decimal = (value?: number) => (value === undefined ? NONE : value.toFixed(3));
 
 const sentenceOf = ({
   round,
@@ -80,14 +79,7 @@ function plainView(): View {
   };
 }
 
-const COLUMNS = [
-  "Round",
-  "Accuracy",
-  "Loss",
-  "Activation norm",
-  "Clients",
-  "Seconds",
-];
+const COLUMNS = ["Round", "Accuracy", "Loss", "Activation norm", "Clients", "Seconds"];
 
 const WIDTHS = COLUMNS.map((name) => Math.max(10, name.length + 2));
 const TABLE_WIDTH = WIDTHS.reduce((a, b) => a + b);
@@ -121,7 +113,10 @@ function tableOf(rows: readonly (readonly string[])[]): string {
   return table.toString();
 }
 
-/** A text in lines of at most so many characters, broken between words; a longer word has a line of its own. */
+/**
+ * A text in lines of at most so many characters, broken between words; a longer word has a line of
+ * its own.
+ */
 export function wrapped(text: string, columns: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(" ")) {
@@ -133,7 +128,10 @@ export function wrapped(text: string, columns: number): string[] {
   return lines;
 }
 
-/** A progress bar and what is to be said, in a terminal of that many columns: one line where they fit. */
+/**
+ * A progress bar and what is to be said, in a terminal of that many columns: one line where they
+ * fit.
+ */
 export function progressLines(
   columns: number,
   what: string,
@@ -148,12 +146,7 @@ export function progressLines(
   const short = `${bar}  ${doing[0] ?? ""}`;
   return doing.length <= 1 && short.length <= columns
     ? [short]
-    : [
-        bar,
-        ...doing
-          .flatMap((text) => wrapped(text, columns - 2))
-          .map((line) => `  ${line}`),
-      ];
+    : [bar, ...doing.flatMap((text) => wrapped(text, columns - 2)).map((line) => `  ${line}`)];
 }
 
 function terminalView(): View {
@@ -189,8 +182,7 @@ function terminalView(): View {
         hideCursor: true,
         stream: process.stdout,
       });
-      while (shown.length < texts.length)
-        shown.push(lines.create(1, 0, { line: "" }));
+      while (shown.length < texts.length) shown.push(lines.create(1, 0, { line: "" }));
       shown.forEach((bar, i) => bar.update(0, { line: texts[i] ?? "" }));
     },
     round(report) {

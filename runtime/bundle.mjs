@@ -14,7 +14,9 @@ const require = createRequire(import.meta.url);
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 const compiled = join(dist, "runtime");
 
-/** For each platform the client's and its worker's entry; what both need goes into a shared file. */
+/**
+ * For each platform the client's and its worker's entry; what both need goes into a shared file.
+ */
 const BUNDLES = {
   browser: {
     client: join(compiled, "browser.js"),
@@ -32,7 +34,10 @@ const WASM_FILES = [
   require.resolve("@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm"),
 ];
 
-/** Every `new URL("...", import.meta.url)` of our code names a file of ours; in a bundle all of them lie in one folder. */
+/**
+ * Every `new URL("...", import.meta.url)` of our code names a file of ours; in a bundle all of them
+ * lie in one folder.
+ */
 const besideTheBundle = {
   name: "beside-the-bundle",
   setup({ onLoad }) {
@@ -43,8 +48,7 @@ const besideTheBundle = {
       ]),
     );
     for (const entries of Object.values(BUNDLES))
-      for (const [name, file] of Object.entries(entries))
-        places.set(file, `${name}.js`);
+      for (const [name, file] of Object.entries(entries)) places.set(file, `${name}.js`);
     onLoad({ filter: /dist[\\/]runtime[\\/].*\.js$/ }, async ({ path }) => ({
       contents: (await readFile(path, "utf8")).replace(
         /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
@@ -60,8 +64,8 @@ const besideTheBundle = {
 };
 
 /**
- * Of tfjs we use its wasm backend's memory and nothing else: no operations, no kernels of its own, no threads, no file formats.
- * A name that a later tfjs has elsewhere fails the build here.
+ * Of tfjs we use its wasm backend's memory and nothing else: no operations, no kernels of its own,
+ * no threads, no file formats. A name that a later tfjs has elsewhere fails the build here.
  */
 const leanTfjs = {
   name: "lean-tfjs",
@@ -74,10 +78,10 @@ const leanTfjs = {
       path: "core",
       namespace: "lean-tfjs",
     }));
-    onResolve(
-      { filter: /tfjs-backend-wasm-threaded-simd(\.worker)?\.js$/ },
-      () => ({ path: "threads", namespace: "lean-tfjs" }),
-    );
+    onResolve({ filter: /tfjs-backend-wasm-threaded-simd(\.worker)?\.js$/ }, () => ({
+      path: "threads",
+      namespace: "lean-tfjs",
+    }));
     onLoad({ filter: /^threads$/, namespace: "lean-tfjs" }, () => ({
       contents: "export default null; export const wasmWorkerContents = '';",
     }));
@@ -115,14 +119,7 @@ const bundle = async (platform, changes = {}) => {
     platform,
     mainFields: ["module", "main"],
     // What packages try to load and do without.
-    external: [
-      "bufferutil",
-      "utf-8-validate",
-      "node-fetch",
-      "fs",
-      "path",
-      "util",
-    ],
+    external: ["bufferutil", "utf-8-validate", "node-fetch", "fs", "path", "util"],
     banner: platform === "node" ? { js: NODE_BANNER } : {},
     plugins: [besideTheBundle, leanTfjs],
     legalComments: "none",
@@ -152,18 +149,13 @@ const ours = (
 const sum = (key) => ours.reduce((total, size) => total + size[key], 0);
 
 const sizes = {};
-for (const { path, contents } of written)
-  sizes[basename(path)] = sizeOf(contents);
-for (const file of WASM_FILES)
-  sizes[basename(file)] = sizeOf(await readFile(file));
+for (const { path, contents } of written) sizes[basename(path)] = sizeOf(contents);
+for (const file of WASM_FILES) sizes[basename(file)] = sizeOf(await readFile(file));
 sizes["our own code in the browser"] = {
   bytes: sum("bytes"),
   brotli: sum("brotli"),
 };
-await writeFile(
-  join(dist, "client-sizes.json"),
-  `${JSON.stringify(sizes, null, 2)}\n`,
-);
+await writeFile(join(dist, "client-sizes.json"), `${JSON.stringify(sizes, null, 2)}\n`);
 for (const [name, { bytes, brotli }] of Object.entries(sizes))
   console.log(
     `${name.padEnd(30)} ${String(bytes).padStart(8)} bytes ${String(brotli).padStart(8)} brotli`,

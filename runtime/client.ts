@@ -1,11 +1,7 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
 import { release } from "./tensors/memory.js";
-import {
-  checkMemory,
-  failureCode,
-  trainAssignment,
-} from "./client/assignment.js";
+import { checkMemory, failureCode, trainAssignment } from "./client/assignment.js";
 import { Declined } from "./client/declined.js";
 import { examplesOf, flat, type Examples } from "./client/examples.js";
 import {
@@ -40,12 +36,7 @@ import {
 } from "./connection/connection.js";
 import { sha256 } from "./connection/hash.js";
 import type { Part } from "./data/dataset.js";
-import {
-  ConfigError,
-  FedflatError,
-  ModelError,
-  ProtocolError,
-} from "./errors.js";
+import { ConfigError, FedflatError, ModelError, ProtocolError } from "./errors.js";
 import { LAYER_KINDS } from "./models/description.js";
 import type { Layout } from "./tensors/layout.js";
 import type { Platform, StateStore } from "./platform/platform.js";
@@ -68,7 +59,9 @@ export type * from "./client/options.js";
 interface Work {
   readonly assign: ServerMessageOf<"assign">;
   readonly controller: AbortController;
-  /** Void: it is answered, or the aggregator has taken it back; nothing more is to be said about it. */
+  /**
+   * Void: it is answered, or the aggregator has taken it back; nothing more is to be said about it.
+   */
   void: boolean;
   done: Promise<void>;
 }
@@ -79,8 +72,9 @@ const RETRY_MS = 30_000;
 const PROGRESS_MS = 1000;
 
 /**
- * A device's part in a federation: joins a run, trains when asked, keeps what it has finished until it is committed, and
- * reconnects until the run ends or `stop` is called. The package's entries bind it to Node and to the browser.
+ * A device's part in a federation: joins a run, trains when asked, keeps what it has finished until
+ * it is committed, and reconnects until the run ends or `stop` is called. The package's entries
+ * bind it to Node and to the browser.
  */
 export class FederatedClient {
   readonly #options: ClientOptions;
@@ -152,10 +146,7 @@ export class FederatedClient {
   run(): Promise<Outcome> {
     if (this.#running !== undefined)
       return Promise.reject(
-        new ConfigError(
-          "running",
-          `"run" expected an idle client, got one that runs`,
-        ),
+        new ConfigError("running", `"run" expected an idle client, got one that runs`),
       );
     this.#stopping = false;
     this.#running = this.#takePart().finally(() => {
@@ -166,8 +157,8 @@ export class FederatedClient {
   }
 
   /**
-   * Leaves the run: training ends at the next batch, with `force` at once. Finished updates stay in the store, and are
-   * offered again by the next `run`. Resolves when `run` has.
+   * Leaves the run: training ends at the next batch, with `force` at once. Finished updates stay in
+   * the store, and are offered again by the next `run`. Resolves when `run` has.
    */
   async stop({ force = false }: { force?: boolean } = {}): Promise<void> {
     const running = this.#running;
@@ -190,14 +181,10 @@ export class FederatedClient {
       await this.#fetchNewest();
     const model = this.#committed;
     if (model === undefined)
-      throw new ModelError(
-        "no-model",
-        `"predict" expected a committed model, got none yet`,
-      );
+      throw new ModelError("no-model", `"predict" expected a committed model, got none yet`);
     const { description, weights, normalisation, classes } = model;
     const inputs = flat(x);
-    const trainer =
-      this.#work === undefined ? this.#useTrainer() : this.#usePredictor();
+    const trainer = this.#work === undefined ? this.#useTrainer() : this.#usePredictor();
     this.#predicting++;
     try {
       const logits = await trainer.predict({
@@ -246,8 +233,7 @@ export class FederatedClient {
             welcome: (welcome) => this.#welcomed(welcome),
             message: (message) => this.#told(message),
             problem: (error) => this.#emit("problem", error),
-            lost: (reason, retryIn) =>
-              this.#emit("line", { up: false, reason, retryIn }),
+            lost: (reason, retryIn) => this.#emit("line", { up: false, reason, retryIn }),
             ended: (reason, message) => resolve({ reason, message }),
           },
         });
@@ -286,9 +272,9 @@ export class FederatedClient {
     // What was settled on the line before may still be on its way to the disk.
     await this.#session?.records.idle();
     const record = this.#session?.records.record;
-    const pending: { assignment: string; sha256?: string }[] = (
-      record?.pending ?? []
-    ).map(({ offer: { assignment, sha256 } }) => ({ assignment, sha256 }));
+    const pending: { assignment: string; sha256?: string }[] = (record?.pending ?? []).map(
+      ({ offer: { assignment, sha256 } }) => ({ assignment, sha256 }),
+    );
     if (this.#work !== undefined && !this.#work.void)
       pending.push({ assignment: this.#work.assign.assignment });
     const { algorithms = [] } = this.#options;
@@ -306,12 +292,7 @@ export class FederatedClient {
     };
   }
 
-  #welcomed({
-    run,
-    lastCounted,
-    round,
-    model,
-  }: ServerMessageOf<"welcome">): void {
+  #welcomed({ run, lastCounted, round, model }: ServerMessageOf<"welcome">): void {
     this.#emit("line", { up: true });
     const { records } = this.#session!;
     const { counted, pending } = records.record;
@@ -328,7 +309,10 @@ export class FederatedClient {
     if (model !== null && round > 1) this.#news(round - 1, model);
   }
 
-  /** Offers what an earlier life of this client finished; what this one offered the connection repeats. */
+  /**
+   * Offers what an earlier life of this client finished; what this one offered the connection
+   * repeats.
+   */
   async #offerPending(records: Records): Promise<void> {
     for (const { offer } of records.record.pending) {
       if (this.#offered.has(offer.assignment)) continue;
@@ -339,14 +323,9 @@ export class FederatedClient {
     }
   }
 
-  #offer(
-    offer: Extract<OutgoingClientMessage, { type: "offer" }>,
-    update: Uint8Array,
-  ): void {
+  #offer(offer: Extract<OutgoingClientMessage, { type: "offer" }>, update: Uint8Array): void {
     this.#offered.set(offer.assignment, update);
-    this.#connection?.offer(offer, (offset, length) =>
-      update.subarray(offset, offset + length),
-    );
+    this.#connection?.offer(offer, (offset, length) => update.subarray(offset, offset + length));
   }
 
   /** An offer that is settled: its bytes are needed no more. */
@@ -384,8 +363,8 @@ export class FederatedClient {
     const { records } = this.#session!;
     this.#forget(assignment);
     records.commit(assignment, round).catch((error: unknown) => {
-      // The aggregator has counted an update whose state could not be written here. Until it is, nothing may be trained:
-      // the next welcome says so again.
+      // The aggregator has counted an update whose state could not be written here. Until it is,
+      // nothing may be trained: the next welcome says so again.
       this.#void();
       this.#emit("problem", errorOf(error));
       this.#connection?.redial("the state could not be written", RETRY_MS);
@@ -393,12 +372,7 @@ export class FederatedClient {
     this.#emit("assignment", { assignment, round, what: "committed" });
   }
 
-  #refused({
-    assignment,
-    code,
-    message,
-    retryAfter,
-  }: ServerMessageOf<"refused">): void {
+  #refused({ assignment, code, message, retryAfter }: ServerMessageOf<"refused">): void {
     if (retryAfter !== null) return;
     if (this.#work?.assign.assignment === assignment) this.#void();
     this.#forget(assignment);
@@ -427,8 +401,7 @@ export class FederatedClient {
     this.#inBackground(this.#halfTrained!.drop());
     try {
       if (model !== null) {
-        if (this.#newest?.blob.sha256 !== model.sha256)
-          this.#newest = { blob: model };
+        if (this.#newest?.blob.sha256 !== model.sha256) this.#newest = { blob: model };
         await this.#fetchNewest();
       }
     } finally {
@@ -448,10 +421,7 @@ export class FederatedClient {
   async #fetchNewest(): Promise<void> {
     const { blob, round } = this.#newest!;
     const { model } = await this.#models.load(blob);
-    if (
-      this.#newest?.blob.sha256 !== blob.sha256 ||
-      this.#committed?.sha256 === blob.sha256
-    )
+    if (this.#newest?.blob.sha256 !== blob.sha256 || this.#committed?.sha256 === blob.sha256)
       return;
     this.#committed = { ...model, round };
     this.#emit("model", this.#committed);
@@ -491,15 +461,10 @@ export class FederatedClient {
       done: Promise.resolve(),
     };
     this.#work = work;
-    work.done = (
-      settings === undefined
-        ? this.#evaluate(work)
-        : this.#train(work, settings)
-    )
+    work.done = (settings === undefined ? this.#evaluate(work) : this.#train(work, settings))
       .catch((error: unknown) => {
         const { reason } = controller.signal;
-        if (!work.void)
-          this.#giveUp(assign, reason instanceof FedflatError ? reason : error);
+        if (!work.void) this.#giveUp(assign, reason instanceof FedflatError ? reason : error);
       })
       .finally(() => {
         this.#work = undefined;
@@ -515,18 +480,19 @@ export class FederatedClient {
     this.#work.controller.abort();
   }
 
-  /** What can be told before the model is here. The settings of a training task, nothing for an evaluation. */
+  /**
+   * What can be told before the model is here. The settings of a training task, nothing for an
+   * evaluation.
+   */
   #check(assign: ServerMessageOf<"assign">): TrainSettings | undefined {
     const { task, codec, model } = assign;
     const decline = (code: string, expected: string, got: string): never => {
       throw new Declined(code, `"${code}" expected ${expected}, got ${got}`);
     };
     const available = this.#available();
-    if (this.#work !== undefined || this.#stopping)
-      decline("busy", "a free client", "one at work");
+    if (this.#work !== undefined || this.#stopping) decline("busy", "a free client", "one at work");
     if (available !== true) decline("busy", "a free client", available);
-    if (task !== "train" && task !== "evaluate")
-      decline("task", "train or evaluate", task);
+    if (task !== "train" && task !== "evaluate") decline("task", "train or evaluate", task);
     this.#models.checkSize(model);
     if (task === "evaluate") return undefined;
     if (codec !== float32.name) decline("codec", float32.name, codec);
@@ -535,8 +501,7 @@ export class FederatedClient {
       this.#algorithm(settings.algorithm);
       return settings;
     } catch (error) {
-      if (error instanceof ModelError)
-        throw new Declined("algorithm", error.message);
+      if (error instanceof ModelError) throw new Declined("algorithm", error.message);
       throw new Declined("settings", (error as Error).message);
     }
   }
@@ -560,10 +525,7 @@ export class FederatedClient {
     const late = () => {
       this.#tooMany = passes;
       work.controller.abort(
-        new FedflatError(
-          "seconds",
-          `"training" expected at most ${seconds} s, got more`,
-        ),
+        new FedflatError("seconds", `"training" expected at most ${seconds} s, got more`),
       );
     };
     const state = await records.state();
@@ -590,9 +552,7 @@ export class FederatedClient {
       from,
     };
     const timer =
-      seconds < Infinity
-        ? setTimeout(late, 1000 * (seconds - (from?.seconds ?? 0)))
-        : undefined;
+      seconds < Infinity ? setTimeout(late, 1000 * (seconds - (from?.seconds ?? 0))) : undefined;
     const finished = await trainAssignment(this.#useTrainer(), task, {
       signal: work.controller.signal,
       onProgress: this.#progressOf(work),
@@ -620,13 +580,9 @@ export class FederatedClient {
     identified: () => Promise<WorkIdentity>,
     layout: Layout,
   ): Promise<Snapshot | undefined> {
-    const { snapshot, dropped } = await this.#halfTrained!.find(
-      identified,
-      layout,
-    );
+    const { snapshot, dropped } = await this.#halfTrained!.find(identified, layout);
     const event = { assignment, round };
-    if (dropped !== undefined)
-      this.#emit("assignment", { ...event, what: "dropped", ...dropped });
+    if (dropped !== undefined) this.#emit("assignment", { ...event, what: "dropped", ...dropped });
     if (snapshot !== undefined)
       this.#emit("assignment", {
         ...event,
@@ -636,17 +592,15 @@ export class FederatedClient {
     return snapshot;
   }
 
-  /** Keeps the snapshots of a training. What goes wrong with that costs the snapshot, never the round. */
-  #keeperOf(
-    work: Work,
-    identified: () => Promise<WorkIdentity>,
-    layout: Layout,
-  ) {
+  /**
+   * Keeps the snapshots of a training. What goes wrong with that costs the snapshot, never the
+   * round.
+   */
+  #keeperOf(work: Work, identified: () => Promise<WorkIdentity>, layout: Layout) {
     let told = false;
     return async (snapshot: Snapshot): Promise<void> => {
       try {
-        if (!work.void)
-          await this.#halfTrained!.keep(await identified(), layout, snapshot);
+        if (!work.void) await this.#halfTrained!.keep(await identified(), layout, snapshot);
       } catch (error) {
         if (!told)
           this.#emit(
@@ -690,8 +644,7 @@ export class FederatedClient {
     const { assignment, round } = assign;
     const base = await this.#base(work);
     const { test } = await this.#split(work, base);
-    if (test.rows.length === 0)
-      throw new Declined("data", `"data" expected an example held out`);
+    if (test.rows.length === 0) throw new Declined("data", `"data" expected an example held out`);
     const { description, weights, normalisation } = base.model;
     const { count, correct, loss } = await this.#useTrainer().evaluate(
       { description, weights, normalisation, part: test },
@@ -709,10 +662,7 @@ export class FederatedClient {
   /** The assignment's model. What it asks of the device that the device lacks is declined. */
   async #base({ assign, controller }: Work): Promise<Loaded> {
     try {
-      return await unlessAborted(
-        this.#models.load(assign.model),
-        controller.signal,
-      );
+      return await unlessAborted(this.#models.load(assign.model), controller.signal);
     } catch (error) {
       if (error instanceof ModelError && error.code === "description")
         throw new Declined("layer", error.message);
@@ -739,10 +689,7 @@ export class FederatedClient {
   }
 
   /** Says that an assignment is declined or has failed. */
-  #giveUp(
-    { assignment, round }: ServerMessageOf<"assign">,
-    error: unknown,
-  ): void {
+  #giveUp({ assignment, round }: ServerMessageOf<"assign">, error: unknown): void {
     const declined = error instanceof Declined;
     const failed = this.#stopping ? "stopped" : failureCode(error);
     const code = declined ? error.code : failed;
@@ -817,14 +764,12 @@ export class FederatedClient {
   /** What nobody waits for must not become an unhandled rejection. */
   #inBackground(task: Promise<unknown>): void {
     task.catch((error: unknown) => {
-      if (this.#running !== undefined && !this.#stopping)
-        this.#emit("problem", errorOf(error));
+      if (this.#running !== undefined && !this.#stopping) this.#emit("problem", errorOf(error));
     });
   }
 }
 
-const errorOf = (error: unknown) =>
-  error instanceof Error ? error : new Error(String(error));
+const errorOf = (error: unknown) => (error instanceof Error ? error : new Error(String(error)));
 
 /** What may take any time, until the signal says that nobody waits for it any more. */
 function unlessAborted<T>(task: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -832,8 +777,6 @@ function unlessAborted<T>(task: Promise<T>, signal: AbortSignal): Promise<T> {
     const abort = () => reject(signal.reason);
     if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
-    task
-      .then(resolve, reject)
-      .finally(() => signal.removeEventListener("abort", abort));
+    task.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
 }

@@ -1,6 +1,7 @@
 /**
- * The kinds of error a caller can act on. Each carries a stable `code`; the message reads `"label" expected X, got Y`.
- * This file is the floor of the house: every room may import it, and it imports nothing.
+ * The kinds of error a caller can act on. Each carries a stable `code`; the message reads `"label"
+ * expected X, got Y`. This file is the floor of the house: every room may import it, and it imports
+ * nothing.
  */
 export class FedflatError extends Error {
   readonly code: string;

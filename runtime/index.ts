@@ -1,10 +1,4 @@
-export {
-  FedflatError,
-  ProtocolError,
-  ModelError,
-  DataError,
-  ConfigError,
-} from "./errors.js";
+export { FedflatError, ProtocolError, ModelError, DataError, ConfigError } from "./errors.js";
 export { loadModel, writeModel, type Model } from "./models/model.js";
 export type { ModelDescription } from "./models/description.js";
 export type { Algorithm } from "./algorithms/algorithm.js";

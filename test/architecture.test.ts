@@ -4,7 +4,8 @@ import { dirname, join, relative } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-// What each room may import besides itself; docs/architecture.md draws it. `errors` is the floor under all of them.
+// What each room may import besides itself; docs/architecture.md draws it. `errors` is the floor
+// under all of them.
 const MAY_IMPORT: Record<string, readonly string[]> = {
   errors: [],
   params: [],
@@ -16,16 +17,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   data: ["params"],
   kernels: ["wasm", "params"],
   models: ["kernels", "wasm", "params", "data"],
-  training: [
-    "models",
-    "kernels",
-    "wasm",
-    "algorithms",
-    "data",
-    "params",
-    "codecs",
-    "platform",
-  ],
+  training: ["models", "kernels", "wasm", "algorithms", "data", "params", "codecs", "platform"],
   flatness: ["training", "models", "wasm", "data", "params"],
   connection: ["protocol", "platform", "params"],
   client: [
@@ -71,20 +63,18 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 
 // Files of the public surface and a worker's entry bind rooms together and stand beside the arrows.
-const BINDERS =
-  /^runtime\/((index|node|browser|client)|platform\/(node|browser)-worker)\.ts$/;
+const BINDERS = /^runtime\/((index|node|browser|client)|platform\/(node|browser)-worker)\.ts$/;
 const PLATFORM_LEAF = /^runtime\/platform\//;
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 
 function sources(folder: string): string[] {
-  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap(
-    (entry) =>
-      entry.isDirectory()
-        ? sources(join(folder, entry.name))
-        : entry.name.endsWith(".ts")
-          ? [join(folder, entry.name)]
-          : [],
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory()
+      ? sources(join(folder, entry.name))
+      : entry.name.endsWith(".ts")
+        ? [join(folder, entry.name)]
+        : [],
   );
 }
 
@@ -96,9 +86,8 @@ function roomOf(file: string): string {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(join(root, file), "utf8");
-  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map(
-    ([, target]) =>
-      relative(root, join(root, dirname(file), target)).replace(/\.js$/, ".ts"),
+  return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map(([, target]) =>
+    relative(root, join(root, dirname(file), target)).replace(/\.js$/, ".ts"),
   );
 }
 
@@ -139,10 +128,6 @@ test("runtime never names the aggregator, the command line, or Node outside its 
     for (const target of importsOf(file))
       assert.ok(!/^(aggregator|cli)\//.test(target), `${file} -> ${target}`);
     if (/^runtime\/(node\.ts|platform\/node)/.test(file)) continue;
-    assert.doesNotMatch(
-      readFileSync(join(root, file), "utf8"),
-      /from "node:/,
-      file,
-    );
+    assert.doesNotMatch(readFileSync(join(root, file), "utf8"), /from "node:/, file);
   }
 });

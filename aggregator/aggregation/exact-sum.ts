@@ -1,21 +1,21 @@
 import * as v from "valibot";
 import type { Vector } from "../../runtime/tensors/layout.js";
-import {
-  readSafetensors,
-  writeSafetensors,
-} from "../../runtime/tensors/safetensors.js";
+import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 import { ModelError } from "../../runtime/errors.js";
 import { plain, type Arithmetic } from "./arithmetic.js";
 
 /**
- * The sum of a round's updates as a value: it grows by one update at a time, merges with another fold of the same round,
- * and goes through bytes. The same updates give the same bits in any order and in any tree of merges, because every number
- * is first rounded to one common grid, on which float64 additions are exact (reproducible summation by pre-rounding,
- * Demmel and Nguyen 2013, "Fast Reproducible Floating-Point Summation").
+ * The sum of a round's updates as a value: it grows by one update at a time, merges with another
+ * fold of the same round, and goes through bytes. The same updates give the same bits in any order
+ * and in any tree of merges, because every number is first rounded to one common grid, on which
+ * float64 additions are exact (reproducible summation by pre-rounding, Demmel and Nguyen 2013,
+ * "Fast Reproducible Floating-Point Summation").
  */
 export interface RoundFold {
   readonly domain: Domain;
-  /** For each vector the sum of weight (in parts) times value, in steps of `gridOf(domain, vector)`. */
+  /**
+   * For each vector the sum of weight (in parts) times value, in steps of `gridOf(domain, vector)`.
+   */
   readonly sums: Readonly<Record<string, Float64Array>>;
   /** For each vector the sum of the whole weights. */
   readonly weights: Record<string, number>;
@@ -36,13 +36,16 @@ export interface Domain {
   /** The largest weight, by vector: an integer below 2^29. */
   readonly maxWeight: Readonly<Record<string, number>>;
   /**
-   * Into how many equal parts a weight is divided, by vector, so that an update can be added with a part of its weight: a
-   * power of two, 1 where not given. The sums are then in units of one part.
+   * Into how many equal parts a weight is divided, by vector, so that an update can be added with a
+   * part of its weight: a power of two, 1 where not given. The sums are then in units of one part.
    */
   readonly parts?: Readonly<Record<string, number>>;
 }
 
-/** What one client adds: each vector with its weight, and how many parts of it the values get (all, where not given). */
+/**
+ * What one client adds: each vector with its weight, and how many parts of it the values get (all,
+ * where not given).
+ */
 export type Contribution = Readonly<
   Record<
     string,
@@ -55,30 +58,26 @@ export type Contribution = Readonly<
 >;
 
 /** Into how many parts a weight is divided. */
-export const partsOf = ({ parts }: Domain, vector: string): number =>
-  parts?.[vector] ?? 1;
+export const partsOf = ({ parts }: Domain, vector: string): number => parts?.[vector] ?? 1;
 
 const fail = (message: string): never => {
   throw new ModelError("fold", message);
 };
 
-/** The step to which `weight * value` is rounded: so fine that no sum of the domain leaves 2^53 steps. */
+/**
+ * The step to which `weight * value` is rounded: so fine that no sum of the domain leaves 2^53
+ * steps.
+ */
 export function gridOf(domain: Domain, vector: string): number {
   const largest =
-    domain.maxUpdates *
-    domain.maxWeight[vector] *
-    partsOf(domain, vector) *
-    domain.maxAbs;
+    domain.maxUpdates * domain.maxWeight[vector] * partsOf(domain, vector) * domain.maxAbs;
   let exponent = Math.ceil(Math.log2(largest));
   if (2 ** exponent < largest) exponent++;
   return 2 ** (exponent - 51);
 }
 
 /** @throws ModelError `fold` for a domain that no grid serves. */
-export function emptyFold(
-  domain: Domain,
-  arithmetic: Arithmetic = plain,
-): RoundFold {
+export function emptyFold(domain: Domain, arithmetic: Arithmetic = plain): RoundFold {
   const sums: Record<string, Float64Array> = {};
   const weights: Record<string, number> = {};
   const { maxUpdates, maxAbs, maxWeight, size } = domain;
@@ -88,9 +87,7 @@ export function emptyFold(
     fail(`"maxAbs" expected a positive number, got ${maxAbs}`);
   for (const [vector, weight] of Object.entries(maxWeight)) {
     if (!(Number.isSafeInteger(weight) && weight >= 1 && weight < 2 ** 29))
-      fail(
-        `"maxWeight.${vector}" expected an integer from 1 to 2^29 - 1, got ${weight}`,
-      );
+      fail(`"maxWeight.${vector}" expected an integer from 1 to 2^29 - 1, got ${weight}`);
     const parts = partsOf(domain, vector);
     if (!(Number.isInteger(Math.log2(parts)) && weight * parts < 2 ** 29))
       fail(
@@ -124,17 +121,10 @@ export function addToFold(
   for (const vector of Object.keys(fold.sums)) {
     const given = contribution[vector];
     if (given?.values.length !== domain.size)
-      fail(
-        `"${vector}" expected ${domain.size} numbers, got ${given?.values.length ?? "none"}`,
-      );
+      fail(`"${vector}" expected ${domain.size} numbers, got ${given?.values.length ?? "none"}`);
     const most = domain.maxWeight[vector];
-    if (
-      !(Number.isSafeInteger(given.weight) && given.weight >= 1) ||
-      given.weight > most
-    )
-      fail(
-        `"weight" expected an integer from 1 to ${most}, got ${given.weight}`,
-      );
+    if (!(Number.isSafeInteger(given.weight) && given.weight >= 1) || given.weight > most)
+      fail(`"weight" expected an integer from 1 to ${most}, got ${given.weight}`);
     const all = partsOf(domain, vector);
     const { parts = all } = given;
     if (!(Number.isSafeInteger(parts) && parts >= 1 && parts <= all))
@@ -191,8 +181,7 @@ const textOf = (domain: Domain): string => {
   });
 };
 
-const byName = ([a]: [string, unknown], [b]: [string, unknown]): number =>
-  a < b ? -1 : 1;
+const byName = ([a]: [string, unknown], [b]: [string, unknown]): number => (a < b ? -1 : 1);
 
 const number = v.pipe(v.number(), v.finite());
 const Head = v.object({
@@ -234,10 +223,7 @@ export function foldFromBytes(bytes: Uint8Array): RoundFold {
     fail(`"fold" expected JSON in the file's metadata, got something else`);
   }
   const head = v.safeParse(Head, json);
-  if (!head.success)
-    return fail(
-      `"fold" expected a fold's head, got: ${head.issues[0].message}`,
-    );
+  if (!head.success) return fail(`"fold" expected a fold's head, got: ${head.issues[0].message}`);
   const { domain, weights, members, build } = head.output;
   const { sums } = emptyFold(domain);
   for (const [vector, sum] of Object.entries(sums)) {

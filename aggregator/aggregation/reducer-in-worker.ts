@@ -71,8 +71,7 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
     fold: (...update) => call("fold", update),
     drop: (key) => call("drop", [key]),
     rest: () => call("rest", []),
-    finish: (model, population) =>
-      call("finish", [model, population], [model.buffer]),
+    finish: (model, population) => call("finish", [model, population], [model.buffer]),
     async close() {
       await worker.terminate();
     },

@@ -4,7 +4,8 @@ import type { DeskAnswer, DeskCall } from "./reducer-in-worker.js";
 import type { Checkpoint } from "../storage/ledger.js";
 import { wasmArithmetic } from "./arithmetic.js";
 
-// The worker of desk-in-worker.ts: does one call after the other, in the order in which they were made.
+// The worker of desk-in-worker.ts: does one call after the other, in the order in which they were
+// made.
 
 const port = parentPort!;
 const desk = openDesk(workerData as DeskSettings, await wasmArithmetic());
@@ -27,8 +28,7 @@ port.postMessage({ id: 0, result: desk.build } satisfies DeskAnswer);
 
 /** The buffers of a checkpoint's blobs, which are given away rather than copied. */
 function buffersOf(result: unknown): ArrayBuffer[] {
-  if (typeof result !== "object" || result === null || !("model" in result))
-    return [];
+  if (typeof result !== "object" || result === null || !("model" in result)) return [];
   const { model, state } = result as Checkpoint;
   return [model, state].map(({ bytes }) => bytes.buffer as ArrayBuffer);
 }

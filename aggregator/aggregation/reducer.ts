@@ -1,42 +1,26 @@
 import { createHash } from "node:crypto";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
-import type {
-  Algorithm,
-  NamedNumbers,
-  State,
-} from "../../runtime/algorithms/algorithm.js";
+import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
 import { float32 } from "../../runtime/codecs/float32.js";
 import { MODEL, readBlob, writeBlob } from "../../runtime/tensors/blob.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
-import {
-  readSafetensors,
-  writeSafetensors,
-} from "../../runtime/tensors/safetensors.js";
+import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
 import { collectAll } from "../memory.js";
-import {
-  refusalOf,
-  UPDATE_CHECKS,
-  vectorsOf,
-  type Refusal,
-} from "./validation.js";
+import { refusalOf, UPDATE_CHECKS, vectorsOf, type Refusal } from "./validation.js";
 import type { Blob, Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
 import { clipped } from "./clip.js";
 import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
-import {
-  contributionOf,
-  domainOf,
-  foldFor,
-} from "./weighted-mean.js";
+import { contributionOf, domainOf, foldFor } from "./weighted-mean.js";
 
 /**
- * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the model, writing the next
- * checkpoint. It holds the algorithm's state; the model lies with whoever sends it to clients. This is the plain form that
- * works where it is called; `desk-worker.ts` puts the same one behind a worker, so that the event loop never waits for a large
- * blob.
+ * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the
+ * model, writing the next checkpoint. It holds the algorithm's state; the model lies with whoever
+ * sends it to clients. This is the plain form that works where it is called; `desk-worker.ts` puts
+ * the same one behind a worker, so that the event loop never waits for a large blob.
  */
 export interface Desk {
   /** Kernels that fold. */
@@ -45,33 +29,27 @@ export interface Desk {
   load(state: Uint8Array): Promise<void>;
   /** Begins an empty fold; what the one before held is dropped. */
   openFold(limits: FoldLimits): Promise<void>;
-  /** Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay as they are until then. */
-  check(
-    key: string,
-    sha256: string,
-    bytes: Uint8Array,
-  ): Promise<Refusal | undefined>;
   /**
-   * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it. Resolves to the Euclidean norm
-   * of its first vector, the delta, as it was sent.
+   * Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay
+   * as they are until then.
    */
-  fold(
-    key: string,
-    client: string,
-    samples: number,
-    staleness: number,
-  ): Promise<number>;
+  check(key: string, sha256: string, bytes: Uint8Array): Promise<Refusal | undefined>;
+  /**
+   * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it.
+   * Resolves to the Euclidean norm of its first vector, the delta, as it was sent.
+   */
+  fold(key: string, client: string, samples: number, staleness: number): Promise<number>;
   drop(key: string): Promise<void>;
-  /** Resolves when all that was asked for before is done, and the memory of its updates is given back. */
+  /**
+   * Resolves when all that was asked for before is done, and the memory of its updates is given
+   * back.
+   */
   rest(): Promise<void>;
   /**
    * Moves the model by the fold.
    * @param model the current one, as a blob; its memory is the desk's from now on, and the next model's where it fits
    */
-  finish(
-    model: Uint8Array<ArrayBuffer>,
-    population: number,
-  ): Promise<Checkpoint>;
+  finish(model: Uint8Array<ArrayBuffer>, population: number): Promise<Checkpoint>;
   close(): Promise<void>;
 }
 
@@ -96,13 +74,8 @@ export interface DeskSettings {
 }
 
 /** @param own the algorithm itself, where it is not one of the built-in ones. */
-export function openDesk(
-  settings: DeskSettings,
-  arithmetic: Arithmetic,
-  own?: Algorithm,
-): Desk {
-  const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } =
-    settings;
+export function openDesk(settings: DeskSettings, arithmetic: Arithmetic, own?: Algorithm): Desk {
+  const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
   const { metadata } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
   const { header } = float32.form(layout, client.sends);
@@ -116,10 +89,7 @@ export function openDesk(
       state = readState(stored, Object.keys(server.state), layout.size);
     },
     async openFold(limits) {
-      fold = emptyFold(
-        domainOf(server, { size: layout.size, maxAbs, ...limits }),
-        arithmetic,
-      );
+      fold = emptyFold(domainOf(server, { size: layout.size, maxAbs, ...limits }), arithmetic);
     },
     async check(key, sha256, bytes) {
       const refusal = refusalOf(UPDATE_CHECKS, {
@@ -136,8 +106,7 @@ export function openDesk(
     },
     async fold(key, id, samples, staleness) {
       const update = kept.get(key);
-      if (update === undefined || fold === undefined)
-        throw new Error(`nothing to fold for ${key}`);
+      if (update === undefined || fold === undefined) throw new Error(`nothing to fold for ${key}`);
       kept.delete(key);
       const vectors = vectorsOf({
         bytes: update.bytes,
@@ -150,9 +119,7 @@ export function openDesk(
         update.sha256,
         contributionOf(
           server,
-          clipUpdateNorm === Infinity
-            ? vectors
-            : clipped(vectors, clipUpdateNorm),
+          clipUpdateNorm === Infinity ? vectors : clipped(vectors, clipUpdateNorm),
           samples,
           { staleness, domain: fold.domain },
         ),
@@ -188,8 +155,7 @@ export function openDesk(
         model,
       );
       // Nobody else has it, unless an algorithm of the caller's own keeps it.
-      if (next.global !== global && own === undefined)
-        release(next.global.buffer);
+      if (next.global !== global && own === undefined) release(next.global.buffer);
       return checkpoint;
     },
     async close() {},
@@ -223,17 +189,12 @@ function checkpointOf(
   population: number,
   into?: Uint8Array<ArrayBuffer>,
 ): Checkpoint {
-  const broadcast = Object.entries(
-    server.broadcast?.(state, population) ?? {},
-  ).map(([name, vector]) => [name, Float32Array.from(vector)] as const);
+  const broadcast = Object.entries(server.broadcast?.(state, population) ?? {}).map(
+    ([name, vector]) => [name, Float32Array.from(vector)] as const,
+  );
   return {
     model: blobOf(
-      writeBlob(
-        layout,
-        { [MODEL]: global, ...Object.fromEntries(broadcast) },
-        metadata,
-        into,
-      ),
+      writeBlob(layout, { [MODEL]: global, ...Object.fromEntries(broadcast) }, metadata, into),
     ),
     state: blobOf(
       writeSafetensors(
@@ -253,11 +214,7 @@ const blobOf = (bytes: Uint8Array): Blob => ({
 });
 
 /** @throws ModelError `state` where the stored state is not this algorithm's. */
-function readState(
-  bytes: Uint8Array,
-  names: readonly string[],
-  size: number,
-): State {
+function readState(bytes: Uint8Array, names: readonly string[], size: number): State {
   const { tensors } = readSafetensors(bytes);
   return Object.fromEntries(
     names.map((name) => {

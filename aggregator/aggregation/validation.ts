@@ -27,11 +27,17 @@ export function refusalOf<Subject>(
   return undefined;
 }
 
-/** An offer, and what is known of the assignment it names. All of it is checked before a byte of the update is asked for. */
+/**
+ * An offer, and what is known of the assignment it names. All of it is checked before a byte of the
+ * update is asked for.
+ */
 export interface Offered {
   /** The assignment is this client's, of this run. */
   readonly known: boolean;
-  /** What became of it, where it is over: `late`, `stale`, `abandoned` or the code it was refused with. */
+  /**
+   * What became of it, where it is over: `late`, `stale`, `abandoned` or the code it was refused
+   * with.
+   */
   readonly over: string | undefined;
   readonly sha256: string;
   /** The hash that this assignment was offered with before. */
@@ -52,8 +58,7 @@ export const OVER: Readonly<Record<string, string>> = {
 export const OFFER_CHECKS: readonly Check<Offered>[] = [
   {
     code: "unknown-assignment",
-    wrong: ({ known }) =>
-      known ? undefined : "this client has no such assignment in this run",
+    wrong: ({ known }) => (known ? undefined : "this client has no such assignment in this run"),
   },
   {
     code: "conflict",
@@ -64,15 +69,12 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
   },
   {
     code: ({ over }) => over!,
-    wrong: ({ over }) =>
-      over && (OVER[over] ?? "this assignment was refused before"),
+    wrong: ({ over }) => over && (OVER[over] ?? "this assignment was refused before"),
   },
   {
     code: "bytes",
     wrong: ({ bytes, expectedBytes }) =>
-      bytes === expectedBytes
-        ? undefined
-        : `"bytes" expected ${expectedBytes}, got ${bytes}`,
+      bytes === expectedBytes ? undefined : `"bytes" expected ${expectedBytes}, got ${bytes}`,
   },
   {
     code: "samples",
@@ -97,15 +99,14 @@ export interface Received {
   readonly arithmetic: Arithmetic;
 }
 
-/** The vectors of an update whose header is right: views where the memory is aligned, else copies. */
+/**
+ * The vectors of an update whose header is right: views where the memory is aligned, else copies.
+ */
 export function vectorsOf({
   bytes,
   header,
   vectors,
-}: Pick<Received, "bytes" | "header" | "vectors">): Record<
-  string,
-  Float32Array
-> {
+}: Pick<Received, "bytes" | "header" | "vectors">): Record<string, Float32Array> {
   const at = bytes.byteOffset + header.length;
   const body =
     at % 4 === 0
@@ -121,10 +122,7 @@ export function vectorsOf({
 const FINITE = 3.5e38;
 
 /** The first vector with numbers beyond `most`, and how many. NaN is beyond everything. */
-function outOfRange(
-  subject: Received,
-  most: number,
-): { name: string; count: number } | undefined {
+function outOfRange(subject: Received, most: number): { name: string; count: number } | undefined {
   for (const [name, values] of Object.entries(vectorsOf(subject))) {
     const count = subject.arithmetic.outOfRange(values, most);
     if (count > 0) return { name, count };
@@ -137,9 +135,7 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
     code: "hash",
     wrong({ bytes, sha256 }) {
       const got = createHash("sha256").update(bytes).digest("hex");
-      return got === sha256
-        ? undefined
-        : `"update" expected SHA-256 ${sha256}, got ${got}`;
+      return got === sha256 ? undefined : `"update" expected SHA-256 ${sha256}, got ${got}`;
     },
   },
   {

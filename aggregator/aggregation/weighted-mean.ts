@@ -1,21 +1,16 @@
 import type { Fold, ServerHalf } from "../../runtime/algorithms/algorithm.js";
 import type { Vector } from "../../runtime/tensors/layout.js";
-import {
-  gridOf,
-  partsOf,
-  type Contribution,
-  type Domain,
-  type RoundFold,
-} from "./exact-sum.js";
+import { gridOf, partsOf, type Contribution, type Domain, type RoundFold } from "./exact-sum.js";
 
 /**
- * The first way to combine updates: running sums, each vector weighted by samples or uniformly as the algorithm says;
- * the algorithm's `finish` makes means of them.
+ * The first way to combine updates: running sums, each vector weighted by samples or uniformly as
+ * the algorithm says; the algorithm's `finish` makes means of them.
  *
- * An update that is tau commits behind counts with s(tau) of its weight. In the sum that is the nearest of 2^k equal parts,
- * so that all stays integer and exact: k is 16, or as much as the largest weight leaves of 2^28 (8 for a client of a million
- * samples). The sum of the weights, by which the mean divides, is that of whole weights, as FedBuff divides by K: stale
- * updates move the model less, and do not merely lose against fresh ones.
+ * An update that is tau commits behind counts with s(tau) of its weight. In the sum that is the
+ * nearest of 2^k equal parts, so that all stays integer and exact: k is 16, or as much as the
+ * largest weight leaves of 2^28 (8 for a client of a million samples). The sum of the weights, by
+ * which the mean divides, is that of whole weights, as FedBuff divides by K: stale updates move the
+ * model less, and do not merely lose against fresh ones.
  */
 export function domainOf(
   server: ServerHalf,
@@ -42,10 +37,16 @@ export function domainOf(
   };
 }
 
-/** FedBuff's weight of an update that is tau commits behind: 1 / sqrt(1 + tau) (Nguyen et al. 2022, arXiv:2106.06639). */
+/**
+ * FedBuff's weight of an update that is tau commits behind: 1 / sqrt(1 + tau) (Nguyen et al. 2022,
+ * arXiv:2106.06639).
+ */
 export const stalenessWeight = (tau: number): number => 1 / Math.sqrt(1 + tau);
 
-/** An update of a client with so many samples, that is so many commits behind, ready for a fold of that domain. */
+/**
+ * An update of a client with so many samples, that is so many commits behind, ready for a fold of
+ * that domain.
+ */
 export function contributionOf(
   server: ServerHalf,
   update: Readonly<Record<string, Vector>>,
@@ -62,10 +63,7 @@ export function contributionOf(
         ...(behind && {
           parts: Math.max(
             1,
-            Math.round(
-              partsOf(behind.domain, vector) *
-                stalenessWeight(behind.staleness),
-            ),
+            Math.round(partsOf(behind.domain, vector) * stalenessWeight(behind.staleness)),
           ),
         }),
       },
@@ -74,9 +72,10 @@ export function contributionOf(
 }
 
 /**
- * The grid to which the clients of a round of so many updates round what moves their own state too. All of it is on the grid
- * of the round's fold (uniform weights), so the fold adds it exactly. It is never finer than for 512 updates: so what
- * adds up over all rounds has room as well, up to 2^53 steps of the finest round, which are 2048 to 4096 times maxAbs.
+ * The grid to which the clients of a round of so many updates round what moves their own state too.
+ * All of it is on the grid of the round's fold (uniform weights), so the fold adds it exactly. It
+ * is never finer than for 512 updates: so what adds up over all rounds has room as well, up to 2^53
+ * steps of the finest round, which are 2048 to 4096 times maxAbs.
  */
 export const stateGrid = (updates: number, maxAbs: number): number =>
   gridOf(
@@ -103,10 +102,7 @@ export function foldFor({ domain, sums, weights, members }: RoundFold): Fold {
   };
 }
 
-const weightsOf = (
-  { folds }: ServerHalf,
-  samples: number,
-): Record<string, number> =>
+const weightsOf = ({ folds }: ServerHalf, samples: number): Record<string, number> =>
   Object.fromEntries(
     Object.entries(folds).map(([vector, weighting]) => [
       vector,

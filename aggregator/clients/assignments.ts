@@ -5,9 +5,15 @@ import { OVER, type Refusal } from "../aggregation/validation.js";
 import type { Work } from "../rounds/participants.js";
 import type { Blob } from "../storage/ledger.js";
 
-/** The work that was given to clients: who has what in hand, what waits to be sent, and how each piece ends. */
+/**
+ * The work that was given to clients: who has what in hand, what waits to be sent, and how each
+ * piece ends.
+ */
 export interface Assignments {
-  /** Work for a client, in place of the same work given before: sent now, or when the client can take it. */
+  /**
+   * Work for a client, in place of the same work given before: sent now, or when the client can
+   * take it.
+   */
   give(assignment: Assignment): void;
   /** Sends the client its next work if it can take it now. */
   flush(client: Client): void;
@@ -22,24 +28,27 @@ export interface Assignments {
   model(sha256: string): Uint8Array | undefined;
   /** It is answered: the client has nothing in hand any more. */
   free(assignment: Assignment): void;
-  /** The client has it although it was not sent by this process: it is at work, or has offered it after a restart. */
+  /**
+   * The client has it although it was not sent by this process: it is at work, or has offered it
+   * after a restart.
+   */
   inHand(assignment: Assignment): void;
   /** Ends it without counting it, and says so to a client that knows of it. */
   end(assignment: Assignment, code: string): void;
   refuse(client: Client, id: string, refusal: Refusal): void;
   /**
-   * A client is back on a new line with this work in hand: what it does not have is sent again. Returns what it has lost,
-   * where that cannot be sent again.
+   * A client is back on a new line with this work in hand: what it does not have is sent again.
+   * Returns what it has lost, where that cannot be sent again.
    */
-  reconcile(
-    client: Client,
-    pending: ReadonlySet<string>,
-  ): Assignment | undefined;
+  reconcile(client: Client, pending: ReadonlySet<string>): Assignment | undefined;
   /** What was given to a client that is gone is not sent any more. */
   withdraw(client: Client): void;
   /** Lets go of a piece of work that nobody will ask for again. */
   forget(assignment: Assignment): void;
-  /** Lets go of all training before a round, but what may still be counted only before the round `open`. */
+  /**
+   * Lets go of all training before a round, but what may still be counted only before the round
+   * `open`.
+   */
   forgetBefore(round: number, open: number): void;
   /** No time runs any more. */
   close(): void;
@@ -55,8 +64,7 @@ export function openAssignments(options: {
   const all = new Map<string, Assignment>();
 
   function flush(client: Client): void {
-    if (!client.session || !client.said || !client.ready || client.inHand)
-      return;
+    if (!client.session || !client.said || !client.ready || client.inHand) return;
     const assignment = client.tasks.shift();
     if (assignment === undefined) return;
     client.inHand = assignment;
@@ -138,9 +146,7 @@ export function openAssignments(options: {
     },
 
     openOf: (client) =>
-      [...all.values()].filter(
-        (assignment) => assignment.client === client && isOpen(assignment),
-      ),
+      [...all.values()].filter((assignment) => assignment.client === client && isOpen(assignment)),
 
     model(sha256) {
       for (const assignment of all.values())

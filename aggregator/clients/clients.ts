@@ -78,8 +78,7 @@ export const clientIn =
   };
 
 /** What a client is at, in one word. */
-export type Standing =
-  "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
+export type Standing = "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
 
 export function standingOf(client: Client): Standing {
   if (client.session === undefined) return "away";
@@ -131,7 +130,6 @@ export function lackOf(
   if (!capabilities.algorithms.includes(algorithm.split("+")[0]))
     return `the algorithm ${algorithm}`;
   if (!capabilities.codecs.includes(codec)) return `the codec ${codec}`;
-  for (const layer of layers)
-    if (!capabilities.layers.includes(layer)) return `the layer ${layer}`;
+  for (const layer of layers) if (!capabilities.layers.includes(layer)) return `the layer ${layer}`;
   return undefined;
 }

@@ -12,11 +12,12 @@ import { FROM_SYSTEM } from "../../runtime/tensors/memory.js";
 import type { Session } from "../sessions/session.js";
 
 /**
- * Updates on their way in. Nothing is received before it was granted, and grants come from one byte budget, so however many
- * clients offer at once, the memory is bounded: an upload holds its bytes from `grant` until it is folded or dropped. They lie in
- * shared memory that a worker can read where it is, and that the next upload takes over: to free and allocate as much for each
- * one would keep several times the budget waiting for the garbage collector.
- * When others wait, one that has not moved for `stall` ms loses its room (`abort` `evicted`) and waits again.
+ * Updates on their way in. Nothing is received before it was granted, and grants come from one byte
+ * budget, so however many clients offer at once, the memory is bounded: an upload holds its bytes
+ * from `grant` until it is folded or dropped. They lie in shared memory that a worker can read
+ * where it is, and that the next upload takes over: to free and allocate as much for each one would
+ * keep several times the budget waiting for the garbage collector. When others wait, one that has
+ * not moved for `stall` ms loses its room (`abort` `evicted`) and waits again.
  */
 export interface Uploads {
   /** A client offers an update, for the first time or again after its line broke. */
@@ -25,7 +26,10 @@ export interface Uploads {
   /** The client gives a transfer up. */
   aborted(session: Session, transfer: number): void;
   lineClosed(session: Session): void;
-  /** The update is folded, or of no use any more: its room is free once `unread`, the last look at its bytes, is over. */
+  /**
+   * The update is folded, or of no use any more: its room is free once `unread`, the last look at
+   * its bytes, is over.
+   */
   release(assignment: string, unread?: Promise<unknown>): void;
   /** Lets go of the memory that no upload is in. */
   trim(): void;
@@ -97,8 +101,7 @@ export function openUploads(options: {
   function attach(upload: Upload, session: Session): void {
     detach(upload);
     let line = lines.get(session);
-    if (line === undefined)
-      lines.set(session, (line = { uploads: new Set(), ended: new Set() }));
+    if (line === undefined) lines.set(session, (line = { uploads: new Set(), ended: new Set() }));
     line.uploads.add(upload);
     upload.session = session;
   }
@@ -127,9 +130,7 @@ export function openUploads(options: {
   function newPart(bytes: number): Uint8Array {
     const step = Math.ceil(bytes / 8) * 8;
     if (room === undefined || step * (parts + 1) > room.byteLength) {
-      room = new SharedArrayBuffer(
-        Math.max(step, FROM_SYSTEM, Math.min(budgetBytes, ROOM)),
-      );
+      room = new SharedArrayBuffer(Math.max(step, FROM_SYSTEM, Math.min(budgetBytes, ROOM)));
       parts = 0;
     }
     return new Uint8Array(room, step * parts++, bytes);

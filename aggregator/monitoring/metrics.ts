@@ -17,7 +17,10 @@ export interface Traffic {
 
 export interface Metrics {
   readonly traffic: Traffic;
-  /** The aggregator refused or ended a connection. One of a few reasons of its own, never a client's words. */
+  /**
+   * The aggregator refused or ended a connection. One of a few reasons of its own, never a client's
+   * words.
+   */
   ended(this: void, why: string): void;
   readonly contentType: string;
   /** What a scrape gets. */
@@ -26,7 +29,10 @@ export interface Metrics {
   close(): void;
 }
 
-/** Reasons that have a series of their own; a client can name others, and a label must not grow by what clients say. */
+/**
+ * Reasons that have a series of their own; a client can name others, and a label must not grow by
+ * what clients say.
+ */
 const REASONS = new Set(
   [
     "late stale left bye unknown-assignment conflict bytes layout hash not-finite range norm samples busy",
@@ -45,9 +51,9 @@ const SECONDS = exponentialBuckets(0.0005, 4, 14);
 const NORMS = exponentialBuckets(0.001, 3.1623, 14);
 
 /**
- * What Prometheus is told of an aggregator, beside the figures of the process itself (memory, CPU, event-loop lag). It
- * listens to the aggregator's events and keeps sums, so that its size does not depend on how many clients there are:
- * no label names a client.
+ * What Prometheus is told of an aggregator, beside the figures of the process itself (memory, CPU,
+ * event-loop lag). It listens to the aggregator's events and keeps sums, so that its size does not
+ * depend on how many clients there are: no label names a client.
  */
 export function openMetrics(aggregator: Aggregator): Metrics {
   const registry = new Registry();
@@ -61,26 +67,16 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     labelNames: T[] = [],
     buckets = SECONDS,
   ) => new Histogram({ name, help, labelNames, buckets, registers });
-  const counter = <T extends string>(
-    name: string,
-    help: string,
-    labelNames: T[] = [],
-  ) => new Counter({ name, help, labelNames, registers });
+  const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
+    new Counter({ name, help, labelNames, registers });
 
   const phases = histogram(
     "fedflat_round_phase_seconds",
     "Committed rounds by phase: collect (until the last update), finish (moving the model), commit (to disk)",
     ["phase"],
   );
-  const rounds = histogram(
-    "fedflat_round_seconds",
-    "Committed rounds, from their opening on",
-  );
-  const outcomes = counter(
-    "fedflat_rounds_total",
-    "Attempts at rounds by outcome",
-    ["outcome"],
-  );
+  const rounds = histogram("fedflat_round_seconds", "Committed rounds, from their opening on");
+  const outcomes = counter("fedflat_rounds_total", "Attempts at rounds by outcome", ["outcome"]);
   const updates = counter(
     "fedflat_updates_total",
     "Work given to clients by what became of it: counted, refused or missed, and why",
@@ -184,8 +180,7 @@ export function openMetrics(aggregator: Aggregator): Metrics {
       staleness.observe(update.staleness);
       training.observe(update.trainSeconds);
     },
-    refused: ({ code }) =>
-      updates.inc({ result: "refused", code: reason(code) }),
+    refused: ({ code }) => updates.inc({ result: "refused", code: reason(code) }),
     missed: ({ code }) => updates.inc({ result: "missed", code: reason(code) }),
     abandoned: () => outcomes.inc({ outcome: "abandoned" }),
     round(_line, timings) {
@@ -220,7 +215,5 @@ export function openMetrics(aggregator: Aggregator): Metrics {
 }
 
 type Listeners = {
-  readonly [E in keyof AggregatorEvents]?: (
-    ...args: AggregatorEvents[E]
-  ) => void;
+  readonly [E in keyof AggregatorEvents]?: (...args: AggregatorEvents[E]) => void;
 };

@@ -51,26 +51,33 @@ export interface BufferedRules {
   readonly maxStaleness: number;
   /** Part of the buffer with which it is committed at its deadline, in (0, 1]. */
   readonly quorum: number;
-  /** Fewest clients with which the first buffer is opened, and fewest updates that are committed at a deadline. */
+  /**
+   * Fewest clients with which the first buffer is opened, and fewest updates that are committed at
+   * a deadline.
+   */
   readonly minimum: number;
-  /** Clients awaited before the first buffer of this process; after `gatherDeadline` the minimum will do. */
+  /**
+   * Clients awaited before the first buffer of this process; after `gatherDeadline` the minimum
+   * will do.
+   */
   readonly gather: number;
   /** Milliseconds. */
   readonly gatherDeadline: number;
-  /** Milliseconds that a client has for its work, and that a buffer may stay open without being looked at. */
+  /**
+   * Milliseconds that a client has for its work, and that a buffer may stay open without being
+   * looked at.
+   */
   readonly deadline: number;
-  /** Milliseconds of rest before clients that gave up are asked again, where nobody else is left. */
+  /**
+   * Milliseconds of rest before clients that gave up are asked again, where nobody else is left.
+   */
   readonly pause: number;
   /** Milliseconds that the storage may take for one record. */
   readonly storageDeadline: number;
 }
 
 export type BufferedState = Running | Ended;
-type Running =
-  | Gathering
-  | (Opening & { readonly members: Members })
-  | Buffering
-  | Committing;
+type Running = Gathering | (Opening & { readonly members: Members }) | Buffering | Committing;
 
 interface Gathering extends EngineState {
   readonly at: "gathering";
@@ -105,11 +112,7 @@ export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
   outstanding: (state) => outstanding(rules, state),
 });
 
-function start(
-  rules: BufferedRules,
-  committed: number,
-  reopened?: Attempt,
-): Step {
+function start(rules: BufferedRules, committed: number, reopened?: Attempt): Step {
   if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
   if (reopened !== undefined)
     return arm(
@@ -131,11 +134,7 @@ function start(
   });
 }
 
-function step(
-  rules: BufferedRules,
-  state: BufferedState,
-  event: RoundEvent,
-): Step {
+function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): Step {
   const same: Step = { state, effects: [] };
   if (state.at === "stopped") return same;
   if (state.at === "finished")
@@ -188,11 +187,10 @@ const roundOf = (state: Running): number =>
       ? state.open.round + 1
       : state.open.round;
 
-const withMember = <S extends Running>(
-  state: S,
-  client: string,
-  member: Member,
-): S => ({ ...state, members: state.members.with(client, member) });
+const withMember = <S extends Running>(state: S, client: string, member: Member): S => ({
+  ...state,
+  members: state.members.with(client, member),
+});
 
 /** Looks at the roster, or at what has become of the members. */
 const settled = (rules: BufferedRules, state: Running): Step =>
@@ -214,12 +212,7 @@ const tryToOpen = (rules: BufferedRules, state: Gathering): Step =>
     ? { state, effects: [] }
     : open(rules, state, state.round, state.members);
 
-function open(
-  rules: BufferedRules,
-  from: Running,
-  round: number,
-  members: Members,
-): Step {
+function open(rules: BufferedRules, from: Running, round: number, members: Members): Step {
   const { population, meanSamples } = from.roster;
   const attempt: Attempt = {
     round,
@@ -232,11 +225,11 @@ function open(
   return opening(rules, from, attempt, { members });
 }
 
-/** The buffer stands in the journal: what was admitted meanwhile goes into it, as far as there is room. */
-function begun(
-  rules: BufferedRules,
-  from: Opening & { readonly members: Members },
-): Step {
+/**
+ * The buffer stands in the journal: what was admitted meanwhile goes into it, as far as there is
+ * room.
+ */
+function begun(rules: BufferedRules, from: Opening & { readonly members: Members }): Step {
   let { members } = from;
   const folds: RoundEffect[] = [];
   for (const [client, { status, work }] of from.members)
@@ -258,9 +251,7 @@ function begun(
 /** Commits a full buffer; else gives work to clients that are ready, as many as may train. */
 function fill(rules: BufferedRules, from: Buffering): Step {
   if (from.members.count("counted") >= rules.buffer) return close(rules, from);
-  const { state, effects } = from.draining
-    ? { state: from, effects: [] }
-    : ask(rules, from);
+  const { state, effects } = from.draining ? { state: from, effects: [] } : ask(rules, from);
   if (state.members.count("asked") > 0)
     return state.resting
       ? and(arm({ ...state, resting: false }, rules.deadline), effects)
@@ -279,13 +270,14 @@ function fill(rules: BufferedRules, from: Buffering): Step {
     : { state, effects };
 }
 
-const isOut = ({ status }: Member): boolean =>
-  status === "lost" || status === "refused";
+const isOut = ({ status }: Member): boolean => status === "lost" || status === "refused";
 
-const outOf = (members: Members): number =>
-  members.count("lost") + members.count("refused");
+const outOf = (members: Members): number => members.count("lost") + members.count("refused");
 
-/** Draws among those who are ready and not in the buffer yet, by a generator that seed, round and members decide. */
+/**
+ * Draws among those who are ready and not in the buffer yet, by a generator that seed, round and
+ * members decide.
+ */
 function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
   const { roster, open } = state;
   const slots = rules.concurrency - state.members.count("asked");
@@ -293,9 +285,7 @@ function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
   const idle = roster.here.filter((id) => !state.members.has(id));
   if (idle.length === 0) return { state, effects: [] };
   const chance = random(rules.seed, "buffered", open.round, state.members.size);
-  const drawn = chance
-    .shuffle(Uint32Array.from(idle.keys()))
-    .subarray(0, slots);
+  const drawn = chance.shuffle(Uint32Array.from(idle.keys())).subarray(0, slots);
   let { members } = state;
   const effects: RoundEffect[] = [];
   const work: Work = { round: open.round, attempt: 1, phase: 0 };
@@ -311,27 +301,28 @@ function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
   return { state: { ...state, members }, effects };
 }
 
-/** Whether the buffer may be committed at its deadline: with its quorum of the updates that clients at hand can make. */
+/**
+ * Whether the buffer may be committed at its deadline: with its quorum of the updates that clients
+ * at hand can make.
+ */
 function enough(rules: BufferedRules, state: Buffering): boolean {
   const { members, roster } = state;
   const others = roster.ids.filter((id) => !members.has(id)).length;
   const reach = Math.min(rules.buffer, members.size + others);
-  const needed = Math.max(
-    Math.min(rules.minimum, rules.buffer),
-    Math.ceil(rules.quorum * reach),
-  );
+  const needed = Math.max(Math.min(rules.minimum, rules.buffer), Math.ceil(rules.quorum * reach));
   return members.count("counted") >= needed;
 }
 
 const close = (rules: BufferedRules, from: Buffering): Step =>
   committing(rules, from, from.open, from.members);
 
-/** The round is committed: those who are still at work go on, unless the model has moved too far from theirs. */
+/**
+ * The round is committed: those who are still at work go on, unless the model has moved too far
+ * from theirs.
+ */
 function next(rules: BufferedRules, from: Committing): Step {
   const { round } = from.open;
-  const atWork = from.members.without(
-    ({ status }) => status !== "asked" && status !== "waiting",
-  );
+  const atWork = from.members.without(({ status }) => status !== "asked" && status !== "waiting");
   if (round >= rules.rounds)
     return then<BufferedState>(
       [...atWork].map(([client, { work }]) => late({ client, work })),
@@ -360,16 +351,11 @@ const isStale = (rules: BufferedRules, round: number, work: Work): boolean =>
 
 type About<T extends RoundEvent["type"]> = Extract<RoundEvent, { type: T }>;
 
-function admitted(
-  rules: BufferedRules,
-  state: Running,
-  { client, work }: About<"admitted">,
-): Step {
+function admitted(rules: BufferedRules, state: Running, { client, work }: About<"admitted">): Step {
   const member = state.members.get(client);
   if (member !== undefined && !sameWork(member.work, work))
     return { state, effects: [late({ client, work })] };
-  if (member?.status === "counted" || member?.status === "waiting")
-    return { state, effects: [] };
+  if (member?.status === "counted" || member?.status === "waiting") return { state, effects: [] };
   if (isStale(rules, roundOf(state), work))
     return {
       state: { ...state, members: state.members.without((m) => m === member) },
@@ -387,16 +373,11 @@ function admitted(
 }
 
 /** A client has work from before: it goes on with it, beside as many others as may train. */
-function pending(
-  rules: BufferedRules,
-  state: Running,
-  { client, work }: About<"pending">,
-): Step {
+function pending(rules: BufferedRules, state: Running, { client, work }: About<"pending">): Step {
   const member = state.members.get(client);
   if (member !== undefined && !sameWork(member.work, work))
     return { state, effects: [late({ client, work })] };
-  if (member !== undefined && member.status !== "lost")
-    return { state, effects: [] };
+  if (member !== undefined && member.status !== "lost") return { state, effects: [] };
   if (isStale(rules, roundOf(state), work))
     return { state, effects: [late({ client, work }, "stale")] };
   return then(
@@ -419,9 +400,7 @@ function gaveUp(
     (member.status === "asked" || member.status === "lost");
   // Its time is over also for one that is not counted on any more.
   const told =
-    event.type === "expired" && (inHand || member === undefined)
-      ? [late({ client, work })]
-      : [];
+    event.type === "expired" && (inHand || member === undefined) ? [late({ client, work })] : [];
   if (!inHand) return { state, effects: told };
   const lost: Member = {
     status: event.type === "refused" ? "refused" : "lost",

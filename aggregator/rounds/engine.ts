@@ -1,33 +1,45 @@
 import type { Members, Work } from "./participants.js";
 
 /**
- * What a run's mode is made of: a pure state machine from which the aggregator learns what to do, and which it tells what
- * happened. `synchronous` (round.ts) and `buffered` (buffered.ts) are two of them; the aggregator does not ask which it has.
- * No clock and no input or output in here: time comes as `deadline` and `expired` events that the machine asked for.
+ * What a run's mode is made of: a pure state machine from which the aggregator learns what to do,
+ * and which it tells what happened. `synchronous` (round.ts) and `buffered` (buffered.ts) are two
+ * of them; the aggregator does not ask which it has. No clock and no input or output in here: time
+ * comes as `deadline` and `expired` events that the machine asked for.
  */
 export interface RoundEngine<State extends EngineState> {
   /** Names of the phases that a round consists of; plain training is one. */
   readonly phases: readonly string[];
-  /** The most commits that may lie between an update's own model and the one that it is folded into. */
+  /**
+   * The most commits that may lie between an update's own model and the one that it is folded into.
+   */
   readonly maxStaleness: number;
-  /** Where a run starts or goes on: the last committed round, and the attempt that a restart found open. */
+  /**
+   * Where a run starts or goes on: the last committed round, and the attempt that a restart found
+   * open.
+   */
   start(committed: number, reopened?: Attempt): Step<State>;
   /** One step. An event that does not concern the state leaves it as it is. */
   step(state: State, event: RoundEvent): Step<State>;
   /** What the run waits for, in a sentence. */
   waitsFor(state: State): string;
   /**
-   * When a client with nothing to do should ask again, in milliseconds, spread by a jitter that the client's id and the
-   * state decide, so that clients do not all come at once.
+   * When a client with nothing to do should ask again, in milliseconds, spread by a jitter that the
+   * client's id and the state decide, so that clients do not all come at once.
    */
   retryAfter(state: State, client: string): number;
-  /** Work that a client may have in hand although nothing here knows of it: given before a restart. The newest first. */
+  /**
+   * Work that a client may have in hand although nothing here knows of it: given before a restart.
+   * The newest first.
+   */
   outstanding(state: State): readonly Work[];
 }
 
 /** What every engine's state has. */
 export interface EngineState {
-  /** `finished` and `stopped` are the ends; every other has exactly one deadline armed, so nothing waits for ever. */
+  /**
+   * `finished` and `stopped` are the ends; every other has exactly one deadline armed, so nothing
+   * waits for ever.
+   */
   readonly at: string;
   /** Counts the deadlines armed so far; a `deadline` event with another number is stale. */
   readonly deadline: number;
@@ -36,7 +48,10 @@ export interface EngineState {
   readonly draining: boolean;
   /** No further round is opened until a `release`. */
   readonly held: boolean;
-  /** The round that is open, and what became of those who were asked; else `round` is the next, or the last one. */
+  /**
+   * The round that is open, and what became of those who were asked; else `round` is the next, or
+   * the last one.
+   */
   readonly open?: Attempt;
   readonly members?: Members;
   readonly round?: number;
@@ -47,7 +62,10 @@ export interface Step<State> {
   readonly effects: readonly RoundEffect[];
 }
 
-/** The clients that could be drawn now, and the figures of the registered ones that a round freezes when it opens. */
+/**
+ * The clients that could be drawn now, and the figures of the registered ones that a round freezes
+ * when it opens.
+ */
 export interface Roster {
   /** Sorted. */
   readonly ids: readonly string[];
@@ -72,8 +90,7 @@ export interface Attempt {
 }
 
 /** The most updates that an attempt can have. */
-export const mostUpdates = ({ selected, goal }: Attempt): number =>
-  Math.max(selected.length, goal);
+export const mostUpdates = ({ selected, goal }: Attempt): number => Math.max(selected.length, goal);
 
 export type RoundEvent =
   | { readonly type: "roster"; readonly roster: Roster }
@@ -117,7 +134,10 @@ export type RoundEvent =
   | { readonly type: "stop"; readonly reason: string };
 
 export type RoundEffect =
-  /** Send `{ type: "deadline", number }` after so many milliseconds; it takes the place of the deadline before. */
+  /**
+   * Send `{ type: "deadline", number }` after so many milliseconds; it takes the place of the
+   * deadline before.
+   */
   | {
       readonly type: "deadline";
       readonly number: number;
@@ -173,15 +193,15 @@ export interface Progress {
 }
 
 /** An engine with the state that it is in. */
-export interface Rounds extends Pick<
-  RoundEngine<EngineState>,
-  "phases" | "maxStaleness"
-> {
+export interface Rounds extends Pick<RoundEngine<EngineState>, "phases" | "maxStaleness"> {
   /** Undefined before `start`. */
   readonly at: string | undefined;
   readonly draining: boolean;
   readonly held: boolean;
-  /** The round and attempt that are open, or the round that is next; its updates so far, and those wanted where it is open. */
+  /**
+   * The round and attempt that are open, or the round that is next; its updates so far, and those
+   * wanted where it is open.
+   */
   progress(): Progress;
   start(committed: number, reopened?: Attempt): readonly RoundEffect[];
   step(event: RoundEvent): readonly RoundEffect[];
@@ -191,9 +211,7 @@ export interface Rounds extends Pick<
 }
 
 /** The engine, so that its user need not know what its states are. */
-export function roundsOf<S extends EngineState>(
-  engine: RoundEngine<S>,
-): Rounds {
+export function roundsOf<S extends EngineState>(engine: RoundEngine<S>): Rounds {
   let state: S | undefined;
   /** What was said last, and of which state. */
   let said: { readonly of: S; readonly sentence: string } | undefined;
@@ -235,8 +253,7 @@ export function roundsOf<S extends EngineState>(
         const sentence = engine.waitsFor(of);
         said = {
           of,
-          sentence:
-            of.held && of.open ? `${sentence} Then the run pauses.` : sentence,
+          sentence: of.held && of.open ? `${sentence} Then the run pauses.` : sentence,
         };
       }
       return said.sentence;

@@ -1,4 +1,7 @@
-/** Names a piece of a client's work: one phase of one attempt, from the model that was the newest when the round opened. */
+/**
+ * Names a piece of a client's work: one phase of one attempt, from the model that was the newest
+ * when the round opened.
+ */
 export interface Work {
   readonly round: number;
   readonly attempt: number;
@@ -10,8 +13,7 @@ export const sameWork = (a: Work, b: Work): boolean =>
 
 export interface Member {
   /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */
-  readonly status:
-    "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
+  readonly status: "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
   readonly work: Work;
   /** Why it was lost or refused. */
   readonly code?: string;
@@ -27,10 +29,10 @@ interface Difference {
 }
 
 /**
- * What became of those who were asked, by client: a value, of which `with` gives another and leaves this one as it is. A round
- * of a thousand clients has a thousand such steps, so none copies them all: all versions share one map, which is the newest
- * one's, and an older one knows how it differs (Baker 1978, "Shallow Binding in Lisp 1.5"). Whoever reads an older one all the
- * same gets a copy.
+ * What became of those who were asked, by client: a value, of which `with` gives another and leaves
+ * this one as it is. A round of a thousand clients has a thousand such steps, so none copies them
+ * all: all versions share one map, which is the newest one's, and an older one knows how it differs
+ * (Baker 1978, "Shallow Binding in Lisp 1.5"). Whoever reads an older one all the same gets a copy.
  */
 export class Members implements Iterable<[string, Member]> {
   #own: Map<string, Member> | undefined;

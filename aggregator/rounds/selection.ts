@@ -8,9 +8,15 @@ export interface Selection {
   readonly count?: number;
   /** Fewest clients wanted in a round; with fewer eligible ones no round opens. */
   readonly minimum: number;
-  /** How many times the wanted number is asked, so that stragglers need not be waited for; 1 asks just those wanted. */
+  /**
+   * How many times the wanted number is asked, so that stragglers need not be waited for; 1 asks
+   * just those wanted.
+   */
   readonly overSelection: number;
-  /** Each client joins by its own coin of probability `fraction`, redrawn while nobody joins (the paper's set-up). */
+  /**
+   * Each client joins by its own coin of probability `fraction`, redrawn while nobody joins (the
+   * paper's set-up).
+   */
   readonly bernoulli: boolean;
 }
 
@@ -18,9 +24,9 @@ export interface Selection {
 const REDRAWS = 1000;
 
 /**
- * Draws a round's clients from the sorted ids of the eligible ones, with a generator seeded by (seed, round, attempt):
- * neither the order of arrival nor the clock has a say.
- * Returns the ids asked (sorted) and the number of updates wanted, or nothing where too few are eligible.
+ * Draws a round's clients from the sorted ids of the eligible ones, with a generator seeded by
+ * (seed, round, attempt): neither the order of arrival nor the clock has a say. Returns the ids
+ * asked (sorted) and the number of updates wanted, or nothing where too few are eligible.
  */
 export function select(
   ids: readonly string[],
@@ -42,11 +48,7 @@ export function select(
       goal: Math.max(1, Math.round(selected.length / overSelection)),
     };
   }
-  const wanted = Math.max(
-    1,
-    minimum,
-    count ?? Math.round(fraction * ids.length),
-  );
+  const wanted = Math.max(1, minimum, count ?? Math.round(fraction * ids.length));
   const goal = Math.min(ids.length, wanted);
   const asked = Math.min(ids.length, Math.ceil(goal * overSelection));
   const order = chance.shuffle(Uint32Array.from(ids.keys())).subarray(0, asked);

@@ -45,7 +45,10 @@ export interface RoundRules {
   /** What a round consists of; plain training is one phase. */
   readonly phases: readonly Phase[];
   readonly selection: Selection;
-  /** Clients awaited before the first round of this process; after `gatherDeadline` the selection's minimum will do. */
+  /**
+   * Clients awaited before the first round of this process; after `gatherDeadline` the selection's
+   * minimum will do.
+   */
   readonly gather: number;
   /** Milliseconds. */
   readonly gatherDeadline: number;
@@ -101,12 +104,11 @@ export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
   outstanding: () => [],
 });
 
-/** Where a run starts or goes on: the last committed round, and the attempt that a restart found open. */
-export function start(
-  rules: RoundRules,
-  committed: number,
-  reopened?: Attempt,
-): Step {
+/**
+ * Where a run starts or goes on: the last committed round, and the attempt that a restart found
+ * open.
+ */
+export function start(rules: RoundRules, committed: number, reopened?: Attempt): Step {
   if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
   if (reopened !== undefined)
     return ask(rules, { ...NOTHING_YET, at: "opening", open: reopened }, 0);
@@ -115,11 +117,7 @@ export function start(
 }
 
 /** One step of the machine. An event that does not concern the state leaves it as it is. */
-export function step(
-  rules: RoundRules,
-  state: RoundState,
-  event: RoundEvent,
-): Step {
+export function step(rules: RoundRules, state: RoundState, event: RoundEvent): Step {
   if (state.at === "finished" || state.at === "stopped")
     return {
       state,
@@ -129,9 +127,7 @@ export function step(
     case "roster":
       return tryToOpen(rules, { ...state, roster: event.roster });
     case "begun":
-      return state.at === "opening"
-        ? ask(rules, state, 0)
-        : { state, effects: [] };
+      return state.at === "opening" ? ask(rules, state, 0) : { state, effects: [] };
     case "admitted":
     case "refused":
     case "gone":
@@ -140,28 +136,21 @@ export function step(
     case "pending":
       return { state, effects: [] };
     case "back":
-      return state.at === "collecting" &&
-        state.members.get(event.client)?.code === "left"
+      return state.at === "collecting" && state.members.get(event.client)?.code === "left"
         ? {
             state: withMember(state, event.client, { status: "asked" }),
-            effects: [
-              { type: "assign", client: event.client, work: workOf(state) },
-            ],
+            effects: [{ type: "assign", client: event.client, work: workOf(state) }],
           }
         : { state, effects: [] };
     case "committed":
-      return state.at === "committing"
-        ? next(rules, state)
-        : { state, effects: [] };
+      return state.at === "committing" ? next(rules, state) : { state, effects: [] };
     case "paused":
     case "broken":
     case "hold":
     case "stop":
       return stepAlike(rules, state, event);
     case "deadline":
-      return event.number === state.deadline
-        ? expire(rules, state)
-        : { state, effects: [] };
+      return event.number === state.deadline ? expire(rules, state) : { state, effects: [] };
     case "drain":
       return state.at === "gathering"
         ? stop(state, committedOf(state), "drained")
@@ -218,14 +207,7 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
 function release(rules: RoundRules, state: Running): Step {
   const released = { ...state, held: false };
   return state.held && released.at === "gathering" && !released.resting
-    ? gather(
-        rules,
-        released,
-        released.round,
-        released.attempt,
-        released.need,
-        false,
-      )
+    ? gather(rules, released, released.round, released.attempt, released.need, false)
     : { state: released, effects: [] };
 }
 
@@ -236,23 +218,15 @@ const workOf = ({ open, phase }: Pick<Collecting, "open" | "phase">): Work => ({
 });
 
 /** Opens a phase: asks whom it asks. */
-function ask(
-  rules: RoundRules,
-  from: Opening | Collecting,
-  phase: number,
-): Step {
+function ask(rules: RoundRules, from: Opening | Collecting, phase: number): Step {
   const { asks, quorum, deadline } = rules.phases[phase];
   const { open } = from;
   const work = workOf({ open, phase });
   const before: Members =
     from.at === "collecting"
       ? from.members
-      : Members.of(
-          open.selected.map((id) => [id, { status: "counted", work }]),
-        );
-  const asked = [...before].filter(
-    ([, { status }]) => asks === "selected" || status === "counted",
-  );
+      : Members.of(open.selected.map((id) => [id, { status: "counted", work }]));
+  const asked = [...before].filter(([, { status }]) => asks === "selected" || status === "counted");
   const members = Members.of([
     ...before,
     ...asked.map(([id]) => [id, { status: "asked", work }] as const),
@@ -310,7 +284,10 @@ function settle(
   );
 }
 
-/** Closes the phase when it has what it wants, or abandons the attempt when it can no longer have what it needs. */
+/**
+ * Closes the phase when it has what it wants, or abandons the attempt when it can no longer have
+ * what it needs.
+ */
 function check(rules: RoundRules, state: Collecting): Step {
   const counted = state.members.count("counted");
   const asked = state.members.count("asked");
@@ -354,18 +331,10 @@ function abandon(rules: RoundRules, state: Collecting, reason: string): Step {
   const { members } = dismiss(state);
   const { open } = state;
   const effects: RoundEffect[] = [{ type: "abandon", open, members, reason }];
-  if (state.draining)
-    return then(effects, stop(state, open.round - 1, "drained"));
+  if (state.draining) return then(effects, stop(state, open.round - 1, "drained"));
   return then(
     effects,
-    gather(
-      rules,
-      state,
-      open.round,
-      open.attempt + 1,
-      Math.max(1, rules.selection.minimum),
-      true,
-    ),
+    gather(rules, state, open.round, open.attempt + 1, Math.max(1, rules.selection.minimum), true),
   );
 }
 
@@ -373,14 +342,7 @@ function next(rules: RoundRules, state: Committing): Step {
   const { round } = state.open;
   if (round >= rules.rounds) return finish(state, round);
   if (state.draining) return stop(state, round, "drained");
-  return gather(
-    rules,
-    state,
-    round + 1,
-    1,
-    Math.max(1, rules.selection.minimum),
-    false,
-  );
+  return gather(rules, state, round + 1, 1, Math.max(1, rules.selection.minimum), false);
 }
 
 /** The deadline of the state has passed. */
@@ -439,14 +401,11 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
 }
 
 /**
- * When a client with nothing to do should ask again, in milliseconds: within the time the state may last,
- * spread by a jitter that the client's id and the round decide, so that clients do not all come at once.
+ * When a client with nothing to do should ask again, in milliseconds: within the time the state may
+ * last, spread by a jitter that the client's id and the round decide, so that clients do not all
+ * come at once.
  */
-export function retryAfter(
-  rules: RoundRules,
-  state: RoundState,
-  client: string,
-): number {
+export function retryAfter(rules: RoundRules, state: RoundState, client: string): number {
   const lasts =
     state.at === "collecting"
       ? rules.phases[state.phase].deadline

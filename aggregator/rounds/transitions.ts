@@ -1,11 +1,5 @@
 import { random } from "../../runtime/tensors/random.js";
-import type {
-  Attempt,
-  EngineState,
-  RoundEffect,
-  RoundEvent,
-  Step,
-} from "./engine.js";
+import type { Attempt, EngineState, RoundEffect, RoundEvent, Step } from "./engine.js";
 import type { Members, Work } from "./participants.js";
 
 // What engines are written with, and what every mode does alike.
@@ -13,12 +7,7 @@ import type { Members, Work } from "./participants.js";
 /** What every state has, and hands on to the next. */
 type Common = Pick<EngineState, "deadline" | "roster" | "draining" | "held">;
 
-export const commonOf = ({
-  deadline,
-  roster,
-  draining,
-  held,
-}: Common): Common => ({
+export const commonOf = ({ deadline, roster, draining, held }: Common): Common => ({
   deadline,
   roster,
   draining,
@@ -42,15 +31,15 @@ export function arm<S extends EngineState>(state: S, after: number): Step<S> {
   };
 }
 
-export const then = <S>(
-  first: readonly RoundEffect[],
-  { state, effects }: Step<S>,
-): Step<S> => ({ state, effects: [...first, ...effects] });
+export const then = <S>(first: readonly RoundEffect[], { state, effects }: Step<S>): Step<S> => ({
+  state,
+  effects: [...first, ...effects],
+});
 
-export const and = <S>(
-  { state, effects }: Step<S>,
-  more: readonly RoundEffect[],
-): Step<S> => ({ state, effects: [...effects, ...more] });
+export const and = <S>({ state, effects }: Step<S>, more: readonly RoundEffect[]): Step<S> => ({
+  state,
+  effects: [...effects, ...more],
+});
 
 /** How a run ended. */
 export type Ended = EngineState &
@@ -69,12 +58,7 @@ export const finish = (from: Common, round: number): Step<Ended> => ({
 });
 
 /** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
-export const stop = (
-  from: Common,
-  round: number,
-  reason: string,
-  failed = false,
-): Step<Ended> => ({
+export const stop = (from: Common, round: number, reason: string, failed = false): Step<Ended> => ({
   state: { ...commonOf(from), at: "stopped", round, reason },
   effects: [{ type: "stopped", reason, failed }],
 });
@@ -106,10 +90,9 @@ export const opening = <More extends object>(
   open: Attempt,
   more: More,
 ): Step<Opening & More> =>
-  and(
-    arm({ ...commonOf(from), at: "opening", open, ...more }, storageDeadline),
-    [{ type: "begin", open }],
-  );
+  and(arm({ ...commonOf(from), at: "opening", open, ...more }, storageDeadline), [
+    { type: "begin", open },
+  ]);
 
 export const committing = (
   { storageDeadline }: StorageRules,
@@ -117,25 +100,16 @@ export const committing = (
   open: Attempt,
   members: Members,
 ): Step<Committing> =>
-  and(
-    arm(
-      { ...commonOf(from), at: "committing", open, members },
-      storageDeadline,
-    ),
-    [{ type: "close", open, members }],
-  );
+  and(arm({ ...commonOf(from), at: "committing", open, members }, storageDeadline), [
+    { type: "close", open, members },
+  ]);
 
 /** The storage's deadline has passed. */
 export const storageIsSilent = (
   { storageDeadline }: StorageRules,
   state: Opening | Committing,
 ): Step<Ended> =>
-  stop(
-    state,
-    committedOf(state),
-    `the storage did not answer within ${storageDeadline} ms`,
-    true,
-  );
+  stop(state, committedOf(state), `the storage did not answer within ${storageDeadline} ms`, true);
 
 /** The last committed round, as far as a state knows that is no end. */
 export const committedOf = ({ open, round }: EngineState): number =>
@@ -145,10 +119,7 @@ export const committedOf = ({ open, round }: EngineState): number =>
 export function stepAlike<S extends EngineState>(
   { storageDeadline }: StorageRules,
   state: S,
-  event: Extract<
-    RoundEvent,
-    { readonly type: "paused" | "broken" | "hold" | "stop" }
-  >,
+  event: Extract<RoundEvent, { readonly type: "paused" | "broken" | "hold" | "stop" }>,
 ): Step<S | Ended> {
   switch (event.type) {
     case "paused":
@@ -160,7 +131,8 @@ export function stepAlike<S extends EngineState>(
     case "hold":
       return { state: { ...state, held: true }, effects: [] };
     case "stop":
-      // What the storage is writing down will be written down: that end is near and has its own deadline.
+      // What the storage is writing down will be written down: that end is near and has its own
+      // deadline.
       return state.at === "committing"
         ? { state: { ...state, draining: true }, effects: [] }
         : stop(state, committedOf(state), event.reason);
@@ -185,12 +157,11 @@ export function waitsForAlike(state: Committing | Ended): string {
   }
 }
 
-/** Some time in the second half of what the state lasts, decided by the client's id and the state, so that clients do not all come at once. */
-export function retryWithin(
-  lasts: number,
-  { deadline }: EngineState,
-  client: string,
-): number {
+/**
+ * Some time in the second half of what the state lasts, decided by the client's id and the state,
+ * so that clients do not all come at once.
+ */
+export function retryWithin(lasts: number, { deadline }: EngineState, client: string): number {
   const jitter = random("retry", client, deadline).next();
   return Math.round(lasts * (0.5 + 0.5 * jitter));
 }

@@ -9,11 +9,7 @@ import { clientIn, rosterOf, type Client } from "../clients/clients.js";
 import { commitRound } from "./commit.js";
 import { definitionOf, type RunDefinition } from "./definition.js";
 import { openDurably } from "../storage/retry.js";
-import {
-  openEvaluations,
-  type EvaluationLine,
-  type Evaluations,
-} from "./evaluations.js";
+import { openEvaluations, type EvaluationLine, type Evaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import { openLines } from "../sessions/open-sessions.js";
 import { calm, silent, type Log } from "../log.js";
@@ -40,13 +36,7 @@ import { summaryOf } from "./summary.js";
 import { openUpdates, type Updates } from "./updates.js";
 import { openUploads, type Uploads } from "../clients/uploads.js";
 
-export type {
-  AggregatorEvents,
-  AggregatorOptions,
-  Ending,
-  Situation,
-  Status,
-} from "./options.js";
+export type { AggregatorEvents, AggregatorOptions, Ending, Situation, Status } from "./options.js";
 export type { EvaluationLine, EvaluationResult } from "./evaluations.js";
 export type { RoundLine, RoundTimings } from "./round-record.js";
 
@@ -54,9 +44,9 @@ export type { RoundLine, RoundTimings } from "./round-record.js";
 const BEAT = 1000;
 
 /**
- * The aggregator of one run: lines come in by `attach` (from server.ts, or from a simulation's memory), rounds go on by
- * themselves, and `done` tells how it ended. All decisions about rounds are those of an engine in rounds/; this class
- * carries them out.
+ * The aggregator of one run: lines come in by `attach` (from server.ts, or from a simulation's
+ * memory), rounds go on by themselves, and `done` tells how it ended. All decisions about rounds
+ * are those of an engine in rounds/; this class carries them out.
  */
 export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly settings: AggregatorSettings;
@@ -64,7 +54,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly log: Log;
   /** For what strangers cause, who may be many. */
   readonly doorLog: Log;
-  /** Resolves when all rounds are committed and evaluated, or the run has stopped; never rejects. */
+  /**
+   * Resolves when all rounds are committed and evaluated, or the run has stopped; never rejects.
+   */
   readonly done: Promise<Ending>;
 
   #options: AggregatorOptions;
@@ -112,8 +104,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       stall: settings.stall,
       minimumRate: settings.minimumRate,
       arrived: (update, bytes) => void this.#updates.arrived(update, bytes),
-      evicted: (assignment) =>
-        this.log.warn({ assignment }, "a stalled upload lost its room"),
+      evicted: (assignment) => this.log.warn({ assignment }, "a stalled upload lost its room"),
     });
     this.#assignments = openAssignments({
       clientOf: clientIn(this.#clients),
@@ -198,10 +189,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { round } = last.record;
     this.#models.keep(round, last.model);
     for (const client of clients)
-      this.#presence.remember(
-        client,
-        attempt?.selected.includes(client.id) ?? false,
-      );
+      this.#presence.remember(client, attempt?.selected.includes(client.id) ?? false);
     this.log.info(
       { run, epoch, committed: round, build: from.desk.build },
       attempt
@@ -209,10 +197,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         : "the run begins",
     );
     if (attempt !== undefined) await this.#attempts.open(attempt);
-    this.#beat = setInterval(
-      () => this.#lookAfter(),
-      Math.min(BEAT, this.settings.heartbeat / 2),
-    );
+    this.#beat = setInterval(() => this.#lookAfter(), Math.min(BEAT, this.settings.heartbeat / 2));
     this.#presence.rosterChanged();
     this.#driver.start(round, attempt);
     if (this.#options.hold) this.hold();
@@ -265,8 +250,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       heartbeat: settings.heartbeat,
       helloDeadline: settings.helloDeadline,
       windowBytes: settings.windowBytes,
-      hasRoomFor: (client) =>
-        this.#clients.has(client) || this.#clients.size < settings.maxClients,
+      hasRoomFor: (client) => this.#clients.has(client) || this.#clients.size < settings.maxClients,
       admitted: (session) => this.#presence.welcome(session),
       message: clientMessages(parts, this.#presence, this.#updates),
       chunk: (session, chunk) => this.#uploads.chunk(session, chunk),
@@ -311,7 +295,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#driver.send({ type: "drain" });
   }
 
-  /** Opens no further round before `release`; the one in progress is still finished. A restart does not remember it. */
+  /**
+   * Opens no further round before `release`; the one in progress is still finished. A restart does
+   * not remember it.
+   */
   hold(): void {
     this.#driver.send({ type: "hold" });
   }
@@ -321,27 +308,20 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   /**
-   * Ends now: what was committed is on disk, an attempt in progress is gone on with after a resume. Clients are told to come
-   * back; those of a finished run get some time to fetch the model and leave by themselves. Safe to call at any time, also
-   * twice.
+   * Ends now: what was committed is on disk, an attempt in progress is gone on with after a resume.
+   * Clients are told to come back; those of a finished run get some time to fetch the model and
+   * leave by themselves. Safe to call at any time, also twice.
    */
   async stop(reason = "stopped"): Promise<void> {
     if (this.#rounds.at === undefined) return;
     this.#driver.send({ type: "stop", reason });
     const ending = await this.done;
-    if (ending.reason === "finished")
-      await this.#lines.none(this.settings.farewell);
+    if (ending.reason === "finished") await this.#lines.none(this.settings.farewell);
     await this.#close();
   }
 
   status(): Status {
-    return statusOf(
-      this.run,
-      this.settings,
-      this.#rounds,
-      this.#models,
-      this.clients(),
-    );
+    return statusOf(this.run, this.settings, this.#rounds, this.#models, this.clients());
   }
 
   situation(): Situation {
@@ -358,10 +338,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   /** Emits. A listener's mistake must not end a round. */
-  #tell<E extends keyof AggregatorEvents>(
-    event: E,
-    ...args: AggregatorEvents[E]
-  ): void {
+  #tell<E extends keyof AggregatorEvents>(event: E, ...args: AggregatorEvents[E]): void {
     try {
       (this as EventEmitter).emit(event, ...args);
     } catch (error) {
@@ -378,13 +355,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       case "assign":
         return attempts.assign(effect.client, effect.work, effect.lease);
       case "fold":
-        return void this.#updates.fold(
-          attempts.given(effect.client, effect.work)!,
-        );
+        return void this.#updates.fold(attempts.given(effect.client, effect.work)!);
       case "late":
         return attempts.late(effect.client, effect.work, effect.code);
       case "phase":
-        // Plain training has one phase; what comes between several is the matter of the mode that has them.
+        // Plain training has one phase; what comes between several is the matter of the mode that
+        // has them.
         return;
       case "close":
         return void commitRound(this.#parts, attempts, effect);
@@ -424,10 +400,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #stopped(reason: string, failed: boolean): void {
     this.#evaluations.cut();
-    this.log.info(
-      { committed: this.#models.round },
-      `the run stops: ${reason}`,
-    );
+    this.log.info({ committed: this.#models.round }, `the run stops: ${reason}`);
     void this.#summarise(`Stopped: ${reason}.`).then(() =>
       this.#resolve(this.#ending(failed ? "failed" : "stopped", reason)),
     );
@@ -445,13 +418,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   async #summarise(end: string): Promise<void> {
     this.#parts.folder?.summary(() => {
       const { population } = rosterOf(this.clients());
-      return summaryOf(
-        this.settings,
-        this.#models,
-        population,
-        this.#evaluated,
-        end,
-      );
+      return summaryOf(this.settings, this.#models, population, this.#evaluated, end);
     });
     await this.#parts.folder?.written();
   }

@@ -23,13 +23,17 @@ export interface Attempts {
   open(attempt: AttemptRecord): Promise<void>;
   /** This client's assignment of that work. */
   given(client: string, work: Work): Assignment | undefined;
-  /** Gives a client this work, or goes on with it; without a lease, of so many milliseconds, it is due with the round. */
+  /**
+   * Gives a client this work, or goes on with it; without a lease, of so many milliseconds, it is
+   * due with the round.
+   */
   assign(client: string, work: Work, lease: number | undefined): void;
   /** The client's update will not be counted. */
   late(client: string, work: Work, code: "late" | "stale"): void;
   /**
-   * A client says what it has in hand. What was given to it before a restart, and may still be counted, is taken up again;
-   * what is older than its last counted update is not, for that is in a round already.
+   * A client says what it has in hand. What was given to it before a restart, and may still be
+   * counted, is taken up again; what is older than its last counted update is not, for that is in a
+   * round already.
    */
   takeUp(client: Client, pending: ReadonlySet<string>): void;
   /** Calls an attempt off. Returns the assignments that end with it. */
@@ -37,9 +41,7 @@ export interface Attempts {
 }
 
 export function openAttempts(
-  parts: RunContext &
-    RunStorage &
-    Pick<Parts, "models" | "assignments" | "clients" | "clientOf">,
+  parts: RunContext & RunStorage & Pick<Parts, "models" | "assignments" | "clients" | "clientOf">,
   options: {
     /** From which the ids of assignments are made. */
     readonly key: string;
@@ -64,10 +66,7 @@ export function openAttempts(
     openedAt = performance.now();
     const { round, selected, goal } = attempt;
     await options.updates.openFold(attempt);
-    log.info(
-      { round, attempt: attempt.attempt, selected: selected.length },
-      "a round opens",
-    );
+    log.info({ round, attempt: attempt.attempt, selected: selected.length }, "a round opens");
     tell("opened", { round, attempt: attempt.attempt, selected, goal });
   }
 
@@ -104,13 +103,15 @@ export function openAttempts(
     },
 
     async begin(wanted) {
-      // Where nobody is selected, an update may come from any client, and may have been admitted while the round before was open.
+      // Where nobody is selected, an update may come from any client, and may have been admitted
+      // while the round before was open.
       const anybody = wanted.selected.length === 0;
       const asked = anybody ? [...parts.clients.keys()] : wanted.selected;
       const known = asked.map((id) => clientOf(id).samples);
       const before = anybody ? (latest?.maxSamples ?? 0) : 0;
       const { maxSamples, mode } = settings;
-      // Room for data that grew since the client said how many it has, and no more: the limit decides how fine the grid is.
+      // Room for data that grew since the client said how many it has, and no more: the limit
+      // decides how fine the grid is.
       const limit = known.includes(null)
         ? maxSamples
         : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...(known as number[]))));
@@ -140,10 +141,7 @@ export function openAttempts(
       if (lease === undefined) assignment.due = options.due();
       else {
         assignment.due = performance.now() + lease;
-        assignment.lease = setTimeout(
-          () => send({ type: "expired", client, work }),
-          lease,
-        );
+        assignment.lease = setTimeout(() => send({ type: "expired", client, work }), lease);
       }
       assignments.give(assignment);
     },
@@ -163,8 +161,7 @@ export function openAttempts(
         if (id === last?.assignment) return;
         if (!pending.has(id)) continue;
         const assignment =
-          assignments.get(id) ??
-          newAssignment(client.id, work, { model: undefined, settings: {} });
+          assignments.get(id) ?? newAssignment(client.id, work, { model: undefined, settings: {} });
         if (assignment.folded || assignment.over !== undefined) continue;
         assignments.inHand(assignment);
         send({ type: "pending", client: client.id, work });
@@ -210,8 +207,6 @@ function trainSettings(
     seed: createHash("sha256")
       .update([s.seed, work.round, work.attempt, client].join("\0"))
       .digest("hex"),
-    grid: algorithm.client.nextState
-      ? stateGrid(mostUpdates(attempt), s.maxAbs)
-      : undefined,
+    grid: algorithm.client.nextState ? stateGrid(mostUpdates(attempt), s.maxAbs) : undefined,
   };
 }

@@ -11,18 +11,12 @@ import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
 type CommitParts = RunContext &
   RunStorage &
-  Pick<
-    Parts,
-    | "desk"
-    | "models"
-    | "uploads"
-    | "assignments"
-    | "evaluations"
-    | "folder"
-    | "clients"
-  >;
+  Pick<Parts, "desk" | "models" | "uploads" | "assignments" | "evaluations" | "folder" | "clients">;
 
-/** Moves the model by the fold and makes the round durable; then everybody may know, and the model is evaluated. */
+/**
+ * Moves the model by the fold and makes the round durable; then everybody may know, and the model
+ * is evaluated.
+ */
 export async function commitRound(
   parts: CommitParts,
   { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
@@ -50,9 +44,7 @@ export async function commitRound(
     const builds = counted.map(({ client }) => clients.get(client)?.build);
     const line = roundLine(settings, open, counted, checkpoint, {
       build: desk.build,
-      clientBuilds: [
-        ...new Set(builds.map((build) => build ?? "unknown")),
-      ].sort(),
+      clientBuilds: [...new Set(builds.map((build) => build ?? "unknown"))].sort(),
     });
     const record: CommitRecord = {
       round: open.round,
@@ -75,9 +67,7 @@ export async function commitRound(
       const timings: RoundTimings = {
         round: open.round,
         seconds: (performance.now() - openedAt) / 1000,
-        trainSeconds: Math.max(
-          ...counted.map(({ offer }) => offer!.metrics.seconds),
-        ),
+        trainSeconds: Math.max(...counted.map(({ offer }) => offer!.metrics.seconds)),
         updateBytes: counted.length * updateBytes,
         collectSeconds: (collected - openedAt) / 1000,
         finishSeconds: (finished - collected) / 1000,
@@ -97,14 +87,13 @@ async function announce(
   const model = nameOf(models.current);
   const members = new Set(counted.map(({ client }) => client));
   await inTurns(counted, ({ id, client }) =>
-    clients
-      .get(client)
-      ?.session?.send({ type: "committed", assignment: id, round, model }),
+    clients.get(client)?.session?.send({ type: "committed", assignment: id, round, model }),
   );
   await inTurns(clients.values(), ({ id, session }) => {
     if (!members.has(id)) session?.send({ type: "model", round, model });
   });
-  // A late offer for this round is still told that it is late; one for an older round that it is unknown.
+  // A late offer for this round is still told that it is late; one for an older round that it is
+  // unknown.
   assignments.forgetBefore(round, round - rounds.maxStaleness);
 }
 
@@ -116,10 +105,7 @@ function follow(
 ): void {
   const { round, attempt, participants } = line;
   const { evaluateEvery, rounds } = definition.settings;
-  log.info(
-    { round, attempt, counted: participants.length },
-    "a round is committed",
-  );
+  log.info({ round, attempt, counted: participants.length }, "a round is committed");
   folder?.round(line, timings, models.current);
   tell("round", line, timings);
   if (round % evaluateEvery === 0 || round === rounds) {

@@ -1,9 +1,5 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
-import {
-  algorithmNamed,
-  algorithmSettings,
-  BUILT_IN,
-} from "../../runtime/algorithms/built-in.js";
+import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import { float32 } from "../../runtime/codecs/float32.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { modelMetadata } from "../../runtime/models/model.js";

@@ -5,8 +5,8 @@ import type { Attempt, RoundEffect, RoundEvent, Rounds } from "../rounds/engine.
 export type Asked = Exclude<RoundEffect, { readonly type: "deadline" }>;
 
 /**
- * Runs an engine: takes its events in their order, has all that one asks for carried out before the next one, and arms its
- * deadline.
+ * Runs an engine: takes its events in their order, has all that one asks for carried out before the
+ * next one, and arms its deadline.
  */
 export interface RoundDriver {
   /** Begins, or goes on; what was sent before is taken behind it. */
@@ -40,20 +40,16 @@ export function driveRounds(options: {
     if (effect.type === "deadline") {
       clearTimeout(deadline);
       due = performance.now() + effect.after;
-      deadline = setTimeout(
-        () => send({ type: "deadline", number: effect.number }),
-        effect.after,
-      );
+      deadline = setTimeout(() => send({ type: "deadline", number: effect.number }), effect.after);
       return;
     }
-    if (effect.type === "finished" || effect.type === "stopped")
-      clearTimeout(deadline);
+    if (effect.type === "finished" || effect.type === "stopped") clearTimeout(deadline);
     carryOut(effect);
   }
 
   /**
-   * Carries out what the last event asked for, then takes the next one. What asks a thousand clients takes turns with what they
-   * send meanwhile.
+   * Carries out what the last event asked for, then takes the next one. What asks a thousand
+   * clients takes turns with what they send meanwhile.
    */
   function goOn(): void {
     if (stepping || rounds.at === undefined) return;

@@ -51,8 +51,7 @@ export function openEvaluations(options: {
   /** Milliseconds for the clients' answers. */
   readonly deadline: number;
   /** Evaluates a model blob on the server's test data. */
-  readonly test:
-    ((model: Uint8Array, round: number) => Promise<Tested>) | undefined;
+  readonly test: ((model: Uint8Array, round: number) => Promise<Tested>) | undefined;
   readonly log: Log;
   readonly give: (assignment: Assignment) => void;
   /** The assignment was not answered in time. */
@@ -71,19 +70,13 @@ export function openEvaluations(options: {
   let testing = false;
   let lines: Promise<void> = Promise.resolve();
 
-  function testModel(
-    round: number,
-    model: Blob,
-  ): Promise<EvaluationResult | undefined> {
+  function testModel(round: number, model: Blob): Promise<EvaluationResult | undefined> {
     if (test === undefined) return Promise.resolve(undefined);
     return new Promise((resolve) => {
       // The newest is the one that matters most, and the last of a run is always looked at.
       if (queue.length >= WAITING) {
         const oldest = queue.shift()!;
-        log.warn(
-          { round: oldest.round },
-          "evaluations are behind: this model is passed over",
-        );
+        log.warn({ round: oldest.round }, "evaluations are behind: this model is passed over");
         oldest.resolve(undefined);
       }
       queue.push({ round, model, resolve });
@@ -155,10 +148,7 @@ export function openEvaluations(options: {
 
   return {
     begin(round, model, ids) {
-      const both = Promise.all([
-        testModel(round, model),
-        surveyOf(round, model, ids),
-      ]);
+      const both = Promise.all([testModel(round, model), surveyOf(round, model, ids)]);
       // One line after the other, in the order of the rounds.
       lines = lines.then(async () => {
         const [tested, federated] = await both;
@@ -182,12 +172,7 @@ interface Survey {
   end(): void;
 }
 
-const resultOf = ({
-  count,
-  correct,
-  loss,
-  topEigenvalue,
-}: Tested): EvaluationResult => ({
+const resultOf = ({ count, correct, loss, topEigenvalue }: Tested): EvaluationResult => ({
   count,
   accuracy: correct / count,
   loss: loss / count,
@@ -195,9 +180,7 @@ const resultOf = ({
 });
 
 /** The sum over the clients, in the order of their ids, for the order decides the last bits. */
-function sumOf(
-  results: ReadonlyMap<string, Evaluation>,
-): EvaluationLine["federated"] {
+function sumOf(results: ReadonlyMap<string, Evaluation>): EvaluationLine["federated"] {
   let [count, correct, loss] = [0, 0, 0];
   for (const [, result] of [...results].sort(([a], [b]) => (a < b ? -1 : 1))) {
     count += result.count;

@@ -1,7 +1,4 @@
-import type {
-  ClientMessage,
-  ClientMessageOf,
-} from "../../runtime/protocol/messages.js";
+import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
 import type { Client } from "../clients/clients.js";
 import type { Parts, RunContext } from "./context.js";
 import type { Presence } from "./registry.js";
@@ -10,8 +7,7 @@ import type { Updates } from "./updates.js";
 
 /** What a client's message about its work does. */
 export function clientMessages(
-  parts: RunContext &
-    Pick<Parts, "uploads" | "assignments" | "evaluations" | "clientOf">,
+  parts: RunContext & Pick<Parts, "uploads" | "assignments" | "evaluations" | "clientOf">,
   presence: Pick<Presence, "stand" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
 ): (session: Session, message: ClientMessage) => void {
@@ -106,10 +102,7 @@ export function clientMessages(
       case "report":
         return report(client, session, message);
       default:
-        return session.complain(
-          "out-of-order",
-          `"${message.type}" has no place now`,
-        );
+        return session.complain("out-of-order", `"${message.type}" has no place now`);
     }
   };
 }

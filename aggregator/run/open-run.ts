@@ -39,19 +39,11 @@ export async function openRun(
 ): Promise<OpenedRun> {
   const { folder: path, resume = false, model } = options;
   const { settings, algorithm, layout, metadata } = definition;
-  if (path !== undefined && options.ledger === undefined)
-    requireRunFolder(path, resume);
+  if (path !== undefined && options.ledger === undefined) requireRunFolder(path, resume);
   const ledger =
-    options.ledger ??
-    (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
+    options.ledger ?? (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
   const opened = await ledger.open(
-    firstCheckpoint(
-      algorithm,
-      settings.algorithmSettings,
-      layout,
-      metadata,
-      model.weights,
-    ),
+    firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, model.weights),
   );
   const { last, history, run } = opened;
   let desk: Desk | undefined;
@@ -90,8 +82,7 @@ function requireSameRun(
   if (readSafetensors(last.model.bytes).metadata["model"] !== metadata["model"])
     throw changed("model");
   const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
-  if (begun !== settings.algorithm)
-    throw changed(`algorithm (${String(begun)})`);
+  if (begun !== settings.algorithm) throw changed(`algorithm (${String(begun)})`);
   const mode = latest?.mode ?? settings.mode;
   if (mode !== settings.mode) throw changed(`mode (${mode})`);
 }
@@ -112,8 +103,7 @@ async function chooseDesk(
     clipUpdateNorm: clipUpdateNorm || Infinity,
   };
   // An algorithm of the caller's own is code, which cannot be sent to a worker.
-  if (updateBytes > WORKER_FROM && !isOwn)
-    return openDeskInWorker(deskSettings);
+  if (updateBytes > WORKER_FROM && !isOwn) return openDeskInWorker(deskSettings);
   const arithmetic = await wasmArithmetic().catch((error: unknown) => {
     log.warn({ err: error }, "folding without the WebAssembly kernels");
     return plain;

@@ -13,7 +13,10 @@ import type { Ledger } from "../storage/ledger.js";
 // What goes into an aggregator, and what it tells.
 
 export interface AggregatorOptions {
-  /** The network with the weights to begin with; after a resume the checkpoint's weights take their place. */
+  /**
+   * The network with the weights to begin with; after a resume the checkpoint's weights take their
+   * place.
+   */
   readonly model: Model;
   readonly settings?: GivenSettings;
   /** An algorithm that is not built in; its name goes before the settings'. */
@@ -26,7 +29,10 @@ export interface AggregatorOptions {
   readonly hold?: boolean;
   /** What else is to stand in the run's config.json. */
   readonly config?: Readonly<Record<string, unknown>>;
-  /** Evaluates a round's model (a model blob) on test data that the server has. Must not block the event loop. */
+  /**
+   * Evaluates a round's model (a model blob) on test data that the server has. Must not block the
+   * event loop.
+   */
   readonly evaluate?: (model: Uint8Array, round: number) => Promise<Tested>;
   /** Which clients may take part; any key where not given. */
   readonly admission?: Admission;
@@ -81,7 +87,10 @@ export interface AggregatorEvents {
       readonly trainSeconds: number;
     },
   ];
-  /** A client's work will not be in the round: it came late, the client declined, failed or is gone; `code` says which. */
+  /**
+   * A client's work will not be in the round: it came late, the client declined, failed or is gone;
+   * `code` says which.
+   */
   missed: [
     work: {
       readonly client: string;

@@ -11,7 +11,10 @@ import type { RegisteredClient } from "../storage/ledger.js";
 /** As long a client may wait before it dials (docs/protocol.md, section 9), in milliseconds. */
 const LONGEST_BACK_OFF = 60_000;
 
-/** Who is here: clients come, are ready or busy, stay away, and are gone; and what each is told of the run. */
+/**
+ * Who is here: clients come, are ready or busy, stay away, and are gone; and what each is told of
+ * the run.
+ */
 export interface Presence {
   /**
    * Expects a client that the ledger remembers back. It is drawn as if it were here, for as long as one that just left.
@@ -28,7 +31,9 @@ export interface Presence {
   away(session: Session): void;
   /** Nothing will come from it any more. */
   gone(client: Client, code: string): void;
-  /** A key that is revoked while its client is connected loses its line, and what it has in hand. */
+  /**
+   * A key that is revoked while its client is connected loses its line, and what it has in hand.
+   */
   sendAwayRevoked(keys: KeyRing): Promise<void>;
   /** Who can be drawn is told to the rounds, once for all that happens at a turn. */
   rosterChanged(): void;
@@ -41,10 +46,7 @@ export interface Presence {
 export function openPresence(
   parts: RunContext &
     RunStorage &
-    Pick<
-      Parts,
-      "models" | "assignments" | "evaluations" | "clients" | "clientOf"
-    >,
+    Pick<Parts, "models" | "assignments" | "evaluations" | "clients" | "clientOf">,
   /** A client says what it has in hand. */
   takeUp: (client: Client, pending: ReadonlySet<string>) => void,
 ): Presence {
@@ -90,8 +92,9 @@ export function openPresence(
   }
 
   /**
-   * When a client whose line breaks shall dial again: as the rounds have it, but while it still counts as here. Who stays away
-   * for longer is not drawn, and the round may be waiting for just these clients.
+   * When a client whose line breaks shall dial again: as the rounds have it, but while it still
+   * counts as here. Who stays away for longer is not drawn, and the round may be waiting for just
+   * these clients.
    */
   function retryAfter({ id }: Client): number {
     const soon = settings.absence * (0.25 + 0.25 * Math.random());
@@ -114,7 +117,8 @@ export function openPresence(
       client.samples = samples;
       client.registered = true;
       client.ready = true;
-      // Whoever takes part in the attempt that was cut short may be waiting as long as a back-off lasts before it dials.
+      // Whoever takes part in the attempt that was cut short may be waiting as long as a back-off
+      // lasts before it dials.
       const { absence } = settings;
       expect(client, asked ? Math.max(absence, LONGEST_BACK_OFF) : absence);
     },
@@ -138,14 +142,10 @@ export function openPresence(
       else if (!client.registered || client.samples !== hello.samples) {
         client.registered = true;
         client.samples = hello.samples;
-        void durably(() =>
-          ledger.register(epoch, { id: client.id, samples: hello.samples }),
-        );
+        void durably(() => ledger.register(epoch, { id: client.id, samples: hello.samples }));
       }
       const sameRun = hello.run === run;
-      const pending = new Set(
-        sameRun ? hello.pending.map(({ assignment }) => assignment) : [],
-      );
+      const pending = new Set(sameRun ? hello.pending.map(({ assignment }) => assignment) : []);
       const last = ledger.lastCounted(client.id);
       if (
         last !== undefined &&
@@ -240,8 +240,7 @@ export function openPresence(
       }
     },
 
-    sayFarewell: () =>
-      inTurns(clients.values(), ({ session }) => session?.send(farewell())),
+    sayFarewell: () => inTurns(clients.values(), ({ session }) => session?.send(farewell())),
 
     close() {
       closed = true;

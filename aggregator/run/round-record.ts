@@ -2,7 +2,10 @@ import type { Assignment } from "../clients/clients.js";
 import type { AggregatorSettings } from "../settings.js";
 import type { Checkpoint } from "../storage/ledger.js";
 
-/** A committed round in `rounds.jsonl`: nothing that time, the run's id or the order of arrival decides. */
+/**
+ * A committed round in `rounds.jsonl`: nothing that time, the run's id or the order of arrival
+ * decides.
+ */
 export interface RoundLine extends ClientMeans {
   readonly round: number;
   readonly attempt: number;
@@ -34,7 +37,9 @@ export interface RoundTimings {
   readonly commitSeconds: number;
 }
 
-/** What the participants measured, as they said it in their offers: means over all their samples. */
+/**
+ * What the participants measured, as they said it in their offers: means over all their samples.
+ */
 export interface ClientMeans {
   readonly samples: number;
   readonly lossBefore: number;
@@ -66,8 +71,7 @@ export function roundLine(
     ...clientMeans(assignments.map(({ offer }) => offer!)),
     learningRate: learningRateOf(settings, round),
     staleness:
-      assignments.reduce((sum, { work }) => sum + round - work.round, 0) /
-      assignments.length,
+      assignments.reduce((sum, { work }) => sum + round - work.round, 0) / assignments.length,
     model: model.sha256,
     state: state.sha256,
     ...builds,
@@ -94,9 +98,7 @@ export function clientMeans(
     return sum / total;
   };
   const layers = clients[0].metrics.activationNorms.length;
-  const agree = clients.every(
-    ({ metrics }) => metrics.activationNorms.length === layers,
-  );
+  const agree = clients.every(({ metrics }) => metrics.activationNorms.length === layers);
   return {
     samples: total,
     lossBefore: mean(({ lossBefore }) => lossBefore),

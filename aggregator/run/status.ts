@@ -31,11 +31,7 @@ export function statusOf(
 }
 
 /** @param due when the deadline of the rounds passes, in the time of `performance.now()` */
-export function situationOf(
-  rounds: Rounds,
-  committed: number,
-  due: number,
-): Situation {
+export function situationOf(rounds: Rounds, committed: number, due: number): Situation {
   const at = rounds.at ?? "";
   const left = due - performance.now();
   return {
@@ -43,20 +39,13 @@ export function situationOf(
     at,
     committed,
     ...rounds.progress(),
-    left:
-      at === "collecting" || at === "buffering"
-        ? Math.max(0, Math.round(left))
-        : undefined,
+    left: at === "collecting" || at === "buffering" ? Math.max(0, Math.round(left)) : undefined,
     held: rounds.held,
     draining: rounds.draining,
   };
 }
 
-export function loadOf(
-  clients: Iterable<Client>,
-  lines: number,
-  bytesInFlight: number,
-): Load {
+export function loadOf(clients: Iterable<Client>, lines: number, bytesInFlight: number): Load {
   const counts = {
     ready: 0,
     busy: 0,
@@ -76,7 +65,5 @@ function stateOf(client: Client): string {
       ? `works on round ${client.inHand.work.round}`
       : `evaluates round ${client.inHand.work.round}`;
   if (client.session === undefined) return "away";
-  return client.ready
-    ? "ready"
-    : `busy${client.reason ? `: ${client.reason}` : ""}`;
+  return client.ready ? "ready" : `busy${client.reason ? `: ${client.reason}` : ""}`;
 }

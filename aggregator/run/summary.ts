@@ -34,8 +34,6 @@ function resultLines(evaluated: EvaluationLine | undefined): string[] {
     `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${loss.toFixed(4)} (${count} examples)`;
   return [
     ...(test ? [line("on the test data", test)] : []),
-    ...(federated
-      ? [line(`on the hold-outs of ${federated.clients} clients`, federated)]
-      : []),
+    ...(federated ? [line(`on the hold-outs of ${federated.clients} clients`, federated)] : []),
   ];
 }

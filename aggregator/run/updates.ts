@@ -14,11 +14,7 @@ export interface Updates {
   /** Begins the fold of an attempt; what the one before held is dropped. */
   openFold(attempt: AttemptRecord): Promise<void>;
   /** A client offers an update: it is refused, or asked for. */
-  offer(
-    client: Client,
-    session: Session,
-    offer: ClientMessageOf<"offer">,
-  ): void;
+  offer(client: Client, session: Session, offer: ClientMessageOf<"offer">): void;
   /** One has arrived whole: it is refused, or `admitted`. */
   arrived(update: OfferedUpdate, bytes: Uint8Array): Promise<void>;
   /** Adds an admitted one to the fold. */
@@ -41,8 +37,7 @@ export function openUpdates(
   let counted = 0;
 
   /** The desk may be at it, and does what it is told in order. */
-  const drop = (assignment: string): void =>
-    uploads.release(assignment, desk.drop(assignment));
+  const drop = (assignment: string): void => uploads.release(assignment, desk.drop(assignment));
 
   /** Refuses an update; the round does not wait for another one from this client. */
   function refuse(client: Client, id: string, refusal: Refusal): void {
@@ -83,14 +78,10 @@ export function openUpdates(
         });
       const assignment = assignments.own(client, offer.assignment);
       const refusal = refusalOf(OFFER_CHECKS, {
-        known:
-          assignment?.task === "train" || last?.assignment === offer.assignment,
+        known: assignment?.task === "train" || last?.assignment === offer.assignment,
         over: assignment?.over,
         sha256: offer.sha256,
-        before:
-          last?.assignment === offer.assignment
-            ? last.sha256
-            : assignment?.offer?.sha256,
+        before: last?.assignment === offer.assignment ? last.sha256 : assignment?.offer?.sha256,
         bytes: offer.bytes,
         expectedBytes: updateBytes,
         samples: offer.samples,
@@ -98,8 +89,7 @@ export function openUpdates(
       });
       if (refusal !== undefined || assignment === undefined)
         return refuse(client, offer.assignment, refusal!);
-      if (assignment.folded)
-        return session.send({ type: "received", assignment: assignment.id });
+      if (assignment.folded) return session.send({ type: "received", assignment: assignment.id });
       assignment.offer = offer;
       assignments.inHand(assignment);
       uploads.offer(session, offer);

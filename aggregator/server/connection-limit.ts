@@ -4,24 +4,28 @@ import type { Socket } from "node:net";
 import { ConfigError } from "../../runtime/errors.js";
 
 /**
- * The connections of a port, within the file descriptors that the process has. Whoever has shown who it is keeps its place;
- * when all are taken, a newcomer gets that of the stranger who has been here longest, so that silent connections, however
- * many, cannot keep clients out.
+ * The connections of a port, within the file descriptors that the process has. Whoever has shown
+ * who it is keeps its place; when all are taken, a newcomer gets that of the stranger who has been
+ * here longest, so that silent connections, however many, cannot keep clients out.
  */
 export interface Connections {
-  /** Has shown who it is: is not closed to make room. Of a TLS connection either end of the pair of sockets will do. */
+  /**
+   * Has shown who it is: is not closed to make room. Of a TLS connection either end of the pair of
+   * sockets will do.
+   */
   keep(connection: Ends): void;
   /** This stranger has become a WebSocket line. */
   isLine(connection: Ends): void;
-  /** Closes the stranger's line that has been open longest; false where all lines are of clients. */
+  /**
+   * Closes the stranger's line that has been open longest; false where all lines are of clients.
+   */
   makeRoomForLine(): boolean;
 }
 
 /** What tells one connection of a port from another. */
 type Ends = Pick<Socket, "remoteAddress" | "remotePort">;
 
-const nameOf = ({ remoteAddress, remotePort }: Ends): string =>
-  `${remoteAddress} ${remotePort}`;
+const nameOf = ({ remoteAddress, remotePort }: Ends): string => `${remoteAddress} ${remotePort}`;
 
 interface Stranger {
   readonly socket: Socket;
@@ -89,9 +93,14 @@ export function limitConnections(
 
 /** Lines, where there are file descriptors for as many. */
 const MOST_LINES = 10_000;
-/** Connections beside the lines, where there are as many: models over HTTP, probes, those that are refused with a status. */
+/**
+ * Connections beside the lines, where there are as many: models over HTTP, probes, those that are
+ * refused with a status.
+ */
 const SPARE = 64;
-/** File descriptors left to the process: journal, checkpoints, workers, keys, and the health port. */
+/**
+ * File descriptors left to the process: journal, checkpoints, workers, keys, and the health port.
+ */
 const RESERVED = 64;
 /** With less than this there is no point in listening. */
 const LEAST = 16;

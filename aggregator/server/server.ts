@@ -1,9 +1,4 @@
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -15,11 +10,7 @@ import type { Socket } from "../../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
 import type { Aggregator } from "../run/aggregator.js";
 import { frameDone } from "../memory.js";
-import {
-  connectionsAllowed,
-  HEALTH_CONNECTIONS,
-  limitConnections,
-} from "./connection-limit.js";
+import { connectionsAllowed, HEALTH_CONNECTIONS, limitConnections } from "./connection-limit.js";
 import { sameText } from "../sessions/authentication.js";
 import { Pace, type LinePace } from "../sessions/fair-scheduling.js";
 import { openMetrics, type Metrics } from "../monitoring/metrics.js";
@@ -31,21 +22,31 @@ export interface ServerOptions {
   readonly host?: string;
   /** 0 for any free one. */
   readonly port: number;
-  /** Names under which clients may dial besides the loopback's own; `host:port` as it stands in their URL. */
+  /**
+   * Names under which clients may dial besides the loopback's own; `host:port` as it stands in
+   * their URL.
+   */
   readonly hosts?: readonly string[];
-  /** Web pages that may connect (`https://app.example.org`); a browser on the loopback's own pages always may. */
+  /**
+   * Web pages that may connect (`https://app.example.org`); a browser on the loopback's own pages
+   * always may.
+   */
   readonly origins?: readonly string[];
   /** Listen beyond loopback although every key is admitted. */
   readonly openToAll?: boolean;
   /** Whoever knows a model's hash may fetch it. */
   readonly publicModels?: boolean;
-  /** Most lines at a time; by default 10,000. Never more than the process has file descriptors for. */
+  /**
+   * Most lines at a time; by default 10,000. Never more than the process has file descriptors for.
+   */
   readonly connections?: number;
-  /** Most connections of one address; by default 256, on loopback as many as there may be in all. */
+  /**
+   * Most connections of one address; by default 256, on loopback as many as there may be in all.
+   */
   readonly connectionsPerAddress?: number;
   /**
-   * Serve wss and https. With `ca`, clients must have a certificate of that authority (mutual TLS) that is not in `crl`, its
-   * list of revoked ones. All in PEM.
+   * Serve wss and https. With `ca`, clients must have a certificate of that authority (mutual TLS)
+   * that is not in `crl`, its list of revoked ones. All in PEM.
    */
   readonly tls?: {
     readonly cert: string;
@@ -53,11 +54,16 @@ export interface ServerOptions {
     readonly ca?: string;
     readonly crl?: string;
   };
-  /** Who brings this as a bearer may look at the run from anywhere, and hold, release and stop it. */
+  /**
+   * Who brings this as a bearer may look at the run from anywhere, and hold, release and stop it.
+   */
   readonly adminToken?: string;
   /** Milliseconds in which a connection must say what it wants; default 10,000. */
   readonly headersTimeout?: number;
-  /** A second port, on loopback, for `/livez`, `/readyz` and `/status` alone: it answers when the first one is flooded. */
+  /**
+   * A second port, on loopback, for `/livez`, `/readyz` and `/status` alone: it answers when the
+   * first one is flooded.
+   */
   readonly healthPort?: number;
 }
 
@@ -108,10 +114,7 @@ export async function listen(
     );
 
   if (maskedBy === "ws")
-    aggregator.log.warn(
-      {},
-      "frames are unmasked byte by byte: this version of ws is not known",
-    );
+    aggregator.log.warn({}, "frames are unmasked byte by byte: this version of ws is not known");
   const metrics = openMetrics(aggregator);
   const pace = new Pace();
   const site = openSite(aggregator, {
@@ -144,7 +147,8 @@ export async function listen(
             minVersion: "TLSv1.2",
             handshakeTimeout: 10_000,
             requestCert: tls.ca !== undefined,
-            // By TLS itself, not by a look at each request: a session resumed without a certificate counts as authorized there.
+            // By TLS itself, not by a look at each request: a session resumed without a certificate
+            // counts as authorized there.
             rejectUnauthorized: tls.ca !== undefined,
           },
           handler,
@@ -152,9 +156,7 @@ export async function listen(
           turnedAway("tls", {
             address: socket.remoteAddress,
             // Why the certificate is not taken; else what went wrong in the handshake.
-            reason: String(
-              socket.authorizationError ?? error.code ?? error.message,
-            ),
+            reason: String(socket.authorizationError ?? error.code ?? error.message),
           }),
         );
   http.maxHeadersCount = 64;
@@ -180,9 +182,7 @@ export async function listen(
     if (refusal !== undefined) {
       const { remoteAddress: address } = request.socket;
       turnedAway(refusal.why, { address, reason: refusal.reason });
-      socket.end(
-        `HTTP/1.1 ${refusal.status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
-      );
+      socket.end(`HTTP/1.1 ${refusal.status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
     sockets.handleUpgrade(request, socket, head, (line) => {
@@ -202,7 +202,10 @@ export async function listen(
     aggregator.doorLog.warn({ why, ...facts }, "refused a connection");
   }
 
-  /** Names under which this server is dialled: what a signed proof, or a page's request, must have meant. */
+  /**
+   * Names under which this server is dialled: what a signed proof, or a page's request, must have
+   * meant.
+   */
   function isOurs(request: IncomingMessage): boolean {
     const named = request.headers.host?.toLowerCase() ?? "";
     const name = named.replace(/:\d+$/, "");
@@ -220,11 +223,8 @@ export async function listen(
     const bearer = bearerOf(request);
     const tokens = adminToken !== undefined || admission.kind === "token";
     if (bearer !== undefined && tokens) {
-      if (adminToken !== undefined && sameText(bearer, adminToken))
-        return "admin";
-      return admission.kind === "token" && sameText(bearer, admission.token)
-        ? "viewer"
-        : undefined;
+      if (adminToken !== undefined && sameText(bearer, adminToken)) return "admin";
+      return admission.kind === "token" && sameText(bearer, admission.token) ? "viewer" : undefined;
     }
     return loopback && isDialledLocally(request) ? "viewer" : undefined;
   }
@@ -271,12 +271,10 @@ export async function listen(
       ),
     );
     health.maxConnections = HEALTH_CONNECTIONS;
-    await listening(health, "127.0.0.1", options.healthPort).catch(
-      (error: unknown) => {
-        http.close();
-        throw error;
-      },
-    );
+    await listening(health, "127.0.0.1", options.healthPort).catch((error: unknown) => {
+      http.close();
+      throw error;
+    });
   }
   return {
     healthPort: health && (health.address() as AddressInfo).port,
@@ -440,7 +438,8 @@ function answer(
     case "/readyz":
       return aggregator.ready ? end(200, "ready\n") : end(503, "not ready\n");
   }
-  // A probe may dial by any address; for all else a page that had its own name lead here would be let in.
+  // A probe may dial by any address; for all else a page that had its own name lead here would be
+  // let in.
   if (!options.isOurs(request)) return end(421);
   if (options.site?.answer(request, response)) return;
   if (!reads) return end(405);
@@ -456,15 +455,11 @@ function answer(
   const blob = /^\/blobs\/([0-9a-f]{64})$/.exec(path);
   if (blob === null) return end(404);
   const bearer = bearerOf(request);
-  if (
-    options.publicModels !== true &&
-    (bearer === undefined || !aggregator.opens(bearer))
-  )
+  if (options.publicModels !== true && (bearer === undefined || !aggregator.opens(bearer)))
     return end(401);
   const bytes = aggregator.blob(blob[1]);
   if (bytes === undefined) return end(404);
-  if (bearer !== undefined && aggregator.opens(bearer))
-    options.keep(request.socket);
+  if (bearer !== undefined && aggregator.opens(bearer)) options.keep(request.socket);
   sendBytes(request, response, bytes);
 }
 
@@ -472,23 +467,15 @@ const bearerOf = (request: IncomingMessage): string | undefined =>
   /^Bearer (\S+)$/.exec(request.headers.authorization ?? "")?.[1];
 
 async function tell(metrics: Metrics, response: ServerResponse): Promise<void> {
-  response
-    .writeHead(200, { "content-type": metrics.contentType })
-    .end(await metrics.text());
+  response.writeHead(200, { "content-type": metrics.contentType }).end(await metrics.text());
 }
 
 /** Answers with the bytes, or with those from `Range: bytes=N-` on. */
-function sendBytes(
-  request: IncomingMessage,
-  response: ServerResponse,
-  bytes: Uint8Array,
-): void {
+function sendBytes(request: IncomingMessage, response: ServerResponse, bytes: Uint8Array): void {
   const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
   const from = range ? Number(range[1]) : 0;
   if (range && from >= bytes.length) {
-    response
-      .writeHead(416, { "content-range": `bytes */${bytes.length}` })
-      .end();
+    response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();
     return;
   }
   response.writeHead(range ? 206 : 200, {

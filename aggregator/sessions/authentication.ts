@@ -1,9 +1,4 @@
-import {
-  createHash,
-  createPublicKey,
-  timingSafeEqual,
-  verify,
-} from "node:crypto";
+import { createHash, createPublicKey, timingSafeEqual, verify } from "node:crypto";
 import { proofBytes, type Proof } from "../../runtime/protocol/signing.js";
 import type { KeyRing } from "./enrolment.js";
 
@@ -15,7 +10,10 @@ export type Admission =
   | { readonly kind: "token"; readonly token: string }
   /** The clients with these ids. */
   | { readonly kind: "keys"; readonly ids: ReadonlySet<string> }
-  /** Those who are enrolled, or bring a token that enrols them. A key that is revoked loses its line. */
+  /**
+   * Those who are enrolled, or bring a token that enrols them. A key that is revoked loses its
+   * line.
+   */
   | { readonly kind: "enrolled"; readonly keys: KeyRing };
 
 /** Why this client is not admitted, or nothing. */
@@ -61,11 +59,7 @@ export const clientIdOf = (key: string): string =>
 const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 
 /** Whether the signature over the proof was made with this key. */
-export function provenBy(
-  key: string,
-  proof: Proof,
-  signature: string,
-): boolean {
+export function provenBy(key: string, proof: Proof, signature: string): boolean {
   try {
     return verify(
       null,

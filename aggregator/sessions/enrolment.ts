@@ -18,7 +18,10 @@ export interface KeyRing {
   /** Makes a one-time token; it is kept only as its hash. */
   issue(label: string, validSeconds: number): Promise<string>;
   admits(client: string): Promise<boolean>;
-  /** Enrols the client for a token that is good; false where it is used, too old or none of ours, or the client was revoked. */
+  /**
+   * Enrols the client for a token that is good; false where it is used, too old or none of ours, or
+   * the client was revoked.
+   */
   redeem(token: string, client: string): Promise<boolean>;
   /** @throws ConfigError `usage` where no such client is enrolled. */
   revoke(client: string): Promise<void>;
@@ -32,24 +35,19 @@ export interface Enrolment {
   readonly state: "enrolled" | "revoked";
 }
 
-const sha256 = (text: string): string =>
-  createHash("sha256").update(text).digest("hex");
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 const isId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name);
 
-const isMissing = (error: unknown): boolean =>
-  (error as NodeJS.ErrnoException).code === "ENOENT";
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
 
 /** Opens the folder, and makes it where it is missing. */
 export async function openKeyRing(folder: string): Promise<KeyRing> {
-  const inside = (kind: "tokens" | "enrolled" | "revoked") =>
-    join(folder, kind);
+  const inside = (kind: "tokens" | "enrolled" | "revoked") => join(folder, kind);
   for (const kind of ["tokens", "enrolled", "revoked"] as const)
     await mkdir(inside(kind), { recursive: true, mode: 0o700 });
 
-  async function read(
-    path: string,
-  ): Promise<{ label: string; expires: number } | undefined> {
+  async function read(path: string): Promise<{ label: string; expires: number } | undefined> {
     try {
       const value = JSON.parse(await readFile(path, "utf8")) as {
         label?: unknown;
@@ -81,8 +79,7 @@ export async function openKeyRing(folder: string): Promise<KeyRing> {
     return true;
   }
 
-  const names = async (kind: "enrolled" | "revoked") =>
-    (await readdir(inside(kind))).filter(isId);
+  const names = async (kind: "enrolled" | "revoked") => (await readdir(inside(kind))).filter(isId);
   const has = async (kind: "enrolled" | "revoked", client: string) =>
     (await read(join(inside(kind), client))) !== undefined;
 

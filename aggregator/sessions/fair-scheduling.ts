@@ -7,10 +7,11 @@ const FRAMES_AT_ONCE = 200;
 export const TURN = 5;
 
 /**
- * How fast frames are taken. Of one line no faster than they may come: who sends many small ones must not keep everybody else
- * waiting. And of all lines together no longer in one turn of the event loop than the rest can wait: a thousand lines may have
- * a frame each at one time, and those for which there is no time are left for the next turns, first come, first served. A line
- * with work left is not read: what it sends meanwhile stays with its sender.
+ * How fast frames are taken. Of one line no faster than they may come: who sends many small ones
+ * must not keep everybody else waiting. And of all lines together no longer in one turn of the
+ * event loop than the rest can wait: a thousand lines may have a frame each at one time, and those
+ * for which there is no time are left for the next turns, first come, first served. A line with
+ * work left is not read: what it sends meanwhile stays with its sender.
  */
 export class Pace {
   /** In order, each line once. */
@@ -45,7 +46,8 @@ export class Pace {
     for (const line of this.#left) {
       this.#left.delete(line);
       if (line.goOn()) this.#left.add(line);
-      // A line that is read again takes in what has come, in the next tick: that is part of the turn.
+      // A line that is read again takes in what has come, in the next tick: that is part of the
+      // turn.
       await new Promise<void>((resolve) => process.nextTick(resolve));
       if (performance.now() - this.#began > TURN) return;
     }
@@ -72,8 +74,7 @@ export class LinePace {
   /** Does what a frame asks for. */
   frame(work: () => void): void {
     const now = performance.now();
-    this.#debt =
-      Math.max(0, this.#debt - ((now - this.#last) / 1000) * FRAMES) + 1;
+    this.#debt = Math.max(0, this.#debt - ((now - this.#last) / 1000) * FRAMES) + 1;
     this.#last = now;
     if (this.#debt > FRAMES_AT_ONCE) {
       this.#line.pause();
@@ -113,16 +114,12 @@ export class LinePace {
   }
 
   #readAgain(): void {
-    if (this.#left === undefined && this.#rest === undefined)
-      this.#line.resume();
+    if (this.#left === undefined && this.#rest === undefined) this.#line.resume();
   }
 }
 
 /** Does the work for each item, in turns with whatever else waits for the event loop. */
-export async function inTurns<T>(
-  items: Iterable<T>,
-  work: (item: T) => void,
-): Promise<void> {
+export async function inTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
   let began = performance.now();
   for (const item of items) {
     if (performance.now() - began > TURN) {

@@ -36,8 +36,7 @@ export function openLines(): Lines {
       if (sessions.size === 0) allGone?.();
     },
     have(bearer) {
-      for (const session of sessions)
-        if (session.bearer === bearer) return true;
+      for (const session of sessions) if (session.bearer === bearer) return true;
       return false;
     },
     beat: (now) => void inTurns(sessions, (session) => session.beat(now)),

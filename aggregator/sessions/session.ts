@@ -1,11 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { ProtocolError } from "../../runtime/errors.js";
 import type { Socket } from "../../runtime/platform/platform.js";
-import {
-  decodeChunk,
-  encodeChunk,
-  type Chunk,
-} from "../../runtime/protocol/chunks.js";
+import { decodeChunk, encodeChunk, type Chunk } from "../../runtime/protocol/chunks.js";
 import {
   decodeClientMessage,
   encode,
@@ -22,12 +18,7 @@ import {
   sendingDone,
   type Sending,
 } from "../../runtime/protocol/transfer.js";
-import {
-  clientIdOf,
-  notAdmitted,
-  provenBy,
-  type Admission,
-} from "./authentication.js";
+import { clientIdOf, notAdmitted, provenBy, type Admission } from "./authentication.js";
 import type { Log } from "../log.js";
 
 /** Bytes of a model in one frame. */
@@ -87,8 +78,8 @@ const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
 ]);
 
 /**
- * One line from its first frame to its close: the handshake, frames that make no sense, heartbeat, and models on their way
- * down. What the messages about work mean is the aggregator's matter.
+ * One line from its first frame to its close: the handshake, frames that make no sense, heartbeat,
+ * and models on their way down. What the messages about work mean is the aggregator's matter.
  */
 export class Session {
   /** The client's id; known after `hello`, proven once the session is handed to the aggregator. */
@@ -109,10 +100,7 @@ export class Session {
   /** All downloads that it may have open, and as much again in messages. */
   readonly #mostBuffered: number;
   #uploads = 0;
-  readonly #downloads = new Map<
-    number,
-    { sending: Sending; readonly bytes: Uint8Array }
-  >();
+  readonly #downloads = new Map<number, { sending: Sending; readonly bytes: Uint8Array }>();
   /** Memory of frames that may not have left yet. */
   readonly #lent: ArrayBuffer[] = [];
 
@@ -179,15 +167,10 @@ export class Session {
     if (now - this.#heard > 3 * this.#host.heartbeat) {
       this.#log("info", "closed a silent line");
       this.close(4004, "silent");
-    } else if (now - this.#said >= this.#host.heartbeat)
-      this.send({ type: "ping" });
+    } else if (now - this.#said >= this.#host.heartbeat) this.send({ type: "ping" });
   }
 
-  #log(
-    level: "info" | "warn",
-    sentence: string,
-    facts: Record<string, unknown> = {},
-  ): void {
+  #log(level: "info" | "warn", sentence: string, facts: Record<string, unknown> = {}): void {
     const { log, doorLog } = this.#host;
     (this.#welcomed ? log : doorLog)[level](
       {
@@ -217,8 +200,7 @@ export class Session {
         this.complain("out-of-order", "a binary frame before welcome");
       else this.#host.chunk(this, decodeChunk(data));
     } catch (error) {
-      if (error instanceof ProtocolError)
-        this.complain(error.code, error.message);
+      if (error instanceof ProtocolError) this.complain(error.code, error.message);
       else {
         // A defect of ours: it costs this line, and nobody else's.
         this.#host.log.error({ err: error }, "a frame could not be handled");
@@ -229,8 +211,7 @@ export class Session {
 
   #text(text: string): void {
     const decoded = decodeClientMessage(text);
-    if (!decoded.ok)
-      return this.complain(decoded.error.code, decoded.error.message);
+    if (!decoded.ok) return this.complain(decoded.error.code, decoded.error.message);
     const { message } = decoded;
     switch (message.type) {
       case "ping":
@@ -261,8 +242,7 @@ export class Session {
     }
     if (this.#at === "welcome") {
       if (message.type === "want") return this.#want(message);
-      if (message.type === "ack" && message.transfer % 2 === 1)
-        return this.#acknowledge(message);
+      if (message.type === "ack" && message.transfer % 2 === 1) return this.#acknowledge(message);
       if (message.type === "abort" && message.transfer % 2 === 1)
         return void this.#downloads.delete(message.transfer);
       if (message.type === "abort" || WORK.has(message.type))
@@ -274,10 +254,7 @@ export class Session {
   #greet(hello: ClientMessageOf<"hello">): void {
     const [min, max] = hello.protocol;
     if (min > PROTOCOL || max < PROTOCOL) {
-      this.complain(
-        "version",
-        `"protocol" expected to include ${PROTOCOL}, got ${min} to ${max}`,
-      );
+      this.complain("version", `"protocol" expected to include ${PROTOCOL}, got ${min} to ${max}`);
       return this.close(4003, "version");
     }
     this.hello = hello;
@@ -334,11 +311,7 @@ export class Session {
       );
     const bytes = this.#host.blob(sha256);
     const code =
-      bytes === undefined
-        ? "unknown-blob"
-        : this.#downloads.size >= DOWNLOADS
-          ? "busy"
-          : undefined;
+      bytes === undefined ? "unknown-blob" : this.#downloads.size >= DOWNLOADS ? "busy" : undefined;
     if (bytes === undefined || code !== undefined) {
       this.#log("info", "cannot send a blob", { sha256, code });
       return this.send({ type: "abort", transfer, code: code ?? "other" });
@@ -361,7 +334,10 @@ export class Session {
     this.#pump();
   }
 
-  /** Sends as much as the windows take and the line takes with it: what is under way lies with the system, not here. */
+  /**
+   * Sends as much as the windows take and the line takes with it: what is under way lies with the
+   * system, not here.
+   */
   #pump(): void {
     for (const [transfer, download] of this.#downloads) {
       const { bytes } = download;

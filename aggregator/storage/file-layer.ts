@@ -1,17 +1,10 @@
-import {
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-} from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /**
- * The few file operations that the durable ledger is made of. It is handed in, so that a test can fail, shorten or cut off
- * the power at every single one. Errors are those of Node: they have a `code` such as ENOSPC.
+ * The few file operations that the durable ledger is made of. It is handed in, so that a test can
+ * fail, shorten or cut off the power at every single one. Errors are those of Node: they have a
+ * `code` such as ENOSPC.
  */
 export interface FileLayer {
   /** The whole file, or nothing where there is none. */
@@ -22,11 +15,11 @@ export interface FileLayer {
   list(folder: string): Promise<string[]>;
   /** Makes the folder, and those above it where they are missing; durable when it resolves. */
   makeFolder(path: string): Promise<void>;
-  /** `create`: an empty file under that name; `exclusive`: only if there is none (EEXIST); `append`: at its end. */
-  open(
-    path: string,
-    how: "create" | "exclusive" | "append",
-  ): Promise<WritableFile>;
+  /**
+   * `create`: an empty file under that name; `exclusive`: only if there is none (EEXIST); `append`:
+   * at its end.
+   */
+  open(path: string, how: "create" | "exclusive" | "append"): Promise<WritableFile>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
   /** Makes what happened to names in this folder durable. */
@@ -61,7 +54,8 @@ export const nodeFiles: FileLayer = {
     const handle = await open(path, FLAGS[how]);
     return {
       async write(bytes) {
-        // `write` may take less than it is given; `writeFile` on a handle goes on until all is written.
+        // `write` may take less than it is given; `writeFile` on a handle goes on until all is
+        // written.
         await handle.writeFile(bytes);
       },
       truncate: (length) => handle.truncate(length),
@@ -83,7 +77,10 @@ export const nodeFiles: FileLayer = {
   },
 };
 
-/** The folder and those above it. Node's own `recursive` never ends where a file system refuses with ENOENT (/proc). */
+/**
+ * The folder and those above it. Node's own `recursive` never ends where a file system refuses with
+ * ENOENT (/proc).
+ */
 async function makeFolder(path: string): Promise<void> {
   try {
     await mkdir(path);
@@ -97,7 +94,10 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** A file that is there whole or not at all, whatever happens: temporary file, sync, rename, sync of the folder. */
+/**
+ * A file that is there whole or not at all, whatever happens: temporary file, sync, rename, sync of
+ * the folder.
+ */
 export async function writeWhole(
   files: FileLayer,
   folder: string,

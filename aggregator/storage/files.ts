@@ -2,12 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { ConfigError, FedflatError } from "../../runtime/errors.js";
-import {
-  nodeFiles,
-  writeWhole,
-  type FileLayer,
-  type WritableFile,
-} from "./file-layer.js";
+import { nodeFiles, writeWhole, type FileLayer, type WritableFile } from "./file-layer.js";
 import { emptyHistory, LedgerRecord, remember } from "./history.js";
 import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
 import {
@@ -23,17 +18,18 @@ import { requireEpoch } from "./memory.js";
 /** Checkpoints kept: the newest, and those to fall back on should it turn out damaged. */
 const KEPT = 3;
 
-/** Folders that this process has open, by file layer: a lock with our own process id is stale only if it is not among them. */
+/**
+ * Folders that this process has open, by file layer: a lock with our own process id is stale only
+ * if it is not among them.
+ */
 const held = new WeakMap<FileLayer, Set<string>>();
 
 /**
- * The ledger in a folder: `journal` (see journal.ts), `blobs/<sha256>` and `lock`. Blobs are durable before the record that
- * names them is written, so whatever the moment of a crash, what the journal says is there.
+ * The ledger in a folder: `journal` (see journal.ts), `blobs/<sha256>` and `lock`. Blobs are
+ * durable before the record that names them is written, so whatever the moment of a crash, what the
+ * journal says is there.
  */
-export function fileLedger(
-  folder: string,
-  files: FileLayer = nodeFiles,
-): Ledger {
+export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger {
   const blobs = `${folder}/blobs`;
   let history = emptyHistory();
   let journal: WritableFile | undefined;
@@ -47,8 +43,7 @@ export function fileLedger(
     const done = queue.then(async () => {
       requireEpoch(epoch, history.epoch);
       if (broken !== undefined) throw broken;
-      if (journal === undefined)
-        throw new FedflatError("closed", `"ledger" expected to be open`);
+      if (journal === undefined) throw new FedflatError("closed", `"ledger" expected to be open`);
       return work();
     });
     queue = done.catch(() => {});
@@ -57,7 +52,8 @@ export function fileLedger(
 
   async function append(record: LedgerRecord, durable: boolean): Promise<void> {
     const { bytes, hash } = frame(JSON.stringify(record), previous);
-    // The lock keeps a second server out; should one have come in all the same, the one that was first stops here.
+    // The lock keeps a second server out; should one have come in all the same, the one that was
+    // first stops here.
     const size = await files.size(`${folder}/journal`);
     if (size !== length) {
       broken = new FedflatError(
@@ -77,7 +73,10 @@ export function fileLedger(
     remember(history, record);
   }
 
-  /** After a failed write: a full disk can be waited for if the half record goes away; all else ends the ledger. */
+  /**
+   * After a failed write: a full disk can be waited for if the half record goes away; all else ends
+   * the ledger.
+   */
   async function withdraw(error: NodeJS.ErrnoException): Promise<FedflatError> {
     if (error.code === "ENOSPC" || error.code === "EDQUOT")
       try {
@@ -102,12 +101,11 @@ export function fileLedger(
       await files.remove(`${blobs}/.${sha256}.tmp`).catch(() => {});
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === "ENOSPC" || code === "EDQUOT") throw storageFull(error);
-      // The blob is named by nothing yet, so the ledger itself is sound; but a disk that fails is not to be trusted.
-      broken = new FedflatError(
-        "storage-failed",
-        `"${blobs}" cannot be written (${message})`,
-        { cause: error },
-      );
+      // The blob is named by nothing yet, so the ledger itself is sound; but a disk that fails is
+      // not to be trusted.
+      broken = new FedflatError("storage-failed", `"${blobs}" cannot be written (${message})`, {
+        cause: error,
+      });
       throw broken;
     }
   }
@@ -126,7 +124,10 @@ export function fileLedger(
       cause,
     });
 
-  /** Drops the blobs that none of the last checkpoints names, and what half-written ones left; tells of those no commit names. */
+  /**
+   * Drops the blobs that none of the last checkpoints names, and what half-written ones left; tells
+   * of those no commit names.
+   */
   async function sweep(): Promise<string[]> {
     const namesOf = (commits: readonly CommitRecord[]) =>
       new Set(commits.flatMap(({ model, state }) => [model, state]));
@@ -167,10 +168,9 @@ export function fileLedger(
         const read = understand(path, bytes);
         const { last, end } = await lastGood(read, notes);
         // What is cut off is kept aside, for whoever wants to know what happened.
-        if (end < bytes.length)
-          await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
-        // Written anew, because what is read may never have reached the disk: after a failed sync it is in memory alone,
-        // and no later sync writes it.
+        if (end < bytes.length) await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
+        // Written anew, because what is read may never have reached the disk: after a failed sync
+        // it is in memory alone, and no later sync writes it.
         await writeWhole(files, folder, "journal", bytes.subarray(0, end));
         history = emptyHistory();
         previous = FIRST;
@@ -180,7 +180,8 @@ export function fileLedger(
             previous = hash;
           }
         length = end;
-        // An epoch that was cut off was perhaps in use: the new one is above all that were ever written.
+        // An epoch that was cut off was perhaps in use: the new one is above all that were ever
+        // written.
         const epoch = 1 + Math.max(read.highestEpoch, history.epoch);
         journal = await files.open(path, "append");
         broken = undefined;
@@ -210,8 +211,7 @@ export function fileLedger(
       }
     },
 
-    register: (epoch, client) =>
-      inTurn(epoch, () => append({ type: "client", client }, false)),
+    register: (epoch, client) => inTurn(epoch, () => append({ type: "client", client }, false)),
 
     beginAttempt: (epoch, attempt) =>
       inTurn(epoch, () => append({ type: "attempt", attempt }, true)),
@@ -242,7 +242,10 @@ export function fileLedger(
     },
   };
 
-  /** The bytes of a new journal, its first checkpoint in place. A crash before the journal has its name leaves nothing that counts. */
+  /**
+   * The bytes of a new journal, its first checkpoint in place. A crash before the journal has its
+   * name leaves nothing that counts.
+   */
   async function begin(genesis: Checkpoint): Promise<Uint8Array> {
     // More than the two blobs of a first checkpoint: rounds were committed here.
     const whole = (await files.list(blobs)).filter((n) => !n.startsWith("."));
@@ -267,7 +270,10 @@ export function fileLedger(
     return Buffer.concat(parts);
   }
 
-  /** The newest commit whose blobs are sound, and where the journal is to end so that it says the same. */
+  /**
+   * The newest commit whose blobs are sound, and where the journal is to end so that it says the
+   * same.
+   */
   async function lastGood(
     read: Understood,
     notes: string[],
@@ -280,9 +286,7 @@ export function fileLedger(
           : `The journal's last record was not finished; ${size - good} bytes were cut off.`,
       );
     const commits = records.filter(
-      (
-        r,
-      ): r is typeof r & { record: { type: "commit"; commit: CommitRecord } } =>
+      (r): r is typeof r & { record: { type: "commit"; commit: CommitRecord } } =>
         r.record.type === "commit",
     );
     for (const { record, end } of [...commits].reverse()) {
@@ -321,10 +325,7 @@ interface Understood {
 /** @throws ConfigError `state-damaged` where it is no journal of ours. */
 function understand(path: string, bytes: Uint8Array): Understood {
   const fail = (got: string): never => {
-    throw new ConfigError(
-      "state-damaged",
-      `"${path}" expected a journal of fedflat, got ${got}`,
-    );
+    throw new ConfigError("state-damaged", `"${path}" expected a journal of fedflat, got ${got}`);
   };
   if (MAGIC.some((byte, i) => bytes[i] !== byte)) fail("other bytes");
   const { records, good, damaged } = readJournal(bytes);
@@ -336,23 +337,20 @@ function understand(path: string, bytes: Uint8Array): Understood {
       fail(`a record without meaning before byte ${end}`);
     }
     const record = v.safeParse(LedgerRecord, json);
-    if (!record.success)
-      return fail(`a record of an unknown form before byte ${end}`);
+    if (!record.success) return fail(`a record of an unknown form before byte ${end}`);
     return { record: record.output, end, hash };
   });
   // The journal is made with these two in it, so their absence is no crash's doing.
   if (read[0]?.record.type !== "run" || read[1]?.record.type !== "commit")
     fail("damaged first records");
   const highestEpoch = read.reduce(
-    (most, { record }) =>
-      record.type === "epoch" ? Math.max(most, record.epoch) : most,
+    (most, { record }) => (record.type === "epoch" ? Math.max(most, record.epoch) : most),
     0,
   );
   return { records: read, good, size: bytes.length, damaged, highestEpoch };
 }
 
-const sha256Of = (bytes: Uint8Array): string =>
-  createHash("sha256").update(bytes).digest("hex");
+const sha256Of = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
 /**
  * Takes the folder's lock, a file that names a process. One whose process is gone is taken over.
@@ -376,14 +374,11 @@ async function lock(files: FileLayer, folder: string): Promise<void> {
       ours.add(folder);
       return;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || tries > 0)
-        throw error;
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || tries > 0) throw error;
       const text = await settled(files, path);
       const pid = Number.parseInt(text);
       const alive =
-        pid === process.pid
-          ? ours.has(folder)
-          : text.endsWith("\n") && text === holder(pid);
+        pid === process.pid ? ours.has(folder) : text.endsWith("\n") && text === holder(pid);
       if (alive)
         throw new ConfigError(
           "state-locked",
@@ -393,10 +388,12 @@ async function lock(files: FileLayer, folder: string): Promise<void> {
     }
 }
 
-/** A lock's text. One that is not whole is perhaps being written; still not whole a moment later, a crash left it. */
+/**
+ * A lock's text. One that is not whole is perhaps being written; still not whole a moment later, a
+ * crash left it.
+ */
 async function settled(files: FileLayer, path: string): Promise<string> {
-  const read = async () =>
-    new TextDecoder().decode((await files.read(path)) ?? new Uint8Array());
+  const read = async () => new TextDecoder().decode((await files.read(path)) ?? new Uint8Array());
   const text = await read();
   if (text.endsWith("\n")) return text;
   await new Promise((resolve) => setTimeout(resolve, 50));
@@ -409,15 +406,17 @@ async function unlock(files: FileLayer, folder: string): Promise<void> {
 }
 
 /**
- * Names a process that lives, and no other one that has its id at another time: where the system says so (Linux) the text
- * has the boot and the moment of the process's start. Empty where there is no such process.
+ * Names a process that lives, and no other one that has its id at another time: where the system
+ * says so (Linux) the text has the boot and the moment of the process's start. Empty where there is
+ * no such process.
  */
 function holder(pid: number): string {
   if (!isAlive(pid)) return "";
   let started = "";
   try {
     const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-    // The 20th field behind the name, which is in brackets and may hold anything (proc_pid_stat(5)).
+    // The 20th field behind the name, which is in brackets and may hold anything
+    // (proc_pid_stat(5)).
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     started = ` ${boot} ${fields[19]}`;

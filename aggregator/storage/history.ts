@@ -1,10 +1,5 @@
 import * as v from "valibot";
-import type {
-  AttemptRecord,
-  CommitRecord,
-  Counted,
-  RegisteredClient,
-} from "./ledger.js";
+import type { AttemptRecord, CommitRecord, Counted, RegisteredClient } from "./ledger.js";
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const counted = v.object({
@@ -88,16 +83,12 @@ export function remember(history: History, record: LedgerRecord): void {
       history.attempt = history.latest = record.attempt;
       return;
     case "abandoned":
-      if (
-        history.attempt?.round === record.round &&
-        history.attempt.attempt === record.attempt
-      )
+      if (history.attempt?.round === record.round && history.attempt.attempt === record.attempt)
         history.attempt = undefined;
       return;
     case "commit":
       history.attempt = undefined;
       history.commits.push(record.commit);
-      for (const member of record.commit.members)
-        history.counted.set(member.client, member);
+      for (const member of record.commit.members) history.counted.set(member.client, member);
   }
 }

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 
 /**
- * The form of the journal: a line of magic, then records end to end, each
- * `u32 LE length of the payload | u32 LE CRC-32C of what follows | SHA-256 of the record before | payload`.
- * The CRC finds what a power cut or a bad disk did; the chain of hashes makes sure that nothing was taken out or put in.
+ * The form of the journal: a line of magic, then records end to end, each `u32 LE length of the
+ * payload | u32 LE CRC-32C of what follows | SHA-256 of the record before | payload`. The CRC finds
+ * what a power cut or a bad disk did; the chain of hashes makes sure that nothing was taken out or
+ * put in.
  */
 export const MAGIC = new TextEncoder().encode("fedflat journal 1\n");
 const HEAD = 8 + 32;
@@ -37,7 +38,9 @@ export interface JournalContent {
   }[];
   /** Bytes of the file that are whole records; what follows is of no use. */
   readonly good: number;
-  /** Whole records lie behind the broken place: this is damage, not the torn end of a last write. */
+  /**
+   * Whole records lie behind the broken place: this is damage, not the torn end of a last write.
+   */
   readonly damaged: boolean;
 }
 
@@ -60,16 +63,14 @@ export function readJournal(file: Uint8Array): JournalContent {
     });
   }
   let damaged = false;
-  for (let i = at; i < file.length && !damaged; i++)
-    damaged = wholeRecordAt(file, i) !== undefined;
+  for (let i = at; i < file.length && !damaged; i++) damaged = wholeRecordAt(file, i) !== undefined;
   return { records, good: at, damaged };
 }
 
 /** The length of the record that begins there, if a whole one does. */
 function wholeRecordAt(file: Uint8Array, at: number): number | undefined {
   if (file.length - at < HEAD + OPENING.length) return undefined;
-  if (!equal(file.subarray(at + HEAD, at + HEAD + OPENING.length), OPENING))
-    return undefined;
+  if (!equal(file.subarray(at + HEAD, at + HEAD + OPENING.length), OPENING)) return undefined;
   const view = new DataView(file.buffer, file.byteOffset + at, 8);
   const length = HEAD + view.getUint32(0, true);
   if (length > file.length - at) return undefined;
@@ -78,23 +79,20 @@ function wholeRecordAt(file: Uint8Array, at: number): number | undefined {
     : undefined;
 }
 
-const hashOf = (bytes: Uint8Array): Uint8Array =>
-  createHash("sha256").update(bytes).digest();
+const hashOf = (bytes: Uint8Array): Uint8Array => createHash("sha256").update(bytes).digest();
 
 const equal = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((x, i) => x === b[i]);
 
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
-  for (let bit = 0; bit < 8; bit++)
-    crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
   return crc;
 });
 
 /** CRC-32C (Castagnoli; RFC 3720, appendix B.4). */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++)
-    crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[i]) & 0xff];
+  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[i]) & 0xff];
   return (crc ^ 0xffffffff) >>> 0;
 }

@@ -1,9 +1,11 @@
 /**
- * What an aggregator remembers over a restart, behind one interface: who is registered, which attempt is open, and the
- * committed rounds. `commit` is the only commit point of a run: what it promises is on disk when it resolves, together with
- * the model and the algorithm's state that the record names. An update itself is never stored.
+ * What an aggregator remembers over a restart, behind one interface: who is registered, which
+ * attempt is open, and the committed rounds. `commit` is the only commit point of a run: what it
+ * promises is on disk when it resolves, together with the model and the algorithm's state that the
+ * record names. An update itself is never stored.
  *
- * Every write names the epoch that `open` returned and is refused (`stale-epoch`) if the ledger was opened again since.
+ * Every write names the epoch that `open` returned and is refused (`stale-epoch`) if the ledger was
+ * opened again since.
  */
 export interface Ledger {
   /**
@@ -19,7 +21,10 @@ export interface Ledger {
   beginAttempt(epoch: number, attempt: AttemptRecord): Promise<void>;
   /** The attempt is called off: a restart will not reopen it. */
   abandonAttempt(epoch: number, round: number, attempt: number): Promise<void>;
-  /** The round is committed when it resolves, and not before: the blobs are durable first, then the record that names them. */
+  /**
+   * The round is committed when it resolves, and not before: the blobs are durable first, then the
+   * record that names them.
+   */
   commit(epoch: number, record: CommitRecord, blobs: Checkpoint): Promise<void>;
   /** The last update of this client that is in a committed round. */
   lastCounted(client: string): Counted | undefined;
@@ -82,7 +87,10 @@ export interface AttemptRecord {
   readonly meanSamples: number;
   /** The most samples that an update of this attempt may claim: it decides the fold's grid. */
   readonly maxSamples: number;
-  /** 32 random bytes in hex, the same in all of a run, from which each client's assignment id is derived. */
+  /**
+   * 32 random bytes in hex, the same in all of a run, from which each client's assignment id is
+   * derived.
+   */
   readonly key: string;
   /** How the run's rounds go (`mode` in settings.ts). */
   readonly mode?: string;

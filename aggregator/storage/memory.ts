@@ -32,8 +32,7 @@ export function memoryLedger(): Ledger {
       };
     },
     register: async (epoch, client) => write(epoch, { type: "client", client }),
-    beginAttempt: async (epoch, attempt) =>
-      write(epoch, { type: "attempt", attempt }),
+    beginAttempt: async (epoch, attempt) => write(epoch, { type: "attempt", attempt }),
     abandonAttempt: async (epoch, round, attempt) =>
       write(epoch, { type: "abandoned", round, attempt }),
     async commit(epoch, record, checkpoint) {

@@ -32,8 +32,7 @@ export function openModels(): Models {
       current = model;
       kept.delete(model.sha256);
       kept.set(model.sha256, model.bytes);
-      for (const sha256 of kept.keys())
-        if (kept.size > KEPT) kept.delete(sha256);
+      for (const sha256 of kept.keys()) if (kept.size > KEPT) kept.delete(sha256);
     },
     bytesOf: (sha256) => kept.get(sha256),
   };

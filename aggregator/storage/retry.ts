@@ -23,8 +23,7 @@ export const openDurably =
       try {
         return await work();
       } catch (error) {
-        const isFull =
-          error instanceof FedflatError && error.code === "storage-full";
+        const isFull = error instanceof FedflatError && error.code === "storage-full";
         if (!isFull || isClosing()) {
           log.error({ err: error }, "the run cannot go on");
           return send(brokenBy(error));

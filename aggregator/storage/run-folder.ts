@@ -18,14 +18,17 @@ import type { Blob } from "./ledger.js";
  *     state/             the ledger (storage/files.ts), from which all the rest could be made again
  */
 export interface RunFolder {
-  /** Goes on from the committed lines and their model; whatever else stands in the files is dropped. */
+  /**
+   * Goes on from the committed lines and their model; whatever else stands in the files is dropped.
+   */
   begin(
     config: unknown,
     lines: readonly object[],
     last: { readonly round: number; readonly model: Blob },
   ): Promise<void>;
 
-  // One after the other, in the order of the calls. What fails is said, and costs no round: the ledger has it all.
+  // One after the other, in the order of the calls. What fails is said, and costs no round: the
+  // ledger has it all.
   round(line: { readonly round: number }, timings: object, model: Blob): void;
   evaluation(line: object): void;
   /** @param text asked for when all before it is written */
@@ -60,17 +63,12 @@ const jsonl = (lines: readonly object[]): string =>
   lines.map((line) => JSON.stringify(line) + "\n").join("");
 
 /** @param card the model's, as its blob has it */
-export function openRunFolder(
-  folder: string,
-  card: object,
-  log: Log,
-): RunFolder {
+export function openRunFolder(folder: string, card: object, log: Log): RunFolder {
   const encoder = new TextEncoder();
   let writing: Promise<void> = Promise.resolve();
   const write = (name: string, text: string) =>
     writeWhole(nodeFiles, folder, name, encoder.encode(text));
-  const append = (name: string, line: object) =>
-    appendFile(join(folder, name), jsonl([line]));
+  const append = (name: string, line: object) => appendFile(join(folder, name), jsonl([line]));
   async function writeModel(round: number, model: Blob): Promise<void> {
     const { sha256, bytes } = model;
     const place = join(folder, "model");
@@ -118,16 +116,12 @@ export async function readRunFolder(folder: string): Promise<{
   readonly timings: readonly RunFolderLine[];
 }> {
   const [rounds, evaluations, timings] = await Promise.all(
-    ["rounds", "evaluations", "timings"].map((name) =>
-      linesOf(join(folder, `${name}.jsonl`)),
-    ),
+    ["rounds", "evaluations", "timings"].map((name) => linesOf(join(folder, `${name}.jsonl`))),
   );
   return { rounds, evaluations, timings };
 }
 
-export type RunFolderLine = { readonly round: number } & Readonly<
-  Record<string, unknown>
->;
+export type RunFolderLine = { readonly round: number } & Readonly<Record<string, unknown>>;
 
 /** The whole lines of a file that may have been cut off in the middle of one. */
 async function linesOf(path: string): Promise<RunFolderLine[]> {

@@ -1,7 +1,8 @@
 import { madd, positive, sum4 } from "../lanes/lanes";
 import { dot } from "./vector";
 
-// MAN's forward term and its gradient, joined with ReLU so that neither costs a pass of its own. All vectors have `size` floats.
+// MAN's forward term and its gradient, joined with ReLU so that neither costs a pass of its own.
+// All vectors have `size` floats.
 
 // y[i] = max(x[i], 0); returns the sum of y[i]^2 if norm, else 0. x and y may be the same.
 export function relu(x: usize, y: usize, size: i32, norm: i32): f64 {
@@ -52,7 +53,8 @@ export function reluBackprop(a: usize, dy: usize, dz: usize, size: i32, coeffici
 /** Rows that are summed before they are added to a bias' gradient. */
 export const ROWS_AT_ONCE: i32 = 32;
 
-// dz as in reluBackprop over [rows, columns], and dbias[column] = sum over rows of dz[row, column], in one pass.
+// dz as in reluBackprop over [rows, columns], and dbias[column] = sum over rows of dz[row, column],
+// in one pass.
 export function reluBackpropSumRows(a: usize, dy: usize, dz: usize, dbias: usize, rows: i32, columns: i32, coefficient: f32): void {
   const c = f32x4.splat(coefficient);
   const stride = <usize>columns << 2;

@@ -1,7 +1,8 @@
 import { madd, sum4 } from "../lanes/lanes";
 
-// The most that this build can do on this machine: multiply-adds on registers alone, c[i] = c[i] x + y, in twelve chains, which hide
-// the latency of a multiplication and an addition. One iteration is 12 multiply-adds of 4 lanes: 96 operations.
+// The most that this build can do on this machine: multiply-adds on registers alone, c[i] = c[i] x
+// + y, in twelve chains, which hide the latency of a multiplication and an addition. One iteration
+// is 12 multiply-adds of 4 lanes: 96 operations.
 //
 // x and y depend on the argument, or the compiler would load them anew for every use.
 export function ceiling(iterations: i32): f64 {

@@ -30,19 +30,31 @@ import { planWinograd, winogradBackpropFilter, winogradBackpropInput, winogradCo
 // Limit: kernelHeight * kernelWidth * inChannels <= MAX_PATCH of runtime/wasm/kernels.ts, so that one patch and 8 columns of the
 // filter fit into scratch.
 
-/** Longest inner dimension of one product: a panel of B, this times 32 bytes, stays in the first-level cache. */
+/**
+ * Longest inner dimension of one product: a panel of B, this times 32 bytes, stays in the
+ * first-level cache.
+ */
 const BLOCK_INNER: i32 = 512;
 /** With fewer outputs than this, Winograd's transformation of the filter is not worth it. */
 const MANY_OUTPUTS: i32 = 256;
-/** Runs shorter than this are gathered to whole patches in scratch, or a product would be over before it is worth its start. */
+/**
+ * Runs shorter than this are gathered to whole patches in scratch, or a product would be over
+ * before it is worth its start.
+ */
 const SHORT_RUN: i32 = 64;
-/** The shortest runs, read and written, for which Winograd's filtering along one axis is worth its transformations. */
+/**
+ * The shortest runs, read and written, for which Winograd's filtering along one axis is worth its
+ * transformations.
+ */
 const READ_RUN: i32 = 15, WRITTEN_RUN: i32 = 4;
 
 // How the convolution at work is cut into blocks: set by `begin`.
 /** Whether a window reaches outside the image. */
 let padded: bool = false;
-/** Outputs are done in blocks: some whole images, or a rectangle of one, whose pixels follow each other in y. */
+/**
+ * Outputs are done in blocks: some whole images, or a rectangle of one, whose pixels follow each
+ * other in y.
+ */
 let blocks: i32 = 0, blockImages: i32 = 0, blockHeight: i32 = 0, blockWidth: i32 = 0;
 /** Rows and columns of the inputs of a block. */
 let patchHeight: i32 = 0, patchWidth: i32 = 0;
@@ -131,7 +143,10 @@ function imageOf(i: i32, x: usize): usize {
   return x + (<usize>((image + i) * inHeight * inWidth * inChannels) << 2);
 }
 
-/** Fills the table with the address of the first input of every output of the block: in the padded copy, or in x itself. */
+/**
+ * Fills the table with the address of the first input of every output of the block: in the padded
+ * copy, or in x itself.
+ */
 function tabulateInputs(table: usize, x: usize, scratch: usize): void {
   const down = rowBytes() * strideHeight;
   const right = <usize>(inChannels * strideWidth) << 2;

@@ -1,14 +1,18 @@
 import { high, low, madd, positive, sum4 } from "../lanes/lanes";
 
-// y[b, oy, ox, c M + q] = relu?(bias[c M + q] + sum over ky, kx of x[b, oy sh + ky - padTop, ox sw + kx - padLeft, c] w[ky, kx, c, q]),
-// M = multiplier, where x outside the image is 0.
+// y[b, oy, ox, c M + q] = relu?(bias[c M + q] + sum over ky, kx of x[b, oy sh + ky - padTop, ox sw
+// + kx - padLeft, c] w[ky, kx, c, q]), M = multiplier, where x outside the image is 0.
 //
-// x: [batch, inHeight, inWidth, inChannels]. w: [kernelHeight, kernelWidth, inChannels, M]. bias: [inChannels M] or null.
-// y: [batch, outHeight, outWidth, inChannels M].
+// x: [batch, inHeight, inWidth, inChannels]. w: [kernelHeight, kernelWidth, inChannels, M]. bias:
+// [inChannels M] or null. y: [batch, outHeight, outWidth, inChannels M].
 //
-// With M = 1 four channels at a time; otherwise, and for the last channels, one at a time. A sum stays in a register over the window.
+// With M = 1 four channels at a time; otherwise, and for the last channels, one at a time. A sum
+// stays in a register over the window.
 
-/** The part of a window that lies inside the image: taps from `first` to before `last` when the window begins at `start`. */
+/**
+ * The part of a window that lies inside the image: taps from `first` to before `last` when the
+ * window begins at `start`.
+ */
 @inline
 function first(start: i32): i32 {
   return max(0, -start);
@@ -114,7 +118,8 @@ export function depthwiseConv2dBackpropInput(
   }
 }
 
-// dw: like w. For every weight the sum over all outputs of x dy; a row of outputs in float32, rows in float64.
+// dw: like w. For every weight the sum over all outputs of x dy; a row of outputs in float32, rows
+// in float64.
 export function depthwiseConv2dBackpropFilter(
   x: usize, dy: usize, dw: usize,
   batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,

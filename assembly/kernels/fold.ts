@@ -1,9 +1,11 @@
 import { high, low } from "../lanes/lanes";
 
-// Reproducible sums by pre-rounding (Demmel and Nguyen 2013; docs/architecture.md): every term is rounded to a common grid by adding
-// and subtracting C = 1.5 * 2^52 * grid in float64; sums of such numbers are exact, so their order does not matter.
+// Reproducible sums by pre-rounding (Demmel and Nguyen 2013; docs/architecture.md): every term is
+// rounded to a common grid by adding and subtracting C = 1.5 * 2^52 * grid in float64; sums of such
+// numbers are exact, so their order does not matter.
 //
-// sum: float64 [size], 16-byte aligned. x: [size] float32, float16 bits or int8, as it lies in an update.
+// sum: float64 [size], 16-byte aligned. x: [size] float32, float16 bits or int8, as it lies in an
+// update.
 
 /** sum[i], sum[i + 1] += (weight x + C) - C */
 @inline
@@ -30,7 +32,10 @@ export function foldFloat32(sum: usize, x: usize, size: i32, weight: f64, c: f64
   for (; x < end; x += 4, sum += 8) add1(sum, load<f32>(x), weight, c);
 }
 
-/** Four float16 bit patterns, one in the lower half of each 32-bit lane, as float32. Infinity and NaN become values of at least 65536. */
+/**
+ * Four float16 bit patterns, one in the lower half of each 32-bit lane, as float32. Infinity and
+ * NaN become values of at least 65536.
+ */
 @inline
 function halves(bits: v128): v128 {
   const magnitude = i32x4.shl(v128.and(bits, i32x4.splat(0x7fff)), 13);

@@ -4,12 +4,15 @@ import { A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PADDED, PADDED_BYTES, PATCHE
 
 // C = op(A) op(B) [+ C] [+ bias], then ReLU if asked.
 //
-// A: [m, k], or [k, m] if transposed; lda floats from row to row. B: [k, n], or [n, k] if transposed; ldb. C: [m, n]; ldc.
-// bias: [n] or null. Every matrix is row-major and may be part of a wider one.
+// A: [m, k], or [k, m] if transposed; lda floats from row to row. B: [k, n], or [n, k] if
+// transposed; ldb. C: [m, n]; ldc. bias: [n] or null. Every matrix is row-major and may be part of
+// a wider one.
 //
-// Blocks: BLOCK_INNER x BLOCK_COLUMNS of B are packed into panels that the register tile reads one after the other;
-// BLOCK_ROWS rows of A are read where they lie, or, if A is transposed, from a transposed copy. Where B is transposed and A is much
-// smaller, as for the gradient by a dense layer's input, C^T = op(B)^T op(A)^T is computed in scratch: there B is what is read where it lies.
+// Blocks: BLOCK_INNER x BLOCK_COLUMNS of B are packed into panels that the register tile reads one
+// after the other; BLOCK_ROWS rows of A are read where they lie, or, if A is transposed, from a
+// transposed copy. Where B is transposed and A is much smaller, as for the gradient by a dense
+// layer's input, C^T = op(B)^T op(A)^T is computed in scratch: there B is what is read where it
+// lies.
 
 /** A panel of B, this times 32 bytes, stays in the first-level cache. */
 const BLOCK_INNER: i32 = 256;

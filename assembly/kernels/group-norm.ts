@@ -1,10 +1,11 @@
 import { high, low, madd, positive, sum2, sum4 } from "../lanes/lanes";
 
-// y[b, p, c] = relu?(gamma[c] (x[b, p, c] - mean[b, g]) inverseDeviation[b, g] + beta[c]), g = the group of channel c,
-// inverseDeviation = 1 / sqrt(variance + epsilon), mean and variance over the positions and channels of one example's group.
+// y[b, p, c] = relu?(gamma[c] (x[b, p, c] - mean[b, g]) inverseDeviation[b, g] + beta[c]), g = the
+// group of channel c, inverseDeviation = 1 / sqrt(variance + epsilon), mean and variance over the
+// positions and channels of one example's group.
 //
-// x, y: [batch, positions, channels]. gamma, beta: [channels]. mean, inverseDeviation: [batch, groups].
-// A group is channels / groups neighbouring channels.
+// x, y: [batch, positions, channels]. gamma, beta: [channels]. mean, inverseDeviation: [batch,
+// groups]. A group is channels / groups neighbouring channels.
 
 export function groupNorm(
   x: usize, gamma: usize, beta: usize, y: usize, mean: usize, inverseDeviation: usize,

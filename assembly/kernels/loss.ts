@@ -65,7 +65,8 @@ function sumExp(z: usize, row: usize, largest: f32, to: usize, factor: f32): f64
   return sum;
 }
 
-// How many rows of logits [batch, classes] have their largest element, the first if several are equal, at their label (int32 [batch]).
+// How many rows of logits [batch, classes] have their largest element, the first if several are
+// equal, at their label (int32 [batch]).
 export function countCorrect(logits: usize, labels: usize, batch: i32, classes: i32): i32 {
   let correct = 0;
   for (let example = 0; example < batch; example++) {

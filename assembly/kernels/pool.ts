@@ -1,12 +1,14 @@
 import { reluBackpropSumRows, ROWS_AT_ONCE } from "./activation-norm";
 import { copyRun } from "../lanes/pack";
 
-// Windows over [batch, inHeight, inWidth, channels] giving [batch, outHeight, outWidth, channels], channel by channel; the window of
-// output (oy, ox) begins at (oy strideHeight - padTop, ox strideWidth - padLeft), and only its part inside the image counts.
+// Windows over [batch, inHeight, inWidth, channels] giving [batch, outHeight, outWidth, channels],
+// channel by channel; the window of output (oy, ox) begins at (oy strideHeight - padTop, ox
+// strideWidth - padLeft), and only its part inside the image counts.
 //
 // Four channels at a time, then one at a time.
 
-// y = the largest element of the window. argmax (int32, like y, may be null): its index into x, the first if several are equal.
+// y = the largest element of the window. argmax (int32, like y, may be null): its index into x, the
+// first if several are equal.
 export function maxPool(
   x: usize, y: usize, argmax: usize,
   batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
@@ -119,9 +121,10 @@ function scaleSumRows(x: usize, out: usize, rows: i32, columns: i32, coefficient
   }
 }
 
-// The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a (inSize elements, rows of `channels`):
-// a becomes (scattered dy + coefficient a) (a > 0), and dbias[channel] the sum of its rows. pooled: max-pool's output, whose sign is
-// that of a at argmax; dy is masked by it in place.
+// The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a (inSize
+// elements, rows of `channels`): a becomes (scattered dy + coefficient a) (a > 0), and
+// dbias[channel] the sum of its rows. pooled: max-pool's output, whose sign is that of a at argmax;
+// dy is masked by it in place.
 export function maxPoolReluBackprop(
   a: usize, pooled: usize, dy: usize, argmax: usize, dbias: usize, inSize: i32, outSize: i32, channels: i32, coefficient: f32,
 ): void {

@@ -1,7 +1,8 @@
 import { high, low, madd, sum2 } from "../lanes/lanes";
 
-// Vectors of `size` floats; a matrix [rows, columns] is row-major. Four lanes at a time, then one at a time: nothing behind the
-// end is read or written. Sums run in float64, four accumulators of two lanes, so that they keep their accuracy over millions.
+// Vectors of `size` floats; a matrix [rows, columns] is row-major. Four lanes at a time, then one
+// at a time: nothing behind the end is read or written. Sums run in float64, four accumulators of
+// two lanes, so that they keep their accuracy over millions.
 
 // y[i] = value
 export function fill(y: usize, size: i32, value: f32): void {
@@ -52,8 +53,9 @@ export function dot(x: usize, y: usize, size: i32): f64 {
   return sum;
 }
 
-// out[column] = sum over rows of x[row, column]; blocks of rows are summed in float32 and added up in float64 order of blocks, so
-// that the error grows with the block and not with the number of rows.
+// out[column] = sum over rows of x[row, column]; blocks of rows are summed in float32 and added up
+// in float64 order of blocks, so that the error grows with the block and not with the number of
+// rows.
 export function sumRows(x: usize, out: usize, rows: i32, columns: i32): void {
   const stride = <usize>columns << 2;
   let column = 0;
@@ -83,7 +85,8 @@ export function sumRows(x: usize, out: usize, rows: i32, columns: i32): void {
   }
 }
 
-// out[s, :] = sum of x[row, :] over rows with segmentIds[row] = s; ids outside [0, segments) are left out. segmentIds: int32 [rows].
+// out[s, :] = sum of x[row, :] over rows with segmentIds[row] = s; ids outside [0, segments) are
+// left out. segmentIds: int32 [rows].
 export function unsortedSegmentSum(x: usize, segmentIds: usize, out: usize, rows: i32, columns: i32, segments: i32): void {
   const stride = <usize>columns << 2;
   memory.fill(out, 0, <usize>segments * stride);

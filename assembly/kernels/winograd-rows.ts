@@ -21,26 +21,38 @@ import { axpy } from "./vector";
 //   y = A^T ((runs of V[p]) U[p]);   dx += B (runs of V[p] += Z[p] U[p]^T);   dw = G^T (sum over tiles of (runs of V[p])^T Z[p])
 
 const POINTS: usize = 6;
-/** Outputs of one product: as many floats of A as stay in the first-level cache with 64 channels. */
+/**
+ * Outputs of one product: as many floats of A as stay in the first-level cache with 64 channels.
+ */
 const BLOCK_PIXELS: i32 = 90;
 /** Two vectors of rows at work, then points of a block of tiles. */
 const WORK: usize = PADDED, WORK_BYTES: usize = PADDED_BYTES + PATCHES_BYTES;
 
-// The plan of the convolution at work, with its axes exchanged where it runs along the width: set by `planWinogradRows`.
+// The plan of the convolution at work, with its axes exchanged where it runs along the width: set
+// by `planWinogradRows`.
 let inHeight: i32 = 0, inWidth: i32 = 0, outHeight: i32 = 0, outWidth: i32 = 0, padTop: i32 = 0;
 /** Rows of outputs of a tile, tiles of an image, tiles in all, tiles that are done together. */
 let size: i32 = 0, down: i32 = 0, tiles: i32 = 0, blockTiles: i32 = 0;
-/** Floats of a filter's row for one output channel, and from the run of an output to that of the next. */
+/**
+ * Floats of a filter's row for one output channel, and from the run of an output to that of the
+ * next.
+ */
 let run: i32 = 0, step: i32 = 0;
 /** Floats of a patch's row before the image, and inside. */
 let before: i32 = 0, inside: i32 = 0;
-/** Bytes of a pixel of y, of a row of V[p], Z[p] and U[p], of V[p] and Z[p] of a block, and of a packed U[p]. */
+/**
+ * Bytes of a pixel of y, of a row of V[p], Z[p] and U[p], of V[p] and Z[p] of a block, and of a
+ * packed U[p].
+ */
 let outPixel: usize = 0, inLine: usize = 0, outLine: usize = 0, filterPoint: usize = 0;
 let inPoint: usize = 0, outPoint: usize = 0, packedPoint: usize = 0;
 // Scratch: six rows of inputs and of outputs at work, then points of a block of tiles.
 let inputRows: usize = 0, outputRows: usize = 0, inputPoints: usize = 0, outputPoints: usize = 0, packed: usize = 0, tables: usize = 0;
 
-/** Whether the convolution at work can be done here, and has runs of `shortest` floats at least; if so, plans it. */
+/**
+ * Whether the convolution at work can be done here, and has runs of `shortest` floats at least; if
+ * so, plans it.
+ */
 export function planWinogradRows(shortest: i32, scratch: usize): bool {
   const turned = geometry.inHeight == 1 && geometry.kernelHeight == 1 && geometry.outHeight == 1;
   const taps = turned ? geometry.kernelWidth : geometry.kernelHeight;
@@ -76,12 +88,14 @@ export function planWinogradRows(shortest: i32, scratch: usize): bool {
   tables = scratch;
   return (
     run >= shortest && outWidth <= BLOCK_ROWS && run <= BLOCK_ROWS && outChannels <= BLOCK_ROWS && blockTiles > 0 &&
-    // The filter's points, packed, and one point of a block's outputs; the filter's points before they are packed.
+    // The filter's points, packed, and one point of a block's outputs; the filter's points before
+    // they are packed.
     POINTS * packedPoint + outPoint <= PACKED_BYTES && POINTS * filterPoint <= WORK_BYTES
   );
 }
 
-// The tile at work: set by `open`. Its first rows of inputs and outputs, how many of outputs it has, and where the first ones lie.
+// The tile at work: set by `open`. Its first rows of inputs and outputs, how many of outputs it
+// has, and where the first ones lie.
 let top: i32 = 0, height: i32 = 0, inOffset: usize = 0, outOffset: usize = 0;
 
 function open(tile: i32): void {
@@ -117,8 +131,9 @@ function transformOutput(dy: usize, at: i32): void {
 }
 
 /**
- * Fills tables with the addresses of the runs, and of the outputs, of `count` tiles in the first point. Outputs that are `apart`
- * follow each other, so that their runs do not overlap, and none waits for the one before to be stored.
+ * Fills tables with the addresses of the runs, and of the outputs, of `count` tiles in the first
+ * point. Outputs that are `apart` follow each other, so that their runs do not overlap, and none
+ * waits for the one before to be stored.
  */
 function tabulateBlock(runs: usize, outputs: usize, count: i32): void {
   const apart = (packedColumns(run) + step - 1) / step;
@@ -141,7 +156,10 @@ function singleColumns(): i32 {
   return (run & 3) < 3 ? run & 3 : 0;
 }
 
-/** U, made where the points of a block will be, then packed: to be multiplied by, as it is or transposed. */
+/**
+ * U, made where the points of a block will be, then packed: to be multiplied by, as it is or
+ * transposed.
+ */
 function transformFilter(w: usize, transposed: bool): void {
   filterToPoints(size, w, filterPoint, inputRows, filterPoint, filterPoint);
   for (let p: usize = 0; p < POINTS; p++) {
@@ -154,7 +172,10 @@ function transformFilter(w: usize, transposed: bool): void {
   }
 }
 
-/** Zeros for the points of inputs outside the image, which no tile writes, or for those that products are added to. */
+/**
+ * Zeros for the points of inputs outside the image, which no tile writes, or for those that
+ * products are added to.
+ */
 function clearInputPoints(): void {
   memory.fill(inputPoints, 0, POINTS * inPoint);
 }
@@ -188,8 +209,8 @@ export function winogradRowsConv2d(x: usize, w: usize, bias: usize, y: usize, re
 // dx holds zeros.
 export function winogradRowsBackpropInput(dy: usize, w: usize, dx: usize): void {
   transformFilter(w, true);
-  // One column alone, or two, are multiplied by themselves. Of the last three a fourth is made of zeros: added to another output's run it
-  // changes nothing.
+  // One column alone, or two, are multiplied by themselves. Of the last three a fourth is made of
+  // zeros: added to another output's run it changes nothing.
   const columns = packedColumns(run - singleColumns());
   const row = <usize>(inWidth * inChannels) << 2, line = <usize>inside << 2;
   for (let block = 0; block < tiles; block += blockTiles) {

@@ -38,7 +38,8 @@ export function planWinograd(scratch: usize): bool {
   if (
     strideHeight != 1 || strideWidth != 1 || kernelHeight != kernelWidth || (kernelHeight != 5 && kernelHeight != 3) ||
     (inChannels | outChannels) & 3 || inChannels < 16 || outChannels < 16 ||
-    // The points of the filter, and one block's packed output points, fit where a packed filter does.
+    // The points of the filter, and one block's packed output points, fit where a packed filter
+    // does.
     (<i32>POINTS * inChannels + BLOCK_TILES) * outChannels > <i32>(PACKED_BYTES >> 2) ||
     // The points of a block of tiles, and two tiles, fit where padded images and patches do.
     <i32>POINTS * (BLOCK_TILES + 2) * max(inChannels, outChannels) > <i32>(PADDED_BYTES >> 2)
@@ -111,7 +112,10 @@ function transformOutput(dy: usize, at: i32, count: i32): void {
   for (let i: usize = 0; i < 6; i++) outputToPoints(size, temporary + i * columns * outPixel, outPixel, to + 6 * i * point, point, outPixel);
 }
 
-/** U, made where input and output points will be, then packed: to be multiplied by, as it is or transposed. */
+/**
+ * U, made where input and output points will be, then packed: to be multiplied by, as it is or
+ * transposed.
+ */
 function transformFilter(w: usize, transposed: bool): void {
   const taps = <usize>(7 - size);
   const temporary = work + POINTS * outPixel;

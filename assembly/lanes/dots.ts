@@ -9,9 +9,10 @@ function sums(x0: v128, x1: v128, x2: v128, x3: v128): v128 {
 }
 
 /**
- * One column of C = A b, or of C += A b: row i of A is `length` floats (a multiple of 4) at load<u32>(aTable + 4 i) + aOffset, its product
- * goes to load<u32>(cRows + 4 i) + cOffset, b lies in one piece; `edge` is 16 bytes of scratch. Four rows by four lanes of the inner dimension: for a column that a
- * register tile (tile.ts) would compute beside three of nothing.
+ * One column of C = A b, or of C += A b: row i of A is `length` floats (a multiple of 4) at
+ * load<u32>(aTable + 4 i) + aOffset, its product goes to load<u32>(cRows + 4 i) + cOffset, b lies
+ * in one piece; `edge` is 16 bytes of scratch. Four rows by four lanes of the inner dimension: for
+ * a column that a register tile (tile.ts) would compute beside three of nothing.
  */
 export function multiplyVector(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, accumulate: bool, edge: usize,

@@ -1,7 +1,8 @@
 import { madd } from "./lanes";
 
-// exp(x) for x <= 88 without a table: x = n ln 2 + r with |r| <= ln 2 / 2, and e^r by its Taylor series to r^7, whose error
-// there is below 1e-8 relative. Below -87.3 the result is 0 (float32 has only denormal numbers there). A NaN stays a NaN.
+// exp(x) for x <= 88 without a table: x = n ln 2 + r with |r| <= ln 2 / 2, and e^r by its Taylor
+// series to r^7, whose error there is below 1e-8 relative. Below -87.3 the result is 0 (float32 has
+// only denormal numbers there). A NaN stays a NaN.
 
 /** e^x in each of four lanes. */
 @inline

@@ -1,4 +1,5 @@
-// The convolution at work, as its three ways of computation (kernels/conv2d.ts, winograd.ts, winograd-rows.ts) read it.
+// The convolution at work, as its three ways of computation (kernels/conv2d.ts, winograd.ts,
+// winograd-rows.ts) read it.
 
 export let batch: i32 = 0, inHeight: i32 = 0, inWidth: i32 = 0, inChannels: i32 = 0;
 export let outHeight: i32 = 0, outWidth: i32 = 0, outChannels: i32 = 0;

@@ -1,4 +1,5 @@
-// Helpers on four (or two) lanes that the kernels share. All inline: none of them exists as a function in the module.
+// Helpers on four (or two) lanes that the kernels share. All inline: none of them exists as a
+// function in the module.
 
 /** a b + c. The relaxed build rounds once where the hardware can, the SIMD build twice. */
 @inline

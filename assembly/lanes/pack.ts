@@ -18,7 +18,10 @@ export function copyRun(from: usize, to: usize, size: i32): void {
   else for (; i < bytes; i += 4) store<f32>(to + i, load<f32>(from + i));
 }
 
-/** Transposes 4 x 4 floats: reads from (rows fromStride bytes apart), writes to (rows toStride bytes apart). */
+/**
+ * Transposes 4 x 4 floats: reads from (rows fromStride bytes apart), writes to (rows toStride bytes
+ * apart).
+ */
 @inline
 export function transpose4(from: usize, fromStride: usize, to: usize, toStride: usize): void {
   const r0 = v128.load(from);
@@ -69,7 +72,10 @@ export function transpose(from: usize, fromStride: usize, to: usize, toStride: u
   }
 }
 
-/** Packs k x n of a matrix stored [k, n], `stride` bytes from row to row, into panels of 8 columns (the last one of 4 if that is enough). */
+/**
+ * Packs k x n of a matrix stored [k, n], `stride` bytes from row to row, into panels of 8 columns
+ * (the last one of 4 if that is enough).
+ */
 export function packColumns(b: usize, stride: usize, k: i32, n: i32, to: usize): void {
   let j = 0;
   for (; j + 8 <= n; j += 8) {

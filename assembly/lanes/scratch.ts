@@ -1,8 +1,12 @@
 import { EDGE_BYTES } from "./tile";
 
-// Where the parts of the scratch memory lie that runtime/wasm/kernels.ts lends (SCRATCH_BYTES, 16-byte aligned).
+// Where the parts of the scratch memory lie that runtime/wasm/kernels.ts lends (SCRATCH_BYTES,
+// 16-byte aligned).
 
-/** Rows (or columns) that one product takes: their addresses fill the tables, their floats stay in the second-level cache. */
+/**
+ * Rows (or columns) that one product takes: their addresses fill the tables, their floats stay in
+ * the second-level cache.
+ */
 export const BLOCK_ROWS: i32 = 240;
 /** Addresses of the rows or columns of A. */
 export const A_TABLE: usize = 0;

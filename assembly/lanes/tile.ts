@@ -14,7 +14,10 @@ import { madd, positive, sum4 } from "./lanes";
 // loads to the front (24 instead of 54 GFLOP/s on Node 20). So no loop surrounds `tile`, and the functions of a full tile are each called from two places,
 // which keeps the compiler from moving it into one of them.
 
-/** Rows of the register tile: what fits into the 16 registers of x86-64; a product before its addition takes one more. */
+/**
+ * Rows of the register tile: what fits into the 16 registers of x86-64; a product before its
+ * addition takes one more.
+ */
 export const ROWS: i32 = ASC_FEATURE_RELAXED_SIMD ? 6 : 5;
 
 /** Add to what C holds. */
@@ -53,7 +56,10 @@ function add(wide: bool, c: usize, x0: v128, x1: v128): void {
   if (wide) v128.store(c, f32x4.add(v128.load(c, 16), x1), 16);
 }
 
-/** Stores or adds them with all that `flags` asks for; returns the sum of their squares on four lanes. */
+/**
+ * Stores or adds them with all that `flags` asks for; returns the sum of their squares on four
+ * lanes.
+ */
 @inline
 function finish(wide: bool, c: usize, x0: v128, x1: v128, flags: i32): v128 {
   if (flags & ACCUMULATE) {
@@ -68,7 +74,9 @@ function finish(wide: bool, c: usize, x0: v128, x1: v128, flags: i32): v128 {
   return wide ? madd(x1, x1, f32x4.mul(x0, x0)) : f32x4.mul(x0, x0);
 }
 
-/** `byColumns`, `rows` (1 to ROWS) and `wide` (8 columns, or 4) are constants where this is called. */
+/**
+ * `byColumns`, `rows` (1 to ROWS) and `wide` (8 columns, or 4) are constants where this is called.
+ */
 @inline
 function tile(
   byColumns: bool, rows: i32, wide: bool,
@@ -389,8 +397,8 @@ function multiply(
 }
 
 /**
- * C = A B for m rows and n columns, A by rows. `edge` is EDGE_BYTES of scratch, in which a last panel of 1, 2, 3, 5, 6 or 7 columns
- * is computed before its columns go to C.
+ * C = A B for m rows and n columns, A by rows. `edge` is EDGE_BYTES of scratch, in which a last
+ * panel of 1, 2, 3, 5, 6 or 7 columns is computed before its columns go to C.
  */
 export function multiplyRows(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, n: i32,

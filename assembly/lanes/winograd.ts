@@ -25,7 +25,10 @@ export function inputToPoints(from: usize, fromStride: usize, to: usize, toStrid
   }
 }
 
-/** B: its transpose. From the end on, so that what it writes behind a vector that is not a multiple of 16 bytes gives way to the next one. */
+/**
+ * B: its transpose. From the end on, so that what it writes behind a vector that is not a multiple
+ * of 16 bytes gives way to the next one.
+ */
 export function pointsToInput(from: usize, fromStride: usize, to: usize, toStride: usize, bytes: usize): void {
   const quarter = f32x4.splat(0.25), half = f32x4.splat(0.5), five = f32x4.splat(1.25);
   from += bytes;

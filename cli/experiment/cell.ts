@@ -14,7 +14,9 @@ export type Run = (
   onFact: (fact: Fact) => void,
 ) => Promise<void>;
 
-/** How the final model is measured; not at all where absent. Settings of `fedflat flatness` by flag. */
+/**
+ * How the final model is measured; not at all where absent. Settings of `fedflat flatness` by flag.
+ */
 type FlatnessSettings = Readonly<Record<string, unknown>> | undefined;
 
 interface Kept {
@@ -33,19 +35,16 @@ export async function finishedResult(
   folder: string,
   flatness: FlatnessSettings,
 ): Promise<RunResult | undefined> {
-  const text = await readFile(join(folder, "result.json"), "utf8").catch(
-    () => undefined,
-  );
+  const text = await readFile(join(folder, "result.json"), "utf8").catch(() => undefined);
   if (text === undefined) return undefined;
   // Written whole, by this file.
   const kept = JSON.parse(text) as Kept;
-  return JSON.stringify(kept.flatness) === JSON.stringify(flatness)
-    ? kept.result
-    : undefined;
+  return JSON.stringify(kept.flatness) === JSON.stringify(flatness) ? kept.result : undefined;
 }
 
 /**
- * Trains a cell and measures its model, each in a process of its own, going on where a killed one stopped.
+ * Trains a cell and measures its model, each in a process of its own, going on where a killed one
+ * stopped.
  */
 export async function runCell(
   cell: Cell,
@@ -62,8 +61,8 @@ export async function runCell(
   const config = join(folder, "settings.json");
   if (!(await exists(done))) {
     await writeJson(config, cell.given);
-    // Before its first record there is nothing to resume. After that a run that cannot be resumed is left for a person to
-    // look at: hours of work may be in it.
+    // Before its first record there is nothing to resume. After that a run that cannot be resumed
+    // is left for a person to look at: hours of work may be in it.
     const begun = await exists(join(trained, "state", "journal"));
     if (!begun) await rm(trained, { recursive: true, force: true });
     await run(
@@ -101,9 +100,7 @@ export async function runCell(
   }
   const result: RunResult = {
     ...(await collect(trained)),
-    ...(flatness === undefined
-      ? {}
-      : { flatness: await flatnessIn(join(folder, "flatness")) }),
+    ...(flatness === undefined ? {} : { flatness: await flatnessIn(join(folder, "flatness")) }),
     cpuSeconds: await cpuSeconds(folder),
   };
   await writeJson(join(folder, "result.json"), {

@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
 
-// Loaded by `node --import` into every command that an experiment starts (see command.ts): the command dies with the
-// experiment, so that nothing is left training in a folder that the next one takes up, and it leaves its CPU seconds.
+// Loaded by `node --import` into every command that an experiment starts (see command.ts): the
+// command dies with the experiment, so that nothing is left training in a folder that the next one
+// takes up, and it leaves its CPU seconds.
 const file = process.env["FEDFLAT_CPU_FILE"];
 
 if (isMainThread && file !== undefined) {

@@ -41,18 +41,18 @@ const FlatnessFile = v.looseObject({
 const percent = (share: number | undefined): number | undefined =>
   share === undefined ? undefined : 100 * share;
 
-/** What a run's folder says of it. @throws ConfigError `run` where a file of it is missing or of another form. */
-export async function collect(
-  folder: string,
-): Promise<Omit<RunResult, "cpuSeconds" | "flatness">> {
+/**
+ * What a run's folder says of it. @throws ConfigError `run` where a file of it is missing or of
+ * another form.
+ */
+export async function collect(folder: string): Promise<Omit<RunResult, "cpuSeconds" | "flatness">> {
   const rounds = await lines(folder, "rounds.jsonl", Round);
   const timings = await lines(folder, "timings.jsonl", Timing);
   const evaluations = await lines(folder, "evaluations.jsonl", EvaluationFile);
   const means = await lines(folder, "means.jsonl", MeansFile);
   const clients = await whole(folder, "clients.json", Clients);
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
-  const total = (values: readonly number[]) =>
-    values.reduce((sum, value) => sum + value, 0);
+  const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
   return {
     rounds: rounds.map(({ round, activationNorms }): RoundResult => {
       const { test } = evaluations.find((one) => one.round === round) ?? {};
@@ -74,9 +74,7 @@ export async function collect(
 }
 
 /** What `flatness.json` in a folder says of the whole Hessian. */
-export async function flatnessIn(
-  folder: string,
-): Promise<NonNullable<RunResult["flatness"]>> {
+export async function flatnessIn(folder: string): Promise<NonNullable<RunResult["flatness"]>> {
   const { blocks } = await whole(folder, "flatness.json", FlatnessFile);
   const [{ eigenvalues, trace, traceError }] = blocks;
   return { eigenvalues, trace, traceError };

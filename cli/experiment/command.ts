@@ -45,12 +45,10 @@ export async function runCommand(
   createInterface({ input: child.stderr! }).on("line", (line) => {
     if (line.trim() !== "") last = line;
   });
-  const [code, killed] = await new Promise<[number | null, string | null]>(
-    (resolve, reject) => {
-      child.on("error", reject);
-      child.on("close", (...end) => resolve(end));
-    },
-  );
+  const [code, killed] = await new Promise<[number | null, string | null]>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (...end) => resolve(end));
+  });
   signal.removeEventListener("abort", stop);
   if (code !== 0)
     throw new ConfigError(
@@ -63,9 +61,7 @@ export async function runCommand(
 function factOf(line: string): Fact | undefined {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === "object" && value !== null
-      ? (value as Fact)
-      : undefined;
+    return typeof value === "object" && value !== null ? (value as Fact) : undefined;
   } catch {
     return undefined;
   }
@@ -75,8 +71,6 @@ function factOf(line: string): Fact | undefined {
 export async function cpuSeconds(folder: string): Promise<number> {
   const cpu = join(folder, "cpu");
   const files = await readdir(cpu).catch(() => []);
-  const texts = await Promise.all(
-    files.map((file) => readFile(join(cpu, file), "utf8")),
-  );
+  const texts = await Promise.all(files.map((file) => readFile(join(cpu, file), "utf8")));
   return texts.reduce((sum, text) => sum + (Number(text) || 0), 0);
 }

@@ -29,7 +29,10 @@ export interface ExperimentFile {
   readonly set: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Accuracy in percent: the first round that reaches it is reported. */
   readonly target?: number;
-  /** Settings of `fedflat flatness` with which each final model is measured; not measured where absent. */
+  /**
+   * Settings of `fedflat flatness` with which each final model is measured; not measured where
+   * absent.
+   */
   readonly flatness?: Readonly<Record<string, unknown>>;
   readonly published: readonly Published[];
   /** Whose numbers those are. */
@@ -59,10 +62,7 @@ const schema = v.strictObject(
       v.pipe(
         v.array(value, "a list of values"),
         v.minLength(1, "at least one value"),
-        v.check(
-          (values) => new Set(values).size === values.length,
-          "values that differ",
-        ),
+        v.check((values) => new Set(values).size === values.length, "values that differ"),
       ),
       "an object with lists of values",
     ),
@@ -90,10 +90,7 @@ const schema = v.strictObject(
       [],
     ),
     source: v.optional(v.string("a text")),
-    remarks: v.optional(
-      v.array(v.string("a text"), "a list of paragraphs"),
-      [],
-    ),
+    remarks: v.optional(v.array(v.string("a text"), "a list of paragraphs"), []),
   },
   "an object with title, settings, grid, set, target, flatness, published, source, remarks",
 );
@@ -104,22 +101,15 @@ const schema = v.strictObject(
  */
 export async function readExperiment(path: string): Promise<ExperimentFile> {
   const text = await readFile(path, "utf8").catch(() => {
-    throw new ConfigError(
-      "usage",
-      `"experiment" expected a file that can be read, got "${path}"`,
-    );
+    throw new ConfigError("usage", `"experiment" expected a file that can be read, got "${path}"`);
   });
   let content: unknown;
   try {
     // JSON is YAML.
     content = parse(text);
   } catch (error) {
-    const [reason] =
-      error instanceof YAMLParseError ? error.message.split(":\n") : ["other"];
-    throw new ConfigError(
-      "usage",
-      `"${path}" expected JSON or YAML, got ${reason}`,
-    );
+    const [reason] = error instanceof YAMLParseError ? error.message.split(":\n") : ["other"];
+    throw new ConfigError("usage", `"${path}" expected JSON or YAML, got ${reason}`);
   }
   const checked = v.safeParse(schema, content, { abortEarly: true });
   if (!checked.success) {
@@ -129,27 +119,18 @@ export async function readExperiment(path: string): Promise<ExperimentFile> {
     throw new ConfigError(
       "usage",
       `"${keys.join(".") || "experiment"}" in "${path}" expected ${
-        unknown
-          ? issue.expected === "never"
-            ? "no such key"
-            : "to be there"
-          : issue.message
+        unknown ? (issue.expected === "never" ? "no such key" : "to be there") : issue.message
       }, got ${JSON.stringify(issue.input)?.slice(0, 60) ?? "nothing"}`,
     );
   }
   const folder = dirname(path);
   const located = (value: unknown) =>
-    typeof value === "string" && /^\.\.?\//.test(value)
-      ? resolve(folder, value)
-      : value;
+    typeof value === "string" && /^\.\.?\//.test(value) ? resolve(folder, value) : value;
   const { title, settings, grid, set, ...rest } = checked.output;
   return {
     ...rest,
     set: Object.fromEntries(
-      Object.entries(set).map(([name, numbers]) => [
-        String(located(name)),
-        numbers,
-      ]),
+      Object.entries(set).map(([name, numbers]) => [String(located(name)), numbers]),
     ),
     title: title ?? basename(path, extname(path)),
     settings: Object.fromEntries(

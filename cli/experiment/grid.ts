@@ -15,7 +15,9 @@ export interface Cell {
   readonly settings: SettingsOf<"simulate">;
 }
 
-/** Settings that the experiment itself decides for each run, or that change nothing in its outcome. */
+/**
+ * Settings that the experiment itself decides for each run, or that change nothing in its outcome.
+ */
 const NOT_OF_THE_RUN = ["run", "resume", "json", "workers"];
 
 /**
@@ -25,23 +27,15 @@ const NOT_OF_THE_RUN = ["run", "resume", "json", "workers"];
  */
 export function cellsOf(file: ExperimentFile, source: string): Cell[] {
   const refuse = (key: string, expected: string, got: string): never => {
-    throw new ConfigError(
-      "usage",
-      `"${key}" in "${source}" expected ${expected}, got ${got}`,
-    );
+    throw new ConfigError("usage", `"${key}" in "${source}" expected ${expected}, got ${got}`);
   };
   for (const key of [...Object.keys(file.settings), ...Object.keys(file.grid)])
-    if (NOT_OF_THE_RUN.includes(key))
-      refuse(key, "to be left to the experiment", "a value");
+    if (NOT_OF_THE_RUN.includes(key)) refuse(key, "to be left to the experiment", "a value");
   for (const key of Object.keys(file.grid)) {
-    if (key in file.settings)
-      refuse(key, "to stand in settings or in grid", "both");
-    if (key === "set")
-      refuse(`grid.${key}`, "to be set by algorithm", "a list");
+    if (key in file.settings) refuse(key, "to stand in settings or in grid", "both");
+    if (key === "set") refuse(`grid.${key}`, "to be set by algorithm", "a list");
   }
-  const algorithms = [
-    file.grid["algorithm"] ?? file.settings["algorithm"] ?? [],
-  ]
+  const algorithms = [file.grid["algorithm"] ?? file.settings["algorithm"] ?? []]
     .flat()
     .map(String);
   for (const algorithm of Object.keys(file.set))
@@ -53,9 +47,7 @@ export function cellsOf(file: ExperimentFile, source: string): Cell[] {
       );
   let places: Readonly<Record<string, SettingValue>>[] = [{}];
   for (const [key, values] of Object.entries(file.grid))
-    places = places.flatMap((at) =>
-      values.map((value) => ({ ...at, [key]: value })),
-    );
+    places = places.flatMap((at) => values.map((value) => ({ ...at, [key]: value })));
   return places.map((at): Cell => {
     const base = { ...file.settings, ...at };
     const own = file.set[String(base["algorithm"])];
@@ -72,10 +64,7 @@ function nameOf(
   const outcome = Object.entries(settings)
     .filter(([key]) => !NOT_OF_THE_RUN.includes(key))
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const hash = createHash("sha256")
-    .update(JSON.stringify(outcome))
-    .digest("hex")
-    .slice(0, 8);
+  const hash = createHash("sha256").update(JSON.stringify(outcome)).digest("hex").slice(0, 8);
   const words = Object.entries(at).map(([key, value]) =>
     key === "algorithm" ? String(value) : `${key}-${value}`,
   );

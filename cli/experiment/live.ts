@@ -10,16 +10,14 @@ export interface Standing {
   readonly doing: string;
 }
 
-/** How an experiment shows what it does: to a person at a terminal, in a plain log, or to a program. */
+/**
+ * How an experiment shows what it does: to a person at a terminal, in a plain log, or to a program.
+ */
 export interface LiveView {
   /** What is going on in a lane; nothing when it rests. */
   lane(number: number, standing: Standing | undefined): void;
   /** One thing that happened: an object for programs, a sentence for people. */
-  say(
-    event: string,
-    facts: Readonly<Record<string, unknown>>,
-    sentence: string,
-  ): void;
+  say(event: string, facts: Readonly<Record<string, unknown>>, sentence: string): void;
   /** How many of the runs are done. */
   total(done: number, all: number): void;
   close(): void;
@@ -36,8 +34,7 @@ const print = (line: string) => void process.stdout.write(`${line}\n`);
 function programView(): LiveView {
   const write = (fact: unknown) => print(JSON.stringify(fact));
   return {
-    lane: (lane, standing) =>
-      standing && write({ event: "progress", lane, ...standing }),
+    lane: (lane, standing) => standing && write({ event: "progress", lane, ...standing }),
     say: (event, facts) => write({ event, ...facts }),
     total() {},
     close() {},
@@ -51,7 +48,10 @@ const plainView = (): LiveView => ({
   close() {},
 });
 
-/** A table that is redrawn in place: one row for each lane, one for the whole; what is finished scrolls away above it. */
+/**
+ * A table that is redrawn in place: one row for each lane, one for the whole; what is finished
+ * scrolls away above it.
+ */
 function terminalView(lanes: number): LiveView {
   const bars = new MultiBar({
     format: "  {bar} {of}  {name}  {doing}",
@@ -63,9 +63,7 @@ function terminalView(lanes: number): LiveView {
     forceRedraw: true,
   });
   const rest = { of: "", name: "", doing: "" };
-  const rows: SingleBar[] = Array.from({ length: lanes }, () =>
-    bars.create(1, 0, { ...rest }),
-  );
+  const rows: SingleBar[] = Array.from({ length: lanes }, () => bars.create(1, 0, { ...rest }));
   const whole = bars.create(1, 0, { ...rest, name: "all runs" });
   return {
     lane(number, standing) {

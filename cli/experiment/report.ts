@@ -2,13 +2,7 @@ import { csvField } from "../write.js";
 import { lineChart, type Series } from "../plots/line-chart.js";
 import type { ExperimentFile, Published, SettingValue } from "./file.js";
 import type { Cell } from "./grid.js";
-import {
-  MEASURES,
-  roundsTo,
-  statisticOf,
-  type RunResult,
-  type Statistic,
-} from "./result.js";
+import { MEASURES, roundsTo, statisticOf, type RunResult, type Statistic } from "./result.js";
 
 /** A finished run with its place in the grid. */
 export interface Finished {
@@ -72,18 +66,13 @@ const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 
 const cellOfCsv = (value: unknown): string =>
   // Eight digits: 0.1 + 0.2 is no news.
-  typeof value === "number"
-    ? String(Number(value.toPrecision(8)))
-    : csvField(String(value ?? ""));
+  typeof value === "number" ? String(Number(value.toPrecision(8))) : csvField(String(value ?? ""));
 
 const csvOf = (rows: readonly (readonly unknown[])[]): string =>
   rows.map((row) => row.map(cellOfCsv).join(",") + "\n").join("");
 
 /** One line a run. Accuracies in percent. */
-export function resultsCsv(
-  finished: readonly Finished[],
-  target: number | undefined,
-): string {
+export function resultsCsv(finished: readonly Finished[], target: number | undefined): string {
   const axes = Object.keys(finished[0]?.cell.at ?? {});
   const measures = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
   return csvOf([
@@ -133,68 +122,57 @@ const fileName = (...parts: readonly string[]) =>
     .replace(/[^\w.+-]+/g, "-");
 
 /** Accuracy against round, and against zeta where the grid has several, for each condition. */
-export function picturesOf(
-  title: string,
-  finished: readonly Finished[],
-): Picture[] {
+export function picturesOf(title: string, finished: readonly Finished[]): Picture[] {
   const rows = rowsOf(finished);
-  return distinct(rows.map(({ condition }) => condition)).flatMap(
-    (condition): Picture[] => {
-      const here = rows.filter((row) => row.condition === condition);
-      const zetas = distinct(here.map(({ zeta }) => zeta));
-      const seeds = Math.max(...here.map(({ runs }) => runs.length));
-      const positive = zetas.filter((zeta) => zeta > 0);
-      const band = seeds > 1 ? [`band: deviation of ${seeds} seeds`] : [];
-      const accuracy: Picture = {
-        name: fileName("accuracy", condition),
-        title: titled("Accuracy against round", condition),
+  return distinct(rows.map(({ condition }) => condition)).flatMap((condition): Picture[] => {
+    const here = rows.filter((row) => row.condition === condition);
+    const zetas = distinct(here.map(({ zeta }) => zeta));
+    const seeds = Math.max(...here.map(({ runs }) => runs.length));
+    const positive = zetas.filter((zeta) => zeta > 0);
+    const band = seeds > 1 ? [`band: deviation of ${seeds} seeds`] : [];
+    const accuracy: Picture = {
+      name: fileName("accuracy", condition),
+      title: titled("Accuracy against round", condition),
+      svg: lineChart({
+        title: titled(title, condition),
+        x: "round",
+        y: "test accuracy, sel (%)",
+        series: here.map((row) => ({
+          name: method(row, zetas),
+          family: positive.length > 1 ? method(row, zetas) : row.algorithm,
+          dashed: row.zeta === 0 && positive.length > 0,
+          points: curveOf(row),
+        })),
+        notes: [
+          ...(positive.length === 1 ? [`solid: with MAN, zeta ${positive[0]}`] : []),
+          ...(positive.length > 0 && zetas.includes(0) ? ["dashed: without MAN"] : []),
+          ...band,
+        ],
+      }),
+    };
+    if (zetas.length < 3) return [accuracy];
+    return [
+      accuracy,
+      {
+        name: fileName("zeta", condition),
+        title: titled("Sensitivity to zeta", condition),
         svg: lineChart({
-          title: titled(title, condition),
-          x: "round",
-          y: "test accuracy, sel (%)",
-          series: here.map((row) => ({
-            name: method(row, zetas),
-            family: positive.length > 1 ? method(row, zetas) : row.algorithm,
-            dashed: row.zeta === 0 && positive.length > 0,
-            points: curveOf(row),
-          })),
-          notes: [
-            ...(positive.length === 1
-              ? [`solid: with MAN, zeta ${positive[0]}`]
-              : []),
-            ...(positive.length > 0 && zetas.includes(0)
-              ? ["dashed: without MAN"]
-              : []),
-            ...band,
-          ],
-        }),
-      };
-      if (zetas.length < 3) return [accuracy];
-      return [
-        accuracy,
-        {
-          name: fileName("zeta", condition),
           title: titled("Sensitivity to zeta", condition),
-          svg: lineChart({
-            title: titled("Sensitivity to zeta", condition),
-            x: "zeta",
-            y: "test accuracy, sel, last round (%)",
-            series: sensitivity(here),
-            notes: ["zeta 0: without MAN", ...band],
-          }),
-        },
-      ];
-    },
-  );
+          x: "zeta",
+          y: "test accuracy, sel, last round (%)",
+          series: sensitivity(here),
+          notes: ["zeta 0: without MAN", ...band],
+        }),
+      },
+    ];
+  });
 }
 
 /** Mean and deviation over the seeds of each round that all of them have. */
 function curveOf({ runs }: Row): Series["points"] {
   const [first] = runs;
   return first.result.rounds.flatMap(({ round }) => {
-    const values = runs.map(
-      ({ result }) => result.rounds.find((one) => one.round === round)?.sel,
-    );
+    const values = runs.map(({ result }) => result.rounds.find((one) => one.round === round)?.sel);
     const statistic = statisticOf(values);
     return statistic?.count === runs.length
       ? [{ x: round, y: statistic.mean, deviation: statistic.deviation }]
@@ -211,9 +189,7 @@ const sensitivity = (rows: readonly Row[]): Series[] =>
       .sort((a, b) => a.zeta - b.zeta)
       .flatMap((row) => {
         const sel = valuesOf(row, "sel");
-        return sel
-          ? [{ x: row.zeta, y: sel.mean, deviation: sel.deviation }]
-          : [];
+        return sel ? [{ x: row.zeta, y: sel.mean, deviation: sel.deviation }] : [];
       }),
   }));
 
@@ -231,21 +207,13 @@ const statistic = (value: Statistic | undefined, digits: number): string =>
       ? value.mean.toFixed(digits)
       : `${value.mean.toFixed(digits)} ± ${value.deviation.toFixed(digits)}`;
 
-const table = (
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-): string => {
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
   // A column in which nothing stands is left out.
-  const kept = head.map(
-    (_, i) => i === 0 || rows.some((row) => row[i] !== NONE),
+  const kept = head.map((_, i) => i === 0 || rows.some((row) => row[i] !== NONE));
+  const line = (cells: readonly string[]) => `| ${cells.filter((_, i) => kept[i]).join(" | ")} |`;
+  return [line(head), line(head.map((_, i) => (i === 0 ? "---" : "---:"))), ...rows.map(line)].join(
+    "\n",
   );
-  const line = (cells: readonly string[]) =>
-    `| ${cells.filter((_, i) => kept[i]).join(" | ")} |`;
-  return [
-    line(head),
-    line(head.map((_, i) => (i === 0 ? "---" : "---:"))),
-    ...rows.map(line),
-  ].join("\n");
 };
 
 function reached(row: Row, target: number | undefined): string {
@@ -254,15 +222,10 @@ function reached(row: Row, target: number | undefined): string {
   const all = statisticOf(rounds);
   if (all === undefined) return "not reached";
   const text = statistic(all, 0);
-  return all.count === rounds.length
-    ? text
-    : `${text} (${all.count} of ${rounds.length} seeds)`;
+  return all.count === rounds.length ? text : `${text} (${all.count} of ${rounds.length} seeds)`;
 }
 
-const publishedFor = (
-  row: Row,
-  published: readonly Published[],
-): Published | undefined =>
+const publishedFor = (row: Row, published: readonly Published[]): Published | undefined =>
   published.find(({ of }) =>
     Object.entries(of).every(([key, value]) =>
       row.runs.every(({ cell }) => cell.given[key] === value),
@@ -354,10 +317,7 @@ export function resultsPage(
             ...conditions.flatMap((condition, i) =>
               effects[i] === ""
                 ? []
-                : [
-                    ...(condition === "" ? [] : [`### ${condition}`]),
-                    effects[i],
-                  ],
+                : [...(condition === "" ? [] : [`### ${condition}`]), effects[i]],
             ),
           ]
         : []),
@@ -368,9 +328,7 @@ export function resultsPage(
       ...(failed.length > 0
         ? [
             "## Runs that failed",
-            failed
-              .map(({ cell, reason }) => `- \`${cell.name}\`: ${reason}`)
-              .join("\n"),
+            failed.map(({ cell, reason }) => `- \`${cell.name}\`: ${reason}`).join("\n"),
           ]
         : []),
       "## Settings",
@@ -380,19 +338,18 @@ export function resultsPage(
   );
 }
 
-/** The best zeta of each method beside zeta 0: differences in accuracy, eigenvalue and trace, and where they go the wrong way. */
+/**
+ * The best zeta of each method beside zeta 0: differences in accuracy, eigenvalue and trace, and
+ * where they go the wrong way.
+ */
 function effectOf(rows: readonly Row[]): string {
-  const pairs = distinct(rows.map(({ algorithm }) => algorithm)).flatMap(
-    (algorithm) => {
-      const own = rows.filter((row) => row.algorithm === algorithm);
-      const without = own.find(({ zeta }) => zeta === 0);
-      return without === undefined
-        ? []
-        : own
-            .filter(({ zeta }) => zeta > 0)
-            .map((withMan) => ({ algorithm, without, withMan }));
-    },
-  );
+  const pairs = distinct(rows.map(({ algorithm }) => algorithm)).flatMap((algorithm) => {
+    const own = rows.filter((row) => row.algorithm === algorithm);
+    const without = own.find(({ zeta }) => zeta === 0);
+    return without === undefined
+      ? []
+      : own.filter(({ zeta }) => zeta > 0).map((withMan) => ({ algorithm, without, withMan }));
+  });
   if (pairs.length === 0) return "";
   const difference = (
     { without, withMan }: (typeof pairs)[number],
@@ -402,26 +359,16 @@ function effectOf(rows: readonly Row[]): string {
     return a === undefined || b === undefined ? undefined : b.mean - a.mean;
   };
   const signed = (value: number | undefined, digits: number) =>
-    value === undefined
-      ? NONE
-      : `${value > 0 ? "+" : ""}${value.toFixed(digits)}`;
+    value === undefined ? NONE : `${value > 0 ? "+" : ""}${value.toFixed(digits)}`;
   const wrong = pairs.flatMap((pair) => {
     const bad = [
-      ...((difference(pair, "sel") ?? 1) <= 0
-        ? ["does not raise the accuracy"]
-        : []),
-      ...((difference(pair, "eigenvalue") ?? -1) >= 0
-        ? ["does not lower the top eigenvalue"]
-        : []),
-      ...((difference(pair, "trace") ?? -1) >= 0
-        ? ["does not lower the trace"]
-        : []),
+      ...((difference(pair, "sel") ?? 1) <= 0 ? ["does not raise the accuracy"] : []),
+      ...((difference(pair, "eigenvalue") ?? -1) >= 0 ? ["does not lower the top eigenvalue"] : []),
+      ...((difference(pair, "trace") ?? -1) >= 0 ? ["does not lower the trace"] : []),
     ];
     return bad.length === 0
       ? []
-      : [
-          `With ${pair.algorithm} and zeta ${pair.withMan.zeta} it ${bad.join(" and ")}.`,
-        ];
+      : [`With ${pair.algorithm} and zeta ${pair.withMan.zeta} it ${bad.join(" and ")}.`];
   });
   return [
     table(
@@ -454,10 +401,7 @@ function settingsTable({ settings, grid, set, flatness }: ExperimentFile) {
         .map(([name, value]) => `${name} = ${value}`)
         .join(", "),
     ]),
-    ...Object.entries(flatness ?? {}).map(([key, value]) => [
-      `flatness, ${key}`,
-      String(value),
-    ]),
+    ...Object.entries(flatness ?? {}).map(([key, value]) => [`flatness, ${key}`, String(value)]),
   ];
   return [
     "| setting | value |",

@@ -2,8 +2,8 @@
 export interface RunResult {
   readonly rounds: readonly RoundResult[];
   /**
-   * Mean accuracy of the final model over the tenth of the clients for whom it is worst, each client's accuracy being that on
-   * the test data weighted by its own mix of classes.
+   * Mean accuracy of the final model over the tenth of the clients for whom it is worst, each
+   * client's accuracy being that on the test data weighted by its own mix of classes.
    */
   readonly worstTenth?: number;
   readonly flatness?: {
@@ -21,7 +21,10 @@ export interface RunResult {
 
 export interface RoundResult {
   readonly round: number;
-  /** Test accuracy of the global model, of the mean of this round's participants' weights, and of the mean of all clients' newest ones. */
+  /**
+   * Test accuracy of the global model, of the mean of this round's participants' weights, and of
+   * the mean of all clients' newest ones.
+   */
   readonly model?: number;
   readonly sel?: number;
   readonly all?: number;
@@ -34,8 +37,7 @@ export const MEASURES = {
   all: (run: RunResult) => last(run, ({ all }) => all),
   model: (run: RunResult) => last(run, ({ model }) => model),
   worstTenth: (run: RunResult) => run.worstTenth,
-  activationNorm: (run: RunResult) =>
-    last(run, ({ activationNorm }) => activationNorm),
+  activationNorm: (run: RunResult) => last(run, ({ activationNorm }) => activationNorm),
   eigenvalue: (run: RunResult) => run.flatness?.eigenvalues[0],
   trace: (run: RunResult) => run.flatness?.trace,
   traceError: (run: RunResult) => run.flatness?.traceError,
@@ -53,10 +55,7 @@ function last(
 }
 
 /** The first evaluated round whose `sel` reaches the target. */
-export const roundsTo = (
-  target: number,
-  { rounds }: RunResult,
-): number | undefined =>
+export const roundsTo = (target: number, { rounds }: RunResult): number | undefined =>
   rounds.find(({ sel }) => sel !== undefined && sel >= target)?.round;
 
 /** Mean and sample standard deviation; no deviation for fewer than two values. */
@@ -67,9 +66,7 @@ export interface Statistic {
 }
 
 /** @returns nothing where there is no value */
-export function statisticOf(
-  values: readonly (number | undefined)[],
-): Statistic | undefined {
+export function statisticOf(values: readonly (number | undefined)[]): Statistic | undefined {
   const known = values.filter((value) => value !== undefined);
   const count = known.length;
   if (count === 0) return undefined;

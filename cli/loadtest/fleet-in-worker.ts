@@ -2,7 +2,10 @@ import { Worker } from "node:worker_threads";
 import type { FleetOptions, RunningFleet } from "./fleet.js";
 import { append, newRecording, type Recording } from "./recording.js";
 
-/** A fleet on a thread of its own; its recording is a copy, as it was at most a quarter of a second ago. */
+/**
+ * A fleet on a thread of its own; its recording is a copy, as it was at most a quarter of a second
+ * ago.
+ */
 export function startFleetInWorker(options: FleetOptions): RunningFleet {
   const worker = new Worker(new URL("./fleet-worker.js", import.meta.url), {
     workerData: options,
@@ -15,9 +18,7 @@ export function startFleetInWorker(options: FleetOptions): RunningFleet {
   worker.on("error", ({ message }) => {
     recording.errors[`a worker ended: ${message}`] = 1;
   });
-  const done = new Promise<void>((resolve) =>
-    worker.on("exit", () => resolve()),
-  );
+  const done = new Promise<void>((resolve) => worker.on("exit", () => resolve()));
   return {
     get recording() {
       return recording;

@@ -31,11 +31,7 @@ export type UpdateKind =
       readonly trainers: readonly Trainer[];
       readonly parts: readonly Split[];
       /** Keeps an update, for a replay. */
-      readonly record?: (
-        client: number,
-        round: number,
-        update: Uint8Array,
-      ) => Promise<void>;
+      readonly record?: (client: number, round: number, update: Uint8Array) => Promise<void>;
     };
 
 export interface FleetOptions {
@@ -73,9 +69,7 @@ export function startFleet(options: FleetOptions): RunningFleet {
     openSocket: nodePlatform().openSocket,
     identityOf: (index) => lightIdentity(seed, index),
     samplesOf: (index) =>
-      update.kind === "train"
-        ? partOf(update, index).train.rows.length
-        : undefined,
+      update.kind === "train" ? partOf(update, index).train.rows.length : undefined,
     models: sharedModels(),
     work: worker(update),
     evaluate: evaluator(update),
@@ -91,18 +85,14 @@ export function startFleet(options: FleetOptions): RunningFleet {
   /** Starts those who are due. */
   function arrive(): void {
     const due = performance.now() - begun;
-    while (
-      clients.length < options.clients &&
-      clients.length * (ramp / options.clients) <= due
-    ) {
+    while (clients.length < options.clients && clients.length * (ramp / options.clients) <= due) {
       const index = first + clients.length;
       const { profile } = profileOf(profiles, index);
       const client = new LightClient(fleet, index, profile);
       clients.push(client);
       client.start();
     }
-    if (clients.length < options.clients)
-      timer = setTimeout(arrive, 20 * chance.next());
+    if (clients.length < options.clients) timer = setTimeout(arrive, 20 * chance.next());
     else void Promise.all(clients.map((client) => client.done)).then(resolve);
   }
   arrive();
@@ -120,7 +110,10 @@ export function startFleet(options: FleetOptions): RunningFleet {
   };
 }
 
-/** A lab's client, whose key exists only while it signs: a key that is kept takes more memory than the client. */
+/**
+ * A lab's client, whose key exists only while it signs: a key that is kept takes more memory than
+ * the client.
+ */
 function lightIdentity(seed: string, index: number): Identity {
   const { publicKey } = labIdentity(seed, index);
   return {
@@ -156,12 +149,13 @@ function worker(update: UpdateKind): Fleet["work"] {
     };
   }
   return async (client, assign, model, poisoned) =>
-    poisoned
-      ? invented(client, assign, model, poisoned)
-      : trained(update, client, assign, model);
+    poisoned ? invented(client, assign, model, poisoned) : trained(update, client, assign, model);
 }
 
-/** What makes of a model an evaluation: where there are data, those that the client does not train on. */
+/**
+ * What makes of a model an evaluation: where there are data, those that the client does not train
+ * on.
+ */
 function evaluator(update: UpdateKind): Fleet["evaluate"] {
   if (update.kind !== "train") return undefined;
   return async (client, { model }) => {
@@ -182,13 +176,15 @@ type Training = Extract<UpdateKind, { kind: "train" }>;
 const trainerOf = ({ trainers }: Training, client: number): Trainer =>
   trainers[client % trainers.length];
 
-const partOf = ({ parts }: Training, client: number): Split =>
-  parts[client % parts.length];
+const partOf = ({ parts }: Training, client: number): Split => parts[client % parts.length];
 
 const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
 
-/** Trains as the real client does; an algorithm's own state begins at zero each time, for a light client keeps none. */
+/**
+ * Trains as the real client does; an algorithm's own state begins at zero each time, for a light
+ * client keeps none.
+ */
 async function trained(
   training: Training,
   client: number,

@@ -13,11 +13,7 @@ import {
 import type { ProtocolError } from "../../runtime/errors.js";
 import { LAYER_KINDS } from "../../runtime/models/description.js";
 import { random, type Random } from "../../runtime/tensors/random.js";
-import type {
-  Identity,
-  Platform,
-  SocketOptions,
-} from "../../runtime/platform/platform.js";
+import type { Identity, Platform, SocketOptions } from "../../runtime/platform/platform.js";
 import {
   MOST_PENDING,
   type BlobName,
@@ -25,13 +21,7 @@ import {
   type ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
 import { draw, type Profile } from "./profile.js";
-import {
-  add,
-  type Fault,
-  type Figure,
-  type Recording,
-  type State,
-} from "./recording.js";
+import { add, type Fault, type Figure, type Recording, type State } from "./recording.js";
 import type { SharedModels } from "./shared-models.js";
 import { shaped } from "./shaped-socket.js";
 import type { Update } from "./updates.js";
@@ -74,14 +64,10 @@ export interface Fleet {
     poisoned: boolean,
   ): Promise<Work>;
   /** Where clients have data. */
-  readonly evaluate:
-    ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
+  readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
 }
 
-type Evaluated = Extract<
-  OutgoingClientMessage,
-  { type: "report" }
->["evaluation"];
+type Evaluated = Extract<OutgoingClientMessage, { type: "report" }>["evaluation"];
 
 const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
@@ -90,9 +76,11 @@ const CAPABILITIES: Introduction["capabilities"] = {
   build: "none",
 };
 
-/** Keeps no process alive that has nothing else to do: a test that is over does not wait for its devices. */
-const pause = (milliseconds: number) =>
-  setTimeout(milliseconds, undefined, { ref: false });
+/**
+ * Keeps no process alive that has nothing else to do: a test that is over does not wait for its
+ * devices.
+ */
+const pause = (milliseconds: number) => setTimeout(milliseconds, undefined, { ref: false });
 
 /** What a line is lost for when its profile asks for a drop-out. */
 const OUT_OF_REACH = "out of reach";
@@ -119,8 +107,9 @@ function inventedEvaluation(samples: number): Evaluated {
 }
 
 /**
- * A client that does all that the protocol asks of one, on the connection code of the real client, and trains only where the
- * fleet has a trainer. It is its own options and events, so that thousands of them are small.
+ * A client that does all that the protocol asks of one, on the connection code of the real client,
+ * and trains only where the fleet has a trainer. It is its own options and events, so that
+ * thousands of them are small.
  */
 export class LightClient implements ConnectionOptions, ConnectionEvents {
   readonly identity: Identity;
@@ -153,8 +142,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#profile = profile;
     this.#chance = random(fleet.seed, "load", index);
     this.#samples =
-      fleet.samplesOf(index) ??
-      Math.max(1, Math.round(draw(profile.samples, this.#chance)));
+      fleet.samplesOf(index) ?? Math.max(1, Math.round(draw(profile.samples, this.#chance)));
     this.identity = fleet.identityOf(index);
     let resolve!: () => void;
     this.done = new Promise((settle) => (resolve = settle));
@@ -255,8 +243,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   ended(reason: EndReason): void {
-    if (reason !== "closed" && reason !== "finished")
-      this.#error(`ended: ${reason}`);
+    if (reason !== "closed" && reason !== "finished") this.#error(`ended: ${reason}`);
     this.#assign = undefined;
     this.#waiting = undefined;
     this.#is(undefined);
@@ -267,10 +254,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   #take(assign: Assign): void {
     const { assignment } = assign;
-    if (
-      this.#assign?.assignment === assignment ||
-      this.#waiting?.has(assignment)
-    ) {
+    if (this.#assign?.assignment === assignment || this.#waiting?.has(assignment)) {
       if (!this.#connection.repeat(assignment))
         this.#connection.tell({ type: "accept", assignment });
       return;
@@ -304,8 +288,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (!mine()) return;
     if (task === "evaluate") {
       const evaluation =
-        (await this.#fleet.evaluate?.(this.#index, model)) ??
-        inventedEvaluation(this.#samples);
+        (await this.#fleet.evaluate?.(this.#index, model)) ?? inventedEvaluation(this.#samples);
       if (!mine()) return;
       this.#connection.offer({ type: "report", assignment, evaluation });
       return this.#rest();
@@ -316,10 +299,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (chance.next() < this.#profile.dropOut)
       void pause(1000 * seconds * chance.next()).then(() => {
         if (mine())
-          this.#connection.redial(
-            OUT_OF_REACH,
-            1000 * draw(this.#profile.awaySeconds, chance),
-          );
+          this.#connection.redial(OUT_OF_REACH, 1000 * draw(this.#profile.awaySeconds, chance));
       });
     const late = chance.next() < (faulty.late ?? 0);
     if (late) this.#fault = "late";
@@ -338,13 +318,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const misshapen = chance.next() < (faulty.shape ?? 0);
     const duplicate = chance.next() < (faulty.duplicate ?? 0);
     if (!late)
-      this.#fault = misshapen
-        ? "shape"
-        : nan
-          ? "nan"
-          : duplicate
-            ? "duplicate"
-            : undefined;
+      this.#fault = misshapen ? "shape" : nan ? "nan" : duplicate ? "duplicate" : undefined;
     this.#offer = {
       type: "offer",
       assignment,
@@ -361,8 +335,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   /** The model of an assignment: downloaded, unless it is the one that this client had last. */
   async #base(name: BlobName): Promise<Loaded> {
     const { models, recording } = this.#fleet;
-    const held =
-      this.#model === name.sha256 ? models.get(name.sha256) : undefined;
+    const held = this.#model === name.sha256 ? models.get(name.sha256) : undefined;
     if (held !== undefined) return held;
     this.#does("downloading");
     const begun = performance.now();
@@ -375,23 +348,22 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   #refused({ assignment, code, retryAfter }: ServerMessageOf<"refused">): void {
     const current = assignment === this.#assign?.assignment;
-    if (current && this.#fault !== undefined && ANSWERS[this.#fault] === code)
-      this.#faultDone();
+    if (current && this.#fault !== undefined && ANSWERS[this.#fault] === code) this.#faultDone();
     else add(this.#fleet.recording.refused, code);
     if (retryAfter === null) this.#settle(assignment);
   }
 
   #faultDone(): void {
-    if (this.#fault !== undefined)
-      add(this.#fleet.recording.faults, this.#fault);
+    if (this.#fault !== undefined) add(this.#fleet.recording.faults, this.#fault);
     this.#fault = undefined;
   }
 
   /** What it has in hand, or waits to hear of. */
   #pending(): { assignment: string; sha256?: string }[] {
-    const waiting = [...(this.#waiting ?? [])].map(
-      ([assignment, { sha256 }]) => ({ assignment, sha256 }),
-    );
+    const waiting = [...(this.#waiting ?? [])].map(([assignment, { sha256 }]) => ({
+      assignment,
+      sha256,
+    }));
     if (this.#assign === undefined) return waiting;
     const { assignment } = this.#assign;
     const sha256 = this.#offer?.sha256;
@@ -418,14 +390,12 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   /** Nothing more will be heard of this assignment. */
   #settle(assignment: string): void {
     if (assignment === this.#assign?.assignment) this.#rest();
-    else if (this.#waiting?.delete(assignment))
-      this.#connection.settle(assignment);
+    else if (this.#waiting?.delete(assignment)) this.#connection.settle(assignment);
   }
 
   /** Nothing in hand any more. */
   #rest(): void {
-    if (this.#assign !== undefined)
-      this.#connection.settle(this.#assign.assignment);
+    if (this.#assign !== undefined) this.#connection.settle(this.#assign.assignment);
     this.#assign = undefined;
     this.#offer = undefined;
     this.#fault = undefined;

@@ -30,7 +30,10 @@ const profile = v.strictObject({
   /** How likely the line breaks while it trains, and how many seconds the client is then away. */
   dropOut: v.optional(share, 0),
   awaySeconds: v.optional(range, 5),
-  /** How likely an update comes after the deadline, is offered twice, has another length, or holds a NaN. */
+  /**
+   * How likely an update comes after the deadline, is offered twice, has another length, or holds a
+   * NaN.
+   */
   faulty: v.optional(
     v.strictObject({
       late: v.optional(share, 0),
@@ -81,9 +84,11 @@ const PRESETS: Readonly<Record<string, Given>> = {
   },
 };
 
-const ONE_KIND =
-  "an object with at least one kind of device of a share above 0";
-/** A fleet in a file: for each kind of device its share, the preset it begins with, and what differs. */
+const ONE_KIND = "an object with at least one kind of device of a share above 0";
+/**
+ * A fleet in a file: for each kind of device its share, the preset it begins with, and what
+ * differs.
+ */
 const fleetFile = v.pipe(
   v.record(
     v.string(),
@@ -93,10 +98,7 @@ const fleetFile = v.pipe(
     }),
     ONE_KIND,
   ),
-  v.check(
-    (kinds) => Object.values(kinds).some(({ share }) => share > 0),
-    ONE_KIND,
-  ),
+  v.check((kinds) => Object.values(kinds).some(({ share }) => share > 0), ONE_KIND),
 );
 
 export interface Mix {
@@ -134,10 +136,7 @@ export function readFleet(given: string): Mix[] {
       `"--profiles" expected a JSON file, got "${given}" (${(error as Error).message})`,
     );
   }
-  const wrong = (
-    issue: v.InferIssue<typeof fleetFile | typeof profile>,
-    ...kind: string[]
-  ) => {
+  const wrong = (issue: v.InferIssue<typeof fleetFile | typeof profile>, ...kind: string[]) => {
     const path = [...kind, v.getDotPath(issue) ?? []].flat().join(".");
     const { expected, message, input } = issue;
     const wanted =
@@ -153,16 +152,17 @@ export function readFleet(given: string): Mix[] {
   };
   const file = v.safeParse(fleetFile, json);
   if (!file.success) throw wrong(file.issues[0]);
-  return Object.entries(file.output).map(
-    ([name, { share, preset = "instant", ...changes }]) => {
-      const read = v.safeParse(profile, { ...PRESETS[preset], ...changes });
-      if (!read.success) throw wrong(read.issues[0], name);
-      return { name, share, profile: read.output };
-    },
-  );
+  return Object.entries(file.output).map(([name, { share, preset = "instant", ...changes }]) => {
+    const read = v.safeParse(profile, { ...PRESETS[preset], ...changes });
+    if (!read.success) throw wrong(read.issues[0], name);
+    return { name, share, profile: read.output };
+  });
 }
 
-/** The kind of device that client `index` of `count` is: shares as exact as whole clients allow, kinds mixed evenly. */
+/**
+ * The kind of device that client `index` of `count` is: shares as exact as whole clients allow,
+ * kinds mixed evenly.
+ */
 export function profileOf(fleet: readonly Mix[], index: number): Mix {
   const total = fleet.reduce((sum, { share }) => sum + share, 0);
   // The golden ratio's multiples fill the unit interval evenly, whatever their number.
@@ -175,10 +175,5 @@ export function profileOf(fleet: readonly Mix[], index: number): Mix {
 }
 
 /** A value of a range. */
-export const draw = (
-  value: number | readonly [number, number],
-  chance: Random,
-): number =>
-  typeof value === "number"
-    ? value
-    : value[0] + (value[1] - value[0]) * chance.next();
+export const draw = (value: number | readonly [number, number], chance: Random): number =>
+  typeof value === "number" ? value : value[0] + (value[1] - value[0]) * chance.next();

@@ -1,25 +1,15 @@
 /** What is timed of every client, in milliseconds. */
-export const FIGURES = [
-  "connect",
-  "download",
-  "train",
-  "upload",
-  "roundTrip",
-] as const;
+export const FIGURES = ["connect", "download", "train", "upload", "roundTrip"] as const;
 export type Figure = (typeof FIGURES)[number];
 
 /** What clients are at; away are those whose profile broke their line. */
-export const STATES = [
-  "dialling",
-  "away",
-  "idle",
-  "downloading",
-  "training",
-  "uploading",
-] as const;
+export const STATES = ["dialling", "away", "idle", "downloading", "training", "uploading"] as const;
 export type State = (typeof STATES)[number];
 
-/** What a profile may ask for that goes wrong: its line breaks, or an update is late, comes twice, has another length or a NaN. */
+/**
+ * What a profile may ask for that goes wrong: its line breaks, or an update is late, comes twice,
+ * has another length or a NaN.
+ */
 export const FAULTS = ["dropOut", "late", "duplicate", "shape", "nan"] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -69,11 +59,7 @@ export const newRecording = (): Recording => ({
 });
 
 /** Counts one more, or more, of a kind. */
-export function add(
-  counts: Record<string, number>,
-  kind: string,
-  count = 1,
-): void {
+export function add(counts: Record<string, number>, kind: string, count = 1): void {
   counts[kind] = (counts[kind] ?? 0) + count;
 }
 
@@ -86,8 +72,7 @@ export function countsOf(recordings: readonly Counts[]): Counts {
   for (const recording of recordings) {
     for (const state of STATES) sum.states[state] += recording.states[state];
     for (const counts of ["faults", "refused", "errors"] as const)
-      for (const [kind, count] of Object.entries(recording[counts]))
-        add(sum[counts], kind, count);
+      for (const [kind, count] of Object.entries(recording[counts])) add(sum[counts], kind, count);
     sum.arrived += recording.arrived;
     sum.counted += recording.counted;
     sum.countedBytes += recording.countedBytes;
@@ -107,12 +92,8 @@ export function merged(recordings: readonly Recording[]): Recording {
 }
 
 /** Adds samples to others. */
-export function append(
-  to: Recording["samples"],
-  samples: Recording["samples"],
-): void {
-  for (const figure of FIGURES)
-    for (const sample of samples[figure]) to[figure].push(sample);
+export function append(to: Recording["samples"], samples: Recording["samples"]): void {
+  for (const figure of FIGURES) for (const sample of samples[figure]) to[figure].push(sample);
 }
 
 export interface Percentiles {
@@ -124,9 +105,7 @@ export interface Percentiles {
 }
 
 /** Percentiles by nearest rank; nothing of no samples. */
-export function percentiles(
-  samples: readonly number[],
-): Percentiles | undefined {
+export function percentiles(samples: readonly number[]): Percentiles | undefined {
   if (samples.length === 0) return undefined;
   const sorted = Float64Array.from(samples).sort();
   const at = (share: number) =>

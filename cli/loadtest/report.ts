@@ -48,13 +48,18 @@ export interface Report extends Load {
   /** Bytes of updates in the model, and of models fetched, a second. */
   readonly uploadRate: number;
   readonly downloadRate: number;
-  /** What the profiles asked for: drop-outs, and faulty updates that were answered as they should be. */
+  /**
+   * What the profiles asked for: drop-outs, and faulty updates that were answered as they should
+   * be.
+   */
   readonly faults: Readonly<Record<Fault, number>>;
   /** Other refusals, by the protocol's code. */
   readonly refused: Readonly<Record<string, number>>;
   readonly errors: Readonly<Record<string, number>>;
   readonly times: Readonly<Partial<Record<Figure, Percentiles>>>;
-  /** Cores used, and the most memory, of this process and, where it tells us, of the aggregator's. */
+  /**
+   * Cores used, and the most memory, of this process and, where it tells us, of the aggregator's.
+   */
   readonly client: Usage;
   readonly server: ServerUsage | undefined;
   /** What the run waits for in the end, where it has committed no round. */
@@ -83,8 +88,7 @@ export function reportOf(
   const seconds = moments.at(-1)?.seconds ?? 0;
   const told = moments.flatMap(({ server }) => server ?? []);
   const answered = moments.findLast(({ server }) => server !== undefined);
-  const most = (values: readonly number[]) =>
-    values.reduce((a, b) => Math.max(a, b), 0);
+  const most = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b), 0);
   const times: Partial<Record<Figure, Percentiles>> = {};
   for (const figure of FIGURES) {
     const found = percentiles(recording.samples[figure]);
@@ -131,17 +135,14 @@ const NAMES: Readonly<Record<Figure, string>> = {
 
 /** A time for people: three digits and their unit. */
 export function duration(milliseconds: number): string {
-  if (milliseconds < 999.5)
-    return `${milliseconds.toFixed(milliseconds < 9.95 ? 1 : 0)} ms`;
+  if (milliseconds < 999.5) return `${milliseconds.toFixed(milliseconds < 9.95 ? 1 : 0)} ms`;
   const seconds = milliseconds / 1000;
   return `${seconds.toFixed(seconds < 9.995 ? 2 : seconds < 999.95 ? 1 : 0)} s`;
 }
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 const rate = (bytes: number) =>
-  bytes < 1e6
-    ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB/s`
-    : `${megabytes(bytes)}/s`;
+  bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB/s` : `${megabytes(bytes)}/s`;
 
 export const plural = (count: number, noun: string): string =>
   `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
@@ -155,10 +156,7 @@ const FAULT_NAMES: Readonly<Record<Fault, string>> = {
 };
 
 /** Kinds and how many of each, the most frequent first: at most so many kinds. */
-export function kindsOf(
-  counts: Readonly<Record<string, number>>,
-  most = Infinity,
-): string {
+export function kindsOf(counts: Readonly<Record<string, number>>, most = Infinity): string {
   const sorted = Object.entries(counts).sort(([, a], [, b]) => b - a);
   const rest = sorted.splice(most).reduce((sum, [, count]) => sum + count, 0);
   return [
@@ -174,9 +172,7 @@ const rowsOf = ({ times }: Report): [string, string[]][] =>
     const found = times[figure];
     if (found === undefined) return [];
     const { count, p50, p95, p99, max } = found;
-    return [
-      [NAMES[figure], [String(count), ...[p50, p95, p99, max].map(duration)]],
-    ];
+    return [[NAMES[figure], [String(count), ...[p50, p95, p99, max].map(duration)]]];
   });
 
 /** What to do where errors of a kind come. */
@@ -207,15 +203,11 @@ function sentences(report: Report): string[] {
       ? []
       : [`No round was committed. The aggregator says: ${report.waitsFor}`]),
     ...(asked.length > 0 ? [`As the profiles ask: ${asked.join(", ")}.`] : []),
-    ...(Object.keys(refused).length > 0
-      ? [`Refused by the aggregator: ${kindsOf(refused)}.`]
-      : []),
-    Object.keys(errors).length === 0
-      ? "No errors."
-      : `Errors: ${kindsOf(errors)}.`,
-    ...HINTS.filter(([part]) =>
-      Object.keys(errors).some((kind) => kind.includes(part)),
-    ).map(([, hint]) => hint),
+    ...(Object.keys(refused).length > 0 ? [`Refused by the aggregator: ${kindsOf(refused)}.`] : []),
+    Object.keys(errors).length === 0 ? "No errors." : `Errors: ${kindsOf(errors)}.`,
+    ...HINTS.filter(([part]) => Object.keys(errors).some((kind) => kind.includes(part))).map(
+      ([, hint]) => hint,
+    ),
   ];
 }
 
@@ -247,42 +239,28 @@ const tick = (milliseconds: number) =>
   milliseconds < 1000 ? `${milliseconds} ms` : `${milliseconds / 1000} s`;
 
 /** A report as one file that needs nothing else: the table, and plots. */
-export function htmlOf(
-  report: Report,
-  recording: Recording,
-  moments: readonly Moment[],
-): string {
+export function htmlOf(report: Report, recording: Recording, moments: readonly Moment[]): string {
   const every = Math.ceil(moments.length / POINTS);
   /** The largest value of the moments that one point stands for. */
-  const over = (
-    name: string,
-    pick: (moment: Moment) => number | undefined,
-  ): Series => ({
+  const over = (name: string, pick: (moment: Moment) => number | undefined): Series => ({
     name,
     family: name,
     points: Array.from({ length: Math.ceil(moments.length / every) }, (_, i) =>
       moments.slice(i * every, (i + 1) * every),
     ).flatMap((some) => {
       const values = some.flatMap((moment) => pick(moment) ?? []);
-      return values.length === 0
-        ? []
-        : [{ x: some.at(-1)!.seconds, y: Math.max(...values) }];
+      return values.length === 0 ? [] : [{ x: some.at(-1)!.seconds, y: Math.max(...values) }];
     }),
   });
-  const distribution = FIGURES.filter((figure) => report.times[figure]).map(
-    (figure): Series => {
-      const sorted = Float64Array.from(recording.samples[figure]).sort();
-      const points = Array.from({ length: POINTS + 1 }, (_, i) => ({
-        // A logarithmic axis has no zero.
-        x: Math.max(
-          0.1,
-          sorted[Math.round((i / POINTS) * (sorted.length - 1))],
-        ),
-        y: (100 * i) / POINTS,
-      }));
-      return { name: NAMES[figure], family: figure, points };
-    },
-  );
+  const distribution = FIGURES.filter((figure) => report.times[figure]).map((figure): Series => {
+    const sorted = Float64Array.from(recording.samples[figure]).sort();
+    const points = Array.from({ length: POINTS + 1 }, (_, i) => ({
+      // A logarithmic axis has no zero.
+      x: Math.max(0.1, sorted[Math.round((i / POINTS) * (sorted.length - 1))]),
+      y: (100 * i) / POINTS,
+    }));
+    return { name: NAMES[figure], family: figure, points };
+  });
   const seconds = "seconds since the start";
   const charts = [
     {

@@ -32,9 +32,7 @@ async function answer(
       let body = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => (body += chunk));
-      response.on("end", () =>
-        resolve(response.statusCode === 200 ? body : undefined),
-      );
+      response.on("end", () => resolve(response.statusCode === 200 ? body : undefined));
       response.on("error", () => resolve(undefined));
     });
     request.on("error", () => resolve(undefined));
@@ -49,22 +47,22 @@ export async function serverWaitsFor(
   const text = await answer(question, "/status", patience);
   if (text === undefined) return undefined;
   try {
-    return v.parse(v.object({ waitsFor: v.string() }), JSON.parse(text))
-      .waitsFor;
+    return v.parse(v.object({ waitsFor: v.string() }), JSON.parse(text)).waitsFor;
   } catch {
     return undefined;
   }
 }
 
-/** Asks the aggregator's /metrics; nothing where it does not tell us within so many milliseconds. */
+/**
+ * Asks the aggregator's /metrics; nothing where it does not tell us within so many milliseconds.
+ */
 export async function serverFigures(
   question: Question,
   patience: number,
 ): Promise<ServerFigures | undefined> {
   const text = await answer(question, "/metrics", patience);
   if (text === undefined) return undefined;
-  const value = (name: string) =>
-    Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+  const value = (name: string) => Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
   return {
     cpuSeconds: value("process_cpu_seconds_total"),
     memory: value("process_resident_memory_bytes"),

@@ -8,8 +8,9 @@ export interface Shape {
 }
 
 /**
- * Sockets that are as slow as a device's line: each frame leaves when those before it are through, and arrives a latency
- * later. Order is kept. What waits here is bounded by the windows of the protocol.
+ * Sockets that are as slow as a device's line: each frame leaves when those before it are through,
+ * and arrives a latency later. Order is kept. What waits here is bounded by the windows of the
+ * protocol.
  */
 export function shaped(
   openSocket: Platform["openSocket"],
@@ -27,17 +28,16 @@ export function shaped(
       },
     };
     line.onOpen = () => down(0, () => socket.onOpen?.());
-    line.onMessage = (data) =>
-      down(data.length, () => socket.onMessage?.(data));
-    line.onClose = (code, reason) =>
-      down(0, () => socket.onClose?.(code, reason));
+    line.onMessage = (data) => down(data.length, () => socket.onMessage?.(data));
+    line.onClose = (code, reason) => down(0, () => socket.onClose?.(code, reason));
     return socket;
   };
 }
 
 /** Calls what is given after as long as so many bytes take, in the order given. */
 function lane(rate: number, latency: () => number) {
-  // One timer for all: timers of their own, set at different moments of one turn, may fire in another order.
+  // One timer for all: timers of their own, set at different moments of one turn, may fire in
+  // another order.
   const queue: { readonly at: number; readonly then: () => void }[] = [];
   let free = 0;
   let arrived = 0;

@@ -23,16 +23,13 @@ export interface SharedModels {
 }
 
 /**
- * The models of a fleet, each in memory once: every client downloads all of its bytes, the first to have some brings them
- * here, and those of the others are compared with them.
+ * The models of a fleet, each in memory once: every client downloads all of its bytes, the first to
+ * have some brings them here, and those of the others are compared with them.
  */
 export function sharedModels(): SharedModels {
   const all = new Map<string, Shared>();
 
-  async function fetch(
-    connection: Connection,
-    name: BlobName,
-  ): Promise<Loaded> {
+  async function fetch(connection: Connection, name: BlobName): Promise<Loaded> {
     const shared = all.get(name.sha256) ?? {
       bytes: new Uint8Array(name.bytes),
       held: 0,
@@ -45,10 +42,8 @@ export function sharedModels(): SharedModels {
     await connection.fetch(name, (chunk, offset) => {
       const known = Math.max(0, Math.min(chunk.length, shared.held - offset));
       same &&=
-        Buffer.compare(
-          chunk.subarray(0, known),
-          shared.bytes.subarray(offset, offset + known),
-        ) === 0;
+        Buffer.compare(chunk.subarray(0, known), shared.bytes.subarray(offset, offset + known)) ===
+        0;
       if (known === chunk.length || offset + known !== shared.held) return;
       shared.bytes.set(chunk.subarray(known), shared.held);
       shared.held = offset + chunk.length;
@@ -64,10 +59,7 @@ export function sharedModels(): SharedModels {
     }
     if (!same || shared.loaded === undefined) {
       all.delete(name.sha256);
-      throw new ProtocolError(
-        "hash",
-        `"model" expected bytes of hash ${name.sha256}, got others`,
-      );
+      throw new ProtocolError("hash", `"model" expected bytes of hash ${name.sha256}, got others`);
     }
     return shared.loaded;
   }

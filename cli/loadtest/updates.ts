@@ -2,7 +2,9 @@ import { createHash } from "node:crypto";
 import type { BlobSource } from "../../runtime/connection/connection.js";
 import { random } from "../../runtime/tensors/random.js";
 
-/** An update that can be offered: its name, and its bytes from any offset, made when they are sent. */
+/**
+ * An update that can be offered: its name, and its bytes from any offset, made when they are sent.
+ */
 export interface Update {
   readonly sha256: string;
   readonly bytes: number;
@@ -15,14 +17,14 @@ const BLOCK = 32 * 1024;
 const POOL = 1024 * 1024;
 
 /**
- * Makes updates of small random numbers (up to `scale` in size), each different by its seed, without ever holding one: every
- * block is a piece of one pool, and the seed says which. `source` gives a view that is good until the next call.
+ * Makes updates of small random numbers (up to `scale` in size), each different by its seed,
+ * without ever holding one: every block is a piece of one pool, and the seed says which. `source`
+ * gives a view that is good until the next call.
  */
 export function randomUpdates(scale = 1e-3) {
   const chance = random("fedflat load test");
   const pool = new Uint8Array(
-    Float32Array.from({ length: POOL / 4 }, () => scale * chance.normal())
-      .buffer,
+    Float32Array.from({ length: POOL / 4 }, () => scale * chance.normal()).buffer,
   );
   let scratch = new Uint8Array(256 * 1024);
 
@@ -33,10 +35,7 @@ export function randomUpdates(scale = 1e-3) {
     first?: number,
   ): Update => {
     const start = header.slice();
-    const poison =
-      first === undefined
-        ? undefined
-        : new Uint8Array(Float32Array.of(first).buffer);
+    const poison = first === undefined ? undefined : new Uint8Array(Float32Array.of(first).buffer);
     const source: BlobSource = (offset, length) => {
       if (scratch.length < length) scratch = new Uint8Array(length);
       let done = 0;
@@ -47,12 +46,10 @@ export function randomUpdates(scale = 1e-3) {
         else {
           const block = Math.floor((at - start.length) / BLOCK);
           const within = (at - start.length) % BLOCK;
-          const from =
-            4 * ((mix(seed, block) >>> 0) % ((POOL - BLOCK) / 4)) + within;
+          const from = 4 * ((mix(seed, block) >>> 0) % ((POOL - BLOCK) / 4)) + within;
           piece = pool.subarray(from, from + BLOCK - within);
         }
-        if (piece.length > length - done)
-          piece = piece.subarray(0, length - done);
+        if (piece.length > length - done) piece = piece.subarray(0, length - done);
         scratch.set(piece, done);
         done += piece.length;
       }

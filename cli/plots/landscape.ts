@@ -7,7 +7,9 @@ import { axes, element, path, picture, text } from "./svg.js";
 export interface Slice {
   /** Coordinates of the grid's lines along either direction, ascending, evenly spaced. */
   readonly coordinates: readonly number[];
-  /** losses[i][j] at coordinates[i] along the second direction and coordinates[j] along the first. */
+  /**
+   * losses[i][j] at coordinates[i] along the second direction and coordinates[j] along the first.
+   */
   readonly losses: readonly (readonly number[])[];
 }
 
@@ -17,8 +19,9 @@ const TOP = 54;
 const LEVELS = 14;
 
 /**
- * A slice of the loss landscape as SVG: filled contours with their lines, a bar that says which colour is which loss, and a
- * cross at the weights themselves. Levels are evenly spaced in the logarithm of the loss, for it grows by orders of magnitude.
+ * A slice of the loss landscape as SVG: filled contours with their lines, a bar that says which
+ * colour is which loss, and a cross at the weights themselves. Levels are evenly spaced in the
+ * logarithm of the loss, for it grows by orders of magnitude.
  */
 export function landscape(title: string, slice: Slice): string {
   const { coordinates, losses } = slice;
@@ -29,10 +32,7 @@ export function landscape(title: string, slice: Slice): string {
   const lowest = Math.min(...finite);
   const highest = Math.max(...finite);
   const step = (highest - lowest || 1) / LEVELS;
-  const thresholds = Array.from(
-    { length: LEVELS },
-    (_, i) => lowest + step * i,
-  );
+  const thresholds = Array.from({ length: LEVELS }, (_, i) => lowest + step * i);
   const colourOf = (level: number) =>
     interpolateViridis((level - lowest) / (highest - lowest || 1));
 
@@ -47,9 +47,7 @@ export function landscape(title: string, slice: Slice): string {
   ];
   const rings = contours()
     .size([size, size])
-    .thresholds(thresholds)(
-      values.map((v) => (Number.isFinite(v) ? v : highest)),
-    )
+    .thresholds(thresholds)(values.map((v) => (Number.isFinite(v) ? v : highest)))
     .map(({ value, coordinates }) =>
       element("path", {
         d: coordinates
@@ -74,11 +72,7 @@ export function landscape(title: string, slice: Slice): string {
         width: 22,
         height: height + 0.5,
         fill: colourOf(level),
-      }) +
-      text(
-        { x: barLeft + 30, y: at + height + 4 },
-        Math.exp(level).toPrecision(3),
-      )
+      }) + text({ x: barLeft + 30, y: at + height + 4 }, Math.exp(level).toPrecision(3))
     );
   });
   const [cx, cy] = [x(0), y(0)];
@@ -117,9 +111,6 @@ export function landscape(title: string, slice: Slice): string {
     element("path", { d: cross, stroke: "#d55e00", "stroke-width": 2.5 }),
     ...bar,
     text({ x: barLeft, y: area.top - 12 }, "cross-entropy"),
-    text(
-      { x: barLeft, y: area.bottom + 26, "font-size": 12, fill: "#555" },
-      "cross: the weights",
-    ),
+    text({ x: barLeft, y: area.bottom + 26, "font-size": 12, fill: "#555" }, "cross: the weights"),
   );
 }

@@ -26,7 +26,10 @@ export interface LineChart {
   readonly series: readonly Series[];
   /** Said below the legend: what dashes and bands mean. */
   readonly notes?: readonly string[];
-  /** Where x is positive and of many orders of magnitude: a logarithmic axis, and what stands at a value of it. */
+  /**
+   * Where x is positive and of many orders of magnitude: a logarithmic axis, and what stands at a
+   * value of it.
+   */
   readonly logarithmic?: (x: number) => string;
   /** Where values are never negative, and differences matter less than sizes: y from zero. */
   readonly fromZero?: boolean;
@@ -34,16 +37,11 @@ export interface LineChart {
   readonly narrow?: boolean;
 }
 
-/** Okabe and Ito's colours, which people with any colour vision can tell apart; without the yellow that white swallows. */
-const COLOURS = [
-  "#0072b2",
-  "#d55e00",
-  "#009e73",
-  "#cc79a7",
-  "#e69f00",
-  "#56b4e9",
-  "#000000",
-];
+/**
+ * Okabe and Ito's colours, which people with any colour vision can tell apart; without the yellow
+ * that white swallows.
+ */
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 
 const polygon = (corners: number, radius: number, turned: number) =>
   Array.from({ length: corners }, (_, i) => {
@@ -76,7 +74,10 @@ const LEGEND_ROW = 26;
 const WIDE = { width: 620, height: 400 };
 const NARROW = { width: 360, height: 260 };
 
-/** A chart as SVG: axes with labels, one line a series, the legend beside the data or, in a narrow one, below. */
+/**
+ * A chart as SVG: axes with labels, one line a series, the legend beside the data or, in a narrow
+ * one, below.
+ */
 export function lineChart(chart: LineChart): string {
   const { title, series, notes = [], narrow = false, fromZero = false } = chart;
   const { width, height } = narrow ? NARROW : WIDE;
@@ -93,14 +94,11 @@ export function lineChart(chart: LineChart): string {
     [area.left, area.right],
     chart.logarithmic,
   );
-  const heights = all.flatMap(({ y, deviation = 0 }) => [
-    y - deviation,
-    y + deviation,
-  ]);
-  const y = scaleLinear(
-    fromZero ? [0, Math.max(0, ...heights) || 1] : extent(heights),
-    [area.bottom, area.top],
-  ).nice();
+  const heights = all.flatMap(({ y, deviation = 0 }) => [y - deviation, y + deviation]);
+  const y = scaleLinear(fromZero ? [0, Math.max(0, ...heights) || 1] : extent(heights), [
+    area.bottom,
+    area.top,
+  ]).nice();
 
   const families = [...new Set(series.map(({ family }) => family))];
   const styles = series.map(({ family, dashed = false }) => {
@@ -135,9 +133,7 @@ export function lineChart(chart: LineChart): string {
           d: path(
             [
               ...points.map((p) => [x(p.x), y(p.y + (p.deviation ?? 0))]),
-              ...[...points]
-                .reverse()
-                .map((p) => [x(p.x), y(p.y - (p.deviation ?? 0))]),
+              ...[...points].reverse().map((p) => [x(p.x), y(p.y - (p.deviation ?? 0))]),
             ] as [number, number][],
             true,
           ),
@@ -230,12 +226,7 @@ function horizontal(
     };
   const low = Math.min(...values);
   const high = Math.max(...values);
-  const range =
-    values.length === 0
-      ? [1, 10]
-      : low < high
-        ? [low, high]
-        : [low / 2, 2 * low];
+  const range = values.length === 0 ? [1, 10] : low < high ? [low, high] : [low / 2, 2 * low];
   const scale = scaleLog(range, pixels).nice();
   // A line at 1, 2 ... 9 times each power of ten; named are the first ones only.
   const named = scale.tickFormat(3);
@@ -243,8 +234,7 @@ function horizontal(
   return { scale, ticks, name };
 }
 
-const areWhole = (values: readonly number[]) =>
-  values.length > 0 && values.every(Number.isInteger);
+const areWhole = (values: readonly number[]) => values.length > 0 && values.every(Number.isInteger);
 
 /** The range of the values; a little wider where it would be a point. */
 function extent(values: readonly number[]): [number, number] {

@@ -6,15 +6,16 @@ const require = createRequire(import.meta.url);
 let font: Promise<Uint8Array> | undefined;
 
 async function prepare(): Promise<Uint8Array> {
-  await initWasm(
-    await readFile(require.resolve("@resvg/resvg-wasm/index_bg.wasm")),
-  );
+  await initWasm(await readFile(require.resolve("@resvg/resvg-wasm/index_bg.wasm")));
   return readFile(
     require.resolve("@fontsource/dejavu-sans/files/dejavu-sans-latin-400-normal.woff2"),
   );
 }
 
-/** A picture of ours as PNG, with its own font, so that it is the same on every machine. Twice the pixels, for sharp text. */
+/**
+ * A picture of ours as PNG, with its own font, so that it is the same on every machine. Twice the
+ * pixels, for sharp text.
+ */
 export async function toPng(svg: string): Promise<Uint8Array> {
   const bytes = await (font ??= prepare());
   const image = new Resvg(svg, {

@@ -10,14 +10,11 @@ const ENTITIES: Readonly<Record<string, string>> = {
 };
 
 /** A text as markup that shows it. */
-export const escaped = (text: string): string =>
-  text.replace(/[&<>"]/g, (c) => ENTITIES[c]);
+export const escaped = (text: string): string => text.replace(/[&<>"]/g, (c) => ENTITIES[c]);
 
 /** Coordinates to a hundredth of a pixel: the same picture on every machine, and small files. */
 const shown = (value: string | number) =>
-  typeof value === "number"
-    ? String(Math.round(value * 100) / 100)
-    : escaped(value);
+  typeof value === "number" ? String(Math.round(value * 100) / 100) : escaped(value);
 
 /** `children` is markup; text goes through `text`. */
 export function element(
@@ -37,13 +34,9 @@ export const text = (attributes: Attributes, content: string): string =>
   element("text", { fill: "#222", ...attributes }, escaped(content));
 
 /** A path through points; `closed` joins the last with the first. */
-export const path = (
-  points: readonly (readonly [number, number])[],
-  closed = false,
-): string =>
-  points
-    .map(([x, y], i) => `${i === 0 ? "M" : "L"}${shown(x)},${shown(y)}`)
-    .join("") + (closed ? "Z" : "");
+export const path = (points: readonly (readonly [number, number])[], closed = false): string =>
+  points.map(([x, y], i) => `${i === 0 ? "M" : "L"}${shown(x)},${shown(y)}`).join("") +
+  (closed ? "Z" : "");
 
 /** What a scale of d3 is to an axis. */
 export interface AxisScale {
@@ -77,10 +70,7 @@ export function axes({ left, top, right, bottom }: Area, x: Axis, y: Axis) {
   const grid = { stroke: "#e2e2e2", "stroke-width": 1 };
   const marks = ({ scale, ticks, whole = false, name }: Axis) => {
     const format =
-      name ??
-      (whole
-        ? (value: number) => value.toLocaleString("en")
-        : scale.tickFormat(ticks));
+      name ?? (whole ? (value: number) => value.toLocaleString("en") : scale.tickFormat(ticks));
     return scale
       .ticks(ticks)
       .filter((value) => !whole || Number.isInteger(value))
@@ -105,10 +95,7 @@ export function axes({ left, top, right, bottom }: Area, x: Axis, y: Axis) {
       fill: "none",
       stroke: "#555",
     }),
-    text(
-      { x: (left + right) / 2, y: bottom + 42, "text-anchor": "middle" },
-      x.label,
-    ),
+    text({ x: (left + right) / 2, y: bottom + 42, "text-anchor": "middle" }, x.label),
     text(
       {
         x: left - 48,

@@ -15,10 +15,9 @@ export default {
     receives: ["momentum"],
     sends: ["delta"],
     objective: ({ received, settings, steps, learningRate }) => ({
-      // Over all K steps of size eta this alone would move the weights by beta times the last round's mean delta.
-      linear: received.momentum.map(
-        (m) => (-settings.beta * m) / (steps * learningRate),
-      ),
+      // Over all K steps of size eta this alone would move the weights by beta times the last
+      // round's mean delta.
+      linear: received.momentum.map((m) => (-settings.beta * m) / (steps * learningRate)),
     }),
     update: ({ delta }) => ({ delta }),
   },

@@ -1,20 +1,15 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 
-// In place of this file, an app reads its user's own data. Here every installation draws 500 images of its own from the part of
-// Fashion-MNIST that comes with fedflat.
+// In place of this file, an app reads its user's own data. Here every installation draws 500 images
+// of its own from the part of Fashion-MNIST that comes with fedflat.
 
 const SIZE = 28 * 28;
-const folder = new URL(
-  "examples/data/fashion-mnist/",
-  import.meta.resolve("fedflat/package.json"),
-);
+const folder = new URL("examples/data/fashion-mnist/", import.meta.resolve("fedflat/package.json"));
 
 /** The numbers of an IDX file, behind its header. */
 const idx = (name, header) =>
-  gunzipSync(readFileSync(new URL(`${name}-ubyte.gz`, folder))).subarray(
-    header,
-  );
+  gunzipSync(readFileSync(new URL(`${name}-ubyte.gz`, folder))).subarray(header);
 
 function images(half, from, count) {
   const pixels = idx(`${half}-images-idx3`, 16);
@@ -28,10 +23,7 @@ function images(half, from, count) {
 
 /** Images to train on, which `name` decides, and images to try each model on. */
 export function ownData(name) {
-  const hash = [...name].reduce(
-    (sum, letter) => (31 * sum + letter.codePointAt(0)) % 1_000_003,
-    7,
-  );
+  const hash = [...name].reduce((sum, letter) => (31 * sum + letter.codePointAt(0)) % 1_000_003, 7);
   return {
     own: images("train", hash, 500),
     test: images("t10k", 0, 200),

@@ -16,7 +16,10 @@ function show(change) {
   if (window && !window.isDestroyed()) window.webContents.send("state", shown);
 }
 
-/** Training has a process of its own: neither the windows nor the menus wait for it, and its end is not theirs. */
+/**
+ * Training has a process of its own: neither the windows nor the menus wait for it, and its end is
+ * not theirs.
+ */
 function startTraining() {
   training = utilityProcess.fork(here("training.js"), [], {
     serviceName: "fedflat",
@@ -28,8 +31,7 @@ function startTraining() {
   });
   training.on("message", (message) => {
     const { accuracy, ...change } = message;
-    if (accuracy !== undefined)
-      change.rounds = [...shown.rounds, accuracy].slice(-50);
+    if (accuracy !== undefined) change.rounds = [...shown.rounds, accuracy].slice(-50);
     show(change);
   });
   training.on("exit", (code) => {

@@ -1,4 +1,5 @@
-// The utility process: one client, which tells the main process how it goes and is told when to pause.
+// The utility process: one client, which tells the main process how it goes and is told when to
+// pause.
 import { FederatedClient } from "fedflat";
 import { ownData } from "./data.js";
 
@@ -15,9 +16,7 @@ const client = new FederatedClient({
 
 client.on("line", ({ up, reason }) =>
   tell({
-    status: up
-      ? `Connected; ${own.y.length} images stay here.`
-      : `No line to ${url} (${reason}).`,
+    status: up ? `Connected; ${own.y.length} images stay here.` : `No line to ${url} (${reason}).`,
   }),
 );
 client.on("wait", ({ reason }) => tell({ status: reason }));
@@ -25,8 +24,7 @@ client.on("progress", ({ round, batch, batches, loss }) =>
   tell({ status: `Trains for round ${round}.`, round, batch, batches, loss }),
 );
 client.on("assignment", ({ round, what, message }) => {
-  if (what === "committed")
-    tell({ status: `Round ${round} is in the model.`, batch: 0 });
+  if (what === "committed") tell({ status: `Round ${round} is in the model.`, batch: 0 });
   if (message) tell({ status: `Round ${round}: ${what}: ${message}` });
 });
 client.on("model", async ({ round }) => {

@@ -18,10 +18,7 @@ const NEXT_RUN_MS = 600_000;
  * @param surroundings `now` gives the time as a Date
  * @throws Error where the aggregator will not have this gateway
  */
-export async function gateway(
-  settings,
-  { signal, log = console.log, now = () => new Date() },
-) {
+export async function gateway(settings, { signal, log = console.log, now = () => new Date() }) {
   const { aggregator, token, state, night, keep = 2000 } = settings;
   const isNight = hours(night);
   mkdirSync(state, { recursive: true, mode: 0o700 });

@@ -12,10 +12,7 @@ export function parseMessage(text) {
   const values = Float32Array.from(numbers);
   if (values.length !== SIZE || !values.every(Number.isFinite))
     throw new Error(`"window" expected ${SHAPE.join(" x ")} numbers`);
-  if (
-    activity !== undefined &&
-    !(typeof activity === "string" && /^[ -~]{1,31}$/.test(activity))
-  )
+  if (activity !== undefined && !(typeof activity === "string" && /^[ -~]{1,31}$/.test(activity)))
     throw new Error(`"activity" expected a name of 1 to 31 ASCII characters`);
   return { values, activity };
 }

@@ -5,10 +5,7 @@ import mqtt from "mqtt";
  * Messages of an MQTT topic. The broker keeps what comes while the gateway is away (a session that is not clean, QoS 1).
  * @param settings url, topic, predictions (a topic to write to); the rest goes to MQTT.js: username, password, clientId, ...
  */
-export function openMqtt(
-  { url, topic, predictions, ...options },
-  { onMessage, log },
-) {
+export function openMqtt({ url, topic, predictions, ...options }, { onMessage, log }) {
   const client = mqtt.connect(url, {
     clientId: `fedflat-${hostname()}`,
     clean: false,

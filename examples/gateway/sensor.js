@@ -1,5 +1,5 @@
-// A sensor to try the gateway with: publishes a made-up window of a made-up activity ten times a second, each tenth one
-// without saying what it is. `node sensor.js [gateway.json]`
+// A sensor to try the gateway with: publishes a made-up window of a made-up activity ten times a
+// second, each tenth one without saying what it is. `node sensor.js [gateway.json]`
 import { readFileSync } from "node:fs";
 import mqtt from "mqtt";
 
@@ -8,7 +8,10 @@ const { url, topic } = JSON.parse(readFileSync(settings, "utf8")).mqtt;
 const model = new URL("model.json", import.meta.url);
 const { classes } = JSON.parse(readFileSync(model, "utf8"));
 
-/** Each activity sways with a frequency and a strength of its own, in every one of nine channels with another phase. */
+/**
+ * Each activity sways with a frequency and a strength of its own, in every one of nine channels
+ * with another phase.
+ */
 const windowOf = (activity) =>
   Array.from({ length: 128 }, (_, time) =>
     Array.from({ length: 9 }, (_, channel) => {

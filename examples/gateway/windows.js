@@ -1,31 +1,23 @@
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  openSync,
-  readSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from "node:fs";
 
-// A slot of the file: sequence number and place in the source (float64 each), the activity's name (UTF-8, padded with zeros),
-// the window (float32), and the start of their SHA-256. Little-endian.
+// A slot of the file: sequence number and place in the source (float64 each), the activity's name
+// (UTF-8, padded with zeros), the window (float32), and the start of their SHA-256. Little-endian.
 const NAME_BYTES = 32;
 const HEAD_BYTES = 16 + NAME_BYTES;
 const CHECK_BYTES = 8;
 
 const checkOf = (slot) =>
-  createHash("sha256")
-    .update(slot.subarray(0, -CHECK_BYTES))
-    .digest()
-    .subarray(0, CHECK_BYTES);
+  createHash("sha256").update(slot.subarray(0, -CHECK_BYTES)).digest().subarray(0, CHECK_BYTES);
 
 /**
- * The newest `capacity` labelled windows of `size` numbers each, in one file of slots that are written in turn: the file
- * never grows beyond them, a window costs one small write, and a slot that was half written when the power went is empty.
+ * The newest `capacity` labelled windows of `size` numbers each, in one file of slots that are
+ * written in turn: the file never grows beyond them, a window costs one small write, and a slot
+ * that was half written when the power went is empty.
  *
- * A window stays in its slot, and examples come in the order of the slots. The client decides by an example's place whether
- * it is held out for evaluation, so a window that was held out yesterday is not trained on today.
+ * A window stays in its slot, and examples come in the order of the slots. The client decides by an
+ * example's place whether it is held out for evaluation, so a window that was held out yesterday is
+ * not trained on today.
  */
 export function openWindows(path, { capacity, size }) {
   const bytes = HEAD_BYTES + 4 * size + CHECK_BYTES;
@@ -45,8 +37,7 @@ export function openWindows(path, { capacity, size }) {
     const name = slot.subarray(16, HEAD_BYTES);
     const sequence = slot.readDoubleLE(0);
     held.set(index, name.toString("utf8", 0, name.indexOf(0)));
-    if (sequence > newest.sequence)
-      newest = { sequence, position: slot.readDoubleLE(8) };
+    if (sequence > newest.sequence) newest = { sequence, position: slot.readDoubleLE(8) };
   }
 
   return {
@@ -66,10 +57,7 @@ export function openWindows(path, { capacity, size }) {
       slot.writeDoubleLE(sequence, 0);
       slot.writeDoubleLE(position, 8);
       slot.write(activity, 16, NAME_BYTES - 1);
-      slot.set(
-        new Uint8Array(values.buffer, values.byteOffset, 4 * size),
-        HEAD_BYTES,
-      );
+      slot.set(new Uint8Array(values.buffer, values.byteOffset, 4 * size), HEAD_BYTES);
       slot.set(checkOf(slot), bytes - CHECK_BYTES);
       writeSync(file, slot, 0, bytes, index * bytes);
       held.set(index, activity);

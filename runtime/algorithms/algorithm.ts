@@ -1,8 +1,9 @@
 import type { Vector } from "../tensors/layout.js";
 
 /**
- * A federated algorithm is data, not a loop: the terms it adds to the local objective, what it keeps on the client,
- * what it sends, and how the server moves the model from the sum of what was sent. One file in this folder is one algorithm.
+ * A federated algorithm is data, not a loop: the terms it adds to the local objective, what it
+ * keeps on the client, what it sends, and how the server moves the model from the sum of what was
+ * sent. One file in this folder is one algorithm.
  */
 export interface Algorithm {
   readonly name: string;
@@ -15,7 +16,10 @@ export interface Algorithm {
 }
 
 export type NamedVectors = Readonly<Record<string, Vector>>;
-/** Vectors kept from round to round, on the server or on a client: float64, so that a sum of what was sent is exact. */
+/**
+ * Vectors kept from round to round, on the server or on a client: float64, so that a sum of what
+ * was sent is exact.
+ */
 export type State = Readonly<Record<string, Float64Array>>;
 export type NamedNumbers = Readonly<Record<string, number>>;
 
@@ -37,7 +41,10 @@ export interface ClientContext {
   readonly steps: number;
 }
 
-/** The terms added to the batch objective F = cross-entropy + (zeta/2) sum A_l; see `step` in training. */
+/**
+ * The terms added to the batch objective F = cross-entropy + (zeta/2) sum A_l; see `step` in
+ * training.
+ */
 export interface LocalObjective {
   /** coefficient/2 ||theta - center||^2, inside the clip. */
   readonly proximal?: { readonly coefficient: number; readonly center: Vector };
@@ -45,7 +52,10 @@ export interface LocalObjective {
   readonly linear?: Vector;
   /** Added to the settings' weight decay, outside the clip. */
   readonly weightDecay?: number;
-  /** A first ascent step of this radius before each descent (SAM, ASAM). `clipped`: the ascent gradient is clipped first. */
+  /**
+   * A first ascent step of this radius before each descent (SAM, ASAM). `clipped`: the ascent
+   * gradient is clipped first.
+   */
   readonly ascent?: {
     readonly kind: "sam" | "asam";
     readonly radius: number;
@@ -66,17 +76,24 @@ export interface ClientHalf {
   /** What is sent; delta = theta_end - w_t. */
   update(context: ClientContext & { readonly delta: Vector }): NamedVectors;
   /**
-   * The next state, pending until the server says `committed`; there where `state` names any. `sent` is the update as the
-   * server will add it, each number on the round's grid: where state and server add up the same `sent`, in float64, the
-   * server's sum is that of the clients' states to the bit.
+   * The next state, pending until the server says `committed`; there where `state` names any.
+   * `sent` is the update as the server will add it, each number on the round's grid: where state
+   * and server add up the same `sent`, in float64, the server's sum is that of the clients' states
+   * to the bit.
    */
   nextState?(context: ClientContext & { readonly sent: NamedVectors }): State;
 }
 
-/** What arrived in a round: for each vector sent, the weighted sum; and the weights' sum and the number of clients. */
+/**
+ * What arrived in a round: for each vector sent, the weighted sum; and the weights' sum and the
+ * number of clients.
+ */
 export interface Fold {
   readonly sums: Readonly<Record<string, Float64Array>>;
-  /** Sum of the weights of each vector: of samples where it is weighted by samples, else the number of clients. */
+  /**
+   * Sum of the weights of each vector: of samples where it is weighted by samples, else the number
+   * of clients.
+   */
   readonly weights: NamedNumbers;
   /** |S_t|, clients counted. */
   readonly count: number;
@@ -87,9 +104,15 @@ export interface ServerHalf {
   readonly folds: Readonly<Record<string, "samples" | "uniform">>;
   /** Names of the float64 vectors kept from round to round, and what they start as. */
   readonly state: Readonly<Record<string, (settings: NamedNumbers) => number>>;
-  /** What to broadcast beside the model; every name of `ClientHalf.receives` stands here. `population`: as in `finish`, at least 1. */
+  /**
+   * What to broadcast beside the model; every name of `ClientHalf.receives` stands here.
+   * `population`: as in `finish`, at least 1.
+   */
   broadcast?(state: State, population: number): State;
-  /** The next model and state. Nothing given may be written to, or kept: the memory of `global` is used again. */
+  /**
+   * The next model and state. Nothing given may be written to, or kept: the memory of `global` is
+   * used again.
+   */
   finish(input: {
     readonly global: Vector;
     readonly fold: Fold;

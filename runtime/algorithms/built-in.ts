@@ -30,30 +30,21 @@ export const BUILT_IN: readonly Algorithm[] = [
   fedadagrad,
 ];
 
-const SERVER_OPTIMIZERS = [
-  serverMomentum,
-  serverAdam,
-  serverYogi,
-  serverAdagrad,
-];
+const SERVER_OPTIMIZERS = [serverMomentum, serverAdam, serverYogi, serverAdagrad];
 
 /**
  * The algorithm of that name among the built-in ones and `own`. `fedsam+fedadam` is the client half of one with the
  * server optimizer of the other.
  * @throws ModelError `unknown-algorithm`, or `server-optimizer` where the two do not go together.
  */
-export function algorithmNamed(
-  name: string,
-  own: readonly Algorithm[] = [],
-): Algorithm {
+export function algorithmNamed(name: string, own: readonly Algorithm[] = []): Algorithm {
   const known = [...own, ...BUILT_IN];
   const found = known.find((algorithm) => algorithm.name === name);
   if (found !== undefined) return found;
   const [client, server] = name.split("+");
   const half = known.find((algorithm) => algorithm.name === client);
   const optimizer = SERVER_OPTIMIZERS.find(({ name }) => name === server);
-  if (half !== undefined && optimizer !== undefined)
-    return withServerOptimizer(half, optimizer);
+  if (half !== undefined && optimizer !== undefined) return withServerOptimizer(half, optimizer);
   throw new ModelError(
     "unknown-algorithm",
     `"algorithm" expected one of ${known.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam), got "${name}"`,
@@ -64,10 +55,7 @@ export function algorithmNamed(
  * The algorithm's numbers, with its defaults where nothing is given.
  * @throws ModelError `algorithm-settings` for a name it does not have or a value that is not a finite number.
  */
-export function algorithmSettings(
-  algorithm: Algorithm,
-  given: NamedNumbers,
-): NamedNumbers {
+export function algorithmSettings(algorithm: Algorithm, given: NamedNumbers): NamedNumbers {
   for (const [name, value] of Object.entries(given)) {
     if (!Object.hasOwn(algorithm.defaults, name))
       throw new ModelError(

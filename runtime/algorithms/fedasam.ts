@@ -2,8 +2,8 @@ import type { Algorithm } from "./algorithm.js";
 import { fedavg } from "./fedavg.js";
 
 /**
- * FedASAM (Caldarola et al. 2022, arXiv:2203.11834, after Kwon et al. 2021): as FedSAM with the ascent scaled by
- * T = |theta| + eta on kernels and 1 on biases: rho T^2 g1 / ||T g1||.
+ * FedASAM (Caldarola et al. 2022, arXiv:2203.11834, after Kwon et al. 2021): as FedSAM with the
+ * ascent scaled by T = |theta| + eta on kernels and 1 on biases: rho T^2 g1 / ||T g1||.
  */
 export const fedasam: Algorithm = {
   ...fedavg,

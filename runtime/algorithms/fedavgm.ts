@@ -1,8 +1,5 @@
 import { fedavg } from "./fedavg.js";
-import {
-  withServerOptimizer,
-  type ServerOptimizer,
-} from "./server-optimizer.js";
+import { withServerOptimizer, type ServerOptimizer } from "./server-optimizer.js";
 
 /** Server momentum: m <- beta m + D; w <- w + eta_g m. */
 export const serverMomentum: ServerOptimizer = {

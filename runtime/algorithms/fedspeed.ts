@@ -2,8 +2,9 @@ import type { Algorithm } from "./algorithm.js";
 import { feddyn } from "./feddyn.js";
 
 /**
- * FedSpeed (Sun et al. 2023, arXiv:2302.10429), in the form of the MAN authors' code: FedDyn's local objective and server,
- * with each gradient taken after an ascent of radius rho along the unclipped gradient of the loss alone.
+ * FedSpeed (Sun et al. 2023, arXiv:2302.10429), in the form of the MAN authors' code: FedDyn's
+ * local objective and server, with each gradient taken after an ascent of radius rho along the
+ * unclipped gradient of the loss alone.
  */
 export const fedspeed: Algorithm = {
   ...feddyn,

@@ -5,6 +5,4 @@ export const finishRound = (
   server: ServerHalf,
   input: Parameters<ServerHalf["finish"]>[0],
 ): ReturnType<ServerHalf["finish"]> =>
-  input.fold.count === 0
-    ? { global: input.global, state: input.state }
-    : server.finish(input);
+  input.fold.count === 0 ? { global: input.global, state: input.state } : server.finish(input);

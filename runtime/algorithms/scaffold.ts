@@ -2,9 +2,10 @@ import type { Algorithm } from "./algorithm.js";
 import { combine, moved, plus } from "./vectors.js";
 
 /**
- * SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, option II): the gradient is corrected by c - c_k;
- * c_k <- c_k - c - delta/(K eta_t), and c is the mean of the c_k of all m clients. The server keeps their sum, which grows by
- * the same changes as the clients' own, and divides by the m of the round.
+ * SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, option II): the gradient is
+ * corrected by c - c_k; c_k <- c_k - c - delta/(K eta_t), and c is the mean of the c_k of all m
+ * clients. The server keeps their sum, which grows by the same changes as the clients' own, and
+ * divides by the m of the round.
  */
 export const scaffold: Algorithm = {
   name: "scaffold",
@@ -20,10 +21,7 @@ export const scaffold: Algorithm = {
     }),
     update: ({ delta, received, steps, learningRate }) => ({
       delta,
-      controlChange: combine(
-        [-1, received.control],
-        [-1 / (steps * learningRate), delta],
-      ),
+      controlChange: combine([-1, received.control], [-1 / (steps * learningRate), delta]),
     }),
     nextState: ({ state, sent }) => ({
       control: plus(state.control, sent.controlChange),

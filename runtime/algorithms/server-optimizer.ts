@@ -4,8 +4,9 @@ import { fedavg } from "./fedavg.js";
 import { moved } from "./vectors.js";
 
 /**
- * A server optimizer moves the global model by treating the mean delta D as a gradient's opposite (Reddi et al. 2021,
- * arXiv:2003.00295, algorithm 2). It serves any algorithm whose server half takes the plain mean of the deltas.
+ * A server optimizer moves the global model by treating the mean delta D as a gradient's opposite
+ * (Reddi et al. 2021, arXiv:2003.00295, algorithm 2). It serves any algorithm whose server half
+ * takes the plain mean of the deltas.
  */
 export interface ServerOptimizer {
   readonly name: string;
@@ -25,20 +26,14 @@ export interface ServerOptimizer {
  * The algorithm `client+optimizer`: the client half of one, the mean delta handed to the other.
  * @throws ModelError `server-optimizer` where the algorithm's server does more than take the mean delta.
  */
-export function withServerOptimizer(
-  algorithm: Algorithm,
-  optimizer: ServerOptimizer,
-): Algorithm {
+export function withServerOptimizer(algorithm: Algorithm, optimizer: ServerOptimizer): Algorithm {
   if (algorithm.server !== fedavg.server)
     throw new ModelError(
       "server-optimizer",
       `"${optimizer.name}" expected an algorithm whose server takes the mean delta (fedavg, fedprox, fedsam, fedasam), got "${algorithm.name}"`,
     );
   return {
-    name:
-      algorithm === fedavg
-        ? optimizer.name
-        : `${algorithm.name}+${optimizer.name}`,
+    name: algorithm === fedavg ? optimizer.name : `${algorithm.name}+${optimizer.name}`,
     source: optimizer.source,
     defaults: { ...algorithm.defaults, ...optimizer.defaults },
     client: algorithm.client,

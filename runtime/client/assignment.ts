@@ -2,12 +2,7 @@ import type { Algorithm } from "../algorithms/algorithm.js";
 import { float32 } from "../codecs/float32.js";
 import { sha256 } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
-import {
-  DataError,
-  FedflatError,
-  ModelError,
-  ProtocolError,
-} from "../errors.js";
+import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js";
 import { networkOf } from "../models/network.js";
 import { readBlob, readState, writeBlob } from "../tensors/blob.js";
 import type { OutgoingClientMessage } from "../protocol/messages.js";
@@ -23,11 +18,9 @@ import type { Loaded } from "./model-cache.js";
 export function failureCode(error: unknown): string {
   if (!(error instanceof FedflatError)) return "other";
   if (error.code === "diverged" || error.code === "seconds") return error.code;
-  if (error.code === "failed")
-    return /memory|allocat/i.test(error.message) ? "memory" : "trap";
+  if (error.code === "failed") return /memory|allocat/i.test(error.message) ? "memory" : "trap";
   if (error instanceof DataError) return "data";
-  if (error instanceof ModelError || error instanceof ProtocolError)
-    return "model";
+  if (error instanceof ModelError || error instanceof ProtocolError) return "model";
   return "other";
 }
 
@@ -38,7 +31,8 @@ export function checkMemory(
   { client }: Algorithm,
   limit = Infinity,
 ): void {
-  // Besides the plan: the model's file and weights, and the update; the state in float64, the next one, and its file.
+  // Besides the plan: the model's file and weights, and the update; the state in float64, the next
+  // one, and its file.
   const needed =
     trainingMemory(networkOf(model.description), batchSize) +
     4 * bytes.length +
@@ -104,10 +98,7 @@ export async function trainAssignment(
         `"update" expected finite numbers, got NaN or infinite ones`,
       );
   const update = float32.encode(layout, result.update);
-  const kept =
-    algorithm.client.state.length > 0
-      ? writeBlob(layout, result.state)
-      : undefined;
+  const kept = algorithm.client.state.length > 0 ? writeBlob(layout, result.state) : undefined;
   release(result.delta.buffer);
   // Rounded, they are copies of our own.
   if (settings.grid !== undefined)

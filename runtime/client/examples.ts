@@ -1,14 +1,11 @@
 import { makeDataset, type Dataset, type Part } from "../data/dataset.js";
 import { DataError } from "../errors.js";
 import { holdOut } from "../training/batches.js";
-import type {
-  ClientData,
-  ClientOptions,
-  DataRequest,
-  Inputs,
-} from "./options.js";
+import type { ClientData, ClientOptions, DataRequest, Inputs } from "./options.js";
 
-/** The device's examples, split into those to train on and those held out, the same ones each time. */
+/**
+ * The device's examples, split into those to train on and those held out, the same ones each time.
+ */
 export interface Examples {
   /** How many there are to train on; null where it is not known before the first assignment. */
   readonly training: number | null;
@@ -17,17 +14,12 @@ export interface Examples {
 }
 
 /** `seed` decides which examples are held out, whatever is added behind them. */
-export function examplesOf(
-  data: ClientOptions["data"],
-  share: number,
-  seed: string,
-): Examples {
+export function examplesOf(data: ClientOptions["data"], share: number, seed: string): Examples {
   let last: { data: ClientData; key: string; part: Part } | undefined;
   let training =
     typeof data === "function"
       ? null
-      : holdOut({ dataset: NO_DATASET, rows: rowsOf(data) }, share, seed).train
-          .rows.length;
+      : holdOut({ dataset: NO_DATASET, rows: rowsOf(data) }, share, seed).train.rows.length;
   return {
     get training() {
       return training;
@@ -47,9 +39,7 @@ export function examplesOf(
 }
 
 const rowsOf = (data: ClientData): Uint32Array =>
-  "rows" in data
-    ? data.rows
-    : Uint32Array.from({ length: data.y.length }, (_, row) => row);
+  "rows" in data ? data.rows : Uint32Array.from({ length: data.y.length }, (_, row) => row);
 
 const NO_DATASET: Dataset = {
   shape: [],
@@ -86,10 +76,12 @@ export function partFor(
   return { dataset, rows: rowsOf(data) };
 }
 
-/** Inputs end to end. @throws DataError `shape` where nested lists are not all of one length, or hold no numbers. */
+/**
+ * Inputs end to end. @throws DataError `shape` where nested lists are not all of one length, or
+ * hold no numbers.
+ */
 export function flat(inputs: Inputs): Float32Array | Uint8Array {
-  if (inputs instanceof Float32Array || inputs instanceof Uint8Array)
-    return inputs;
+  if (inputs instanceof Float32Array || inputs instanceof Uint8Array) return inputs;
   const shape: number[] = [];
   for (let level: unknown = inputs; Array.isArray(level); level = level[0])
     shape.push(level.length);
@@ -98,10 +90,7 @@ export function flat(inputs: Inputs): Float32Array | Uint8Array {
   const fill = (level: unknown, depth: number): void => {
     if (depth === shape.length) {
       if (typeof level !== "number")
-        throw new DataError(
-          "shape",
-          `"x" expected numbers, got ${typeof level}`,
-        );
+        throw new DataError("shape", `"x" expected numbers, got ${typeof level}`);
       numbers[filled++] = level;
       return;
     }

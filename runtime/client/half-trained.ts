@@ -9,15 +9,19 @@ import type { StateStore } from "../platform/platform.js";
 import type { Snapshot } from "../training/job.js";
 
 /**
- * The round that a client was training when it was killed: one blob in its store, `half-trained`, which each later snapshot
- * takes the place of. A safetensors file with the weights, its metadata what the work is and how far it is; behind it 32 bytes, its SHA-256.
+ * The round that a client was training when it was killed: one blob in its store, `half-trained`,
+ * which each later snapshot takes the place of. A safetensors file with the weights, its metadata
+ * what the work is and how far it is; behind it 32 bytes, its SHA-256.
  */
 const NAME = "half-trained";
 const HASH_BYTES = 32;
 /** Inputs that are hashed to tell data from others, in bytes. */
 const HASHED_INPUTS = 4 * 1024 * 1024;
 
-/** All that a round's bits depend on. A snapshot of other work is of no use, for the reason given here. */
+/**
+ * All that a round's bits depend on. A snapshot of other work is of no use, for the reason given
+ * here.
+ */
 const MUST_MATCH = {
   assignment: "it belongs to another assignment",
   model: "the model to start from is another one",
@@ -42,8 +46,8 @@ const positionSchema = v.object({
 
 export interface HalfTrained {
   /**
-   * The snapshot of this work, or why the one that is there is of other work: then it is removed. `work` is asked only where
-   * there is one. Never throws: what cannot be read is damaged.
+   * The snapshot of this work, or why the one that is there is of other work: then it is removed.
+   * `work` is asked only where there is one. Never throws: what cannot be read is damaged.
    */
   find(
     work: () => Promise<WorkIdentity>,
@@ -52,7 +56,10 @@ export interface HalfTrained {
     snapshot?: Snapshot;
     dropped?: { code: string; message: string };
   }>;
-  /** Keeps this snapshot in place of any other. @throws whatever the store throws, and then the one before is still there. */
+  /**
+   * Keeps this snapshot in place of any other. @throws whatever the store throws, and then the one
+   * before is still there.
+   */
   keep(work: WorkIdentity, layout: Layout, snapshot: Snapshot): Promise<void>;
   /** The assignment is over, or any is: nothing is kept of it. False where nothing was. */
   drop(assignment?: string): Promise<boolean>;
@@ -81,9 +88,9 @@ export function halfTrainedIn(store: StateStore): HalfTrained {
           if (bytes === undefined) return {};
           const there = await decode(bytes);
           const wanted = await work();
-          const other = (
-            Object.keys(MUST_MATCH) as (keyof WorkIdentity)[]
-          ).find((key) => there.work[key] !== wanted[key]);
+          const other = (Object.keys(MUST_MATCH) as (keyof WorkIdentity)[]).find(
+            (key) => there.work[key] !== wanted[key],
+          );
           if (other === undefined) {
             const { weights } = readBlob(there.blob, layout, ["weights"]);
             holds = wanted.assignment;
@@ -139,13 +146,11 @@ async function decode(bytes: Uint8Array) {
 }
 
 /**
- * Tells examples to train on from others: their number and shape, all labels, and the inputs of as many as four megabytes
- * hold, evenly spread. More would cost a device with much data longer than the training that it may save.
+ * Tells examples to train on from others: their number and shape, all labels, and the inputs of as
+ * many as four megabytes hold, evenly spread. More would cost a device with much data longer than
+ * the training that it may save.
  */
-export function dataIdentity({
-  dataset: { shape, inputs, labels },
-  rows,
-}: Part): Promise<string> {
+export function dataIdentity({ dataset: { shape, inputs, labels }, rows }: Part): Promise<string> {
   const size = elements(shape);
   const width = size * inputs.BYTES_PER_ELEMENT;
   const apart = Math.max(1, Math.ceil((rows.length * width) / HASHED_INPUTS));
@@ -153,9 +158,7 @@ export function dataIdentity({
   const head = new TextEncoder().encode(
     JSON.stringify([shape, inputs.BYTES_PER_ELEMENT, rows.length]),
   );
-  const all = new Uint8Array(
-    head.length + 4 * rows.length + width * hashed.length,
-  );
+  const all = new Uint8Array(head.length + 4 * rows.length + width * hashed.length);
   all.set(head);
   let at = head.length;
   const put = (part: ArrayBufferView) => {

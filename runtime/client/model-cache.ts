@@ -12,18 +12,14 @@ export interface Loaded {
 }
 
 /**
- * Fetches models by name, and keeps the last one asked for in memory.
- * `download` gives the bytes of a blob to `sink`, in order; `largest` is the most bytes that the device's owner allows.
+ * Fetches models by name, and keeps the last one asked for in memory. `download` gives the bytes of
+ * a blob to `sink`, in order; `largest` is the most bytes that the device's owner allows.
  */
 export function modelShelf(
-  download: (
-    blob: BlobName,
-    sink: (bytes: Uint8Array, offset: number) => void,
-  ) => Promise<void>,
+  download: (blob: BlobName, sink: (bytes: Uint8Array, offset: number) => void) => Promise<void>,
   largest = Infinity,
 ) {
-  let kept:
-    { readonly sha256: string; readonly loaded: Promise<Loaded> } | undefined;
+  let kept: { readonly sha256: string; readonly loaded: Promise<Loaded> } | undefined;
 
   async function fetchWhole(blob: BlobName): Promise<Loaded> {
     for (let attempt = 1; attempt <= 2; attempt++) {
@@ -41,10 +37,7 @@ export function modelShelf(
   /** @throws Declined `model-bytes` */
   function checkSize({ bytes }: BlobName): void {
     if (bytes > largest)
-      throw new Declined(
-        "model-bytes",
-        `"model" expected at most ${largest} bytes, got ${bytes}`,
-      );
+      throw new Declined("model-bytes", `"model" expected at most ${largest} bytes, got ${bytes}`);
   }
 
   return {

@@ -11,11 +11,11 @@ export type Nested = readonly number[] | readonly Nested[];
 export type Inputs = Float32Array | Uint8Array | Nested;
 
 /**
- * A device's own examples: `x` holds the inputs end to end (or as nested lists), `y` one class per example, numbered from 0
- * as the model's classes are. Or a part of a data set, as the readers of fedflat/data make them.
+ * A device's own examples: `x` holds the inputs end to end (or as nested lists), `y` one class per
+ * example, numbered from 0 as the model's classes are. Or a part of a data set, as the readers of
+ * fedflat/data make them.
  */
-export type ClientData =
-  { readonly x: Inputs; readonly y: ArrayLike<number> } | Part;
+export type ClientData = { readonly x: Inputs; readonly y: ArrayLike<number> } | Part;
 
 /** What a client is asked for data for. */
 export interface DataRequest {
@@ -39,11 +39,13 @@ export interface Limits {
 export interface ClientOptions {
   /** Where the aggregator listens: ws://... or wss://... */
   readonly url: string;
-  /** Where key, unfinished work and the algorithm's state are kept: a folder, in a browser the name of a database. */
+  /**
+   * Where key, unfinished work and the algorithm's state are kept: a folder, in a browser the name
+   * of a database.
+   */
   readonly state: string;
   /** The device's examples, or what gives them for each assignment, so that fresh data count. */
-  readonly data:
-    ClientData | ((request: DataRequest) => ClientData | Promise<ClientData>);
+  readonly data: ClientData | ((request: DataRequest) => ClientData | Promise<ClientData>);
   /** An assignment outside these is declined by name. */
   readonly limits?: Limits;
   /** Whether the device may train now: true, or the reason why not. Asked every few seconds. */
@@ -53,11 +55,16 @@ export interface ClientOptions {
   /** Bearer or enrolment token, where the aggregator asks for one. */
   readonly token?: string;
   readonly tls?: SocketOptions["tls"];
-  /** End as `unreachable` after so many milliseconds without the aggregator. Default: try for ever. */
+  /**
+   * End as `unreachable` after so many milliseconds without the aggregator. Default: try for ever.
+   */
   readonly patience?: number;
   /** Algorithms besides the built-in ones. */
   readonly algorithms?: readonly Algorithm[];
-  /** Trains in place of a worker of the client's own, and may be shared by several clients. It is not closed. */
+  /**
+   * Trains in place of a worker of the client's own, and may be shared by several clients. It is
+   * not closed.
+   */
   readonly trainer?: Trainer;
 }
 
@@ -80,7 +87,9 @@ export interface Prediction {
 export interface ClientEvents {
   /** After a batch, at most ten times a second. */
   progress: Progress & { readonly round: number };
-  /** Each newly committed global model. Without a listener only the models to train on are fetched. */
+  /**
+   * Each newly committed global model. Without a listener only the models to train on are fetched.
+   */
   model: CommittedModel;
   /** What becomes of an assignment. */
   assignment: {
@@ -90,7 +99,10 @@ export interface ClientEvents {
       | "accepted"
       /** Training goes on where an earlier life of the client was cut. */
       | "resumed"
-      /** A half-trained round that was kept cannot be gone on with: training begins at the first batch. */
+      /**
+       * A half-trained round that was kept cannot be gone on with: training begins at the first
+       * batch.
+       */
       | "dropped"
       | "declined"
       | "failed"

@@ -46,8 +46,7 @@ const EMPTY: Record = {
   pending: [],
 };
 
-const encodeJson = (value: unknown) =>
-  new TextEncoder().encode(JSON.stringify(value));
+const encodeJson = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 
 function decodeJson<S extends v.GenericSchema>(
   schema: S,
@@ -85,11 +84,11 @@ export interface Records {
   idle(): Promise<unknown>;
 }
 
-/** The names of the runs in the store, the newest first; `run` becomes the newest. Forgets what is too old or orphaned. */
-export async function rememberRun(
-  store: StateStore,
-  run: string,
-): Promise<void> {
+/**
+ * The names of the runs in the store, the newest first; `run` becomes the newest. Forgets what is
+ * too old or orphaned.
+ */
+export async function rememberRun(store: StateStore, run: string): Promise<void> {
   const known = await knownRuns(store);
   if (known[0] === run) return;
   const runs = [run, ...known.filter((other) => other !== run)];
@@ -113,15 +112,14 @@ export async function removeOrphans(store: StateStore): Promise<void> {
     }
   }
   for (const name of await store.list())
-    if (/^(run|update|state)\./.test(name) && !named.has(name))
-      await store.delete(name);
+    if (/^(run|update|state)\./.test(name) && !named.has(name)) await store.delete(name);
 }
 
-/** Opens the records of a run. State or updates whose bytes are not those that were written count as lost. */
-export async function openRecords(
-  store: StateStore,
-  run: string,
-): Promise<Records> {
+/**
+ * Opens the records of a run. State or updates whose bytes are not those that were written count as
+ * lost.
+ */
+export async function openRecords(store: StateStore, run: string): Promise<Records> {
   const name = `run.${run}`;
   let record = decodeJson(recordSchema, await store.get(name)) ?? EMPTY;
   const isWhole = async (name: string, hash: string) => {
@@ -157,10 +155,7 @@ export async function openRecords(
     get record() {
       return record;
     },
-    state: () =>
-      inTurn(async () =>
-        record.state ? store.get(record.state.name) : undefined,
-      ),
+    state: () => inTurn(async () => (record.state ? store.get(record.state.name) : undefined)),
     update: (assignment) => inTurn(() => store.get(`update.${assignment}`)),
     keep: (pending, update, state) =>
       inTurn(async () => {
@@ -179,9 +174,7 @@ export async function openRecords(
       }),
     commit: (assignment, round) =>
       inTurn(async () => {
-        const pending = record.pending.find(
-          ({ offer }) => offer.assignment === assignment,
-        );
+        const pending = record.pending.find(({ offer }) => offer.assignment === assignment);
         if (pending === undefined) return;
         const old = record.state;
         const { sha256 } = pending.offer;
@@ -192,8 +185,7 @@ export async function openRecords(
           pending: without(assignment),
         });
         await store.delete(`update.${assignment}`);
-        if (old !== null && pending.state !== null)
-          await store.delete(old.name);
+        if (old !== null && pending.state !== null) await store.delete(old.name);
       }),
     drop: (assignment) =>
       inTurn(async () => {

@@ -1,15 +1,6 @@
 import { ProtocolError } from "../errors.js";
-import type {
-  Identity,
-  Platform,
-  Socket,
-  SocketOptions,
-} from "../platform/platform.js";
-import {
-  CHUNK_HEADER_BYTES,
-  decodeChunk,
-  encodeChunk,
-} from "../protocol/chunks.js";
+import type { Identity, Platform, Socket, SocketOptions } from "../platform/platform.js";
+import { CHUNK_HEADER_BYTES, decodeChunk, encodeChunk } from "../protocol/chunks.js";
 import {
   decodeServerMessage,
   encode,
@@ -61,17 +52,14 @@ export type BlobSource = (offset: number, length: number) => Uint8Array;
 
 /** Why a connection has ended for good. */
 export type EndReason =
-  | "closed"
-  | "finished"
-  | "replaced"
-  | "not-admitted"
-  | "version"
-  | "unreachable"
-  | "broken";
+  "closed" | "finished" | "replaced" | "not-admitted" | "version" | "unreachable" | "broken";
 
 /** What the owner of a connection is told. None of these may throw. */
 export interface ConnectionEvents {
-  /** The line stands. Called before anything is repeated on it, so that `settle` can still take offers back. */
+  /**
+   * The line stands. Called before anything is repeated on it, so that `settle` can still take
+   * offers back.
+   */
   welcome(welcome: ServerMessageOf<"welcome">): void;
   message(message: Told): void;
   /** The other end sent something wrong, or says that we did. The line goes on. */
@@ -83,13 +71,7 @@ export interface ConnectionEvents {
 
 /** The messages that are not the connection's own affair. */
 export type Told = ServerMessageOf<
-  | "assign"
-  | "received"
-  | "committed"
-  | "refused"
-  | "model"
-  | "wait"
-  | "finished"
+  "assign" | "received" | "committed" | "refused" | "model" | "wait" | "finished"
 >;
 
 export interface ConnectionOptions {
@@ -127,9 +109,10 @@ interface Download {
 }
 
 /**
- * One client's line to the aggregator, kept up: dials, proves who it is, answers and sends heartbeats, dials again with
- * full-jitter back-off, goes on with broken transfers, and repeats offers and reports until they are settled.
- * It knows nothing of training. One timer and no buffers of its own, so that one process holds thousands.
+ * One client's line to the aggregator, kept up: dials, proves who it is, answers and sends
+ * heartbeats, dials again with full-jitter back-off, goes on with broken transfers, and repeats
+ * offers and reports until they are settled. It knows nothing of training. One timer and no buffers
+ * of its own, so that one process holds thousands.
  */
 export class Connection {
   readonly #options: ConnectionOptions;
@@ -172,7 +155,9 @@ export class Connection {
     this.#dial();
   }
 
-  /** Ready for assignments, or busy and why. Holds until the next call, over any number of lines. */
+  /**
+   * Ready for assignments, or busy and why. Holds until the next call, over any number of lines.
+   */
   available(available: true | string): void {
     const busy = available === true ? undefined : available;
     if (busy === this.#busy) return;
@@ -188,8 +173,8 @@ export class Connection {
   }
 
   /**
-   * Offers an update, or reports an evaluation, now and after each new `welcome`, until it is settled: `committed`,
-   * refused for good, for a report `received`, or taken back by `settle`.
+   * Offers an update, or reports an evaluation, now and after each new `welcome`, until it is
+   * settled: `committed`, refused for good, for a report `received`, or taken back by `settle`.
    */
   offer(message: Standing, source?: BlobSource): void {
     this.settle(message.assignment);
@@ -229,8 +214,7 @@ export class Connection {
     signal?: AbortSignal,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const cancel = () =>
-        this.#dropDownload(download, "cancelled", "the fetch was cancelled");
+      const cancel = () => this.#dropDownload(download, "cancelled", "the fetch was cancelled");
       const download: Download = {
         blob,
         sink,
@@ -245,9 +229,7 @@ export class Connection {
         },
       };
       if (this.#ended || signal?.aborted)
-        return reject(
-          new ProtocolError("cancelled", `"fetch" expected an open connection`),
-        );
+        return reject(new ProtocolError("cancelled", `"fetch" expected an open connection`));
       signal?.addEventListener("abort", cancel);
       this.#downloads.push(download);
       this.#want();
@@ -260,7 +242,10 @@ export class Connection {
     if (this.#socket !== undefined) this.#drop(1000, reason);
   }
 
-  /** Leaves: says `bye` and ends. Offers that are not settled are forgotten here; their owner keeps them. */
+  /**
+   * Leaves: says `bye` and ends. Offers that are not settled are forgotten here; their owner keeps
+   * them.
+   */
   close(reason?: string): void {
     if (this.#ended) return;
     this.tell({ type: "bye", reason });
@@ -269,10 +254,7 @@ export class Connection {
 
   #dial(): void {
     this.#arm(HANDSHAKE_MS, () => this.#drop(4002, "no welcome in time"));
-    const socket = this.#options.openSocket(
-      this.#options.url,
-      this.#options.socket ?? {},
-    );
+    const socket = this.#options.openSocket(this.#options.url, this.#options.socket ?? {});
     this.#socket = socket;
     this.#lastHeard = performance.now();
     this.#complaint = "";
@@ -315,16 +297,13 @@ export class Connection {
     const clientNonce = this.#nonce;
     this.#nonce = "";
     if (challenge.protocol !== PROTOCOL)
-      return this.#end(
-        "version",
-        `"protocol" expected ${PROTOCOL}, got ${challenge.protocol}`,
-      );
+      return this.#end("version", `"protocol" expected ${PROTOCOL}, got ${challenge.protocol}`);
     try {
       if (challenge.run !== this.#run) {
-        // Offers belong to a run. Where we have records of this other one, hello must say so: dial again with them.
+        // Offers belong to a run. Where we have records of this other one, hello must say so: dial
+        // again with them.
         const first = this.#run === undefined && this.#offers.size === 0;
-        for (const assignment of [...this.#offers.keys()])
-          this.settle(assignment);
+        for (const assignment of [...this.#offers.keys()]) this.settle(assignment);
         this.#run = challenge.run;
         const known = await introduce(challenge.run);
         if (this.#socket !== socket) return;
@@ -368,8 +347,7 @@ export class Connection {
         if (this.isUp || this.#nonce === "") throw outOfOrder(message.type);
         return void this.#prove(message);
       case "welcome":
-        if (this.isUp || message.run !== this.#run)
-          throw outOfOrder(message.type);
+        if (this.isUp || message.run !== this.#run) throw outOfOrder(message.type);
         return this.#open(message);
       case "ping":
         return this.#send({ type: "pong", id: message.id });
@@ -377,12 +355,9 @@ export class Connection {
         return;
       case "error":
         this.#complaint = message.message;
-        return this.#options.events.problem(
-          new ProtocolError(message.code, message.message),
-        );
+        return this.#options.events.problem(new ProtocolError(message.code, message.message));
       case "wait":
-        if (message.retryAfter !== null)
-          this.#notBefore = performance.now() + message.retryAfter;
+        if (message.retryAfter !== null) this.#notBefore = performance.now() + message.retryAfter;
         return this.#options.events.message(message);
     }
     if (!this.isUp) throw outOfOrder(message.type);
@@ -428,20 +403,18 @@ export class Connection {
   }
 
   #sayAvailability(): void {
-    this.#send(
-      this.#busy === undefined
-        ? { type: "ready" }
-        : { type: "busy", reason: this.#busy },
-    );
+    this.#send(this.#busy === undefined ? { type: "ready" } : { type: "busy", reason: this.#busy });
   }
 
-  /** Looks after the line twice per heartbeat: sends a ping in a silence of ours, gives up after three of theirs. */
+  /**
+   * Looks after the line twice per heartbeat: sends a ping in a silence of ours, gives up after
+   * three of theirs.
+   */
   #beat(): void {
     const heartbeat = this.#welcome!.heartbeat;
     this.#arm(heartbeat / 2, () => {
       const now = performance.now();
-      if (now - this.#lastHeard > 3 * heartbeat)
-        return this.#drop(4004, "silent");
+      if (now - this.#lastHeard > 3 * heartbeat) return this.#drop(4004, "silent");
       if (now - this.#lastSent >= heartbeat / 2) this.#send({ type: "ping" });
       this.#beat();
     });
@@ -601,8 +574,7 @@ export class Connection {
 
   #problem(error: ProtocolError): void {
     this.#options.events.problem(error);
-    if (++this.#problems > MAX_PROBLEMS)
-      return this.#drop(1008, "too many wrong frames");
+    if (++this.#problems > MAX_PROBLEMS) return this.#drop(1008, "too many wrong frames");
     this.#send({ type: "error", code: error.code, message: error.message });
   }
 
@@ -626,20 +598,15 @@ export class Connection {
     }
     for (const download of this.#downloads) download.receiving = undefined;
     // 1006: no close frame came.
-    const message =
-      reason || (code === 1006 ? "the line broke" : `closed with ${code}`);
+    const message = reason || (code === 1006 ? "the line broke" : `closed with ${code}`);
     if (code === 4000) return this.#end("replaced", message);
-    if (code === 4001)
-      return this.#end("not-admitted", this.#complaint || message);
+    if (code === 4001) return this.#end("not-admitted", this.#complaint || message);
     if (code === 4003) return this.#end("version", this.#complaint || message);
     if (code === 1000 && this.#finished) return this.#end("finished", message);
     if (now - this.#lastUp >= (this.#options.patience ?? Infinity))
       return this.#end("unreachable", message);
     const chance = this.#options.chance ?? Math.random;
-    const wait = Math.max(
-      backOff(this.#failures++, chance()),
-      this.#notBefore - now,
-    );
+    const wait = Math.max(backOff(this.#failures++, chance()), this.#notBefore - now);
     this.#arm(wait, () => this.#dial());
     this.#options.events.lost(message, wait);
   }
@@ -672,7 +639,4 @@ const outOfOrder = (type: string) =>
   new ProtocolError("out-of-order", `"${type}" expected at another time`);
 
 const unknownTransfer = (transfer: number) =>
-  new ProtocolError(
-    "unknown-transfer",
-    `"transfer" expected one that is open, got ${transfer}`,
-  );
+  new ProtocolError("unknown-transfer", `"transfer" expected one that is open, got ${transfer}`);

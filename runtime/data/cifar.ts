@@ -1,9 +1,4 @@
-import {
-  makeDataset,
-  sharedBuffer,
-  unexpected,
-  type Dataset,
-} from "./dataset.js";
+import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 
 /** How a row begins in the binary versions of CIFAR (cs.toronto.edu/~kriz/cifar.html). */
 export interface CifarLayout {
@@ -28,9 +23,7 @@ const PLANE = SIDE * SIDE;
 export function readCifar(
   files: readonly { source: string; bytes: Uint8Array }[],
   layout: CifarLayout,
-  classes: readonly string[] = Array.from({ length: layout.classes }, (_, i) =>
-    String(i),
-  ),
+  classes: readonly string[] = Array.from({ length: layout.classes }, (_, i) => String(i)),
 ): Dataset {
   const { labelBytes } = layout;
   const rowBytes = labelBytes + 3 * PLANE;

@@ -1,22 +1,28 @@
-import {
-  makeDataset,
-  sharedBuffer,
-  unexpected,
-  type Dataset,
-} from "./dataset.js";
+import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 
 export interface CsvOptions {
-  /** Whether the first line names the columns; left out: it does when no field of it is a number. */
+  /**
+   * Whether the first line names the columns; left out: it does when no field of it is a number.
+   */
   readonly header?: boolean;
-  /** Column of the label by name or index (from 0, negative from the end); left out: one of LABEL_NAMES, else the last. */
+  /**
+   * Column of the label by name or index (from 0, negative from the end); left out: one of
+   * LABEL_NAMES, else the last.
+   */
   readonly label?: string | number;
   /** Column of the group; left out: one of GROUP_NAMES, where there is one. */
   readonly group?: string | number;
-  /** Class names in label order. Without them labels are numbers from 0, or texts numbered in alphabetical order. */
+  /**
+   * Class names in label order. Without them labels are numbers from 0, or texts numbered in
+   * alphabetical order.
+   */
   readonly classes?: readonly string[];
   /** Shape of an example, such as [28, 28, 1]; left out: [columns]. */
   readonly shape?: readonly number[];
-  /** Allow data without a label column (no such name, or without a header just the columns of `shape`): labels are then -1. */
+  /**
+   * Allow data without a label column (no such name, or without a header just the columns of
+   * `shape`): labels are then -1.
+   */
   readonly unlabelled?: boolean;
 }
 
@@ -31,11 +37,7 @@ const INTEGER = /^-?\d+$/;
  * are numbers of the input.
  * @throws DataError `column`, `count`, `number`, `label`, `group`, `shape`, `not-finite`
  */
-export function readCsv(
-  source: string,
-  bytes: Uint8Array,
-  options: CsvOptions = {},
-): Dataset {
+export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions = {}): Dataset {
   if (bytes.length > MAX_BYTES)
     throw unexpected(
       "too-large",
@@ -47,19 +49,14 @@ export function readCsv(
   const text = new TextDecoder().decode(bytes);
   const firstLine = text.slice(0, text.indexOf("\n") + 1 || text.length);
   const delimiter = [",", ";", "\t"].reduce((best, candidate) =>
-    firstLine.split(candidate).length > firstLine.split(best).length
-      ? candidate
-      : best,
+    firstLine.split(candidate).length > firstLine.split(best).length ? candidate : best,
   );
   const lines = records(source, text, delimiter);
   const first = lines.next().value;
-  if (!first)
-    throw unexpected("count", source, "lines", "at least one", "none");
+  if (!first) throw unexpected("count", source, "lines", "at least one", "none");
   const width = first.fields.length;
   const named = options.header ?? !first.fields.some(isNumber);
-  const columns = named
-    ? first.fields
-    : Array.from({ length: width }, (_, i) => String(i));
+  const columns = named ? first.fields : Array.from({ length: width }, (_, i) => String(i));
 
   const labelColumn =
     options.label !== undefined
@@ -83,9 +80,7 @@ export function readCsv(
       : named
         ? guess(columns, GROUP_NAMES)
         : -1;
-  const features = [...columns.keys()].filter(
-    (i) => i !== labelColumn && i !== groupColumn,
-  );
+  const features = [...columns.keys()].filter((i) => i !== labelColumn && i !== groupColumn);
   const shape = options.shape ?? [features.length];
   if (sizeOf(shape) !== features.length)
     throw unexpected(
@@ -104,13 +99,7 @@ export function readCsv(
   let out = 0;
   const take = ({ line, fields }: Line): void => {
     if (fields.length !== width)
-      throw unexpected(
-        "count",
-        source,
-        `line ${line}`,
-        `${width} fields`,
-        String(fields.length),
-      );
+      throw unexpected("count", source, `line ${line}`, `${width} fields`, String(fields.length));
     for (const i of features) {
       const field = fields[i];
       if (!isNumber(field))
@@ -144,12 +133,11 @@ interface Line {
   readonly fields: readonly string[];
 }
 
-/** The records of a text, blank lines left out. A quoted field may hold delimiters, line breaks and doubled quotes. */
-function* records(
-  source: string,
-  text: string,
-  delimiter: string,
-): Generator<Line, undefined> {
+/**
+ * The records of a text, blank lines left out. A quoted field may hold delimiters, line breaks and
+ * doubled quotes.
+ */
+function* records(source: string, text: string, delimiter: string): Generator<Line, undefined> {
   let at = 0;
   let line = 0;
   while (at < text.length) {
@@ -176,8 +164,7 @@ function* records(
     const record = text.slice(at, end).replace(/\r$/, "");
     at = end + 1;
     if (record.trim() === "") continue;
-    const fields =
-      quotes === 0 ? record.split(delimiter) : quoted(record, delimiter);
+    const fields = quotes === 0 ? record.split(delimiter) : quoted(record, delimiter);
     yield { line: firstLine, fields };
   }
   return undefined;
@@ -218,12 +205,9 @@ function column(
   columns: readonly string[],
   named: boolean,
 ): number {
-  const byName = named
-    ? columns.findIndex((name) => name.trim() === String(wanted))
-    : -1;
+  const byName = named ? columns.findIndex((name) => name.trim() === String(wanted)) : -1;
   const index = Number(wanted);
-  const found =
-    byName >= 0 ? byName : index < 0 ? columns.length + index : index;
+  const found = byName >= 0 ? byName : index < 0 ? columns.length + index : index;
   if (!(Number.isInteger(found) && found >= 0 && found < columns.length))
     throw unexpected(
       "column",
@@ -235,7 +219,10 @@ function column(
   return found;
 }
 
-/** Class numbers of label texts: by name where names are known, else integers as they are, else texts in sorted order. */
+/**
+ * Class numbers of label texts: by name where names are known, else integers as they are, else
+ * texts in sorted order.
+ */
 function numbered(
   source: string,
   labels: readonly string[],
@@ -263,8 +250,6 @@ function numbered(
 /** Integers as they are, else texts numbered in sorted order. */
 function groupNumbers(groups: readonly string[]): number[] {
   if (groups.every((group) => INTEGER.test(group))) return groups.map(Number);
-  const numbers = new Map(
-    [...new Set(groups)].sort().map((name, i) => [name, i]),
-  );
+  const numbers = new Map([...new Set(groups)].sort().map((name, i) => [name, i]));
   return groups.map((group) => numbers.get(group)!);
 }

@@ -1,8 +1,9 @@
 import { DataError } from "../errors.js";
 
 /**
- * Labelled examples as they are held in memory: bytes stay bytes until a batch is made (images as uint8 take a quarter
- * of the space), and a client's part is a list of row numbers, so that many clients can share one data set.
+ * Labelled examples as they are held in memory: bytes stay bytes until a batch is made (images as
+ * uint8 take a quarter of the space), and a client's part is a list of row numbers, so that many
+ * clients can share one data set.
  */
 export interface Dataset {
   /** Shape of one example, without the batch: [28, 28, 1], [128, 9]. */
@@ -24,8 +25,9 @@ export interface Part {
 }
 
 /**
- * What is done to an input value before the network sees it: (value / scale - mean[c]) / deviation[c], c being its channel
- * (the last axis). mean and deviation have one number, or one per channel. Travels with the model.
+ * What is done to an input value before the network sees it: (value / scale - mean[c]) /
+ * deviation[c], c being its channel (the last axis). mean and deviation have one number, or one per
+ * channel. Travels with the model.
  */
 export interface Normalisation {
   readonly scale: number;
@@ -33,7 +35,10 @@ export interface Normalisation {
   readonly deviation: readonly number[];
 }
 
-/** Random changes of a training image, as in the paper's set-up: flip with p 0.5; with p 0.5 a crop from a zero pad. */
+/**
+ * Random changes of a training image, as in the paper's set-up: flip with p 0.5; with p 0.5 a crop
+ * from a zero pad.
+ */
 export interface Augmentation {
   readonly flip: boolean;
   /** Pixels of zero padding (after normalisation) from which the crop is taken; 0 for none. */
@@ -90,9 +95,7 @@ export function makeDataset(source: string, examples: Examples): Dataset {
     ? integers(source, "label", examples.labels, 0, bound - 1)
     : new Int32Array(sharedBuffer(4 * count)).fill(-1);
   const largest = labels.reduce((a, b) => Math.max(a, b), -1);
-  const classes =
-    examples.classes ??
-    Array.from({ length: largest + 1 }, (_, i) => String(i));
+  const classes = examples.classes ?? Array.from({ length: largest + 1 }, (_, i) => String(i));
   if (!examples.groups) return { shape, inputs, labels, classes };
   if (examples.groups.length !== count)
     throw unexpected(
@@ -107,7 +110,10 @@ export function makeDataset(source: string, examples: Examples): Dataset {
   return { shape, inputs, labels, classes, groups };
 }
 
-/** Memory that workers share where the platform allows it (Node, cross-origin isolated pages), else plain memory. */
+/**
+ * Memory that workers share where the platform allows it (Node, cross-origin isolated pages), else
+ * plain memory.
+ */
 export function sharedBuffer(bytes: number): ArrayBufferLike {
   return typeof SharedArrayBuffer === "undefined"
     ? new ArrayBuffer(bytes)
@@ -122,10 +128,7 @@ export function unexpected(
   expected: string,
   got: string,
 ): DataError {
-  return new DataError(
-    code,
-    `"${source}" ${field} expected ${expected}, got ${got}`,
-  );
+  return new DataError(code, `"${source}" ${field} expected ${expected}, got ${got}`);
 }
 
 function integers(

@@ -1,9 +1,4 @@
-import {
-  makeDataset,
-  sharedBuffer,
-  unexpected,
-  type Dataset,
-} from "./dataset.js";
+import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 
 const SIGNALS = ["body_acc", "body_gyro", "total_acc"].flatMap((signal) =>
   ["x", "y", "z"].map((axis) => `${signal}_${axis}`),
@@ -21,7 +16,10 @@ export const HAR_CLASSES = [
 
 const WINDOW = 128;
 
-/** The files of one half of `UCI HAR Dataset`, relative to it, as `readHar` wants them: nine signals, labels, people. */
+/**
+ * The files of one half of `UCI HAR Dataset`, relative to it, as `readHar` wants them: nine
+ * signals, labels, people.
+ */
 export function harFiles(half: "train" | "test"): string[] {
   return [
     ...SIGNALS.map((name) => `${half}/Inertial Signals/${name}_${half}.txt`),
@@ -36,18 +34,11 @@ export function harFiles(half: "train" | "test"): string[] {
  * @param files contents in the order of `harFiles(half)`
  * @throws DataError `count`, `not-finite`, `label`, `group`
  */
-export function readHar(
-  half: "train" | "test",
-  files: readonly Uint8Array[],
-): Dataset {
+export function readHar(half: "train" | "test", files: readonly Uint8Array[]): Dataset {
   const sources = harFiles(half);
   const labelFile = sources[SIGNALS.length];
   const activities = numbers(labelFile, files[SIGNALS.length], 1);
-  const people = numbers(
-    sources[SIGNALS.length + 1],
-    files[SIGNALS.length + 1],
-    1,
-  );
+  const people = numbers(sources[SIGNALS.length + 1], files[SIGNALS.length + 1], 1);
   const count = activities.length;
   const channels = SIGNALS.length;
   const inputs = new Float32Array(sharedBuffer(4 * count * WINDOW * channels));
@@ -61,8 +52,7 @@ export function readHar(
         `${count}, one per label of "${labelFile}"`,
         String(values.length / WINDOW),
       );
-    for (let i = 0; i < values.length; i++)
-      inputs[i * channels + channel] = values[i];
+    for (let i = 0; i < values.length; i++) inputs[i * channels + channel] = values[i];
   }
   for (let i = 0; i < count; i++) {
     if (!(activities[i] >= 1 && activities[i] <= HAR_CLASSES.length))
@@ -85,11 +75,7 @@ export function readHar(
 }
 
 /** The numbers of a text file with so many of them in each line. */
-function numbers(
-  source: string,
-  bytes: Uint8Array,
-  perLine: number,
-): Float64Array {
+function numbers(source: string, bytes: Uint8Array, perLine: number): Float64Array {
   const lines = new TextDecoder().decode(bytes).trimEnd().split("\n");
   const out = new Float64Array(lines.length * perLine);
   lines.forEach((line, index) => {

@@ -1,11 +1,9 @@
-import {
-  makeDataset,
-  sharedBuffer,
-  unexpected,
-  type Dataset,
-} from "./dataset.js";
+import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 
-/** The IDX types (yann.lecun.com/exdb/mnist): code in the magic number -> bytes and how one is read. All big-endian. */
+/**
+ * The IDX types (yann.lecun.com/exdb/mnist): code in the magic number -> bytes and how one is read.
+ * All big-endian.
+ */
 const TYPES: Record<
   number,
   readonly [bytes: number, read: (view: DataView, at: number) => number]
@@ -18,7 +16,10 @@ const TYPES: Record<
   0x0e: [8, (view, at) => view.getFloat64(at)],
 };
 
-/** One IDX file (already unpacked, see `inflate`): its shape and its numbers, bytes as bytes and all else as float32. */
+/**
+ * One IDX file (already unpacked, see `inflate`): its shape and its numbers, bytes as bytes and all
+ * else as float32.
+ */
 export function readIdx(
   source: string,
   bytes: Uint8Array,
@@ -33,22 +34,12 @@ export function readIdx(
       source,
       "magic number",
       "an IDX one (0x00000803 for images, 0x00000801 for labels)",
-      bytes.length < 4
-        ? `${bytes.length} bytes`
-        : `0x${magic.toString(16).padStart(8, "0")}`,
+      bytes.length < 4 ? `${bytes.length} bytes` : `0x${magic.toString(16).padStart(8, "0")}`,
     );
   const header = 4 + 4 * rank;
   if (bytes.length < header)
-    throw unexpected(
-      "truncated",
-      source,
-      "header",
-      `${header} bytes`,
-      String(bytes.length),
-    );
-  const shape = Array.from({ length: rank }, (_, i) =>
-    view.getUint32(4 + 4 * i),
-  );
+    throw unexpected("truncated", source, "header", `${header} bytes`, String(bytes.length));
+  const shape = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i));
   const count = shape.reduce((product, n) => product * n, 1);
   const [size, read] = type;
   if (bytes.length !== header + count * size)

@@ -60,9 +60,9 @@ export async function inflate(
 }
 
 function broken(source: string, format: string, cause: unknown): DataError {
-  // Node says "unexpected end of file", from 22 on in the cause of an error that says nothing; browsers have words of their own.
-  const error =
-    cause instanceof Error && cause.message === "" ? cause.cause : cause;
+  // Node says "unexpected end of file", from 22 on in the cause of an error that says nothing;
+  // browsers have words of their own.
+  const error = cause instanceof Error && cause.message === "" ? cause.cause : cause;
   const detail = error instanceof Error ? error.message : String(error);
   return /end of file|truncat|incomplete|missing/i.test(detail)
     ? new DataError(

@@ -1,6 +1,9 @@
 import type { Dataset, Normalisation } from "./dataset.js";
 
-/** Known normalisations, by the name of the data set: mean and deviation of the training pixels scaled to [0, 1]. */
+/**
+ * Known normalisations, by the name of the data set: mean and deviation of the training pixels
+ * scaled to [0, 1].
+ */
 export const normalisations: Readonly<Record<string, Normalisation>> = {
   "cifar-10": {
     scale: 255,
@@ -21,10 +24,7 @@ export const normalisations: Readonly<Record<string, Normalisation>> = {
  * A channel that never changes gets deviation 1. Computed in float64, in two passes.
  * @param rows the rows to measure; left out: all
  */
-export function normalisationOf(
-  dataset: Dataset,
-  rows?: Uint32Array,
-): Normalisation {
+export function normalisationOf(dataset: Dataset, rows?: Uint32Array): Normalisation {
   const { inputs, shape } = dataset;
   const channels = shape[shape.length - 1];
   const size = shape.reduce((product, n) => product * n, 1);
@@ -36,8 +36,7 @@ export function normalisationOf(
     for (let k = 0; k < count; k++) {
       const start = (rows ? rows[k] : k) * size;
       for (let i = 0; i < size; i += channels)
-        for (let c = 0; c < channels; c++)
-          sums[c] += of(inputs[start + i + c] / scale, c);
+        for (let c = 0; c < channels; c++) sums[c] += of(inputs[start + i + c] / scale, c);
     }
     return Array.from(sums, (sum) => sum / perChannel);
   };

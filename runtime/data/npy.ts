@@ -50,17 +50,9 @@ export function readNpy(source: string, bytes: Uint8Array): NpyArray {
       "another",
     );
   const start = bytes[6] === 1 ? 10 : 12;
-  const end =
-    start +
-    (bytes[6] === 1 ? view.getUint16(8, true) : view.getUint32(8, true));
+  const end = start + (bytes[6] === 1 ? view.getUint16(8, true) : view.getUint32(8, true));
   if (end > bytes.length)
-    throw unexpected(
-      "truncated",
-      source,
-      "header",
-      `${end} bytes`,
-      String(bytes.length),
-    );
+    throw unexpected("truncated", source, "header", `${end} bytes`, String(bytes.length));
   // The header is a Python dict literal that NumPy itself always writes in this form.
   const header = new TextDecoder().decode(bytes.slice(start, end));
   const descr = /'descr':\s*'([<>=|])([a-zA-Z]\d+)'/.exec(header);
@@ -78,17 +70,8 @@ export function readNpy(source: string, bytes: Uint8Array): NpyArray {
   const text = /^U\d+$/.test(type);
   const read = NUMBERS[type];
   if (!read && !text)
-    throw unexpected(
-      "type",
-      source,
-      "type",
-      `one of ${Object.keys(NUMBERS).join(", ")}`,
-      type,
-    );
-  if (
-    order[1] === "True" &&
-    dims[1].split(",").filter((d) => d.trim()).length > 1
-  )
+    throw unexpected("type", source, "type", `one of ${Object.keys(NUMBERS).join(", ")}`, type);
+  if (order[1] === "True" && dims[1].split(",").filter((d) => d.trim()).length > 1)
     throw unexpected(
       "order",
       source,
@@ -134,7 +117,10 @@ export function numbersOf(array: NpyArray): Uint8Array | Float32Array {
   return values;
 }
 
-/** The strings of a text array (UTF-32, little-endian). @throws DataError `type` for an array of numbers. */
+/**
+ * The strings of a text array (UTF-32, little-endian). @throws DataError `type` for an array of
+ * numbers.
+ */
 export function textsOf(array: NpyArray): string[] {
   if (!array.type.startsWith("U"))
     throw unexpected("type", array.source, "type", "text (U)", array.type);

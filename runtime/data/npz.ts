@@ -11,10 +11,7 @@ export async function readNpz(
   const arrays = new Map<string, NpyArray>();
   for (const [name, content] of await readZip(source, bytes, limit))
     if (name.endsWith(".npy"))
-      arrays.set(
-        name.slice(0, -4),
-        readNpy(`${source}/${name.slice(0, -4)}`, content),
-      );
+      arrays.set(name.slice(0, -4), readNpy(`${source}/${name.slice(0, -4)}`, content));
   return arrays;
 }
 
@@ -47,13 +44,7 @@ export function datasetsOf(
       );
     const [count, ...shape] = x.shape;
     if (shape.length === 0)
-      throw unexpected(
-        "shape",
-        x.source,
-        "shape",
-        "[examples, ...]",
-        `[${x.shape.join(", ")}]`,
-      );
+      throw unexpected("shape", x.source, "shape", "[examples, ...]", `[${x.shape.join(", ")}]`);
     if (y && (y.length !== count || y.shape[0] !== count))
       throw unexpected(
         "count",
@@ -87,7 +78,6 @@ export function datasetsOf(
 }
 
 function valuesOf(array: NpyArray): Float64Array {
-  if (array.type.startsWith("U"))
-    throw unexpected("type", array.source, "type", "numbers", "text");
+  if (array.type.startsWith("U")) throw unexpected("type", array.source, "type", "numbers", "text");
   return Float64Array.from({ length: array.length }, (_, i) => array.at(i));
 }

@@ -12,13 +12,10 @@ export type Split =
 /** Reads `iid`, `dirichlet:0.3`, `shards:2` or `groups`. @throws ConfigError `split` */
 export function parseSplit(text: string): Split {
   const [kind, argument, ...rest] = text.split(":");
-  const number =
-    argument === undefined || argument === "" ? NaN : Number(argument);
+  const number = argument === undefined || argument === "" ? NaN : Number(argument);
   if (rest.length === 0) {
-    if ((kind === "iid" || kind === "groups") && argument === undefined)
-      return { kind };
-    if (kind === "dirichlet" && number > 0 && number < Infinity)
-      return { kind, delta: number };
+    if ((kind === "iid" || kind === "groups") && argument === undefined) return { kind };
+    if (kind === "dirichlet" && number > 0 && number < Infinity) return { kind, delta: number };
     if (kind === "shards" && Number.isInteger(number) && number > 0)
       return { kind, perClient: number };
   }
@@ -42,10 +39,7 @@ export function splitRows(
 ): Uint32Array[] {
   if (how.kind === "groups") return byGroup(dataset, clients);
   if (clients === undefined || !(Number.isInteger(clients) && clients > 0))
-    throw new ConfigError(
-      "clients",
-      `"clients" expected a whole number above 0, got ${clients}`,
-    );
+    throw new ConfigError("clients", `"clients" expected a whole number above 0, got ${clients}`);
   const chance = random(seed, "split", how.kind);
   const pieces = how.kind === "shards" ? clients * how.perClient : clients;
   if (dataset.labels.length < pieces)
@@ -60,9 +54,10 @@ export function splitRows(
 }
 
 /**
- * Non-IID clients of equal size (Hsu et al. 2019, arXiv:1909.06335, in the form of Acar et al. 2021): every client has a class
- * prior ~ Dir(delta); again and again a random client that is not full draws a class from its prior and takes one unused
- * sample of it. A class that is used up is drawn no more: the prior is renormalised over those that are left.
+ * Non-IID clients of equal size (Hsu et al. 2019, arXiv:1909.06335, in the form of Acar et al.
+ * 2021): every client has a class prior ~ Dir(delta); again and again a random client that is not
+ * full draws a class from its prior and takes one unused sample of it. A class that is used up is
+ * drawn no more: the prior is renormalised over those that are left.
  */
 function dirichlet(
   dataset: Dataset,
@@ -72,13 +67,10 @@ function dirichlet(
 ): Uint32Array[] {
   const classes = dataset.classes.length;
   const unused: number[][] = Array.from({ length: classes }, () => []);
-  for (const row of shuffled(dataset, chance))
-    unused[dataset.labels[row]].push(row);
+  for (const row of shuffled(dataset, chance)) unused[dataset.labels[row]].push(row);
 
   const priors = Array.from({ length: clients }, () => {
-    const prior = Float64Array.from({ length: classes }, () =>
-      chance.gamma(delta),
-    );
+    const prior = Float64Array.from({ length: classes }, () => chance.gamma(delta));
     // With a tiny delta every gamma may underflow; Dir(delta) then tends to a single class.
     if (prior.every((mass) => mass === 0)) prior[chance.integer(classes)] = 1;
     return prior;
@@ -100,7 +92,10 @@ function dirichlet(
   return parts;
 }
 
-/** A class from the prior among those with unused samples; where the prior has no mass left, by how many are unused. */
+/**
+ * A class from the prior among those with unused samples; where the prior has no mass left, by how
+ * many are unused.
+ */
 function drawClass(
   prior: Float64Array,
   unused: readonly (readonly number[])[],
@@ -124,7 +119,10 @@ function drawClass(
   return label >= 0 ? label : draw((l) => unused[l].length);
 }
 
-/** Label shards (McMahan et al. 2017, arXiv:1602.05629): rows sorted by label, cut into equal shards, some per client. */
+/**
+ * Label shards (McMahan et al. 2017, arXiv:1602.05629): rows sorted by label, cut into equal
+ * shards, some per client.
+ */
 function shards(
   dataset: Dataset,
   clients: number,
@@ -133,9 +131,7 @@ function shards(
 ): Uint32Array[] {
   const { labels } = dataset;
   const rows = shuffled(dataset, chance);
-  const sorted = Uint32Array.from(
-    Array.from(rows).sort((a, b) => labels[a] - labels[b]),
-  );
+  const sorted = Uint32Array.from(Array.from(rows).sort((a, b) => labels[a] - labels[b]));
   const pieces = deal(sorted, clients * perClient);
   const order = chance.shuffle(Uint32Array.from(pieces.keys()));
   return Array.from({ length: clients }, (_, client) => {
@@ -164,23 +160,17 @@ function byGroup(dataset: Dataset, clients?: number): Uint32Array[] {
       "clients",
       `"clients" expected ${rows.size}, one per group of the data, got ${clients}`,
     );
-  return [...rows]
-    .sort(([a], [b]) => a - b)
-    .map(([, mine]) => Uint32Array.from(mine));
+  return [...rows].sort(([a], [b]) => a - b).map(([, mine]) => Uint32Array.from(mine));
 }
 
 function shuffled(dataset: Dataset, chance: Random): Uint32Array {
-  return chance.shuffle(
-    Uint32Array.from({ length: dataset.labels.length }, (_, row) => row),
-  );
+  return chance.shuffle(Uint32Array.from({ length: dataset.labels.length }, (_, row) => row));
 }
 
 /** Cuts rows into consecutive pieces whose sizes differ by at most one. */
 function deal(rows: Uint32Array, pieces: number): Uint32Array[] {
   let at = 0;
-  return sizesOf(rows.length, pieces).map((size) =>
-    rows.slice(at, (at += size)),
-  );
+  return sizesOf(rows.length, pieces).map((size) => rows.slice(at, (at += size)));
 }
 
 function sizesOf(rows: number, pieces: number): number[] {
@@ -191,10 +181,7 @@ function sizesOf(rows: number, pieces: number): number[] {
 }
 
 /** How many samples of each class every client has. */
-export function classCounts(
-  dataset: Dataset,
-  parts: readonly Uint32Array[],
-): Uint32Array[] {
+export function classCounts(dataset: Dataset, parts: readonly Uint32Array[]): Uint32Array[] {
   return parts.map((rows) => {
     const counts = new Uint32Array(dataset.classes.length);
     for (const row of rows) counts[dataset.labels[row]]++;
@@ -202,11 +189,10 @@ export function classCounts(
   });
 }
 
-/** The split as a table for people: a client's samples, and its classes from the most frequent down. */
-export function splitTable(
-  dataset: Dataset,
-  parts: readonly Uint32Array[],
-): string {
+/**
+ * The split as a table for people: a client's samples, and its classes from the most frequent down.
+ */
+export function splitTable(dataset: Dataset, parts: readonly Uint32Array[]): string {
   const lines = classCounts(dataset, parts).map((counts, client) => {
     const present = [...counts.keys()]
       .filter((label) => counts[label] > 0)

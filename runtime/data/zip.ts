@@ -18,13 +18,7 @@ export async function readZip(
   const first = Math.max(0, end - 0xffff);
   while (end >= first && view.getUint32(end, true) !== 0x06054b50) end--;
   if (end < first)
-    throw unexpected(
-      "truncated",
-      source,
-      "end",
-      "a ZIP directory",
-      "none (a file cut off?)",
-    );
+    throw unexpected("truncated", source, "end", "a ZIP directory", "none (a file cut off?)");
 
   const files = new Map<string, Uint8Array>();
   const count = view.getUint16(end + 10, true);
@@ -56,15 +50,9 @@ export async function readZip(
     const size = view.getUint32(at + 24, true);
     const nameLength = view.getUint16(at + 28, true);
     need(at + 46, nameLength, `directory entry ${i}`);
-    const name = new TextDecoder().decode(
-      bytes.slice(at + 46, at + 46 + nameLength),
-    );
+    const name = new TextDecoder().decode(bytes.slice(at + 46, at + 46 + nameLength));
     const header = view.getUint32(at + 42, true);
-    at +=
-      46 +
-      nameLength +
-      view.getUint16(at + 30, true) +
-      view.getUint16(at + 32, true);
+    at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
 
     const file = `${source}/${name}`;
     if (size > room || size === 0xffffffff)
@@ -78,30 +66,14 @@ export async function readZip(
     room -= size;
     need(header, 30, name);
     const start =
-      header +
-      30 +
-      view.getUint16(header + 26, true) +
-      view.getUint16(header + 28, true);
+      header + 30 + view.getUint16(header + 26, true) + view.getUint16(header + 28, true);
     need(start, packed, name);
     const data = bytes.subarray(start, start + packed);
     if (method !== 0 && method !== 8)
-      throw unexpected(
-        "type",
-        file,
-        "compression",
-        "stored or deflated",
-        `method ${method}`,
-      );
-    const content =
-      method === 0 ? data : await inflate(file, data, "deflate-raw", size);
+      throw unexpected("type", file, "compression", "stored or deflated", `method ${method}`);
+    const content = method === 0 ? data : await inflate(file, data, "deflate-raw", size);
     if (content.length !== size)
-      throw unexpected(
-        "corrupt",
-        file,
-        "size",
-        `${size} bytes`,
-        String(content.length),
-      );
+      throw unexpected("corrupt", file, "size", `${size} bytes`, String(content.length));
     if (crc32(content) !== crc)
       throw new DataError(
         "corrupt",
@@ -114,14 +86,12 @@ export async function readZip(
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
-  for (let bit = 0; bit < 8; bit++)
-    crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
   return crc;
 });
 
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++)
-    crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[i]) & 0xff];
+  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[i]) & 0xff];
   return (crc ^ 0xffffffff) >>> 0;
 }

@@ -4,7 +4,9 @@ import type { Layout } from "../tensors/layout.js";
 import type { Trainer, Weighted } from "../training/job.js";
 import type { Product } from "./lanczos.js";
 
-/** Some neighbouring parameters, whose block of the Hessian's diagonal can be looked at by itself. */
+/**
+ * Some neighbouring parameters, whose block of the Hessian's diagonal can be looked at by itself.
+ */
 export interface Block {
   readonly name: string;
   /** Index of the first one in the flat vector. */
@@ -31,14 +33,15 @@ export const layersOf = (description: Weighted["description"]): Block[] =>
     }));
 
 /**
- * Examples that one worker takes at a time. Always the same, and summed in their order, so that a product does not depend on
- * how many workers there are.
+ * Examples that one worker takes at a time. Always the same, and summed in their order, so that a
+ * product does not depend on how many workers there are.
  */
 const PIECE = 128;
 
 /**
- * Products with a block of the Hessian of the mean cross-entropy over `part` (without MAN, weight decay and augmentation),
- * exact by Pearlmutter's R-operator (Trainer.hessianProduct). The pieces of the part are shared among the trainer's workers.
+ * Products with a block of the Hessian of the mean cross-entropy over `part` (without MAN, weight
+ * decay and augmentation), exact by Pearlmutter's R-operator (Trainer.hessianProduct). The pieces
+ * of the part are shared among the trainer's workers.
  */
 export function hessian(
   trainer: Trainer,
@@ -64,8 +67,7 @@ export function hessian(
         ),
       );
       const product = new Float64Array(size);
-      for (const sum of sums)
-        for (let i = 0; i < size; i++) product[i] += sum[offset + i];
+      for (const sum of sums) for (let i = 0; i < size; i++) product[i] += sum[offset + i];
       return product.map((value) => value / rows.length);
     };
 }

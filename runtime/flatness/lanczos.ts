@@ -13,10 +13,11 @@ export interface Spectrum {
 }
 
 /**
- * The `count` largest algebraic eigenvalues of a symmetric matrix by Lanczos' iteration with full re-orthogonalisation
- * (Golub and Van Loan, Matrix Computations, 4th ed., section 10.3), from a seeded random start. It stops once every wanted
- * value has a residual below `tolerance` times the largest eigenvalue in size, or after `maxSteps` products.
- * Memory: one vector of the dimension a step.
+ * The `count` largest algebraic eigenvalues of a symmetric matrix by Lanczos' iteration with full
+ * re-orthogonalisation (Golub and Van Loan, Matrix Computations, 4th ed., section 10.3), from a
+ * seeded random start. It stops once every wanted value has a residual below `tolerance` times the
+ * largest eigenvalue in size, or after `maxSteps` products. Memory: one vector of the dimension a
+ * step.
  */
 export async function lanczos(
   product: Product,
@@ -42,8 +43,7 @@ export async function lanczos(
     const w = await product(next);
     diagonal.push(dot(w, next));
     // Twice is enough (Parlett): rounding would otherwise let copies of found eigenvalues back in.
-    for (let pass = 0; pass < 2; pass++)
-      for (const q of basis) subtract(w, q, dot(w, q));
+    for (let pass = 0; pass < 2; pass++) for (const q of basis) subtract(w, q, dot(w, q));
     const beta = Math.sqrt(dot(w, w));
     onStep?.(step, maxSteps);
     const { values, last } = tridiagonalEigen(diagonal, offDiagonal);
@@ -68,8 +68,8 @@ export async function lanczos(
 }
 
 /**
- * Eigenvalues of a symmetric tridiagonal matrix, and the last component of each unit eigenvector, by the implicit QL
- * algorithm with Wilkinson's shift (Golub and Van Loan, section 8.3).
+ * Eigenvalues of a symmetric tridiagonal matrix, and the last component of each unit eigenvector,
+ * by the implicit QL algorithm with Wilkinson's shift (Golub and Van Loan, section 8.3).
  */
 export function tridiagonalEigen(
   diagonal: readonly number[],
@@ -85,8 +85,7 @@ export function tridiagonalEigen(
       let high = low;
       while (
         high < n - 1 &&
-        Math.abs(e[high]) >
-          Number.EPSILON * (Math.abs(d[high]) + Math.abs(d[high + 1]))
+        Math.abs(e[high]) > Number.EPSILON * (Math.abs(d[high]) + Math.abs(d[high + 1]))
       )
         high++;
       if (high === low) break;

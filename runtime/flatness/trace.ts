@@ -12,8 +12,9 @@ export interface Trace {
 export const EXACT_UP_TO = 5000;
 
 /**
- * The trace of a symmetric matrix from products: exact by unit vectors up to `EXACT_UP_TO` dimensions, above by Hutchinson's
- * estimator with random signs (Hutchinson 1990): the mean of z' H z over `probes` vectors z, with its standard error.
+ * The trace of a symmetric matrix from products: exact by unit vectors up to `EXACT_UP_TO`
+ * dimensions, above by Hutchinson's estimator with random signs (Hutchinson 1990): the mean of z' H
+ * z over `probes` vectors z, with its standard error.
  */
 export async function trace(
   product: Product,
@@ -41,9 +42,7 @@ export async function trace(
   let mean = 0;
   let squares = 0;
   for (let n = 1; n <= probes; n++) {
-    const z = new Float64Array(dimension).map(() =>
-      chance.next() < 0.5 ? -1 : 1,
-    );
+    const z = new Float64Array(dimension).map(() => (chance.next() < 0.5 ? -1 : 1));
     const h = await product(z);
     let sample = 0;
     for (let i = 0; i < dimension; i++) sample += z[i] * h[i];

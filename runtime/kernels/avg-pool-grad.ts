@@ -3,26 +3,19 @@ import { pooling, type PoolingAttributes } from "./pooling.js";
 import { checkTensor, type Registration } from "./registration.js";
 
 /**
- * The gradient of tf.avgPool, for which tfjs-wasm's own takes many times as long. Where windows reach outside the image it is
- * left to that one: tfjs then divides by the whole window, in the gradient though not in the mean itself, on all its backends.
+ * The gradient of tf.avgPool, for which tfjs-wasm's own takes many times as long. Where windows
+ * reach outside the image it is left to that one: tfjs then divides by the whole window, in the
+ * gradient though not in the mean itself, on all its backends.
  */
-export const avgPoolGrad: Registration<
-  { dy: TensorInfo; input: TensorInfo },
-  PoolingAttributes
-> = {
+export const avgPoolGrad: Registration<{ dy: TensorInfo; input: TensorInfo }, PoolingAttributes> = {
   kernelName: AvgPoolGrad,
   compute({ inputs: { dy, input }, attrs, ...call }) {
     checkTensor("AvgPoolGrad.input", input, 4);
     const { geometry, outShape, inside } = pooling(input.shape, attrs);
-    if (!inside)
-      return call.leave("pad", "windows inside the image", attrs.pad);
+    if (!inside) return call.leave("pad", "windows inside the image", attrs.pad);
     checkTensor("AvgPoolGrad.dy", dy, outShape);
     const dx = call.output(input.shape);
-    call.kernels.avgPoolBackprop(
-      call.addressOf(dy),
-      call.addressOf(dx),
-      ...geometry,
-    );
+    call.kernels.avgPoolBackprop(call.addressOf(dy), call.addressOf(dx), ...geometry);
     return dx;
   },
 };

@@ -2,7 +2,10 @@ import { Conv2DBackpropFilter, type TensorInfo } from "@tensorflow/tfjs-core";
 import { convolution, type ConvolutionAttributes } from "./convolution.js";
 import { checkTensor, type Registration } from "./registration.js";
 
-/** The gradient of tf.conv2d with respect to its filter, which tfjs-wasm lacks (tensorflow/tfjs#8474). */
+/**
+ * The gradient of tf.conv2d with respect to its filter, which tfjs-wasm lacks
+ * (tensorflow/tfjs#8474).
+ */
 export const conv2dBackpropFilter: Registration<
   { x: TensorInfo; dy: TensorInfo },
   ConvolutionAttributes & { readonly filterShape: readonly number[] }
@@ -10,12 +13,7 @@ export const conv2dBackpropFilter: Registration<
   kernelName: Conv2DBackpropFilter,
   compute({ inputs: { x, dy }, attrs, ...call }) {
     checkTensor("Conv2DBackpropFilter.x", x, 4);
-    const form = convolution(
-      "Conv2DBackpropFilter",
-      x.shape,
-      attrs.filterShape,
-      attrs,
-    );
+    const form = convolution("Conv2DBackpropFilter", x.shape, attrs.filterShape, attrs);
     if ("obstacle" in form) return call.leave(...form.obstacle);
     checkTensor("Conv2DBackpropFilter.dy", dy, form.outShape);
     const dw = call.output(attrs.filterShape);

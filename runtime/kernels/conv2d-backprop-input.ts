@@ -10,12 +10,7 @@ export const conv2dBackpropInput: Registration<
   kernelName: Conv2DBackpropInput,
   compute({ inputs: { dy, filter }, attrs, ...call }) {
     checkTensor("Conv2DBackpropInput.filter", filter, 4);
-    const form = convolution(
-      "Conv2DBackpropInput",
-      attrs.inputShape,
-      filter.shape,
-      attrs,
-    );
+    const form = convolution("Conv2DBackpropInput", attrs.inputShape, filter.shape, attrs);
     if ("obstacle" in form) return call.leave(...form.obstacle);
     checkTensor("Conv2DBackpropInput.dy", dy, form.outShape);
     const dx = call.output(attrs.inputShape);

@@ -3,10 +3,7 @@ import { convolution, type ConvolutionAttributes } from "./convolution.js";
 import { checkTensor, type Registration } from "./registration.js";
 
 /** tf.conv2d and tf.conv1d, forward. Dilated ones are left to tfjs's own kernel. */
-export const conv2d: Registration<
-  { x: TensorInfo; filter: TensorInfo },
-  ConvolutionAttributes
-> = {
+export const conv2d: Registration<{ x: TensorInfo; filter: TensorInfo }, ConvolutionAttributes> = {
   kernelName: Conv2D,
   compute({ inputs: { x, filter }, attrs, ...call }) {
     checkTensor("Conv2D.x", x, 4);

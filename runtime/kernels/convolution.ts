@@ -7,7 +7,9 @@ export interface ConvolutionAttributes {
   readonly pad: "valid" | "same" | number | backend_util.ExplicitPadding;
   readonly dilations?: [number, number] | number | null;
   readonly dimRoundingMode?: "floor" | "round" | "ceil";
-  /** Not among the attributes of depthwise convolutions, whose gradients tfjs knows for NHWC alone. */
+  /**
+   * Not among the attributes of depthwise convolutions, whose gradients tfjs knows for NHWC alone.
+   */
   readonly dataFormat?: "NHWC" | "NCHW";
 }
 
@@ -62,20 +64,12 @@ export function convolution(
   );
   if (info.dilationHeight !== 1 || info.dilationWidth !== 1)
     return {
-      obstacle: [
-        "dilations",
-        "1",
-        `[${info.dilationHeight}, ${info.dilationWidth}]`,
-      ],
+      obstacle: ["dilations", "1", `[${info.dilationHeight}, ${info.dilationWidth}]`],
     };
   const patch = info.filterHeight * info.filterWidth * info.inChannels;
   if (!depthwise && patch > MAX_PATCH)
     return {
-      obstacle: [
-        "filter",
-        `at most ${MAX_PATCH} inputs per output`,
-        String(patch),
-      ],
+      obstacle: ["filter", `at most ${MAX_PATCH} inputs per output`, String(patch)],
     };
   return {
     outShape: info.outShape,

@@ -1,7 +1,4 @@
-import {
-  DepthwiseConv2dNativeBackpropFilter,
-  type TensorInfo,
-} from "@tensorflow/tfjs-core";
+import { DepthwiseConv2dNativeBackpropFilter, type TensorInfo } from "@tensorflow/tfjs-core";
 import { convolution, type ConvolutionAttributes } from "./convolution.js";
 import { checkTensor, type Registration } from "./registration.js";
 

@@ -2,7 +2,10 @@ import { FusedConv2D, type TensorInfo } from "@tensorflow/tfjs-core";
 import { convolution, type ConvolutionAttributes } from "./convolution.js";
 import { checkTensor, type Registration } from "./registration.js";
 
-/** tf.fused.conv2d with a bias, ReLU, both or neither; other activations and dilations are left to tfjs's own kernel. */
+/**
+ * tf.fused.conv2d with a bias, ReLU, both or neither; other activations and dilations are left to
+ * tfjs's own kernel.
+ */
 export const fusedConv2d: Registration<
   { x: TensorInfo; filter: TensorInfo; bias?: TensorInfo },
   ConvolutionAttributes & { readonly activation: string }

@@ -2,7 +2,10 @@ import { _FusedMatMul, type TensorInfo } from "@tensorflow/tfjs-core";
 import { matMul, type MatMulAttributes } from "./mat-mul.js";
 import { checkTensor, type Registration } from "./registration.js";
 
-/** tf.fused.matMul with a bias, ReLU, both or neither; other activations are left to tfjs's own kernel. */
+/**
+ * tf.fused.matMul with a bias, ReLU, both or neither; other activations are left to tfjs's own
+ * kernel.
+ */
 export const fusedMatMul: Registration<
   { a: TensorInfo; b: TensorInfo; bias?: TensorInfo },
   MatMulAttributes & { readonly activation: string }

@@ -19,10 +19,11 @@ import { unsortedSegmentSum } from "./unsorted-segment-sum.js";
 export { changedInPlace } from "../wasm/tfjs-heap.js";
 
 /**
- * `import "fedflat/kernels"` puts our kernels into the user's own tfjs, under the names that tfjs knows them by, so that plain
- * tfjs code trains conv2d, conv1d, depthwiseConv2d and gather on the wasm backend. It may stand before or after
- * `tf.setBackend("wasm")`; nothing else has to be called. tfjs's own kernels go on doing what ours cannot (dilated
- * convolutions, activations other than ReLU).
+ * `import "fedflat/kernels"` puts our kernels into the user's own tfjs, under the names that tfjs
+ * knows them by, so that plain tfjs code trains conv2d, conv1d, depthwiseConv2d and gather on the
+ * wasm backend. It may stand before or after `tf.setBackend("wasm")`; nothing else has to be
+ * called. tfjs's own kernels go on doing what ours cannot (dilated convolutions, activations other
+ * than ReLU).
  */
 register(avgPoolGrad);
 register(batchMatMul);

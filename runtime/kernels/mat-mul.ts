@@ -6,11 +6,11 @@ export interface MatMulAttributes {
   readonly transposeB: boolean;
 }
 
-/** For each matrix of the output its place among an operand's matrices; dimensions of length 1 are repeated. */
-function placesIn(
-  dimensions: readonly number[],
-  outDimensions: readonly number[],
-): number[] {
+/**
+ * For each matrix of the output its place among an operand's matrices; dimensions of length 1 are
+ * repeated.
+ */
+function placesIn(dimensions: readonly number[], outDimensions: readonly number[]): number[] {
   const skipped = outDimensions.length - dimensions.length;
   return outDimensions.reduce<number[]>(
     (places, length, axis) => {
@@ -23,7 +23,10 @@ function placesIn(
   );
 }
 
-/** relu?(op(a) op(b) + bias?) for each pair of matrices in the last two dimensions, the others broadcast. */
+/**
+ * relu?(op(a) op(b) + bias?) for each pair of matrices in the last two dimensions, the others
+ * broadcast.
+ */
 export function matMul(
   kernelName: string,
   {

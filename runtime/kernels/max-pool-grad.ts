@@ -3,13 +3,11 @@ import { pooling, type PoolingAttributes } from "./pooling.js";
 import { checkTensor, type Registration } from "./registration.js";
 
 /**
- * The gradient of tf.maxPool. tfjs-wasm has one, but it takes several times as long, and where several elements of a window are
- * the largest it gives another one the gradient than tfjs's cpu backend does, which takes the first.
+ * The gradient of tf.maxPool. tfjs-wasm has one, but it takes several times as long, and where
+ * several elements of a window are the largest it gives another one the gradient than tfjs's cpu
+ * backend does, which takes the first.
  */
-export const maxPoolGrad: Registration<
-  { dy: TensorInfo; input: TensorInfo },
-  PoolingAttributes
-> = {
+export const maxPoolGrad: Registration<{ dy: TensorInfo; input: TensorInfo }, PoolingAttributes> = {
   kernelName: MaxPoolGrad,
   compute({ inputs: { dy, input }, attrs, ...call }) {
     checkTensor("MaxPoolGrad.input", input, 4);
@@ -20,12 +18,7 @@ export const maxPoolGrad: Registration<
     const outSize = sizeOf(outShape);
     const dx = call.output(input.shape);
     const argmax = call.borrow(4 * outSize);
-    call.kernels.maxPool(
-      call.addressOf(input),
-      call.borrow(4 * outSize),
-      argmax,
-      ...geometry,
-    );
+    call.kernels.maxPool(call.addressOf(input), call.borrow(4 * outSize), argmax, ...geometry);
     call.kernels.maxPoolBackprop(
       call.addressOf(dy),
       argmax,

@@ -25,7 +25,10 @@ type PoolGeometry = [
   padLeft: number,
 ];
 
-/** Shape and attributes of a pool as our kernels' numbers. @throws Error of tfjs for strides and padding that make no sense. */
+/**
+ * Shape and attributes of a pool as our kernels' numbers. @throws Error of tfjs for strides and
+ * padding that make no sense.
+ */
 export function pooling(
   inShape: readonly number[],
   { filterSize, strides, pad, dimRoundingMode }: PoolingAttributes,
@@ -63,8 +66,7 @@ export function pooling(
     inside:
       top === 0 &&
       left === 0 &&
-      (info.outHeight - 1) * info.strideHeight + info.filterHeight <=
-        info.inHeight &&
+      (info.outHeight - 1) * info.strideHeight + info.filterHeight <= info.inHeight &&
       (info.outWidth - 1) * info.strideWidth + info.filterWidth <= info.inWidth,
   };
 }

@@ -30,17 +30,14 @@ export interface Call<Inputs, Attributes> {
 }
 
 /** How one tfjs kernel is computed by ours. */
-export interface Registration<
-  Inputs = NamedTensorInfoMap,
-  Attributes = NamedAttrMap,
-> {
+export interface Registration<Inputs = NamedTensorInfoMap, Attributes = NamedAttrMap> {
   readonly kernelName: string;
   compute(call: Call<Inputs, Attributes>): TensorInfo;
 }
 
 /**
- * Puts our kernel under its tfjs name on the wasm backend, in front of the one that tfjs has there. Works before and after
- * the backend has started: nothing is looked up in it before the first call.
+ * Puts our kernel under its tfjs name on the wasm backend, in front of the one that tfjs has there.
+ * Works before and after the backend has started: nothing is looked up in it before the first call.
  */
 export function register<Inputs, Attributes>({
   kernelName,
@@ -62,8 +59,7 @@ export function register<Inputs, Attributes>({
           attrs: params.attrs as Attributes,
           kernels,
           scratch,
-          addressOf: (tensor) =>
-            tensor ? backend.dataIdMap.get(tensor.dataId).memoryOffset : 0,
+          addressOf: (tensor) => (tensor ? backend.dataIdMap.get(tensor.dataId).memoryOffset : 0),
           output: (shape) => backend.makeOutput(shape, "float32"),
           borrow(bytes) {
             const address = heap.allocate(bytes);
@@ -71,11 +67,8 @@ export function register<Inputs, Attributes>({
             return address;
           },
           leave(argument, expected, got) {
-            if (stock !== undefined)
-              return stock.kernelFunc(params) as TensorInfo;
-            throw new RangeError(
-              `"${kernelName}.${argument}" expected ${expected}, got ${got}`,
-            );
+            if (stock !== undefined) return stock.kernelFunc(params) as TensorInfo;
+            throw new RangeError(`"${kernelName}.${argument}" expected ${expected}, got ${got}`);
           },
         });
       } finally {
@@ -96,12 +89,8 @@ export function checkTensor(
   form: number | readonly number[],
   expected: "float32" | "int32" = "float32",
 ): void {
-  if (dtype !== expected)
-    throw new TypeError(`"${name}" expected ${expected}, got ${dtype}`);
-  const fits =
-    typeof form === "number"
-      ? shape.length === form
-      : shape.join() === form.join();
+  if (dtype !== expected) throw new TypeError(`"${name}" expected ${expected}, got ${dtype}`);
+  const fits = typeof form === "number" ? shape.length === form : shape.join() === form.join();
   if (!fits)
     throw new RangeError(
       `"${name}" expected ${typeof form === "number" ? `rank ${form}` : `[${form.join(", ")}]`}, got [${shape.join(", ")}]`,

@@ -1,7 +1,10 @@
 import { UnsortedSegmentSum, type TensorInfo } from "@tensorflow/tfjs-core";
 import { checkTensor, type Registration } from "./registration.js";
 
-/** tf.unsortedSegmentSum, which tfjs-wasm lacks (tensorflow/tfjs#8082): the gradient of tf.gather rests on it. */
+/**
+ * tf.unsortedSegmentSum, which tfjs-wasm lacks (tensorflow/tfjs#8082): the gradient of tf.gather
+ * rests on it.
+ */
 export const unsortedSegmentSum: Registration<
   { x: TensorInfo; segmentIds: TensorInfo },
   { readonly numSegments: number }

@@ -86,12 +86,14 @@ function parseLayer(value: unknown, index: number): LayerDescription {
     value,
     `layers[${index}]`,
   );
-  const schema: v.GenericSchema<unknown, LayerDescription> =
-    LAYER_KINDS[type].schema;
+  const schema: v.GenericSchema<unknown, LayerDescription> = LAYER_KINDS[type].schema;
   return check(schema, value, `layers[${index}].${type}`);
 }
 
-/** The value as the schema types it. @throws ModelError `description`: `"label.field" expected X, got Y`. */
+/**
+ * The value as the schema types it. @throws ModelError `description`: `"label.field" expected X,
+ * got Y`.
+ */
 export function check<Output>(
   schema: v.GenericSchema<unknown, Output>,
   value: unknown,
@@ -102,8 +104,7 @@ export function check<Output>(
   const [issue] = result.issues;
   const path = (issue.path ?? []).map(({ key }) => key);
   const where = path.reduce<string>(
-    (text, key) =>
-      typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`,
+    (text, key) => (typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`),
     label,
   );
   throw new ModelError(
@@ -112,26 +113,21 @@ export function check<Output>(
   );
 }
 
-/** What the schema wanted at the issue's place; valibot tells of a missing or unknown key in its own words only. */
+/**
+ * What the schema wanted at the issue's place; valibot tells of a missing or unknown key in its own
+ * words only.
+ */
 function expectation(
   schema: v.GenericSchema,
   issue: v.BaseIssue<unknown>,
   path: readonly unknown[],
 ): string {
-  const entries = (schema as { entries?: Record<string, v.GenericSchema> })
-    .entries;
-  if (
-    entries === undefined ||
-    path.length !== 1 ||
-    !/_object$/.test(issue.type)
-  )
+  const entries = (schema as { entries?: Record<string, v.GenericSchema> }).entries;
+  if (entries === undefined || path.length !== 1 || !/_object$/.test(issue.type))
     return issue.message;
   const key = String(path[0]);
-  if (!Object.hasOwn(entries, key))
-    return `one of the fields ${Object.keys(entries).join(", ")}`;
-  return (
-    v.safeParse(entries[key], undefined).issues?.[0].message ?? issue.message
-  );
+  if (!Object.hasOwn(entries, key)) return `one of the fields ${Object.keys(entries).join(", ")}`;
+  return v.safeParse(entries[key], undefined).issues?.[0].message ?? issue.message;
 }
 
 function shown(value: unknown): string {

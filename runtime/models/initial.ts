@@ -3,21 +3,20 @@ import { random } from "../tensors/random.js";
 import type { Network } from "./network.js";
 
 /**
- * Weights to begin with: kernels and biases uniform in +-1/sqrt(fan_in), as PyTorch does it; gamma 1 and beta 0.
- * The same seed gives the same bits, and a parameter's values do not depend on the layers before it.
+ * Weights to begin with: kernels and biases uniform in +-1/sqrt(fan_in), as PyTorch does it; gamma
+ * 1 and beta 0. The same seed gives the same bits, and a parameter's values do not depend on the
+ * layers before it.
  */
 export function initialWeights(network: Network, seed: string): Vector {
   const weights = new Float32Array(network.layout.size);
   for (const { parameters, places } of network.layers)
     parameters.forEach(({ initial }, i) => {
       const { name, offset, size } = places[i];
-      if ("constant" in initial)
-        weights.fill(initial.constant, offset, offset + size);
+      if ("constant" in initial) weights.fill(initial.constant, offset, offset + size);
       else {
         const chance = random(seed, "initial weights", name);
         const bound = 1 / Math.sqrt(initial.fanIn);
-        for (let j = offset; j < offset + size; j++)
-          weights[j] = bound * (2 * chance.next() - 1);
+        for (let j = offset; j < offset + size; j++) weights[j] = bound * (2 * chance.next() - 1);
       }
     });
   return weights;

@@ -4,11 +4,7 @@ import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
 import { readSafetensors } from "../tensors/safetensors.js";
-import {
-  check,
-  parseDescription,
-  type ModelDescription,
-} from "./description.js";
+import { check, parseDescription, type ModelDescription } from "./description.js";
 import { networkOf } from "./network.js";
 
 /** A trained network and what is needed to use it. */
@@ -23,10 +19,7 @@ export interface Model {
 }
 
 /** What a model file says besides its weights. */
-export type ModelCard = Pick<
-  Model,
-  "description" | "normalisation" | "classes"
->;
+export type ModelCard = Pick<Model, "description" | "normalisation" | "classes">;
 
 /** The safetensors metadata of a model's blob: the key `model` holds the card as JSON. */
 export const modelMetadata = ({
@@ -42,10 +35,7 @@ export const writeModel = (model: Model): Uint8Array<ArrayBuffer> =>
   writeBlob(model.layout, { [MODEL]: model.weights }, modelMetadata(model));
 
 const numbers = (what: string) =>
-  v.pipe(
-    v.array(v.pipe(v.number(what), v.finite(what)), what),
-    v.minLength(1, what),
-  );
+  v.pipe(v.array(v.pipe(v.number(what), v.finite(what)), what), v.minLength(1, what));
 
 const card = v.looseObject(
   {
@@ -77,11 +67,7 @@ const card = v.looseObject(
  * @throws ModelError `model-file` or `description` that names the field.
  */
 export function parseCard(json: unknown): ModelCard {
-  const {
-    description: described,
-    normalisation,
-    classes,
-  } = check(card, json, "model");
+  const { description: described, normalisation, classes } = check(card, json, "model");
   const description = parseDescription(described);
   const network = networkOf(description);
   if (classes.length !== network.classes)

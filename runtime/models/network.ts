@@ -1,14 +1,12 @@
 import type * as v from "valibot";
 import { ModelError } from "../errors.js";
 import { layoutOf, type Layout, type Parameter } from "../tensors/layout.js";
-import {
-  LAYER_KINDS,
-  type LayerDescription,
-  type ModelDescription,
-} from "./description.js";
+import { LAYER_KINDS, type LayerDescription, type ModelDescription } from "./description.js";
 import type { Layer, LayerKind, Shape } from "./layers/layer.js";
 
-/** A layer of a network, with its place in the description and its parameters' places in the layout. */
+/**
+ * A layer of a network, with its place in the description and its parameters' places in the layout.
+ */
 export interface NetworkLayer extends Layer {
   /** Index in the description's `layers`: a ReLU layer that was taken in has none of its own. */
   readonly index: number;
@@ -27,7 +25,9 @@ export interface Network {
   readonly layout: Layout;
 }
 
-/** The most parameters that a network may have: 1 GiB of float32. Descriptions come from outside. */
+/**
+ * The most parameters that a network may have: 1 GiB of float32. Descriptions come from outside.
+ */
 const MAX_PARAMETERS = 2 ** 28;
 
 /**
@@ -40,8 +40,7 @@ export function networkOf(description: ModelDescription): Network {
   let input: Shape = description.input;
   description.layers.forEach((layer, index) => {
     const before = description.layers[index - 1];
-    if (layer.type === "relu" && before && LAYER_KINDS[before.type].takesRelu)
-      return;
+    if (layer.type === "relu" && before && LAYER_KINDS[before.type].takesRelu) return;
     const { type } = layer;
     const complain = (field: string, expected: string, got: string): never => {
       throw new ModelError(
@@ -50,7 +49,8 @@ export function networkOf(description: ModelDescription): Network {
       );
     };
     const relu = description.layers[index + 1]?.type === "relu";
-    // The schema of this very kind has read the layer, so its description is of the type that resolve takes.
+    // The schema of this very kind has read the layer, so its description is of the type that
+    // resolve takes.
     const kind = LAYER_KINDS[type] as unknown as LayerKind<
       v.GenericSchema<unknown, LayerDescription>
     >;
@@ -87,10 +87,7 @@ export function networkOf(description: ModelDescription): Network {
     classes: last.output[0],
     layers: layers.map((layer) => ({
       ...layer,
-      places: layout.parameters.slice(
-        place,
-        (place += layer.parameters.length),
-      ),
+      places: layout.parameters.slice(place, (place += layer.parameters.length)),
     })),
     layout,
   };

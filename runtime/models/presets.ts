@@ -16,29 +16,20 @@ const convolution = (filters: number): readonly LayerDescription[] => [
 const head = (...units: readonly number[]): readonly LayerDescription[] => [
   { type: "flatten" },
   ...units.map((units, i, all): LayerDescription =>
-    i < all.length - 1
-      ? { type: "dense", units, activation: "relu" }
-      : { type: "dense", units },
+    i < all.length - 1 ? { type: "dense", units, activation: "relu" } : { type: "dense", units },
   ),
 ];
 
 /** The networks that come with the package; each takes the number of classes. */
 const PRESETS: Readonly<
-  Record<
-    string,
-    { classes: number; describe(classes: number): ModelDescription }
-  >
+  Record<string, { classes: number; describe(classes: number): ModelDescription }>
 > = {
   /** The MAN paper's CIFAR network (arXiv:2512.08314): 815,332 parameters at 100 classes. */
   cifar: {
     classes: 100,
     describe: (classes) => ({
       input: [32, 32, 3],
-      layers: [
-        ...convolution(64),
-        ...convolution(64),
-        ...head(384, 192, classes),
-      ],
+      layers: [...convolution(64), ...convolution(64), ...head(384, 192, classes)],
     }),
   },
   /** The MAN paper's Tiny-ImageNet network: 2,447,688 parameters at 200 classes. */

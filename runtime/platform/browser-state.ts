@@ -42,8 +42,7 @@ export async function openDatabase(name: string): Promise<StateStore> {
     },
     put: (blob, bytes) => write(database, BLOBS, (s) => s.put(bytes, blob)),
     delete: (blob) => write(database, BLOBS, (s) => s.delete(blob)),
-    list: async () =>
-      (await read(database, BLOBS, (s) => s.getAllKeys())).map(String),
+    list: async () => (await read(database, BLOBS, (s) => s.getAllKeys())).map(String),
     async close() {
       database.close();
       unlock();
@@ -53,29 +52,25 @@ export async function openDatabase(name: string): Promise<StateStore> {
   return store;
 }
 
-/** The client's key, made on first use; its private half cannot be read, only used. @throws ConfigError `no-ed25519`. */
+/**
+ * The client's key, made on first use; its private half cannot be read, only used. @throws
+ * ConfigError `no-ed25519`.
+ */
 export async function storedKey(store: StateStore): Promise<Identity> {
   const database = databases.get(store)!;
   const found: unknown = await read(database, KEYS, (s) => s.get(ALGORITHM));
   const pair = isPair(found) ? found : await makeKey(database);
   return {
-    publicKey: new Uint8Array(
-      await crypto.subtle.exportKey("raw", pair.publicKey),
-    ),
+    publicKey: new Uint8Array(await crypto.subtle.exportKey("raw", pair.publicKey)),
     sign: async (message) =>
-      new Uint8Array(
-        await crypto.subtle.sign(ALGORITHM, pair.privateKey, message.slice()),
-      ),
+      new Uint8Array(await crypto.subtle.sign(ALGORITHM, pair.privateKey, message.slice())),
   };
 }
 
 async function makeKey(database: IDBDatabase): Promise<CryptoKeyPair> {
   let pair: CryptoKeyPair | CryptoKey;
   try {
-    pair = await crypto.subtle.generateKey(ALGORITHM, false, [
-      "sign",
-      "verify",
-    ]);
+    pair = await crypto.subtle.generateKey(ALGORITHM, false, ["sign", "verify"]);
   } catch (error) {
     throw new ConfigError(
       "no-ed25519",
@@ -96,8 +91,7 @@ function lock(name: string): Promise<() => void> {
   return new Promise((resolve, reject) => {
     void navigator.locks
       .request(name, { ifAvailable: true }, (taken) => {
-        if (taken !== null)
-          return new Promise<void>((release) => resolve(release));
+        if (taken !== null) return new Promise<void>((release) => resolve(release));
         reject(
           new ConfigError(
             "state-locked",

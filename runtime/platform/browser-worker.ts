@@ -5,7 +5,8 @@ import { readKernelBinaries } from "./browser-kernels.js";
 
 // The training worker's entry in a browser.
 
-// Our own copy of tfjs's backend, named as bundlers find files. Engines without SIMD cannot run our kernels anyway.
+// Our own copy of tfjs's backend, named as bundlers find files. Engines without SIMD cannot run our
+// kernels anyway.
 const tfjs = new URL("../../tfjs-backend-wasm-simd.wasm", import.meta.url).href;
 setWasmPaths({
   "tfjs-backend-wasm.wasm": tfjs,
@@ -13,7 +14,10 @@ setWasmPaths({
   "tfjs-backend-wasm-threaded-simd.wasm": tfjs,
 });
 
-/** The part of a worker's global scope that is used; the library of types at hand knows only a page's. */
+/**
+ * The part of a worker's global scope that is used; the library of types at hand knows only a
+ * page's.
+ */
 interface WorkerScope {
   postMessage(message: unknown, transfer: readonly ArrayBuffer[]): void;
   onmessage: (event: { data: unknown }) => void;

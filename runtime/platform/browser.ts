@@ -18,8 +18,7 @@ function openSocket(url: string): Socket {
       return line.bufferedAmount;
     },
     send(data) {
-      if (line.readyState === WebSocket.OPEN)
-        line.send(data as string | Uint8Array<ArrayBuffer>);
+      if (line.readyState === WebSocket.OPEN) line.send(data as string | Uint8Array<ArrayBuffer>);
     },
     close(code = 1000, reason = "") {
       // A page may close with 1000 and 3000 to 4999 only.
@@ -38,8 +37,7 @@ function startWorker(): WorkerPort {
     type: "module",
   });
   const port: WorkerPort = {
-    post: (message, transfer = []) =>
-      worker.postMessage(message, [...transfer]),
+    post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
     terminate: () => worker.terminate(),
   };
   worker.onmessage = ({ data }) => port.onMessage?.(data);

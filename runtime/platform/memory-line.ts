@@ -1,12 +1,10 @@
 import type { Socket } from "./platform.js";
 
 /**
- * Two sockets joined in memory: what one sends the other is told later, in order, as over a network. `later` runs a
- * function after the current one; the simulator and tests choose how late.
+ * Two sockets joined in memory: what one sends the other is told later, in order, as over a
+ * network. `later` runs a function after the current one; the simulator and tests choose how late.
  */
-export function memoryLine(
-  later: (task: () => void) => void = queueMicrotask,
-): [Socket, Socket] {
+export function memoryLine(later: (task: () => void) => void = queueMicrotask): [Socket, Socket] {
   let open = true;
   const end = () => {
     let waiting = 0;

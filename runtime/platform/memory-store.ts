@@ -1,6 +1,9 @@
 import type { StateStore } from "./platform.js";
 
-/** A store that lasts as long as the process: for the simulator, the load tester, and clients that keep no state. */
+/**
+ * A store that lasts as long as the process: for the simulator, the load tester, and clients that
+ * keep no state.
+ */
 export function memoryStore(): StateStore {
   const blobs = new Map<string, Uint8Array>();
   return {

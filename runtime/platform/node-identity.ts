@@ -38,7 +38,10 @@ export async function storedIdentity(store: StateStore): Promise<Identity> {
   return identityOf(privateKey);
 }
 
-/** The key of client `index` in a laboratory: the same seed and index give the same client everywhere. No secret. */
+/**
+ * The key of client `index` in a laboratory: the same seed and index give the same client
+ * everywhere. No secret.
+ */
 export function labIdentity(seed: string, index: number): Identity {
   const digest = createHash("sha256")
     .update(["fedflat lab identity", seed, index].join("\0"))

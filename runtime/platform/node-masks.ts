@@ -2,9 +2,10 @@ import * as http from "node:http";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
-// A WebSocket client masks what it sends (RFC 6455, section 5.3): byte i of a frame's payload XOR byte i mod 4 of the frame's
-// mask. `ws` does so byte by byte where Node has no such function, and that took half of an aggregator's time for updates.
-// Importing this file before `ws` puts loops that take 32 bytes at a time in the place of those two.
+// A WebSocket client masks what it sends (RFC 6455, section 5.3): byte i of a frame's payload XOR
+// byte i mod 4 of the frame's mask. `ws` does so byte by byte where Node has no such function, and
+// that took half of an aggregator's time for updates. Importing this file before `ws` puts loops
+// that take 32 bytes at a time in the place of those two.
 
 const four = new Uint8Array(4);
 const word = new Int32Array(four.buffer);
@@ -51,8 +52,9 @@ export function mask(
 }
 
 /**
- * Who masks in this process: Node itself, the words above, or `ws` as it came: because somebody loaded it before, because it is
- * part of a bundle, or because it is a version that looks otherwise inside and is left alone.
+ * Who masks in this process: Node itself, the words above, or `ws` as it came: because somebody
+ * loaded it before, because it is part of a bundle, or because it is a version that looks otherwise
+ * inside and is left alone.
  */
 export const maskedBy: "node" | "words" | "ws" =
   "websocketUnmask" in http ? "node" : putIntoWs() ? "words" : "ws";
@@ -61,7 +63,8 @@ function putIntoWs(): boolean {
   try {
     const require = createRequire(import.meta.url);
     const library = join(dirname(require.resolve("ws")), "lib");
-    // Both take the functions out of `buffer-util` when they run first. A module that is only read so far is not `loaded`.
+    // Both take the functions out of `buffer-util` when they run first. A module that is only read
+    // so far is not `loaded`.
     for (const user of ["receiver.js", "sender.js"])
       if (require.cache[join(library, user)]?.loaded) return false;
     const functions: unknown = require(join(library, "buffer-util.js"));

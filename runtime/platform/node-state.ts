@@ -67,10 +67,7 @@ export async function openStateFolder(folder: string): Promise<StateStore> {
   };
 }
 
-async function writeSynced(
-  path: string,
-  bytes: string | Uint8Array,
-): Promise<void> {
+async function writeSynced(path: string, bytes: string | Uint8Array): Promise<void> {
   const file = await fs.open(path, "w", 0o600);
   try {
     await file.writeFile(bytes);
@@ -92,8 +89,9 @@ async function syncFolder(folder: string): Promise<void> {
 }
 
 /**
- * Takes the lock file, which names its holder. Made by a hard link, so that it is never there without its content.
- * A holder that no longer lives (also: another process of the same number, or before a reboot) has lost it.
+ * Takes the lock file, which names its holder. Made by a hard link, so that it is never there
+ * without its content. A holder that no longer lives (also: another process of the same number, or
+ * before a reboot) has lost it.
  */
 async function lock(folder: string): Promise<void> {
   const target = join(folder, LOCK);
@@ -130,12 +128,14 @@ async function removeStale(target: string, holder: string): Promise<void> {
     if (isCode(error, "ENOENT")) return;
     throw error;
   }
-  if ((await fs.readFile(aside, "utf8")) !== holder)
-    await fs.link(aside, target).catch(() => {});
+  if ((await fs.readFile(aside, "utf8")) !== holder) await fs.link(aside, target).catch(() => {});
   await fs.rm(aside, { force: true });
 }
 
-/** What tells this process from a later one of the same number; undefined where no such process lives. */
+/**
+ * What tells this process from a later one of the same number; undefined where no such process
+ * lives.
+ */
 async function lifeOf(pid: number): Promise<string | undefined> {
   if (!Number.isSafeInteger(pid) || pid < 1) return undefined;
   if (process.platform === "linux")

@@ -7,20 +7,14 @@ import { MAX_FRAME_BYTES } from "../protocol/chunks.js";
 import { storedIdentity } from "./node-identity.js";
 import { allowRelaxedSimd } from "./node-kernels.js";
 import { openStateFolder } from "./node-state.js";
-import type {
-  Identity,
-  Platform,
-  Socket,
-  SocketOptions,
-  WorkerPort,
-} from "./platform.js";
+import type { Identity, Platform, Socket, SocketOptions, WorkerPort } from "./platform.js";
 
 export interface NodeOptions {
   /** Who this client is, instead of the key kept in its state folder: a laboratory's. */
   readonly identity?: Identity;
   /**
-   * Lets Node 20 run the relaxed-SIMD kernels. A switch of V8's that holds for the whole process, so only a program that
-   * owns its process may ask for it; newer Node has them anyway.
+   * Lets Node 20 run the relaxed-SIMD kernels. A switch of V8's that holds for the whole process,
+   * so only a program that owns its process may ask for it; newer Node has them anyway.
    */
   readonly relaxedSimd?: boolean;
 }
@@ -37,7 +31,10 @@ export function nodePlatform(options: NodeOptions = {}): Platform {
   };
 }
 
-/** Milliseconds in which the other end has to answer that the line is closed; a process that ends waits for no longer. */
+/**
+ * Milliseconds in which the other end has to answer that the line is closed; a process that ends
+ * waits for no longer.
+ */
 const CLOSE = 3000;
 
 /** Masks of frames, drawn many at a time. */
@@ -89,17 +86,15 @@ function openSocket(url: string, { tls }: SocketOptions): Socket {
     socket.onMessage?.(isBinary ? data : data.toString("utf8")),
   );
   line.on("error", (error: NodeJS.ErrnoException) => {
-    problem =
-      (opened ? undefined : certificateProblem(error, url, tls)) ??
-      error.message;
+    problem = (opened ? undefined : certificateProblem(error, url, tls)) ?? error.message;
   });
-  line.on("close", (code, reason) =>
-    socket.onClose?.(code, reason.toString() || problem),
-  );
+  line.on("close", (code, reason) => socket.onClose?.(code, reason.toString() || problem));
   return socket;
 }
 
-/** Why an aggregator that wants certificates of its clients hung up, as far as this end can tell. */
+/**
+ * Why an aggregator that wants certificates of its clients hung up, as far as this end can tell.
+ */
 function certificateProblem(
   { code = "" }: NodeJS.ErrnoException,
   url: string,

@@ -2,7 +2,10 @@
 export interface Platform {
   /** Opens a WebSocket. Never throws: a failure arrives as `onClose`. */
   openSocket(url: string, options: SocketOptions): Socket;
-  /** Opens (makes) the client's own store under an exclusive lock. @throws ConfigError `state-locked`, `state-unusable`. */
+  /**
+   * Opens (makes) the client's own store under an exclusive lock. @throws ConfigError
+   * `state-locked`, `state-unusable`.
+   */
   openState(location: string): Promise<StateStore>;
   /** The client's Ed25519 key from its store, made on first use. */
   identity(store: StateStore): Promise<Identity>;
@@ -35,7 +38,8 @@ export interface Socket {
 }
 
 /**
- * Named blobs that survive a power cut: a write is whole or has not happened. Names match /^[a-z0-9][a-z0-9.-]*$/.
+ * Named blobs that survive a power cut: a write is whole or has not happened. Names match
+ * /^[a-z0-9][a-z0-9.-]*$/.
  */
 export interface StateStore {
   get(name: string): Promise<Uint8Array | undefined>;

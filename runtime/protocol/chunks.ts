@@ -36,20 +36,15 @@ export function encodeChunk(
 /** Reads a binary frame. @throws ProtocolError `bad-frame`. */
 export function decodeChunk(frame: Uint8Array): Chunk {
   const fail = (expected: string, got: string | number): never => {
-    throw new ProtocolError(
-      "bad-frame",
-      `"binary frame" expected ${expected}, got ${got}`,
-    );
+    throw new ProtocolError("bad-frame", `"binary frame" expected ${expected}, got ${got}`);
   };
   if (frame.length <= CHUNK_HEADER_BYTES)
     fail(`more than ${CHUNK_HEADER_BYTES} bytes`, frame.length);
-  if (frame.length > MAX_FRAME_BYTES)
-    fail(`at most ${MAX_FRAME_BYTES} bytes`, frame.length);
+  if (frame.length > MAX_FRAME_BYTES) fail(`at most ${MAX_FRAME_BYTES} bytes`, frame.length);
   const view = new DataView(frame.buffer, frame.byteOffset, CHUNK_HEADER_BYTES);
   const transfer = view.getUint32(0, true);
   if (transfer === 0) fail("a transfer above 0", 0);
-  if (view.getUint32(4, true) !== 0)
-    fail("zero in bytes 4 to 7", view.getUint32(4, true));
+  if (view.getUint32(4, true) !== 0) fail("zero in bytes 4 to 7", view.getUint32(4, true));
   const offset = view.getUint32(12, true) * 2 ** 32 + view.getUint32(8, true);
   if (!Number.isSafeInteger(offset)) fail("an offset below 2^53", offset);
   return { transfer, offset, bytes: frame.subarray(CHUNK_HEADER_BYTES) };

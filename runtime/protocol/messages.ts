@@ -2,8 +2,8 @@ import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
 
 /**
- * Every control message of docs/protocol.md, one table per direction. A text frame holds one message as JSON.
- * Unknown fields are dropped, so that either end can be newer than the other.
+ * Every control message of docs/protocol.md, one table per direction. A text frame holds one
+ * message as JSON. Unknown fields are dropped, so that either end can be newer than the other.
  */
 
 /** The protocol's version that this code speaks. */
@@ -19,11 +19,9 @@ const bounded = (min: number, max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
 const whole = (min: number, max: number = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
-const hex = (bytes: number) =>
-  v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`)));
+const hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`)));
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
-const orNull = <S extends v.GenericSchema>(schema: S) =>
-  v.nullish(schema, null);
+const orNull = <S extends v.GenericSchema>(schema: S) => v.nullish(schema, null);
 
 const code = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,63}$/));
 const names = v.pipe(v.array(text(64)), v.maxLength(128));
@@ -34,10 +32,8 @@ const milliseconds = whole(0, 2 ** 31 - 1);
 const blob = v.object({ sha256, bytes: whole(1) });
 const counted = v.object({ round: whole(1), assignment, sha256 });
 
-const message = <T extends string, E extends v.ObjectEntries>(
-  type: T,
-  entries: E,
-) => v.object({ type: v.literal(type), ...entries });
+const message = <T extends string, E extends v.ObjectEntries>(type: T, entries: E) =>
+  v.object({ type: v.literal(type), ...entries });
 
 const either = {
   ack: message("ack", { transfer, offset: whole(0) }),
@@ -66,10 +62,7 @@ export const clientMessages = {
     samples: orNull(whole(0)),
     counted: orNull(counted),
     pending: v.optional(
-      v.pipe(
-        v.array(v.object({ assignment, sha256: orNull(sha256) })),
-        v.maxLength(MOST_PENDING),
-      ),
+      v.pipe(v.array(v.object({ assignment, sha256: orNull(sha256) })), v.maxLength(MOST_PENDING)),
       [],
     ),
     agent: orNull(text(128)),
@@ -181,9 +174,7 @@ export const serverMessages = {
   ...either,
 };
 
-type Table = Readonly<
-  Record<string, v.GenericSchema<unknown, { readonly type: string }>>
->;
+type Table = Readonly<Record<string, v.GenericSchema<unknown, { readonly type: string }>>>;
 type Outgoing<T extends Table> = {
   [K in keyof T]: v.InferInput<T[K]>;
 }[keyof T];
@@ -194,14 +185,8 @@ type Incoming<T extends Table> = {
 /** A message as it was decoded: every field is there, an absent optional one as null. */
 export type ClientMessage = Incoming<typeof clientMessages>;
 export type ServerMessage = Incoming<typeof serverMessages>;
-export type ClientMessageOf<T extends ClientMessage["type"]> = Extract<
-  ClientMessage,
-  { type: T }
->;
-export type ServerMessageOf<T extends ServerMessage["type"]> = Extract<
-  ServerMessage,
-  { type: T }
->;
+export type ClientMessageOf<T extends ClientMessage["type"]> = Extract<ClientMessage, { type: T }>;
+export type ServerMessageOf<T extends ServerMessage["type"]> = Extract<ServerMessage, { type: T }>;
 /** A message as it may be written: optional fields may be left out. */
 export type OutgoingClientMessage = Outgoing<typeof clientMessages>;
 export type OutgoingServerMessage = Outgoing<typeof serverMessages>;
@@ -210,9 +195,7 @@ export type OutgoingServerMessage = Outgoing<typeof serverMessages>;
 export type BlobName = v.InferOutput<typeof blob>;
 
 /** The message as the text of one frame. @throws ProtocolError `too-large` above 64 KiB. */
-export function encode(
-  message: OutgoingClientMessage | OutgoingServerMessage,
-): string {
+export function encode(message: OutgoingClientMessage | OutgoingServerMessage): string {
   const encoded = JSON.stringify(message);
   if (longerThan(encoded, MAX_TEXT_BYTES))
     throw new ProtocolError(
@@ -222,7 +205,10 @@ export function encode(
   return encoded;
 }
 
-/** A decoded message, or what is wrong with the frame: to be answered with `error` while the line stays open. */
+/**
+ * A decoded message, or what is wrong with the frame: to be answered with `error` while the line
+ * stays open.
+ */
 export type Decoded<M> =
   | { readonly ok: true; readonly message: M }
   | { readonly ok: false; readonly error: ProtocolError };
@@ -242,10 +228,7 @@ function decode<T extends Table>(table: T, text: string): Decoded<Incoming<T>> {
     error: new ProtocolError(code, message),
   });
   if (longerThan(text, MAX_TEXT_BYTES))
-    return bad(
-      "too-large",
-      `"text frame" expected at most ${MAX_TEXT_BYTES} bytes, got more`,
-    );
+    return bad("too-large", `"text frame" expected at most ${MAX_TEXT_BYTES} bytes, got more`);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -258,10 +241,7 @@ function decode<T extends Table>(table: T, text: string): Decoded<Incoming<T>> {
     !("type" in value) ||
     typeof value.type !== "string"
   )
-    return bad(
-      "not-a-message",
-      `"text frame" expected an object with a type, got ${shown(text)}`,
-    );
+    return bad("not-a-message", `"text frame" expected an object with a type, got ${shown(text)}`);
   const { type } = value;
   if (!Object.hasOwn(table, type))
     return bad(
@@ -282,8 +262,7 @@ export function describe(label: string, issue: v.BaseIssue<unknown>): string {
   return `"${path ? `${label}.${path}` : label}" expected ${expected}, got ${shown(issue.received)}`;
 }
 
-const shown = (text: string) =>
-  text.length > 80 ? `${text.slice(0, 80)}...` : text;
+const shown = (text: string) => (text.length > 80 ? `${text.slice(0, 80)}...` : text);
 
 function longerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;

@@ -1,10 +1,12 @@
 import { ProtocolError } from "../errors.js";
 
 /**
- * A blob on its way over one line, as two records that functions move on: no bytes, no sockets, no clocks in here.
- * The receiver names the transfer, the offset to begin at and the window (`grant`, or `want`); the sender sends contiguous
- * chunks with at most `window` bytes unacknowledged; acknowledgements are cumulative. When a line breaks both records are
- * thrown away, and the receiver begins a new transfer at the offset it holds. The hash of the whole is for the owner to check.
+ * A blob on its way over one line, as two records that functions move on: no bytes, no sockets, no
+ * clocks in here. The receiver names the transfer, the offset to begin at and the window (`grant`,
+ * or `want`); the sender sends contiguous chunks with at most `window` bytes unacknowledged;
+ * acknowledgements are cumulative. When a line breaks both records are thrown away, and the
+ * receiver begins a new transfer at the offset it holds. The hash of the whole is for the owner to
+ * check.
  */
 
 /** The sending end of one transfer. */
@@ -29,7 +31,10 @@ export function sending(
   return { transfer, bytes, window, sent: offset, acknowledged: offset };
 }
 
-/** The next chunk to send, of at most `limit` bytes, or undefined while the window is full or all has been sent. */
+/**
+ * The next chunk to send, of at most `limit` bytes, or undefined while the window is full or all
+ * has been sent.
+ */
 export function nextChunk(
   state: Sending,
   limit: number,
@@ -48,19 +53,17 @@ export const chunkSent = (state: Sending, length: number): Sending => ({
   sent: state.sent + length,
 });
 
-/** The sender's record after an `ack`. @throws ProtocolError `bad-offset` for one that runs back or ahead of what was sent. */
+/**
+ * The sender's record after an `ack`. @throws ProtocolError `bad-offset` for one that runs back or
+ * ahead of what was sent.
+ */
 export function acknowledged(state: Sending, offset: number): Sending {
   if (offset < state.acknowledged || offset > state.sent)
-    throw badOffset(
-      state.transfer,
-      `an ack from ${state.acknowledged} to ${state.sent}`,
-      offset,
-    );
+    throw badOffset(state.transfer, `an ack from ${state.acknowledged} to ${state.sent}`, offset);
   return { ...state, acknowledged: offset };
 }
 
-export const sendingDone = (state: Sending): boolean =>
-  state.acknowledged === state.bytes;
+export const sendingDone = (state: Sending): boolean => state.acknowledged === state.bytes;
 
 /** The receiving end of one transfer. */
 export interface Receiving {
@@ -73,7 +76,10 @@ export interface Receiving {
   readonly acknowledged: number;
 }
 
-/** Begins to receive at `offset`, with the transfer id and window that the receiver gives to the sender. */
+/**
+ * Begins to receive at `offset`, with the transfer id and window that the receiver gives to the
+ * sender.
+ */
 export const receiving = (
   transfer: number,
   bytes: number,
@@ -98,8 +104,7 @@ export function chunkReceived(
   const end = chunk.offset + chunk.length;
   if (chunk.offset !== state.held)
     throw badOffset(state.transfer, `a chunk at ${state.held}`, chunk.offset);
-  if (end > state.bytes)
-    throw badOffset(state.transfer, `an end at most ${state.bytes}`, end);
+  if (end > state.bytes) throw badOffset(state.transfer, `an end at most ${state.bytes}`, end);
   if (end > state.acknowledged + state.window)
     throw new ProtocolError(
       "over-window",
@@ -111,8 +116,7 @@ export function chunkReceived(
 /** Whether to send an `ack` now: half of the window is waiting for it, or all is here. */
 export const ackDue = (state: Receiving): boolean =>
   state.held > state.acknowledged &&
-  (state.held === state.bytes ||
-    2 * (state.held - state.acknowledged) >= state.window);
+  (state.held === state.bytes || 2 * (state.held - state.acknowledged) >= state.window);
 
 /** The receiver's record after it has sent an `ack` of `state.held`. */
 export const ackSent = (state: Receiving): Receiving => ({
@@ -120,11 +124,7 @@ export const ackSent = (state: Receiving): Receiving => ({
   acknowledged: state.held,
 });
 
-export const receivingDone = (state: Receiving): boolean =>
-  state.held === state.bytes;
+export const receivingDone = (state: Receiving): boolean => state.held === state.bytes;
 
 const badOffset = (transfer: number, expected: string, got: number) =>
-  new ProtocolError(
-    "bad-offset",
-    `"transfer ${transfer}" expected ${expected}, got ${got}`,
-  );
+  new ProtocolError("bad-offset", `"transfer ${transfer}" expected ${expected}, got ${got}`);

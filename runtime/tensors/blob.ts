@@ -8,10 +8,11 @@ import {
 } from "./safetensors.js";
 
 /**
- * A blob is a safetensors file that holds whole vectors over one layout, one after the other. The vector named "" is the
- * model and its tensors bear the parameters' own names; a tensor of any other vector is named `vector/parameter`
- * (`delta/0.kernel`, `control/4.bias`). Global models and updates travel as blobs, float32; what a client keeps of an algorithm
- * from round to round is one of float64.
+ * A blob is a safetensors file that holds whole vectors over one layout, one after the other. The
+ * vector named "" is the model and its tensors bear the parameters' own names; a tensor of any
+ * other vector is named `vector/parameter` (`delta/0.kernel`, `control/4.bias`). Global models and
+ * updates travel as blobs, float32; what a client keeps of an algorithm from round to round is one
+ * of float64.
  */
 export type Vectors = Readonly<Record<string, Vector>>;
 
@@ -49,7 +50,10 @@ export function writeBlob(
   return writeSafetensors(tensors, metadata, into);
 }
 
-/** The exact first bytes, and the exact length, of a blob with these vectors: what a receiver may insist on. */
+/**
+ * The exact first bytes, and the exact length, of a blob with these vectors: what a receiver may
+ * insist on.
+ */
 export function blobForm(
   layout: Layout,
   vectors: readonly string[],
@@ -80,10 +84,7 @@ export function readBlob(
 ): Record<string, Vector> {
   const { tensors } = readSafetensors(bytes);
   return Object.fromEntries(
-    vectors.map((vector) => [
-      vector,
-      vectorOf(tensors, layout, vector, Float32Array),
-    ]),
+    vectors.map((vector) => [vector, vectorOf(tensors, layout, vector, Float32Array)]),
   );
 }
 
@@ -97,9 +98,7 @@ export function readState(
   vectors: readonly string[],
 ): Record<string, Float64Array> {
   const { tensors } = readSafetensors(bytes);
-  const areNarrow = [...tensors.values()].every(
-    ({ data }) => data instanceof Float32Array,
-  );
+  const areNarrow = [...tensors.values()].every(({ data }) => data instanceof Float32Array);
   return Object.fromEntries(
     vectors.map((vector) => [
       vector,
@@ -110,24 +109,23 @@ export function readState(
   );
 }
 
-/** The tensors of one vector end to end: one view of the memory they share if they lie there so, else a copy. */
+/**
+ * The tensors of one vector end to end: one view of the memory they share if they lie there so,
+ * else a copy.
+ */
 function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
   tensors: ReadonlyMap<string, Tensor>,
   { parameters, size }: Layout,
   vector: string,
   Kind: K,
 ): InstanceType<K> {
-  const isOfKind = (data: Tensor["data"]): data is InstanceType<K> =>
-    data instanceof Kind;
+  const isOfKind = (data: Tensor["data"]): data is InstanceType<K> => data instanceof Kind;
   const parts = parameters.map((parameter) => {
     const name = nameOf(vector, parameter.name);
     const tensor = tensors.get(name);
     const expected = `${Kind === Float32Array ? "float32" : "float64"} [${parameter.shape.join(", ")}]`;
     if (tensor === undefined)
-      throw new ModelError(
-        "layout",
-        `"${name}" expected ${expected}, got nothing of that name`,
-      );
+      throw new ModelError("layout", `"${name}" expected ${expected}, got nothing of that name`);
     const { data, shape } = tensor;
     if (!isOfKind(data) || shape.join() !== parameter.shape.join())
       throw new ModelError(
@@ -140,8 +138,7 @@ function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
   const whole = parts.every(
     ({ buffer, byteOffset }, i) =>
       buffer === first.buffer &&
-      byteOffset ===
-        first.byteOffset + Kind.BYTES_PER_ELEMENT * parameters[i].offset,
+      byteOffset === first.byteOffset + Kind.BYTES_PER_ELEMENT * parameters[i].offset,
   );
   if (whole && first !== undefined)
     return new Kind(first.buffer, first.byteOffset, size) as InstanceType<K>;

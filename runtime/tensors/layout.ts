@@ -35,10 +35,7 @@ export function layoutOf(
   let offset = 0;
   for (const { name, shape } of shapes) {
     if (names.has(name))
-      throw new ModelError(
-        "layout",
-        `"${name}" expected to be named once, got it twice`,
-      );
+      throw new ModelError("layout", `"${name}" expected to be named once, got it twice`);
     names.add(name);
     let size = 1;
     for (const dimension of shape) {

@@ -1,13 +1,17 @@
 /**
- * So much, in bytes, is taken from the system itself, page by page as it is written to, and goes back there. Less may stay with
- * the process: the C library keeps freed memory of up to 32 MB for later once it has seen some of that size come and go
- * (M_MMAP_THRESHOLD in mallopt(3)), and then there is a hole of every model's size beside the next model.
+ * So much, in bytes, is taken from the system itself, page by page as it is written to, and goes
+ * back there. Less may stay with the process: the C library keeps freed memory of up to 32 MB for
+ * later once it has seen some of that size come and go (M_MMAP_THRESHOLD in mallopt(3)), and then
+ * there is a hole of every model's size beside the next model.
  */
 export const FROM_SYSTEM = 33 * 1024 * 1024;
 /** Below this a hole does no harm. */
 const SMALL = 1024 * 1024;
 
-/** Zeros, in memory that leaves nothing behind when it is freed; the buffer may be longer than asked for. */
+/**
+ * Zeros, in memory that leaves nothing behind when it is freed; the buffer may be longer than asked
+ * for.
+ */
 export const take = (bytes: number): ArrayBuffer =>
   new ArrayBuffer(bytes < SMALL ? bytes : Math.max(bytes, FROM_SYSTEM));
 
@@ -19,9 +23,9 @@ export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Gives a buffer's memory back, two turns of the event loop later; whoever still holds it finds it empty at once. Large vectors
- * would otherwise stay until the engine's next full collection, which comes only after tens of megabytes of them. Shared memory
- * is left alone.
+ * Gives a buffer's memory back, two turns of the event loop later; whoever still holds it finds it
+ * empty at once. Large vectors would otherwise stay until the engine's next full collection, which
+ * comes only after tens of megabytes of them. Shared memory is left alone.
  */
 export function release(buffer: ArrayBufferLike): void {
   if (!(buffer instanceof ArrayBuffer) || buffer.byteLength === 0) return;

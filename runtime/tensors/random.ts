@@ -1,6 +1,6 @@
 /**
- * Seeded chance. Every random choice of fedflat (initial weights, splits, shuffles, selection, dropout, augmentation)
- * draws from one of these, so that a seed repeats a run bit for bit.
+ * Seeded chance. Every random choice of fedflat (initial weights, splits, shuffles, selection,
+ * dropout, augmentation) draws from one of these, so that a seed repeats a run bit for bit.
  */
 export interface Random {
   /** Uniform in [0, 1), 32 bits of resolution. */
@@ -22,8 +22,9 @@ export interface Random {
 export type RandomState = readonly [number, number, number, number];
 
 /**
- * A generator for the parts, for example `random(seed, "round", 3, clientId)`: streams with different parts are independent.
- * The parts are hashed (128 bits, MurmurHash3-style mixing) into the state of sfc32 (Chris Doty-Humphrey, PractRand).
+ * A generator for the parts, for example `random(seed, "round", 3, clientId)`: streams with
+ * different parts are independent. The parts are hashed (128 bits, MurmurHash3-style mixing) into
+ * the state of sfc32 (Chris Doty-Humphrey, PractRand).
  */
 export function random(...parts: readonly (string | number)[]): Random {
   let [a, b, c, counter] = seedOf(parts.join("\u0000"));
@@ -88,10 +89,7 @@ function seedOf(text: string): [number, number, number, number] {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     for (let j = 0; j < 4; j++)
-      h[j] = Math.imul(
-        h[j] ^ Math.imul(code + j, 0xcc9e2d51),
-        0x1b873593 + 2 * j,
-      );
+      h[j] = Math.imul(h[j] ^ Math.imul(code + j, 0xcc9e2d51), 0x1b873593 + 2 * j);
     h[0] ^= h[3] >>> 15;
   }
   for (let round = 0; round < 2; round++)

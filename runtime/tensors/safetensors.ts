@@ -32,8 +32,9 @@ function kindOf(data: Tensor["data"]): Kind {
 }
 
 /**
- * The first bytes of a safetensors file: the length of the header (u64, little endian) and the header itself,
- * padded with spaces to a multiple of 8. The same tensors and metadata always give the same bytes.
+ * The first bytes of a safetensors file: the length of the header (u64, little endian) and the
+ * header itself, padded with spaces to a multiple of 8. The same tensors and metadata always give
+ * the same bytes.
  */
 export function safetensorsHeader(
   tensors: readonly {
@@ -46,10 +47,7 @@ export function safetensorsHeader(
   const header: [string, unknown][] = [];
   const keys = Object.keys(metadata).sort();
   if (keys.length > 0)
-    header.push([
-      "__metadata__",
-      Object.fromEntries(keys.map((key) => [key, metadata[key]])),
-    ]);
+    header.push(["__metadata__", Object.fromEntries(keys.map((key) => [key, metadata[key]]))]);
   let offset = 0;
   for (const { name, kind, shape } of tensors) {
     const bytes = shape.reduce((a, b) => a * b, KINDS[kind].bytes);
@@ -102,10 +100,7 @@ export function writeSafetensors(
   bytes.set(header);
   let offset = header.length;
   for (const { data } of tensors) {
-    bytes.set(
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-      offset,
-    );
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
     offset += data.byteLength;
   }
   return bytes;
@@ -120,12 +115,8 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
   const fail = (message: string): never => {
     throw new ModelError("safetensors", message);
   };
-  if (bytes.length < 8)
-    fail(`"file" expected at least 8 bytes, got ${bytes.length}`);
-  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(
-    0,
-    true,
-  );
+  if (bytes.length < 8) fail(`"file" expected at least 8 bytes, got ${bytes.length}`);
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(Math.min(MAX_HEADER, bytes.length - 8)))
     fail(
       `"header" expected at most ${Math.min(MAX_HEADER, bytes.length - 8)} bytes, got ${length}`,
@@ -133,11 +124,7 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
   const start = 8 + Number(length);
   let header: unknown;
   try {
-    header = JSON.parse(
-      new TextDecoder("utf-8", { fatal: true }).decode(
-        bytes.subarray(8, start),
-      ),
-    );
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, start)));
   } catch {
     fail(`"header" expected JSON, got something else`);
   }
@@ -159,9 +146,7 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
         metadata[key] =
           typeof value === "string"
             ? value
-            : fail(
-                `"__metadata__.${key}" expected a string, got ${typeof value}`,
-              );
+            : fail(`"__metadata__.${key}" expected a string, got ${typeof value}`);
       continue;
     }
     spans.push({ name, ...spanOf(name, entry, fail) });
@@ -169,8 +154,7 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
   spans.sort((a, b) => a.from - b.from || a.to - b.to);
   let end = 0;
   for (const { name, from, to } of spans) {
-    if (from !== end)
-      fail(`"${name}.data_offsets" expected to begin at ${end}, got ${from}`);
+    if (from !== end) fail(`"${name}.data_offsets" expected to begin at ${end}, got ${from}`);
     end = to;
   }
   if (start + end !== bytes.length)
@@ -212,9 +196,7 @@ function spanOf(
   const whole = (value: unknown): value is number =>
     Number.isSafeInteger(value) && (value as number) >= 0;
   if (!Array.isArray(shape) || !shape.every(whole))
-    return fail(
-      `"${name}.shape" expected non-negative integers, got ${JSON.stringify(shape)}`,
-    );
+    return fail(`"${name}.shape" expected non-negative integers, got ${JSON.stringify(shape)}`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(whole))
     return fail(
       `"${name}.data_offsets" expected two non-negative integers, got ${JSON.stringify(offsets)}`,

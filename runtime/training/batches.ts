@@ -8,8 +8,9 @@ import { random, type Random } from "../tensors/random.js";
 export const HOLD_OUT = 0.1;
 
 /**
- * Sets aside about that share of a part for evaluation, never to be trained on. Each row draws its own lot from the seed, so
- * that a row once set aside stays so when the data grow. At least one row is on each side where there are two.
+ * Sets aside about that share of a part for evaluation, never to be trained on. Each row draws its
+ * own lot from the seed, so that a row once set aside stays so when the data grow. At least one row
+ * is on each side where there are two.
  */
 export function holdOut(
   { dataset, rows }: Part,
@@ -21,14 +22,9 @@ export function holdOut(
       train: { dataset, rows },
       test: { dataset, rows: new Uint32Array() },
     };
-  const lots = Float64Array.from(rows, (row) =>
-    random(seed, "hold-out", row).next(),
-  );
+  const lots = Float64Array.from(rows, (row) => random(seed, "hold-out", row).next());
   const sorted = lots.slice().sort();
-  const limit = Math.min(
-    Math.max(share, sorted[0] + Number.EPSILON),
-    sorted[sorted.length - 1],
-  );
+  const limit = Math.min(Math.max(share, sorted[0] + Number.EPSILON), sorted[sorted.length - 1]);
   return {
     train: { dataset, rows: rows.filter((_, i) => lots[i] >= limit) },
     test: { dataset, rows: rows.filter((_, i) => lots[i] < limit) },
@@ -36,12 +32,8 @@ export function holdOut(
 }
 
 /** The rows cut into batches of `size`; the last one may be shorter. */
-export function* batchesOf(
-  rows: Uint32Array,
-  size: number,
-): Generator<Uint32Array> {
-  for (let from = 0; from < rows.length; from += size)
-    yield rows.subarray(from, from + size);
+export function* batchesOf(rows: Uint32Array, size: number): Generator<Uint32Array> {
+  for (let from = 0; from < rows.length; from += size) yield rows.subarray(from, from + size);
 }
 
 /**
@@ -64,10 +56,7 @@ export function checkPart({ dataset, rows }: Part, network: Network): void {
     throw new DataError("empty", `"data" expected at least one example, got 0`);
   for (const row of rows) {
     if (row >= labels.length)
-      throw new DataError(
-        "rows",
-        `"row" expected below ${labels.length}, got ${row}`,
-      );
+      throw new DataError("rows", `"row" expected below ${labels.length}, got ${row}`);
     if (labels[row] < 0 || labels[row] >= network.classes)
       throw new DataError(
         "label",
@@ -77,8 +66,9 @@ export function checkPart({ dataset, rows }: Part, network: Network): void {
 }
 
 /**
- * Changes normalised images in place, each by itself: mirrored with probability 0.5; then, with probability 0.5, cropped at
- * random from its own zero-padded copy (algorithms.md, the paper's set-up).
+ * Changes normalised images in place, each by itself: mirrored with probability 0.5; then, with
+ * probability 0.5, cropped at random from its own zero-padded copy (algorithms.md, the paper's
+ * set-up).
  */
 export function augment(
   target: Float32Array,
@@ -102,8 +92,7 @@ export function augment(
       for (let x = 0; x < width; x++) {
         const row = y + down;
         const column = mirrored ? width - 1 - (x + right) : x + right;
-        const inside =
-          row >= 0 && row < height && column >= 0 && column < width;
+        const inside = row >= 0 && row < height && column >= 0 && column < width;
         let from = (row * width + column) * channels;
         for (let channel = 0; channel < channels; channel++)
           image[to++] = inside ? original[from++] : 0;

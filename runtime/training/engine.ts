@@ -31,7 +31,10 @@ export interface Hooks {
   pause(): Promise<void>;
 }
 
-/** Does jobs on one heap. It keeps the last plan, so that the next job on the same network finds it compiled. */
+/**
+ * Does jobs on one heap. It keeps the last plan, so that the next job on the same network finds it
+ * compiled.
+ */
 export interface Engine {
   train(job: TrainJob, hooks: Hooks): Promise<Trained>;
   evaluate(job: EvaluateJob, hooks: Hooks): Promise<Evaluation>;
@@ -41,7 +44,10 @@ export interface Engine {
   free(): void;
 }
 
-/** Examples per batch where only the forward pass runs; always the same, so that sums come out the same on any plan. */
+/**
+ * Examples per batch where only the forward pass runs; always the same, so that sums come out the
+ * same on any plan.
+ */
 const FORWARD_BATCH = 32;
 
 /** Bytes of WebAssembly memory that training takes at most, whatever the algorithm. */
@@ -57,11 +63,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
   }
 
   /** The kept plan if it serves, else a new one in its place; with the job's weights in it. */
-  function planFor(
-    { description, weights }: Weighted,
-    purpose: Purpose,
-    batch: number,
-  ): Plan {
+  function planFor({ description, weights }: Weighted, purpose: Purpose, batch: number): Plan {
     const text = JSON.stringify(description);
     const serves =
       kept?.text === text &&
@@ -113,15 +115,12 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       const load = loaderOf(plan, part.dataset, normalisation);
       const sample = part.rows.subarray(0, LOSS_SAMPLES);
       const meanLoss = async () =>
-        (await measure(plan, load, sample, batchSize, hooks)).loss /
-        sample.length;
+        (await measure(plan, load, sample, batchSize, hooks)).loss / sample.length;
 
       const lossBefore = from?.lossBefore ?? (await meanLoss());
       const epochBatches = Math.ceil(part.rows.length / batchSize);
       const batches = localEpochs * epochBatches;
-      const norms = new Float64Array(
-        plan.taps.length + Number(settings.manIncludesLogits),
-      );
+      const norms = new Float64Array(plan.taps.length + Number(settings.manIncludesLogits));
       let batch = 0;
       if (from !== undefined) {
         checkSnapshot(from, batches, norms.length, network.layout.size);
@@ -144,9 +143,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
           const epoch = Math.floor(batch / epochBatches);
           const done = batch % epochBatches;
           chance = random(seed, "epoch", epoch);
-          const order = settings.shuffle
-            ? chance.shuffle(part.rows.slice())
-            : part.rows;
+          const order = settings.shuffle ? chance.shuffle(part.rows.slice()) : part.rows;
           if (from !== undefined && done > 0) chance.restore(from.chance);
           else norms.fill(0);
           const left = order.subarray(done * batchSize);
@@ -161,9 +158,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
                 "diverged",
                 `"loss" expected a finite number, got ${loss} in epoch ${epoch + 1}: a smaller learning rate or a clip may help`,
               );
-            activationNorms.forEach(
-              (norm, i) => (norms[i] += (norm * rows.length) / order.length),
-            );
+            activationNorms.forEach((norm, i) => (norms[i] += (norm * rows.length) / order.length));
             batch++;
             hooks.progress({ epoch, batch, batches, loss, activationNorms });
             hooks.snapshot?.(batch % epochBatches === 0, snapshot);
@@ -203,8 +198,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       checkLength("direction", direction, size);
       checkPart(part, plan.network);
       const load = loaderOf(plan, part.dataset, normalisation);
-      const view = (address: number) =>
-        new Float32Array(heap.memory.buffer, address, size);
+      const view = (address: number) => new Float32Array(heap.memory.buffer, address, size);
       view(plan.direction).set(direction);
       const sum = new Float64Array(size);
       for (const batch of batchesOf(part.rows, FORWARD_BATCH)) {
@@ -257,8 +251,5 @@ function checkSnapshot(
 
 function checkLength(name: string, vector: Vector, size: number): void {
   if (vector.length !== size)
-    throw new ModelError(
-      "layout",
-      `"${name}" expected ${size} numbers, got ${vector.length}`,
-    );
+    throw new ModelError("layout", `"${name}" expected ${size} numbers, got ${vector.length}`);
 }

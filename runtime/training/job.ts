@@ -3,12 +3,7 @@ import type { Dataset, Normalisation, Part } from "../data/dataset.js";
 import type { ModelDescription } from "../models/description.js";
 import type { Vector } from "../tensors/layout.js";
 import type { RandomState } from "../tensors/random.js";
-import type {
-  Evaluation,
-  Progress,
-  RoundMetrics,
-  RoundSettings,
-} from "./local-round.js";
+import type { Evaluation, Progress, RoundMetrics, RoundSettings } from "./local-round.js";
 
 /** Weights of a described network, and how its inputs are normalised. */
 export interface Weighted {
@@ -22,7 +17,10 @@ export interface TrainJob extends Weighted {
   readonly objective: LocalObjective;
   readonly part: Part;
   readonly settings: RoundSettings;
-  /** Where an earlier run of the same job was cut: this one goes on there, and ends with the same bits. */
+  /**
+   * Where an earlier run of the same job was cut: this one goes on there, and ends with the same
+   * bits.
+   */
   readonly from?: Snapshot;
 }
 
@@ -65,8 +63,8 @@ export interface JobOptions {
   /** Told after a batch, at most every 100 ms. */
   readonly onProgress?: (progress: Progress) => void;
   /**
-   * Given a snapshot of a long training now and then (training/snapshots.ts), the next one not before the promise resolves.
-   * It must not reject. The weights are the listener's own.
+   * Given a snapshot of a long training now and then (training/snapshots.ts), the next one not
+   * before the promise resolves. It must not reject. The weights are the listener's own.
    */
   readonly onSnapshot?: (snapshot: Snapshot) => Promise<void>;
   /** Ends the job at the next batch: the promise rejects with the code `cancelled`. */
@@ -74,20 +72,18 @@ export interface JobOptions {
 }
 
 /**
- * Does jobs in a worker, one after the other. Every promise rejects with a FedflatError: `cancelled`; `failed` where the
- * worker trapped, ran out of memory or was killed (the next job gets a fresh one); else what is wrong with the job.
+ * Does jobs in a worker, one after the other. Every promise rejects with a FedflatError:
+ * `cancelled`; `failed` where the worker trapped, ran out of memory or was killed (the next job
+ * gets a fresh one); else what is wrong with the job.
  */
 export interface Trainer {
   train(job: TrainJob, options?: JobOptions): Promise<Trained>;
   evaluate(job: EvaluateJob, options?: JobOptions): Promise<Evaluation>;
   /**
-   * The Hessian of the summed cross-entropy of the part (without MAN and weight decay) times a direction: exact up to
-   * float32. Sums over disjoint parts add up to the sum over their union.
+   * The Hessian of the summed cross-entropy of the part (without MAN and weight decay) times a
+   * direction: exact up to float32. Sums over disjoint parts add up to the sum over their union.
    */
-  hessianProduct(
-    job: CurvatureJob,
-    options?: JobOptions,
-  ): Promise<Float64Array>;
+  hessianProduct(job: CurvatureJob, options?: JobOptions): Promise<Float64Array>;
   /** Logits of each example, [examples, classes] end to end. */
   predict(job: PredictJob, options?: JobOptions): Promise<Float32Array>;
   /** Ends the worker at once; jobs under way reject with `cancelled`. */

@@ -6,15 +6,13 @@ import type { Plan } from "./plan.js";
 export type Load = (rows: Uint32Array) => Float32Array;
 
 /**
- * A loader of examples of the plan's input shape: each is copied as it is, bytes becoming floats on the way, and normalised
- * by kernels in the plan, which is several times quicker than a loop in JavaScript.
+ * A loader of examples of the plan's input shape: each is copied as it is, bytes becoming floats on
+ * the way, and normalised by kernels in the plan, which is several times quicker than a loop in
+ * JavaScript.
  */
 export function loaderOf(
   plan: Plan,
-  {
-    inputs,
-    labels,
-  }: Pick<Dataset, "inputs"> & Partial<Pick<Dataset, "labels">>,
+  { inputs, labels }: Pick<Dataset, "inputs"> & Partial<Pick<Dataset, "labels">>,
   normalisation: Normalisation | undefined,
 ): Load {
   const size = elements(plan.network.input);
@@ -26,8 +24,7 @@ export function loaderOf(
       target.set(inputs.subarray(row * size, (row + 1) * size), i * size);
       if (labels !== undefined) classes[i] = labels[row];
     });
-    if (scaling !== undefined)
-      plan.scaleInputs(rows.length, scaling.factors, scaling.offsets);
+    if (scaling !== undefined) plan.scaleInputs(rows.length, scaling.factors, scaling.offsets);
     return target;
   };
 }
@@ -42,13 +39,7 @@ function scalingOf(
   const of = (numbers: readonly number[], i: number) =>
     numbers[numbers.length === 1 ? 0 : i % channels];
   return {
-    factors: Float32Array.from(
-      { length: size },
-      (_, i) => 1 / (scale * of(deviation, i)),
-    ),
-    offsets: Float32Array.from(
-      { length: size },
-      (_, i) => -of(mean, i) / of(deviation, i),
-    ),
+    factors: Float32Array.from({ length: size }, (_, i) => 1 / (scale * of(deviation, i))),
+    offsets: Float32Array.from({ length: size }, (_, i) => -of(mean, i) / of(deviation, i)),
   };
 }

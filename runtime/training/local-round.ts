@@ -1,8 +1,4 @@
-import type {
-  NamedNumbers,
-  NamedVectors,
-  State,
-} from "../algorithms/algorithm.js";
+import type { NamedNumbers, NamedVectors, State } from "../algorithms/algorithm.js";
 import type { Augmentation } from "../data/dataset.js";
 import type { Vector } from "../tensors/layout.js";
 
@@ -29,7 +25,10 @@ export interface RoundSettings {
   readonly meanSamples: number;
   /** Seeds every random choice of this client's round. */
   readonly seed: string;
-  /** The power of two to whose multiples the update is rounded, where the algorithm keeps state on the client. */
+  /**
+   * The power of two to whose multiples the update is rounded, where the algorithm keeps state on
+   * the client.
+   */
   readonly grid?: number;
 }
 
@@ -40,8 +39,9 @@ export const LOSS_SAMPLES = 100;
 export interface RoundMetrics {
   readonly samples: number;
   /**
-   * Mean cross-entropy before and after training, without MAN, no augmentation, over the first `LOSS_SAMPLES` of the
-   * client's training samples: over all of them it would cost a device that trains one epoch two thirds of a round more.
+   * Mean cross-entropy before and after training, without MAN, no augmentation, over the first
+   * `LOSS_SAMPLES` of the client's training samples: over all of them it would cost a device that
+   * trains one epoch two thirds of a round more.
    */
   readonly lossBefore: number;
   readonly lossAfter: number;

@@ -22,7 +22,9 @@ export interface Arrangement {
   readonly direction: number;
   readonly product: number;
   readonly cells: readonly Cells[];
-  /** Layers whose activation's backward pass is done by the layer behind, in the activation's place. */
+  /**
+   * Layers whose activation's backward pass is done by the layer behind, in the activation's place.
+   */
   readonly merged: readonly boolean[];
   /** Layers before this one have nothing to learn. */
   readonly firstLearning: number;
@@ -33,8 +35,9 @@ export interface Arrangement {
 const ALIGNMENT = 16;
 
 /**
- * Lays the buffers end to end. Activations that the backward pass needs have a place each; gradients of activations, and
- * activations of a plan that only predicts, take turns in two places, for each is needed by its neighbour only.
+ * Lays the buffers end to end. Activations that the backward pass needs have a place each;
+ * gradients of activations, and activations of a plan that only predicts, take turns in two places,
+ * for each is needed by its neighbour only.
  */
 export function arrange(
   network: Network,
@@ -71,18 +74,16 @@ export function arrange(
   const offsets = take(elements(network.input));
   const scratch = take(SCRATCH_BYTES / 4);
 
-  /** Which of two turns each layer's output takes, where layers that work in place keep their input's. */
+  /**
+   * Which of two turns each layer's output takes, where layers that work in place keep their
+   * input's.
+   */
   const turnsOf = (pass: "forward" | "backward") => {
     let turn = 0;
-    return layers.map(
-      ({ inPlace }) => (turn = inPlace[pass] ? turn : 1 - turn),
-    );
+    return layers.map(({ inPlace }) => (turn = inPlace[pass] ? turn : 1 - turn));
   };
   /** Addresses of two buffers that the outputs, but those left out, share in turn. */
-  const alternate = (
-    turns: readonly number[],
-    leftOut: readonly boolean[] = [],
-  ): number[] => {
+  const alternate = (turns: readonly number[], leftOut: readonly boolean[] = []): number[] => {
     const sides = [0, 1].map((side) =>
       take(largest(outputs.filter((_, i) => turns[i] === side && !leftOut[i]))),
     );
@@ -90,24 +91,16 @@ export function arrange(
   };
   const chain = (first: number): number[] => {
     let at = first;
-    return layers.map(
-      ({ inPlace }, i) => (at = inPlace.forward ? at : take(outputs[i])),
-    );
+    return layers.map(({ inPlace }, i) => (at = inPlace.forward ? at : take(outputs[i])));
   };
 
   const y = learns ? chain(inputs) : alternate(turnsOf("forward"));
   // A layer that works on the network's input in place finds it there.
-  if (!learns)
-    for (let i = 0; i < layers.length && layers[i].inPlace.forward; i++)
-      y[i] = inputs;
-  const memory = layers.map(({ remembers }) =>
-    remembers > 0 ? take(maxBatch * remembers) : 0,
-  );
+  if (!learns) for (let i = 0; i < layers.length && layers[i].inPlace.forward; i++) y[i] = inputs;
+  const memory = layers.map(({ remembers }) => (remembers > 0 ? take(maxBatch * remembers) : 0));
   const nowhere = layers.map(() => 0);
   const dy = learns
-    ? alternate(turnsOf("backward"), merged).map((at, i) =>
-        merged[i] ? y[i] : at,
-      )
+    ? alternate(turnsOf("backward"), merged).map((at, i) => (merged[i] ? y[i] : at))
     : nowhere;
   const curvature = purpose === "curvature";
   const yTangent = curvature ? chain(0) : nowhere;
@@ -167,7 +160,10 @@ export function arrange(
   };
 }
 
-/** Bytes that `compile` will take from the heap, to be checked against a device's limits before training. */
+/**
+ * Bytes that `compile` will take from the heap, to be checked against a device's limits before
+ * training.
+ */
 export const memoryNeeded = (
   network: Network,
   maxBatch: number,

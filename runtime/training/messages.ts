@@ -1,13 +1,6 @@
 import type { Dataset } from "../data/dataset.js";
 import { ConfigError, DataError, FedflatError, ModelError } from "../errors.js";
-import type {
-  CurvatureJob,
-  EvaluateJob,
-  PredictJob,
-  Snapshot,
-  Trained,
-  TrainJob,
-} from "./job.js";
+import type { CurvatureJob, EvaluateJob, PredictJob, Snapshot, Trained, TrainJob } from "./job.js";
 import type { Evaluation, Progress } from "./local-round.js";
 
 /** Every kind of job, and what it answers. */
@@ -86,12 +79,12 @@ export interface PostedError {
 }
 
 type Numbers = Float32Array | Float64Array | Uint8Array | Uint32Array;
-const isNumbers = (value: unknown): value is Numbers =>
-  ArrayBuffer.isView(value);
+const isNumbers = (value: unknown): value is Numbers => ArrayBuffer.isView(value);
 
 /**
- * The same message with copies of its vectors in their place, and what to transfer with it: one copy is made where posting
- * alone would make two. A vector that stands in two places is copied once; shared memory stays where it is.
+ * The same message with copies of its vectors in their place, and what to transfer with it: one
+ * copy is made where posting alone would make two. A vector that stands in two places is copied
+ * once; shared memory stays where it is.
  */
 export function movable<T>(message: T): {
   readonly message: T;
@@ -107,9 +100,7 @@ export function movable<T>(message: T): {
     }
     if (Array.isArray(value)) return value.map(moved);
     if (typeof value !== "object" || value === null) return value;
-    return Object.fromEntries(
-      Object.entries(value).map(([key, inner]) => [key, moved(inner)]),
-    );
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, moved(inner)]));
   };
   return {
     message: moved(message) as T,
@@ -119,12 +110,9 @@ export function movable<T>(message: T): {
 
 /** The memory of every vector in a message, shared memory left out. */
 export function ownMemory(value: unknown): Set<ArrayBuffer> {
-  if (isNumbers(value))
-    return new Set(value.buffer instanceof ArrayBuffer ? [value.buffer] : []);
+  if (isNumbers(value)) return new Set(value.buffer instanceof ArrayBuffer ? [value.buffer] : []);
   if (typeof value !== "object" || value === null) return new Set();
-  return new Set(
-    Object.values(value).flatMap((inner) => [...ownMemory(inner)]),
-  );
+  return new Set(Object.values(value).flatMap((inner) => [...ownMemory(inner)]));
 }
 
 /** The memory of a result's own vectors, to be transferred with it. */
@@ -133,8 +121,7 @@ export const buffersOf = (result: unknown): ArrayBuffer[] =>
     .filter(isNumbers)
     .map(({ buffer }) => buffer as ArrayBuffer);
 
-export const cancelled = (): FedflatError =>
-  new FedflatError("cancelled", `"job" was cancelled`);
+export const cancelled = (): FedflatError => new FedflatError("cancelled", `"job" was cancelled`);
 
 /** An error as it is posted; whatever is not one of ours is a `failed`. */
 export function postedError(error: unknown): PostedError {
@@ -150,7 +137,6 @@ export function postedError(error: unknown): PostedError {
 /** The error that was posted, of its own class again. */
 export function errorFrom({ name, code, message }: PostedError): FedflatError {
   const Class =
-    [ModelError, DataError, ConfigError].find((one) => one.name === name) ??
-    FedflatError;
+    [ModelError, DataError, ConfigError].find((one) => one.name === name) ?? FedflatError;
   return new Class(code, message);
 }

@@ -18,7 +18,10 @@ export interface ObjectiveResult extends BatchResult {
   readonly activationNorms: readonly number[];
 }
 
-/** MAN's part of the objective F = cross-entropy + (zeta/2) sum_l A_l (Yashwanth et al., WACV 2024, arXiv:2512.08314). */
+/**
+ * MAN's part of the objective F = cross-entropy + (zeta/2) sum_l A_l (Yashwanth et al., WACV 2024,
+ * arXiv:2512.08314).
+ */
 export interface Penalty {
   readonly zeta: number;
   /** Count the logits among the penalised layers. */
@@ -26,9 +29,10 @@ export interface Penalty {
 }
 
 /**
- * A network compiled for one heap and a largest batch: every buffer allocated once, every pass a fixed list of kernel calls.
- * The caller puts examples into `inputs()` and classes into `labels()`, then runs a pass over the first `batch` of them.
- * Views are valid until something is allocated on the heap, so ask for them anew.
+ * A network compiled for one heap and a largest batch: every buffer allocated once, every pass a
+ * fixed list of kernel calls. The caller puts examples into `inputs()` and classes into `labels()`,
+ * then runs a pass over the first `batch` of them. Views are valid until something is allocated on
+ * the heap, so ask for them anew.
  */
 export interface Plan {
   readonly network: Network;
@@ -38,8 +42,8 @@ export interface Plan {
   /** Bytes that the plan holds. */
   readonly bytes: number;
   /**
-   * Names of the activations whose norms are measured: `${layer index}.${type}`, in layer order; the logits' norm comes
-   * behind them where the penalty includes it.
+   * Names of the activations whose norms are measured: `${layer index}.${type}`, in layer order;
+   * the logits' norm comes behind them where the penalty includes it.
    */
   readonly taps: readonly string[];
   /** Addresses of float32 vectors over the layout; `gradient` is 0 in a plan that only predicts. */
@@ -49,12 +53,11 @@ export interface Plan {
   inputs(): Float32Array;
   /** Classes, [maxBatch]. */
   labels(): Int32Array;
-  /** x <- factors x + offsets, element by element of each of the first `batch` inputs; the vectors have one example's size. */
-  scaleInputs(
-    batch: number,
-    factors: Float32Array,
-    offsets: Float32Array,
-  ): void;
+  /**
+   * x <- factors x + offsets, element by element of each of the first `batch` inputs; the vectors
+   * have one example's size.
+   */
+  scaleInputs(batch: number, factors: Float32Array, offsets: Float32Array): void;
   /** Copies weights in, and out. */
   setWeights(weights: Vector): void;
   weights(): Vector;
@@ -63,20 +66,20 @@ export interface Plan {
   /** Cross-entropy and hits of the batch; dropout is off. */
   evaluate(batch: number): BatchResult;
   /**
-   * Objective and its gradient with respect to all parameters, into `gradient`, at the weights that lie at address
-   * `parameters`. `chance` is what dropout draws from.
+   * Objective and its gradient with respect to all parameters, into `gradient`, at the weights that
+   * lie at address `parameters`. `chance` is what dropout draws from.
    */
-  lossAndGradient(
-    batch: number,
-    penalty: Penalty,
-    chance: Random,
-  ): ObjectiveResult;
-  /** The direction of `hessianProduct`, and what it writes: float32 vectors over the layout; 0 unless for curvature. */
+  lossAndGradient(batch: number, penalty: Penalty, chance: Random): ObjectiveResult;
+  /**
+   * The direction of `hessianProduct`, and what it writes: float32 vectors over the layout; 0
+   * unless for curvature.
+   */
   readonly direction: number;
   readonly product: number;
   /**
-   * The Hessian of the objective of the batch times the vector at `direction`, into `product`: exact, by Pearlmutter's
-   * R-operator (1994) through every layer; dropout is off. Writes `gradient` too.
+   * The Hessian of the objective of the batch times the vector at `direction`, into `product`:
+   * exact, by Pearlmutter's R-operator (1994) through every layer; dropout is off. Writes
+   * `gradient` too.
    */
   hessianProduct(batch: number, penalty: Penalty): void;
   /** Gives the memory back; the plan is of no more use. */
@@ -110,8 +113,7 @@ export function compile(
   const last = layers.length - 1;
   const sizes = layers.map(({ output }) => elements(output));
   const taps = layers.flatMap(({ rectified }, i) => (rectified ? [i] : []));
-  const parameterView = () =>
-    new Float32Array(heap.memory.buffer, places.parameters, layout.size);
+  const parameterView = () => new Float32Array(heap.memory.buffer, places.parameters, layout.size);
 
   const begin = (batch: number, remember: boolean, chance?: Random): void => {
     if (!(batch >= 1 && batch <= maxBatch))
@@ -124,8 +126,7 @@ export function compile(
   };
   const forward = (batch: number): void => {
     begin(batch, false);
-    for (let i = 0; i < layers.length; i++)
-      layers[i].forward(run, cells[i], false);
+    for (let i = 0; i < layers.length; i++) layers[i].forward(run, cells[i], false);
   };
 
   /** The backward pass from dlogits on; `after` is called when a layer's own is done. */
@@ -136,9 +137,7 @@ export function compile(
   ): void => {
     const { firstLearning, merged } = places;
     const coefficient = (i: number) =>
-      layers[i].rectified || (includesLogits && i === last)
-        ? zeta / (batch * sizes[i])
-        : 0;
+      layers[i].rectified || (includesLogits && i === last) ? zeta / (batch * sizes[i]) : 0;
     for (let i = last; i >= firstLearning; i--) {
       const layer = layers[i];
       if (!merged[i]) layer.backwardActivation?.(run, cells[i], coefficient(i));
@@ -160,16 +159,11 @@ export function compile(
     parameters: places.parameters,
     gradient: places.gradient,
     inputs: () =>
-      new Float32Array(
-        heap.memory.buffer,
-        places.inputs,
-        maxBatch * elements(network.input),
-      ),
+      new Float32Array(heap.memory.buffer, places.inputs, maxBatch * elements(network.input)),
     labels: () => new Int32Array(heap.memory.buffer, labels, maxBatch),
     scaleInputs(batch, factors, offsets) {
       const size = elements(network.input);
-      const view = (address: number) =>
-        new Float32Array(heap.memory.buffer, address, size);
+      const view = (address: number) => new Float32Array(heap.memory.buffer, address, size);
       view(places.factors).set(factors);
       view(places.offsets).set(offsets);
       for (let i = 0; i < batch; i++) {
@@ -187,9 +181,7 @@ export function compile(
     evaluate(batch) {
       forward(batch);
       return {
-        crossEntropy:
-          kernels.softmaxCrossEntropy(logits, labels, 0, 0, batch, classes, 1) /
-          batch,
+        crossEntropy: kernels.softmaxCrossEntropy(logits, labels, 0, 0, batch, classes, 1) / batch,
         correct: kernels.countCorrect(logits, labels, batch, classes),
       };
     },
@@ -198,16 +190,13 @@ export function compile(
       const activationNorms: number[] = [];
       for (let i = 0; i < layers.length; i++) {
         const squares = layers[i].forward(run, cells[i], layers[i].rectified);
-        if (layers[i].rectified)
-          activationNorms.push(squares / (batch * sizes[i]));
+        if (layers[i].rectified) activationNorms.push(squares / (batch * sizes[i]));
       }
       // prettier-ignore
       const loss = kernels.softmaxCrossEntropy(logits, labels, places.logitsGradient, 0, batch, classes, 1 / batch);
       const correct = kernels.countCorrect(logits, labels, batch, classes);
       if (penalty.includesLogits)
-        activationNorms.push(
-          kernels.squaredNorm(logits, batch * classes) / (batch * classes),
-        );
+        activationNorms.push(kernels.squaredNorm(logits, batch * classes) / (batch * classes));
       backward(batch, penalty);
       return { crossEntropy: loss / batch, correct, activationNorms };
     },
@@ -215,9 +204,7 @@ export function compile(
     product: places.product,
     hessianProduct(batch, penalty) {
       if (purpose !== "curvature")
-        throw new RangeError(
-          `"purpose" expected "curvature", got "${purpose}"`,
-        );
+        throw new RangeError(`"purpose" expected "curvature", got "${purpose}"`);
       begin(batch, true);
       const { firstLearning, probabilities, logitsGradient } = places;
       for (let i = 0; i < layers.length; i++) {
@@ -235,7 +222,9 @@ export function compile(
   };
 }
 
-/** dlogits' = p (l' - sum p l') / batch, row by row: the derivative of softmax(l) - onehot along l'. */
+/**
+ * dlogits' = p (l' - sum p l') / batch, row by row: the derivative of softmax(l) - onehot along l'.
+ */
 function softmaxTangent(
   memory: WebAssembly.Memory,
   { yTangent, dyTangent }: Cells,
@@ -243,15 +232,13 @@ function softmaxTangent(
   batch: number,
   classes: number,
 ): void {
-  const view = (address: number) =>
-    new Float32Array(memory.buffer, address, batch * classes);
+  const view = (address: number) => new Float32Array(memory.buffer, address, batch * classes);
   const p = view(probabilities);
   const along = view(yTangent);
   const out = view(dyTangent);
   for (let row = 0; row < batch * classes; row += classes) {
     let mean = 0;
     for (let i = row; i < row + classes; i++) mean += p[i] * along[i];
-    for (let i = row; i < row + classes; i++)
-      out[i] = (p[i] * (along[i] - mean)) / batch;
+    for (let i = row; i < row + classes; i++) out[i] = (p[i] * (along[i] - mean)) / batch;
   }
 }

@@ -14,16 +14,15 @@ export interface SnapshotTimes {
 }
 
 /**
- * A training's snapshots are taken at the end of an epoch or after half a minute, but not before keeping the last one has
- * become a hundredth of the time since: what is lost by a kill is little, and a slow disk makes it more, not training slower.
- * `now` is a clock in milliseconds.
+ * A training's snapshots are taken at the end of an epoch or after half a minute, but not before
+ * keeping the last one has become a hundredth of the time since: what is lost by a kill is little,
+ * and a slow disk makes it more, not training slower. `now` is a clock in milliseconds.
  */
 export function snapshotTimes(now: () => number): SnapshotTimes {
   let last = now();
   let cost = 0;
   return {
-    due: (epochDone) =>
-      now() - last >= Math.max(epochDone ? EPOCH_MS : BATCH_MS, cost / SHARE),
+    due: (epochDone) => now() - last >= Math.max(epochDone ? EPOCH_MS : BATCH_MS, cost / SHARE),
     taken() {
       last = now();
       cost = Infinity;

@@ -11,7 +11,10 @@ type StepSettings = Pick<
 
 /** Local steps on one plan, with the objective's own vectors on its heap. */
 export interface Stepper {
-  /** One step on the first `batch` examples of the plan; what is measured is measured before the step. */
+  /**
+   * One step on the first `batch` examples of the plan; what is measured is measured before the
+   * step.
+   */
   step(batch: number, chance: Random): ObjectiveResult;
   free(): void;
 }
@@ -20,16 +23,13 @@ export interface Stepper {
 export const stepperMemory = (parameters: number): number => 3 * 4 * parameters;
 
 /**
- * The step that all algorithms share (architecture.md, idea 1):
- * g <- clip(grad F + p (theta - center) + v); theta <- theta - eta (g + wd theta), in one pass over the parameters.
- * With `ascent`, grad F is taken at theta + e: SAM's e = rho g1 / ||g1|| (Foret et al. 2021, arXiv:2010.01412, eq. 2), ASAM's
- * e = rho T^2 g1 / ||T g1||, T = |theta| + eta on kernels and 1 elsewhere (Kwon et al. 2021, arXiv:2102.11600, eq. 8).
+ * The step that all algorithms share (architecture.md, idea 1): g <- clip(grad F + p (theta -
+ * center) + v); theta <- theta - eta (g + wd theta), in one pass over the parameters. With
+ * `ascent`, grad F is taken at theta + e: SAM's e = rho g1 / ||g1|| (Foret et al. 2021,
+ * arXiv:2010.01412, eq. 2), ASAM's e = rho T^2 g1 / ||T g1||, T = |theta| + eta on kernels and 1
+ * elsewhere (Kwon et al. 2021, arXiv:2102.11600, eq. 8).
  */
-export function stepperOf(
-  plan: Plan,
-  objective: LocalObjective,
-  settings: StepSettings,
-): Stepper {
+export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepSettings): Stepper {
   const { kernels, heap, parameters: theta, gradient } = plan;
   const { layout } = plan.network;
   const { proximal, linear, ascent } = objective;
@@ -69,12 +69,7 @@ export function stepperOf(
     settings.clipNorm > 0 ? Math.min(1, settings.clipNorm / norm) : 1;
 
   /** Moves theta to theta + e, having kept it. */
-  function ascend({
-    kind,
-    radius,
-    eta = 0,
-    clipped,
-  }: NonNullable<LocalObjective["ascent"]>): void {
+  function ascend({ kind, radius, eta = 0, clipped }: NonNullable<LocalObjective["ascent"]>): void {
     copy(kept, theta);
     const squares = kernels.squaredNorm(gradient, layout.size);
     const scale = clipped ? clipScale(Math.sqrt(squares)) : 1;

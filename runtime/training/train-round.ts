@@ -1,9 +1,4 @@
-import type {
-  Algorithm,
-  ClientContext,
-  NamedVectors,
-  State,
-} from "../algorithms/algorithm.js";
+import type { Algorithm, ClientContext, NamedVectors, State } from "../algorithms/algorithm.js";
 import { onGrid } from "../algorithms/vectors.js";
 import type { Part } from "../data/dataset.js";
 import type { JobOptions, Snapshot, Trainer, Weighted } from "./job.js";
@@ -40,11 +35,7 @@ export async function trainRound(
   const context: ClientContext = {
     global: weights,
     state: whole(client.state, round.state, () => new Float64Array(size)),
-    received: whole(
-      client.receives,
-      round.received,
-      () => new Float32Array(size),
-    ),
+    received: whole(client.receives, round.received, () => new Float32Array(size)),
     settings: { ...algorithm.defaults, ...settings.algorithmSettings },
     share: samples / settings.meanSamples,
     learningRate: settings.learningRate,
@@ -64,8 +55,7 @@ export async function trainRound(
     options,
   );
   const exact = client.update({ ...context, delta });
-  const update =
-    settings.grid === undefined ? exact : rounded(exact, settings.grid);
+  const update = settings.grid === undefined ? exact : rounded(exact, settings.grid);
   const state = client.nextState?.({ ...context, sent: update }) ?? {};
   return { delta, state, update, metrics };
 }
@@ -75,13 +65,7 @@ const whole = <V>(
   names: readonly string[],
   given: Readonly<Record<string, V>> | undefined,
   zeros: () => V,
-): Record<string, V> =>
-  Object.fromEntries(names.map((name) => [name, given?.[name] ?? zeros()]));
+): Record<string, V> => Object.fromEntries(names.map((name) => [name, given?.[name] ?? zeros()]));
 
 const rounded = (vectors: NamedVectors, grid: number): NamedVectors =>
-  Object.fromEntries(
-    Object.entries(vectors).map(([name, vector]) => [
-      name,
-      onGrid(vector, grid),
-    ]),
-  );
+  Object.fromEntries(Object.entries(vectors).map(([name, vector]) => [name, onGrid(vector, grid)]));

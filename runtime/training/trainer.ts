@@ -13,7 +13,10 @@ import {
   type ToWorker,
 } from "./messages.js";
 
-/** Wait before the first restart of a worker after a failure, doubled with each failure in a row, in milliseconds. */
+/**
+ * Wait before the first restart of a worker after a failure, doubled with each failure in a row, in
+ * milliseconds.
+ */
 const FIRST_WAIT = 100;
 const LONGEST_WAIT = 30_000;
 
@@ -29,8 +32,8 @@ interface Ticket {
 }
 
 /**
- * A trainer with its own workers, started when there is work and as often as they fail. Jobs wait in one queue, and none
- * depends on which worker does it.
+ * A trainer with its own workers, started when there is work and as often as they fail. Jobs wait
+ * in one queue, and none depends on which worker does it.
  */
 export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
   const waiting: Ticket[] = [];
@@ -93,7 +96,9 @@ export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
   };
 }
 
-/** Numbers data sets, and holds each one's shared copy for as long as the caller holds the data set. */
+/**
+ * Numbers data sets, and holds each one's shared copy for as long as the caller holds the data set.
+ */
 function datasetShelf() {
   const known = new WeakMap<Dataset, { id: number; content: Dataset }>();
   let next = 1;
@@ -107,10 +112,12 @@ function datasetShelf() {
 }
 type Shelf = ReturnType<typeof datasetShelf>;
 
-/** The data set on memory that all workers can see, where the engine has such memory; else the data set itself. */
+/**
+ * The data set on memory that all workers can see, where the engine has such memory; else the data
+ * set itself.
+ */
 function shared({ inputs, labels, ...rest }: Dataset): Dataset {
-  if (typeof SharedArrayBuffer === "undefined")
-    return { inputs, labels, ...rest };
+  if (typeof SharedArrayBuffer === "undefined") return { inputs, labels, ...rest };
   const share = <T extends Dataset["inputs"] | Int32Array>(
     array: T,
     Kind: new (buffer: SharedArrayBuffer) => T,
@@ -140,8 +147,7 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
   let current: { id: number; ticket: Ticket; flag?: Int32Array } | undefined;
   let finish: (() => void) | undefined;
 
-  const post = (message: ToWorker, transfer?: ArrayBuffer[]) =>
-    port?.post(message, transfer);
+  const post = (message: ToWorker, transfer?: ArrayBuffer[]) => port?.post(message, transfer);
 
   /** Ends the worker; the next job gets a fresh one. */
   function discard(): void {
@@ -168,25 +174,18 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
   }
 
   function receive(message: FromWorker): void {
-    if (message.type === "error" && message.fatal)
-      return fail(errorFrom(message.error));
+    if (message.type === "error" && message.fatal) return fail(errorFrom(message.error));
     if (current === undefined || message.id !== current.id) return;
-    if (message.type === "progress")
-      return current.ticket.options.onProgress?.(message.progress);
+    if (message.type === "progress") return current.ticket.options.onProgress?.(message.progress);
     if (message.type === "snapshot") return void keep(message);
     failures = 0;
     settle(({ resolve, reject }) =>
-      message.type === "done"
-        ? resolve(message.result)
-        : reject(errorFrom(message.error)),
+      message.type === "done" ? resolve(message.result) : reject(errorFrom(message.error)),
     );
   }
 
   /** Hands a snapshot out, and tells the worker what it cost to keep it. */
-  async function keep({
-    id,
-    snapshot,
-  }: Extract<FromWorker, { type: "snapshot" }>): Promise<void> {
+  async function keep({ id, snapshot }: Extract<FromWorker, { type: "snapshot" }>): Promise<void> {
     const began = performance.now();
     await current?.ticket.options.onSnapshot?.(snapshot);
     post({ type: "kept", id, cost: performance.now() - began });
@@ -212,10 +211,7 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
       fail(
         error instanceof FedflatError
           ? error
-          : new FedflatError(
-              "failed",
-              `"worker" expected to start, got ${String(error)}`,
-            ),
+          : new FedflatError("failed", `"worker" expected to start, got ${String(error)}`),
       );
     }
   }
@@ -243,12 +239,7 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
       const snapshots = ticket.options.onSnapshot !== undefined;
       post({ type: "job", id, posted: message, flag, snapshots }, transfer);
     } catch (error) {
-      fail(
-        new FedflatError(
-          "failed",
-          `"job" expected to reach its worker, got ${String(error)}`,
-        ),
-      );
+      fail(new FedflatError("failed", `"job" expected to reach its worker, got ${String(error)}`));
     }
   }
 

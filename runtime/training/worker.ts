@@ -23,8 +23,8 @@ export interface HostPort {
 const PROGRESS_INTERVAL = 100;
 
 /**
- * Ends the macrotask, so that messages get in and out: a loop that awaits only promises would never see a cancel. Node's
- * setImmediate is the quickest way; a browser has a message to itself.
+ * Ends the macrotask, so that messages get in and out: a loop that awaits only promises would never
+ * see a cancel. Node's setImmediate is the quickest way; a browser has a message to itself.
  */
 const nextTask: () => Promise<void> = (() => {
   const { setImmediate } = globalThis as {
@@ -41,8 +41,9 @@ const nextTask: () => Promise<void> = (() => {
 })();
 
 /**
- * Does the jobs that come through the port, one at a time. An error that is none of ours (a trap, no memory left) is told as
- * `fatal`: the host then ends this worker. `clock` (milliseconds) times snapshots.
+ * Does the jobs that come through the port, one at a time. An error that is none of ours (a trap,
+ * no memory left) is told as `fatal`: the host then ends this worker. `clock` (milliseconds) times
+ * snapshots.
  */
 export function serveJobs(
   port: HostPort,
@@ -55,9 +56,7 @@ export function serveJobs(
   const tell = (message: FromWorker, transfer?: readonly ArrayBuffer[]) =>
     port.post(message, transfer);
   const engine = startEngine();
-  engine.catch((error: unknown) =>
-    tell({ type: "error", error: postedError(error), fatal: true }),
-  );
+  engine.catch((error: unknown) => tell({ type: "error", error: postedError(error), fatal: true }));
 
   async function work({
     id,
@@ -83,8 +82,7 @@ export function serveJobs(
       },
       async pause() {
         await nextTask();
-        if (abandoned.has(id) || (flag && Atomics.load(flag, 0) !== 0))
-          throw cancelled();
+        if (abandoned.has(id) || (flag && Atomics.load(flag, 0) !== 0)) throw cancelled();
       },
     };
     try {
@@ -101,19 +99,12 @@ export function serveJobs(
     }
   }
 
-  function perform(
-    engine: Engine,
-    { kind, job, part }: PostedJob,
-    hooks: Hooks,
-  ): Promise<unknown> {
+  function perform(engine: Engine, { kind, job, part }: PostedJob, hooks: Hooks): Promise<unknown> {
     // The host posts a data set before the first job that names it.
     const dataset = part && datasets.get(part.dataset);
     const whole = { ...job, ...(part && { part: { ...part, dataset } }) };
     // What was posted is what the host's trainer took, with types, from its caller.
-    const does = engine[kind] as (
-      job: object,
-      hooks: Hooks,
-    ) => Promise<unknown>;
+    const does = engine[kind] as (job: object, hooks: Hooks) => Promise<unknown>;
     return does(whole, hooks);
   }
 

@@ -1,6 +1,9 @@
 import type { KernelBuild } from "./kernels.js";
 
-/** A module of one function, (a, b, c) -> f32x4.relaxed_madd(a, b, c): an engine takes it if it knows relaxed SIMD. */
+/**
+ * A module of one function, (a, b, c) -> f32x4.relaxed_madd(a, b, c): an engine takes it if it
+ * knows relaxed SIMD.
+ */
 const RELAXED_MADD = Uint8Array.of(
   ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
   ...[0x01, 0x08, 0x01, 0x60, 0x03, 0x7b, 0x7b, 0x7b, 0x01, 0x7b],

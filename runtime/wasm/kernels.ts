@@ -1,14 +1,16 @@
 /**
- * What the AssemblyScript module exports, as TypeScript sees it; both builds (SIMD and relaxed SIMD) export the same.
- * Addresses are byte offsets in the memory the module was instantiated on. Tensors are float32, row-major, images NHWC,
- * filters HWIO [kernelHeight, kernelWidth, inChannels, outChannels]. Flags are 0 or 1. A null address is 0.
- * `scratch` is `SCRATCH_BYTES` of 16-byte aligned memory that a call may overwrite.
+ * What the AssemblyScript module exports, as TypeScript sees it; both builds (SIMD and relaxed
+ * SIMD) export the same. Addresses are byte offsets in the memory the module was instantiated on.
+ * Tensors are float32, row-major, images NHWC, filters HWIO [kernelHeight, kernelWidth, inChannels,
+ * outChannels]. Flags are 0 or 1. A null address is 0. `scratch` is `SCRATCH_BYTES` of 16-byte
+ * aligned memory that a call may overwrite.
  */
 export interface Kernels {
   // gemm.ts
   /**
-   * C = op(A) op(B) [+ C] [+ bias], then ReLU if asked. op(A) is m x k, op(B) is k x n; lda, ldb, ldc are row strides of the
-   * stored matrices in elements. bias has n elements. Returns the sum of squares of what was stored if `norm`, else 0.
+   * C = op(A) op(B) [+ C] [+ bias], then ReLU if asked. op(A) is m x k, op(B) is k x n; lda, ldb,
+   * ldc are row strides of the stored matrices in elements. bias has n elements. Returns the sum of
+   * squares of what was stored if `norm`, else 0.
    */
   gemm(
     transposeA: number,
@@ -95,7 +97,8 @@ export interface Kernels {
     scratch: number,
   ): void;
 
-  // depthwise.ts: filter [kernelHeight, kernelWidth, inChannels, multiplier], outChannels = inChannels * multiplier.
+  // depthwise.ts: filter [kernelHeight, kernelWidth, inChannels, multiplier], outChannels =
+  // inChannels * multiplier.
   depthwiseConv2d(
     x: number,
     w: number,
@@ -155,7 +158,10 @@ export interface Kernels {
   ): void;
 
   // pool.ts
-  /** argmax (int32, may be null) keeps, per output element, the index into x of the first largest element of its window. */
+  /**
+   * argmax (int32, may be null) keeps, per output element, the index into x of the first largest
+   * element of its window.
+   */
   maxPool(
     x: number,
     y: number,
@@ -174,17 +180,12 @@ export interface Kernels {
     padLeft: number,
   ): void;
   /** dx = 0, then dx[argmax[i]] += dy[i] for `outSize` elements. */
-  maxPoolBackprop(
-    dy: number,
-    argmax: number,
-    dx: number,
-    inSize: number,
-    outSize: number,
-  ): void;
+  maxPoolBackprop(dy: number, argmax: number, dx: number, inSize: number, outSize: number): void;
   /**
-   * The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a [.., channels] of inSize elements:
-   * a = (scattered dy + coefficient a) (a > 0), and dbias[c] = the sum of its rows, a bias' gradient for nothing.
-   * pooled is max-pool's output of outSize elements, as are dy, which is overwritten, and argmax.
+   * The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a [..,
+   * channels] of inSize elements: a = (scattered dy + coefficient a) (a > 0), and dbias[c] = the
+   * sum of its rows, a bias' gradient for nothing. pooled is max-pool's output of outSize elements,
+   * as are dy, which is overwritten, and argmax.
    */
   maxPoolReluBackprop(
     a: number,
@@ -233,8 +234,12 @@ export interface Kernels {
     padLeft: number,
   ): void;
 
-  // group-norm.ts: x is [batch, positions, channels]; statistics per example and group of channels/groups channels.
-  /** y = relu?(gamma (x - mean) inverseDeviation + beta). mean and inverseDeviation: [batch, groups]. Returns sum of squares of y if `norm`. */
+  // group-norm.ts: x is [batch, positions, channels]; statistics per example and group of
+  // channels/groups channels.
+  /**
+   * y = relu?(gamma (x - mean) inverseDeviation + beta). mean and inverseDeviation: [batch,
+   * groups]. Returns sum of squares of y if `norm`.
+   */
   groupNorm(
     x: number,
     gamma: number,
@@ -250,7 +255,10 @@ export interface Kernels {
     relu: number,
     norm: number,
   ): number;
-  /** dx, dgamma and dbeta from dy at the output of the normalisation (a ReLU's mask is already in dy). */
+  /**
+   * dx, dgamma and dbeta from dy at the output of the normalisation (a ReLU's mask is already in
+   * dy).
+   */
   groupNormBackprop(
     x: number,
     gamma: number,
@@ -269,15 +277,15 @@ export interface Kernels {
   // activation-norm.ts
   /** y = max(x, 0). Returns the sum of squares of y if `norm`, else 0. x and y may be the same. */
   relu(x: number, y: number, size: number, norm: number): number;
-  /** dz = (dy + coefficient a) (a > 0), MAN's gradient with ReLU's mask in one pass. dy and dz may be the same. */
-  reluBackprop(
-    a: number,
-    dy: number,
-    dz: number,
-    size: number,
-    coefficient: number,
-  ): void;
-  /** reluBackprop over [rows, columns] that also sums the rows: dbias[c] = sum over rows of dz[row, c], a bias' gradient for nothing. */
+  /**
+   * dz = (dy + coefficient a) (a > 0), MAN's gradient with ReLU's mask in one pass. dy and dz may
+   * be the same.
+   */
+  reluBackprop(a: number, dy: number, dz: number, size: number, coefficient: number): void;
+  /**
+   * reluBackprop over [rows, columns] that also sums the rows: dbias[c] = sum over rows of dz[row,
+   * c], a bias' gradient for nothing.
+   */
   reluBackpropSumRows(
     a: number,
     dy: number,
@@ -293,8 +301,8 @@ export interface Kernels {
   // loss.ts
   /**
    * labels: int32 [batch]. dlogits (may be null, may be logits) = scale (softmax(logits) - onehot).
-   * probabilities (may be null): float32 [batch, classes]. Returns the sum over the batch of the cross-entropy, natural logarithm;
-   * NaN if a label is outside [0, classes).
+   * probabilities (may be null): float32 [batch, classes]. Returns the sum over the batch of the
+   * cross-entropy, natural logarithm; NaN if a label is outside [0, classes).
    */
   softmaxCrossEntropy(
     logits: number,
@@ -306,12 +314,7 @@ export interface Kernels {
     scale: number,
   ): number;
   /** How many rows have their largest logit (the first, if several) at the label. */
-  countCorrect(
-    logits: number,
-    labels: number,
-    batch: number,
-    classes: number,
-  ): number;
+  countCorrect(logits: number, labels: number, batch: number, classes: number): number;
 
   // vector.ts
   fill(y: number, size: number, value: number): void;
@@ -325,7 +328,10 @@ export interface Kernels {
   dot(x: number, y: number, size: number): number;
   /** out[c] = sum over rows of x[rows, columns]: a bias' gradient. */
   sumRows(x: number, out: number, rows: number, columns: number): void;
-  /** out[s] = sum of the rows of x whose segment is s; rows with a segment outside [0, segments) are left out. segments: int32 [rows]. */
+  /**
+   * out[s] = sum of the rows of x whose segment is s; rows with a segment outside [0, segments) are
+   * left out. segments: int32 [rows].
+   */
   unsortedSegmentSum(
     x: number,
     segmentIds: number,
@@ -336,7 +342,10 @@ export interface Kernels {
   ): void;
 
   // optimizer.ts
-  /** sum of (g + p (theta - center) + v)^2; center and linear (v) may be null: what the clip is computed from. */
+  /**
+   * sum of (g + p (theta - center) + v)^2; center and linear (v) may be null: what the clip is
+   * computed from.
+   */
   stepSquaredNorm(
     g: number,
     theta: number,
@@ -345,7 +354,10 @@ export interface Kernels {
     size: number,
     proximal: number,
   ): number;
-  /** theta -= eta (s (g + p (theta - center) + v) + wd theta); s is the clip's factor. center and linear may be null. */
+  /**
+   * theta -= eta (s (g + p (theta - center) + v) + wd theta); s is the clip's factor. center and
+   * linear may be null.
+   */
   step(
     theta: number,
     g: number,
@@ -358,13 +370,7 @@ export interface Kernels {
     weightDecay: number,
   ): void;
   /** out = theta + factor g (SAM's ascent) */
-  samAscent(
-    out: number,
-    theta: number,
-    g: number,
-    size: number,
-    factor: number,
-  ): void;
+  samAscent(out: number, theta: number, g: number, size: number, factor: number): void;
   /** sum of (T g)^2 with T = |theta| + eta, or T = 1 if eta is negative (biases): ASAM's norm. */
   asamSquaredNorm(theta: number, g: number, size: number, eta: number): number;
   /** out = theta + factor T^2 g, with T as in asamSquaredNorm. */
@@ -379,51 +385,40 @@ export interface Kernels {
 
   // fold.ts: reproducible sums (architecture.md, idea 5)
   /**
-   * sum[i] += (weight x[i] + C) - C in float64, C = 1.5 * 2^52 * grid. The caller looks with `checkRange` first, for a fold
-   * cannot be undone. sum: float64 [size].
+   * sum[i] += (weight x[i] + C) - C in float64, C = 1.5 * 2^52 * grid. The caller looks with
+   * `checkRange` first, for a fold cannot be undone. sum: float64 [size].
    */
-  foldFloat32(
-    sum: number,
-    x: number,
-    size: number,
-    weight: number,
-    c: number,
-  ): void;
+  foldFloat32(sum: number, x: number, size: number, weight: number, c: number): void;
   /** The same with x as float16. */
-  foldFloat16(
-    sum: number,
-    x: number,
-    size: number,
-    weight: number,
-    c: number,
-  ): void;
+  foldFloat16(sum: number, x: number, size: number, weight: number, c: number): void;
   /** The same with x as int8; the codec's scale belongs into the weight. */
-  foldInt8(
-    sum: number,
-    x: number,
-    size: number,
-    weight: number,
-    c: number,
-  ): void;
+  foldInt8(sum: number, x: number, size: number, weight: number, c: number): void;
   /** How many elements of float32 x are not finite or larger than maxAbs in size. */
   checkRange(x: number, size: number, maxAbs: number): number;
   /** How many elements of float16 x are not finite or larger than maxAbs in size. */
   checkRangeFloat16(x: number, size: number, maxAbs: number): number;
 
-  // ceiling.ts (for the bench): a register-only multiply-add loop of CEILING_OPERATIONS * iterations; returns a value to keep it alive.
+  // ceiling.ts (for the bench): a register-only multiply-add loop of CEILING_OPERATIONS *
+  // iterations; returns a value to keep it alive.
   ceiling(iterations: number): number;
 }
 
 /** Bytes of scratch memory that gemm and the convolutions may use. */
 export const SCRATCH_BYTES = 4 * 1024 * 1024;
 
-/** Largest kernelHeight * kernelWidth * inChannels of a convolution: one patch and 8 columns of its filter must fit into scratch. */
+/**
+ * Largest kernelHeight * kernelWidth * inChannels of a convolution: one patch and 8 columns of its
+ * filter must fit into scratch.
+ */
 export const MAX_PATCH = 49152;
 
 /** Floating-point operations in one iteration of `ceiling`. */
 export const CEILING_OPERATIONS = 96;
 
-/** Where kernels work: a memory, and a way to get and give back parts of it. Addresses are 16-byte aligned. */
+/**
+ * Where kernels work: a memory, and a way to get and give back parts of it. Addresses are 16-byte
+ * aligned.
+ */
 export interface Heap {
   readonly memory: WebAssembly.Memory;
   allocate(bytes: number): number;

@@ -1,7 +1,10 @@
 import { ConfigError } from "../errors.js";
 import type { KernelBuild, Kernels } from "./kernels.js";
 
-/** The two builds as platform code found them: the bytes of kernels.simd.wasm and kernels.relaxed.wasm. */
+/**
+ * The two builds as platform code found them: the bytes of kernels.simd.wasm and
+ * kernels.relaxed.wasm.
+ */
 export type KernelBinaries = Readonly<Record<KernelBuild, BufferSource>>;
 
 /** One build, compiled once; a `WebAssembly.Module` can be posted to workers. */
@@ -33,14 +36,16 @@ export async function compileKernels(
 }
 
 /**
- * Instantiates the module on a memory; its functions work on addresses in that memory, wherever it grows. At once, because a
- * kernel that tfjs calls cannot wait; browsers allow that for modules under 8 MB.
+ * Instantiates the module on a memory; its functions work on addresses in that memory, wherever it
+ * grows. At once, because a kernel that tfjs calls cannot wait; browsers allow that for modules
+ * under 8 MB.
  */
 export function instantiateKernels(
   { module }: CompiledKernels,
   memory: WebAssembly.Memory,
 ): Kernels {
   const instance = new WebAssembly.Instance(module, { env: { memory } });
-  // The compiler of the module checks nothing against this type: test/kernels/binary.test.ts compares the names.
+  // The compiler of the module checks nothing against this type: test/kernels/binary.test.ts
+  // compares the names.
   return instance.exports as unknown as Kernels;
 }

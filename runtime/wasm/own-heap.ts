@@ -14,19 +14,14 @@ export function ownHeap(initialBytes: number): Heap {
     maximum: 65536,
   });
   const taken = new Map<number, number>();
-  let free = [
-    { address: ALIGNMENT, size: memory.buffer.byteLength - ALIGNMENT },
-  ];
+  let free = [{ address: ALIGNMENT, size: memory.buffer.byteLength - ALIGNMENT }];
 
   function give(address: number, size: number): void {
-    const parts = [...free, { address, size }].sort(
-      (a, b) => a.address - b.address,
-    );
+    const parts = [...free, { address, size }].sort((a, b) => a.address - b.address);
     free = [];
     for (const part of parts) {
       const before = free.at(-1);
-      if (before && before.address + before.size === part.address)
-        before.size += part.size;
+      if (before && before.address + before.size === part.address) before.size += part.size;
       else free.push(part);
     }
   }
@@ -55,9 +50,7 @@ export function ownHeap(initialBytes: number): Heap {
     free(address) {
       const size = taken.get(address);
       if (size === undefined)
-        throw new RangeError(
-          `"address" expected one that allocate gave out, got ${address}`,
-        );
+        throw new RangeError(`"address" expected one that allocate gave out, got ${address}`);
       taken.delete(address);
       give(address, size);
     },

@@ -15,8 +15,8 @@ import type { Heap } from "./kernels.js";
 const SUPPORTED = "~4.22.0";
 
 /**
- * The part of tfjs's `BackendWasm` that zero copy rests on. Most of it is private to tfjs; `checkedBackend` proves that it
- * is there and means what we think before anything is built on it.
+ * The part of tfjs's `BackendWasm` that zero copy rests on. Most of it is private to tfjs;
+ * `checkedBackend` proves that it is there and means what we think before anything is built on it.
  */
 export interface WasmBackend {
   readonly wasm: {
@@ -78,9 +78,7 @@ export function checkedBackend(candidate: unknown): WasmBackend {
         candidate,
       );
     const right =
-      expected === "a function"
-        ? typeof value === "function"
-        : value instanceof WebAssembly.Memory;
+      expected === "a function" ? typeof value === "function" : value instanceof WebAssembly.Memory;
     if (!right) throw mismatch(field, expected, typeof value);
   }
   const { memory } = found.wasm.asm;
@@ -103,7 +101,10 @@ export function checkedBackend(candidate: unknown): WasmBackend {
   return found;
 }
 
-/** Our kernels' way to tfjs-wasm's memory. Addresses are 16-byte aligned, which tfjs's own `_malloc` does not promise. */
+/**
+ * Our kernels' way to tfjs-wasm's memory. Addresses are 16-byte aligned, which tfjs's own `_malloc`
+ * does not promise.
+ */
 export function heapOf({ wasm }: WasmBackend): Heap {
   const blocks = new Map<number, number>();
   return {
@@ -111,7 +112,8 @@ export function heapOf({ wasm }: WasmBackend): Heap {
     allocate(bytes) {
       // _malloc and _free count in signed 32 bits: above 2 GB the address comes back negative.
       const block = wasm._malloc(bytes + 16) >>> 0;
-      // Near 4 GB its arithmetic wraps round and it answers with a block that is too small (checked).
+      // Near 4 GB its arithmetic wraps round and it answers with a block that is too small
+      // (checked).
       const fits = block + bytes + 16 <= wasm.asm.memory.buffer.byteLength;
       if (block !== 0 && !fits) wasm._free(block);
       if (block === 0 || !fits)
@@ -125,9 +127,7 @@ export function heapOf({ wasm }: WasmBackend): Heap {
     free(address) {
       const block = blocks.get(address);
       if (block === undefined)
-        throw new RangeError(
-          `"free" expected an address that this heap allocated, got ${address}`,
-        );
+        throw new RangeError(`"free" expected an address that this heap allocated, got ${address}`);
       blocks.delete(address);
       wasm._free(block);
     },
@@ -158,8 +158,9 @@ export async function tfjsHeap(): Promise<Heap> {
 }
 
 /**
- * Tells tfjs-wasm that a tensor's elements were changed in place. XNNPACK keeps packed copies of weights per tensor, and
- * goes on using the old values (in depthwise, dilated and other kernels that are not ours) until it is told.
+ * Tells tfjs-wasm that a tensor's elements were changed in place. XNNPACK keeps packed copies of
+ * weights per tensor, and goes on using the old values (in depthwise, dilated and other kernels
+ * that are not ours) until it is told.
  */
 export function changedInPlace(
   tensor: Pick<TensorInfo, "dataId" | "shape">,

@@ -2,11 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { after, test } from "node:test";
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
-import {
-  algorithmNamed,
-  algorithmSettings,
-  BUILT_IN,
-} from "../../runtime/algorithms/built-in.js";
+import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import { fedavg } from "../../runtime/algorithms/fedavg.js";
 import { ModelError } from "../../runtime/errors.js";
 import { trainerHere } from "../training/engines.js";
@@ -14,23 +10,13 @@ import { begin, clientsOf, playRound, type Run } from "./lab.js";
 
 const folder = new URL("../../runtime/algorithms/", import.meta.url);
 const isAlgorithm = (value: unknown): value is Algorithm =>
-  typeof value === "object" &&
-  value !== null &&
-  "client" in value &&
-  "server" in value;
+  typeof value === "object" && value !== null && "client" in value && "server" in value;
 
 const algorithms: Algorithm[] = [];
 for (const file of readdirSync(folder).sort())
   if (file.endsWith(".js"))
-    algorithms.push(
-      ...Object.values(await import(new URL(file, folder).href)).filter(
-        isAlgorithm,
-      ),
-    );
-algorithms.push(
-  algorithmNamed("fedsam+fedadam"),
-  algorithmNamed("fedprox+fedavgm"),
-);
+    algorithms.push(...Object.values(await import(new URL(file, folder).href)).filter(isAlgorithm));
+algorithms.push(algorithmNamed("fedsam+fedadam"), algorithmNamed("fedprox+fedavgm"));
 
 const trainer = await trainerHere("simd");
 after(() => trainer.close());
@@ -58,13 +44,15 @@ async function play(
   return run;
 }
 
-/** The numbers that switch an algorithm's own terms off, leaving the server at a plain mean where it can be one. */
+/**
+ * The numbers that switch an algorithm's own terms off, leaving the server at a plain mean where it
+ * can be one.
+ */
 const off = (algorithm: Algorithm) =>
   Object.fromEntries(
     Object.entries(algorithm.defaults).map(([name, value]) => [
       name,
-      { alpha: 0, mu: 0, rho: 0, momentum: 0, serverLearningRate: 1 }[name] ??
-        value,
+      { alpha: 0, mu: 0, rho: 0, momentum: 0, serverLearningRate: 1 }[name] ?? value,
     ]),
   );
 
@@ -100,10 +88,7 @@ for (const algorithm of algorithms) {
   const { name, client, server } = algorithm;
 
   test(`${name}: its two halves name the same vectors`, () => {
-    assert.deepEqual(
-      Object.keys(server.folds).sort(),
-      [...client.sends].sort(),
-    );
+    assert.deepEqual(Object.keys(server.folds).sort(), [...client.sends].sort());
     const state = begin(algorithm, algorithm.defaults, 1).state;
     assert.deepEqual(
       Object.keys(server.broadcast?.(state, 1) ?? {}).sort(),
@@ -139,12 +124,10 @@ for (const algorithm of algorithms) {
     const local = await play(fedavg, rounds, given, alone);
     const run = await play(algorithm, rounds.slice(0, 1), given, alone);
     const after = await play(fedavg, rounds.slice(0, 1), given, alone);
-    // FedDyn's family adds the mean drift to the mean model: without it, what is left is the client's own model.
+    // FedDyn's family adds the mean drift to the mean model: without it, what is left is the
+    // client's own model.
     const drift = run.state.driftSum;
-    near(
-      drift === undefined ? run.global : run.global.map((w, i) => w - drift[i]),
-      after.global,
-    );
+    near(drift === undefined ? run.global : run.global.map((w, i) => w - drift[i]), after.global);
     if (drift === undefined)
       near((await play(algorithm, rounds, given, alone)).global, local.global);
   });

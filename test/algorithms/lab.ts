@@ -1,8 +1,4 @@
-import type {
-  Algorithm,
-  NamedNumbers,
-  State,
-} from "../../runtime/algorithms/algorithm.js";
+import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
 import type { Part } from "../../runtime/data/dataset.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import { initialWeights } from "../../runtime/models/initial.js";
@@ -70,11 +66,7 @@ export interface Run {
   readonly deltas: Readonly<Record<number, Vector>>;
 }
 
-export function begin(
-  { server }: Algorithm,
-  numbers: NamedNumbers,
-  clients: number,
-): Run {
+export function begin({ server }: Algorithm, numbers: NamedNumbers, clients: number): Run {
   return {
     global: initialWeights(network, "7"),
     state: Object.fromEntries(
@@ -93,7 +85,9 @@ const MAX_ABS = 1024;
 
 export interface Given extends Partial<RoundSettings> {
   readonly round?: number;
-  /** How many were selected, those of whom nothing came included; the participants where not given. */
+  /**
+   * How many were selected, those of whom nothing came included; the participants where not given.
+   */
   readonly selected?: number;
   /** Those of the participants whose update came too late. */
   readonly late?: readonly number[];
@@ -110,19 +104,14 @@ export async function playRound(
 ): Promise<Run> {
   const { server } = algorithm;
   const numbers = { ...algorithm.defaults, ...given.algorithmSettings };
-  const meanSamples =
-    parts.reduce((sum, { rows }) => sum + rows.length, 0) / parts.length;
+  const meanSamples = parts.reduce((sum, { rows }) => sum + rows.length, 0) / parts.length;
   const received = Object.fromEntries(
-    Object.entries(server.broadcast?.(run.state, parts.length) ?? {}).map(
-      ([name, values]) => [name, Float32Array.from(values)],
-    ),
+    Object.entries(server.broadcast?.(run.state, parts.length) ?? {}).map(([name, values]) => [
+      name,
+      Float32Array.from(values),
+    ]),
   );
-  const {
-    round = 0,
-    late = [],
-    selected = Math.max(1, participants.length),
-    ...changed
-  } = given;
+  const { round = 0, late = [], selected = Math.max(1, participants.length), ...changed } = given;
   const fold = emptyFold(
     domainOf(server, {
       size: network.layout.size,
@@ -154,12 +143,7 @@ export async function playRound(
     if (late.includes(k)) continue;
     clients[k] = result.state;
     deltas[k] = result.delta;
-    addToFold(
-      fold,
-      `client ${k}`,
-      "",
-      contributionOf(server, result.update, parts[k].rows.length),
-    );
+    addToFold(fold, `client ${k}`, "", contributionOf(server, result.update, parts[k].rows.length));
   }
   const finished = finishRound(server, {
     global: run.global,

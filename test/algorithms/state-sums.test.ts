@@ -10,7 +10,8 @@ import { labTrainer } from "../faults/fixtures.js";
 import { SUMS, steps, totalSteps } from "./exact.js";
 import { begin, clientsOf, playRound, type Given, type Run } from "./lab.js";
 
-// The server's sum is that of the clients' states, to the bit: whoever trains, comes late, stays away or joins.
+// The server's sum is that of the clients' states, to the bit: whoever trains, comes late, stays
+// away or joins.
 
 /** Gives float32 deltas of any scale from 1e-6 to 10; nothing about them is round. */
 const wildTrainer: Trainer = {
@@ -26,7 +27,10 @@ const wildTrainer: Trainer = {
 const FINEST = 2 ** -32;
 const MOST = 7;
 
-/** A round: who takes part in which order, who of them too late, how many were asked, and how many clients there are by now. */
+/**
+ * A round: who takes part in which order, who of them too late, how many were asked, and how many
+ * clients there are by now.
+ */
 const rounds = fc.array(
   fc.record({
     order: fc.shuffledSubarray(Array.from({ length: MOST }, (_, k) => k)),
@@ -57,23 +61,11 @@ for (const [name, sums] of Object.entries(SUMS)) {
     sizes: readonly number[],
     participants: readonly number[],
     given: Given,
-  ) =>
-    playRound(
-      wildTrainer,
-      algorithm,
-      run,
-      clientsOf(sizes),
-      participants,
-      given,
-    );
+  ) => playRound(wildTrainer, algorithm, run, clientsOf(sizes), participants, given);
   const check = ({ clients, state }: Run) => {
     for (const [server, client] of Object.entries(sums)) {
       const kept = clients.flatMap((state) => state[client] ?? []);
-      if (kept.length > 0)
-        assert.deepEqual(
-          steps(state[server], FINEST),
-          totalSteps(kept, FINEST),
-        );
+      if (kept.length > 0) assert.deepEqual(steps(state[server], FINEST), totalSteps(kept, FINEST));
     }
   };
 
@@ -82,9 +74,7 @@ for (const [name, sums] of Object.entries(SUMS)) {
       fc.asyncProperty(rounds, async (plan) => {
         let run = begin(algorithm, algorithm.defaults, 1);
         let population = 1;
-        for (const [round, { order, joined, sizes, ...given }] of [
-          ...plan.entries(),
-        ]) {
+        for (const [round, { order, joined, sizes, ...given }] of [...plan.entries()]) {
           population = Math.max(population, joined);
           const here = order.filter((k) => k < population);
           const now = sizes.slice(0, population);
@@ -102,8 +92,7 @@ for (const [name, sums] of Object.entries(SUMS)) {
     const before = run.clients[0];
     for (let round = 1; round <= 5; round++)
       run = await play(run, sizes, [1 + (round % 3)], { round });
-    for (const round of [6, 7])
-      run = await play(run, sizes, [0, 2], { round, late: [0] });
+    for (const round of [6, 7]) run = await play(run, sizes, [0, 2], { round, late: [0] });
     assert.deepEqual(run.clients[0], before);
     run = await play(run, sizes, [3, 0], { round: 8 });
     assert.notDeepEqual(run.clients[0], before);

@@ -5,7 +5,10 @@ import { trainerOf } from "../../runtime/training/trainer.js";
 import { launchChromium, serveDist, withoutChromium } from "./chromium.js";
 import { localRound } from "./local-round.js";
 
-/** A page's program: one job through the bundled worker. The browser's own names are unknown to a test's types. */
+/**
+ * A page's program: one job through the bundled worker. The browser's own names are unknown to a
+ * test's types.
+ */
 const TRAIN_IN_PAGE = `
   const { trainerOf } = await import("/runtime/training/trainer.js");
   const trainer = trainerOf(() => {
@@ -53,9 +56,7 @@ test(
     const job = JSON.stringify(localRound(), (_, value: unknown) =>
       ArrayBuffer.isView(value) ? Array.from(value as Float32Array) : value,
     );
-    const delta = await page.evaluate(
-      `(async (job) => { ${TRAIN_IN_PAGE} })(${job})`,
-    );
+    const delta = await page.evaluate(`(async (job) => { ${TRAIN_IN_PAGE} })(${job})`);
     assert.deepEqual(errors, []);
 
     const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);

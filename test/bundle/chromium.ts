@@ -40,7 +40,10 @@ const TYPES: Record<string, string> = {
   ".wasm": "application/wasm",
 };
 
-/** Serves dist/ on loopback, an empty page at its root, and the scripts given, by their paths; all with these headers. */
+/**
+ * Serves dist/ on loopback, an empty page at its root, and the scripts given, by their paths; all
+ * with these headers.
+ */
 export async function serveDist(
   scripts: Readonly<Record<string, string>> = {},
   headers: Readonly<Record<string, string>> = {},
@@ -48,13 +51,10 @@ export async function serveDist(
   const dist = fileURLToPath(new URL("../../../dist/", import.meta.url));
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url!, "http://host").pathname);
-    for (const [name, value] of Object.entries(headers))
-      response.setHeader(name, value);
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (path === "/") {
       response.setHeader("content-type", "text/html");
-      response.end(
-        '<!doctype html><link rel="icon" href="data:,"><title>fedflat</title>',
-      );
+      response.end('<!doctype html><link rel="icon" href="data:,"><title>fedflat</title>');
       return;
     }
     try {
@@ -66,9 +66,7 @@ export async function serveDist(
       response.end();
     }
   });
-  await new Promise<void>((resolve) =>
-    server.listen(0, "127.0.0.1", () => resolve()),
-  );
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
   const { port } = server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}/`,

@@ -29,10 +29,7 @@ export function smallModel(): Model {
 }
 
 /** Examples for it, whose class shifts their numbers. */
-export function examples(
-  count: number,
-  seed: number,
-): { x: Float32Array; y: number[] } {
+export function examples(count: number, seed: number): { x: Float32Array; y: number[] } {
   const chance = random("examples", seed);
   const y = Array.from({ length: count }, (_, i) => i % 3);
   const x = Float32Array.from(

@@ -25,8 +25,7 @@ let folder: string;
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "fedflat-bundle-"));
   const dist = new URL("../../../dist/", import.meta.url);
-  for (const file of FILES)
-    await copyFile(new URL(file, dist), join(folder, file));
+  for (const file of FILES) await copyFile(new URL(file, dist), join(folder, file));
 });
 after(() => rm(folder, { recursive: true }));
 
@@ -63,10 +62,7 @@ test("the Node bundle's worker trains a local round to the delta of the unbundle
 });
 
 test("two processes that have nothing but the Node bundle train a round with a real aggregator", async (t) => {
-  const run = await federation(
-    { rounds: 1, minimum: 2 },
-    { model: smallModel() },
-  );
+  const run = await federation({ rounds: 1, minimum: 2 }, { model: smallModel() });
   t.after(() => run.end());
   const program = join(folder, "device.mjs");
   await writeFile(
@@ -82,12 +78,7 @@ test("two processes that have nothing but the Node bundle train a round with a r
     const { x, y } = examples(30, seed);
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      [
-        program,
-        run.url,
-        join(folder, `state-${seed}`),
-        JSON.stringify({ x: [...x], y }),
-      ],
+      [program, run.url, join(folder, `state-${seed}`), JSON.stringify({ x: [...x], y })],
       { cwd: folder },
     );
     return stdout.trim();
@@ -95,8 +86,5 @@ test("two processes that have nothing but the Node bundle train a round with a r
   const said = await Promise.all(devices);
   const ending = await run.aggregator.done;
   assert.equal(ending.rounds, 1);
-  assert.deepEqual(
-    said,
-    Array(2).fill(`finished ${run.aggregator.model.sha256}`),
-  );
+  assert.deepEqual(said, Array(2).fill(`finished ${run.aggregator.model.sha256}`));
 });

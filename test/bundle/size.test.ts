@@ -4,16 +4,12 @@ import { test } from "node:test";
 import { brotliCompressSync } from "node:zlib";
 
 const dist = new URL("../../../dist/", import.meta.url);
-const compressed = (file: string) =>
-  brotliCompressSync(readFileSync(new URL(file, dist))).length;
+const compressed = (file: string) => brotliCompressSync(readFileSync(new URL(file, dist))).length;
 
 function assertWithin(budget: number, sizes: Record<string, number>): void {
   const sum = Object.values(sizes).reduce((a, b) => a + b);
   const parts = Object.entries(sizes).map(([name, size]) => `${name} ${size}`);
-  assert.ok(
-    sum <= budget,
-    `${sum} bytes of brotli, ${budget} allowed: ${parts.join(", ")}`,
-  );
+  assert.ok(sum <= budget, `${sum} bytes of brotli, ${budget} allowed: ${parts.join(", ")}`);
 }
 
 const sizesOf = (...files: string[]) =>
@@ -21,16 +17,16 @@ const sizesOf = (...files: string[]) =>
 
 test("our own code in the browser takes at most 40 kB compressed", () => {
   // Without tfjs the files are not written; the bundler reports what they would be.
-  const sizes = JSON.parse(
-    readFileSync(new URL("client-sizes.json", dist), "utf8"),
-  ) as Record<string, { brotli: number }>;
+  const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
+    string,
+    { brotli: number }
+  >;
   const name = "our own code in the browser";
   assertWithin(40_000, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 12 kB compressed", () => {
-  for (const build of ["simd", "relaxed"])
-    assertWithin(12_000, sizesOf(`kernels.${build}.wasm`));
+  for (const build of ["simd", "relaxed"]) assertWithin(12_000, sizesOf(`kernels.${build}.wasm`));
 });
 
 test("everything a browser loads takes at most 235 kB compressed", () => {

@@ -55,10 +55,7 @@ test(
         `(async ({ url, state, x, y }) => { ${TAKE_PART} })(${JSON.stringify({ url: run.url, state, x: [...x], y })})`,
       );
     };
-    const seen = await Promise.all([
-      takePart("first", 1),
-      takePart("second", 2),
-    ]);
+    const seen = await Promise.all([takePart("first", 1), takePart("second", 2)]);
 
     const ending = await run.aggregator.done;
     assert.deepEqual(errors, []);

@@ -1,14 +1,8 @@
-import {
-  spawn,
-  type ChildProcess,
-  type ChildProcessWithoutNullStreams,
-} from "node:child_process";
+import { spawn, type ChildProcess, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 /** The compiled command line. */
-export const MAIN = fileURLToPath(
-  new URL("../../cli/main.js", import.meta.url),
-);
+export const MAIN = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
 
 /** A path of the repository. */
 export const repository = (path: string) =>
@@ -29,7 +23,10 @@ export interface Running {
   stdout(): string;
   /** Resolves when the process has ended. */
   readonly ended: Promise<Outcome>;
-  /** Resolves with the match as soon as standard output has it; rejects where the process ends before. */
+  /**
+   * Resolves with the match as soon as standard output has it; rejects where the process ends
+   * before.
+   */
   until(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
@@ -41,10 +38,7 @@ export const startNode = (script: string, ...argv: string[]): Running =>
   watched(spawn(process.execPath, [script, ...argv]));
 
 /** `fedflat` again, where the process may have so many file descriptors open. */
-export const startWithDescriptors = (
-  most: number,
-  ...argv: string[]
-): Running =>
+export const startWithDescriptors = (most: number, ...argv: string[]): Running =>
   watched(
     spawn("/bin/sh", [
       ...["-c", `ulimit -n ${most} && exec "$@"`, "sh"],
@@ -79,13 +73,10 @@ function watched(child: ChildProcessWithoutNullStreams): Running {
         };
         waiting.add(check);
         check();
-        void ended.then(() =>
-          reject(new Error(`ended without ${pattern}: ${stdout}${stderr}`)),
-        );
+        void ended.then(() => reject(new Error(`ended without ${pattern}: ${stdout}${stderr}`)));
       }),
   };
 }
 
 /** Runs `fedflat` to its end. */
-export const run = (...argv: string[]): Promise<Outcome> =>
-  start(...argv).ended;
+export const run = (...argv: string[]): Promise<Outcome> => start(...argv).ended;

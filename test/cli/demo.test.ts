@@ -39,8 +39,7 @@ test("npm start, scaled down: client processes train without and with MAN, one i
   const { event, plain, man, model } = events.at(-1)!;
   assert.equal(event, "compared");
   // Chance is 0.1.
-  for (const accuracy of [plain, man])
-    assert.ok(Number(accuracy) > 0.4, `accuracy ${accuracy}`);
+  for (const accuracy of [plain, man]) assert.ok(Number(accuracy) > 0.4, `accuracy ${accuracy}`);
   const predicted = await run(
     ...["predict", "--model", String(model), "--data", FASHION, "--json"],
   );

@@ -29,8 +29,7 @@ writeFileSync(
   }),
 );
 
-const rounds = (run: string) =>
-  readFileSync(join(folder, run, "rounds.jsonl"), "utf8");
+const rounds = (run: string) => readFileSync(join(folder, run, "rounds.jsonl"), "utf8");
 
 const ROUNDS = ["--model", model, "--rounds", "3", "--local-epochs", "1"];
 const DEALT = ["--data", FASHION, "--split", "dirichlet:0.3"];
@@ -99,12 +98,6 @@ test("a simulation that is stopped by Ctrl-C says where it is, and goes on to th
   assert.equal(code, 130, stderr);
   assert.match(stdout, /Stopped after round \d+\. The state is in .*stopped/);
   const done = rounds("stopped").trim().split("\n").length;
-  await simulate(
-    "stopped",
-    ...["--resume", "--rounds", String(Math.max(3, done))],
-  );
-  assert.equal(
-    rounds("stopped").split("\n").slice(0, 3).join("\n") + "\n",
-    rounds("one"),
-  );
+  await simulate("stopped", ...["--resume", "--rounds", String(Math.max(3, done))]);
+  assert.equal(rounds("stopped").split("\n").slice(0, 3).join("\n") + "\n", rounds("one"));
 });

@@ -18,10 +18,7 @@ const without = (name: string): string | false =>
       ? false
       : `no ${name} in FEDFLAT_DATA=${data}`;
 
-async function accuracies(
-  name: string,
-  ...argv: string[]
-): Promise<readonly number[]> {
+async function accuracies(name: string, ...argv: string[]): Promise<readonly number[]> {
   const { code, stdout, stderr } = await run(
     ...["simulate", "--data", join(data!, name), "--json"],
     ...["--run", join(folder, name), ...argv],

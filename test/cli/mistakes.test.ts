@@ -21,11 +21,7 @@ after(() => rmSync(folder, { recursive: true }));
 const at = (...names: string[]) => join(folder, ...names);
 
 /** Runs a command that must fail with one sentence, and leave no run's folder behind. */
-async function refused(
-  code: number,
-  sentence: RegExp,
-  ...argv: string[]
-): Promise<void> {
+async function refused(code: number, sentence: RegExp, ...argv: string[]): Promise<void> {
   const outcome = await run(...argv);
   assert.match(outcome.stderr, sentence);
   assert.match(outcome.stderr, /^fedflat: [^\n]+\n$/);
@@ -46,11 +42,7 @@ test("a truncated gzip", async () => {
   cpSync(FASHION, at("truncated"), { recursive: true });
   const images = at("truncated", "train-images-idx3-ubyte.gz");
   writeFileSync(images, readFileSync(images).subarray(0, 100_000));
-  await refused(
-    1,
-    /train-images-idx3-ubyte.gz/,
-    ...simulate("--data", at("truncated")),
-  );
+  await refused(1, /train-images-idx3-ubyte.gz/, ...simulate("--data", at("truncated")));
 });
 
 test("a label out of range", async () => {
@@ -93,11 +85,7 @@ test("an unknown algorithm, and a number that it does not have", async () => {
     /expected one of fedavg, .* got "fedavgg"/,
     ...simulate("--data", FASHION, "--algorithm", "fedavgg"),
   );
-  await refused(
-    1,
-    /"mu" expected/,
-    ...simulate("--data", FASHION, "--set", "mu=1"),
-  );
+  await refused(1, /"mu" expected/, ...simulate("--data", FASHION, "--set", "mu=1"));
 });
 
 test("buffered rounds of an algorithm with client state, and flags of the other mode", async () => {
@@ -132,16 +120,8 @@ test("an unknown flag and an unknown key of the config file name the nearest", a
 });
 
 test("more clients than examples, and groups where there are none", async () => {
-  await refused(
-    1,
-    /at least/,
-    ...simulate("--data", FASHION, "--clients", "20000"),
-  );
-  await refused(
-    1,
-    /group/,
-    ...simulate("--data", FASHION, "--split", "groups"),
-  );
+  await refused(1, /at least/, ...simulate("--data", FASHION, "--clients", "20000"));
+  await refused(1, /group/, ...simulate("--data", FASHION, "--split", "groups"));
 });
 
 test("a port that is in use", async () => {
@@ -172,10 +152,7 @@ test("an aggregator that cannot be reached", async () => {
     ...["--state", at("state"), "--patience", "0.5"],
   );
   assert.equal(code, 1);
-  assert.match(
-    stderr,
-    /^fedflat: "--url" expected an aggregator .* got [^\n]+\n$/,
-  );
+  assert.match(stderr, /^fedflat: "--url" expected an aggregator .* got [^\n]+\n$/);
   assert.match(stdout, /No line to ws:\/\/127.0.0.1:9/);
 });
 
@@ -229,20 +206,10 @@ test("a run's folder that holds a run, and --resume where there is none", async 
   const before = readFileSync(at("kept", "rounds.jsonl"), "utf8");
   const { code, stderr } = await run(...argv);
   assert.equal(code, 1);
-  assert.match(
-    stderr,
-    /^fedflat: "run" expected a folder without a run, [^\n]*\n$/,
-  );
+  assert.match(stderr, /^fedflat: "run" expected a folder without a run, [^\n]*\n$/);
   assert.equal(readFileSync(at("kept", "rounds.jsonl"), "utf8"), before);
-  await refused(
-    1,
-    /folder of a run to resume/,
-    ...simulate("--data", FASHION, "--resume"),
-  );
+  await refused(1, /folder of a run to resume/, ...simulate("--data", FASHION, "--resume"));
   const other = await run(...argv, "--resume", "--algorithm", "feddyn");
   assert.equal(other.code, 1);
-  assert.match(
-    other.stderr,
-    /^fedflat: "run" expected the algorithm [^\n]*\n$/,
-  );
+  assert.match(other.stderr, /^fedflat: "run" expected the algorithm [^\n]*\n$/);
 });

@@ -11,10 +11,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 const file = (content: unknown) => {
   const path = join(folder, "model.json");
-  writeFileSync(
-    path,
-    typeof content === "string" ? content : JSON.stringify(content),
-  );
+  writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content));
   return path;
 };
 
@@ -60,10 +57,7 @@ test("a file holds a description, or a whole card", async () => {
 test("what does not fit is refused by name", async () => {
   const refused = (name: string, message: RegExp, opened?: OpenedData) =>
     assert.rejects(modelNamed(name, opened), { message });
-  await refused(
-    "fashion-smal",
-    /"--model" expected one of .*fashion-small.*got "fashion-smal"/,
-  );
+  await refused("fashion-smal", /"--model" expected one of .*fashion-small.*got "fashion-smal"/);
   await refused(file("{"), /expected JSON/);
   await refused(file({ input: [4], layers: [] }), /at least one layer/);
   await refused(

@@ -23,8 +23,7 @@ function openAuthority(folder: string) {
   return {
     file,
     text: (name: string) => readFileSync(file(name), "utf8"),
-    root: (name: string) =>
-      openssl(`req -x509 -days 1 ${key(name)} -out ${name}.crt`),
+    root: (name: string) => openssl(`req -x509 -days 1 ${key(name)} -out ${name}.crt`),
     leaf(name: string, authority: string, days = 1) {
       openssl(`req ${key(name)} -out ${name}.csr`);
       openssl(
@@ -51,8 +50,7 @@ test("mutual TLS: in comes who has a certificate of the authority, and nobody el
     return t.skip("no openssl here");
   }
   authority.root("other");
-  for (const name of ["server", "member", "revoked"])
-    authority.leaf(name, "ward");
+  for (const name of ["server", "member", "revoked"]) authority.leaf(name, "ward");
   authority.leaf("expired", "ward", -1);
   authority.leaf("foreign", "other");
   authority.revoke("revoked", "ward");

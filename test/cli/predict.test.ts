@@ -35,9 +35,7 @@ writeFileSync(data, "a,b,label\n3,1,no\n1,5,no\n");
 const [P, Q] = [1 / (1 + Math.exp(-1)), 1 / (1 + Math.exp(2))];
 
 test("CSV: names and probabilities of each example, and the accuracy", async () => {
-  const { code, stdout, stderr } = await run(
-    ...["predict", "--model", model, "--data", data],
-  );
+  const { code, stdout, stderr } = await run(...["predict", "--model", model, "--data", data]);
   assert.equal(code, 0, stderr);
   assert.deepEqual(stdout.trim().split("\n"), [
     'label,prediction,no,"yes, please"',
@@ -48,9 +46,7 @@ test("CSV: names and probabilities of each example, and the accuracy", async () 
 });
 
 test("JSON: one object a line", async () => {
-  const { code, stdout } = await run(
-    ...["predict", "--model", model, "--data", data, "--json"],
-  );
+  const { code, stdout } = await run(...["predict", "--model", model, "--data", data, "--json"]);
   assert.equal(code, 0);
   const lines = stdout.trim().split("\n");
   const [first, second, last] = lines.map((line) => JSON.parse(line));
@@ -63,9 +59,7 @@ test("JSON: one object a line", async () => {
 test("data without labels have no accuracy", async () => {
   const bare = join(folder, "bare.csv");
   writeFileSync(bare, "a,b\n3,1\n");
-  const { code, stdout, stderr } = await run(
-    ...["predict", "--model", model, "--data", bare],
-  );
+  const { code, stdout, stderr } = await run(...["predict", "--model", model, "--data", bare]);
   assert.equal(code, 0, stderr);
   assert.deepEqual(stdout.trim().split("\n"), [
     'prediction,no,"yes, please"',
@@ -77,9 +71,7 @@ test("data without labels have no accuracy", async () => {
 test("examples of another shape than the model's are refused", async () => {
   const wide = join(folder, "wide.csv");
   writeFileSync(wide, "1,2,3,no\n");
-  const { code, stdout, stderr } = await run(
-    ...["predict", "--model", model, "--data", wide],
-  );
+  const { code, stdout, stderr } = await run(...["predict", "--model", model, "--data", wide]);
   assert.equal(code, 1);
   assert.equal(stdout, "");
   assert.match(stderr, /^fedflat: .*wide.csv.*\n$/);
@@ -88,10 +80,7 @@ test("examples of another shape than the model's are refused", async () => {
 test("a folder without a model, and a damaged model, are refused", async () => {
   const empty = await run("predict", "--model", folder, "--data", data);
   assert.equal(empty.code, 1);
-  assert.match(
-    empty.stderr,
-    /^fedflat: "--model" expected a folder with weights/,
-  );
+  assert.match(empty.stderr, /^fedflat: "--model" expected a folder with weights/);
   const damaged = join(folder, "damaged");
   mkdirSync(damaged);
   writeFileSync(join(damaged, "weights.safetensors"), "not a model at all");

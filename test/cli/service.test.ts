@@ -8,11 +8,8 @@ import { FASHION, start } from "./command.js";
 
 test("a service: clients enrol with tokens that are good once, status tells what it waits for, SIGTERM drains it", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-service-"));
-  const [keys, run, token] = ["keys", "run", "token"].map((name) =>
-    join(folder, name),
-  );
-  const issued = await start("enroll", "--keys", keys, "--label", "ward 3")
-    .ended;
+  const [keys, run, token] = ["keys", "run", "token"].map((name) => join(folder, name));
+  const issued = await start("enroll", "--keys", keys, "--label", "ward 3").ended;
   assert.equal(issued.code, 0);
   await writeFile(token, issued.stdout);
   const server = start(
@@ -76,16 +73,11 @@ test("SIGTERM in the middle of a round: not ready, the round is committed, clien
       url: string;
       healthPort: number;
     };
-    const ready = async () =>
-      (await fetch(`http://127.0.0.1:${healthPort}/readyz`)).status;
-    clients.push(
-      ...["a", "b"].map((seed) => new RawClient({ url, seed, samples: 10 })),
-    );
+    const ready = async () => (await fetch(`http://127.0.0.1:${healthPort}/readyz`)).status;
+    clients.push(...["a", "b"].map((seed) => new RawClient({ url, seed, samples: 10 })));
     for (const client of clients) await client.join();
     for (const client of clients) client.send({ type: "ready" });
-    const work = await Promise.all(
-      clients.map((client) => client.next("assign")),
-    );
+    const work = await Promise.all(clients.map((client) => client.next("assign")));
     assert.equal(await ready(), 200);
 
     const second = await start(...serve, "--resume").ended;
@@ -94,8 +86,7 @@ test("SIGTERM in the middle of a round: not ready, the round is committed, clien
     assert.doesNotMatch(second.stderr, /\n +at /);
 
     server.process.kill("SIGTERM");
-    while ((await ready()) !== 503)
-      await new Promise((resolve) => setTimeout(resolve, 20));
+    while ((await ready()) !== 503) await new Promise((resolve) => setTimeout(resolve, 20));
     await Promise.all(
       clients.map(async (client, i) => {
         const { assignment, model } = work[i];
@@ -106,9 +97,7 @@ test("SIGTERM in the middle of a round: not ready, the round is committed, clien
         );
         await client.next("committed");
         assert.equal((await client.untilClosed()).code, 1012);
-        const { retryAfter } = client.messages.findLast(
-          ({ type }) => type === "wait",
-        )!;
+        const { retryAfter } = client.messages.findLast(({ type }) => type === "wait")!;
         assert.ok(retryAfter >= 1000 && retryAfter <= 3000, `${retryAfter}`);
       }),
     );

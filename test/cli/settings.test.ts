@@ -18,10 +18,7 @@ const folder = mkdtempSync(join(tmpdir(), "fedflat-settings-"));
 after(() => rmSync(folder, { recursive: true }));
 
 /** Parses arguments as the command line does. */
-function parse<C extends CommandName>(
-  name: C,
-  ...argv: string[]
-): SettingsOf<C> {
+function parse<C extends CommandName>(name: C, ...argv: string[]): SettingsOf<C> {
   const command = new Command(name).exitOverride();
   addOptions(command, name);
   command.parse(argv, { from: "user" });
@@ -30,10 +27,7 @@ function parse<C extends CommandName>(
 
 function config(content: unknown): string {
   const file = join(folder, "config.json");
-  writeFileSync(
-    file,
-    typeof content === "string" ? content : JSON.stringify(content),
-  );
+  writeFileSync(file, typeof content === "string" ? content : JSON.stringify(content));
   return file;
 }
 
@@ -41,9 +35,7 @@ const refuses = (work: () => unknown, message: RegExp) =>
   assert.throws(
     work,
     (error: Error) =>
-      error instanceof ConfigError &&
-      error.code === "usage" &&
-      message.test(error.message),
+      error instanceof ConfigError && error.code === "usage" && message.test(error.message),
     `expected ${message}`,
   );
 
@@ -105,10 +97,7 @@ test("a config file that is missing, not JSON or no object is refused by name", 
     /"--config" expected a file that can be read, got ".*absent.json"/,
   );
   refuses(() => parse("serve", "--config", config("{")), /expected JSON/);
-  refuses(
-    () => parse("serve", "--config", config([1])),
-    /expected an object of settings/,
-  );
+  refuses(() => parse("serve", "--config", config([1])), /expected an object of settings/);
 });
 
 test("a value out of bounds names the flag, or the file's key, and the bounds", () => {
@@ -134,10 +123,7 @@ test("a value out of bounds names the flag, or the file's key, and the bounds", 
     () => parse("join", "--data", "d", "--limits", "ram=1"),
     /modelBytes, memoryBytes, seconds/,
   );
-  refuses(
-    () => parse("join", "--data", "d", "--url", "localhost:7400"),
-    /ws:\/\/127.0.0.1:7400/,
-  );
+  refuses(() => parse("join", "--data", "d", "--url", "localhost:7400"), /ws:\/\/127.0.0.1:7400/);
   refuses(() => parse("join"), /^"--data" expected a path, got nothing$/);
 });
 

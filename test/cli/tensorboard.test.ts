@@ -7,29 +7,24 @@ import { writeTensorBoard } from "../../cli/tensorboard.js";
 import { federation } from "../aggregator/run/federation.js";
 import { updateFor } from "../aggregator/run/raw-client.js";
 
-/** CRC-32C by a table, and the mask of TFRecord; written from RFC 3720 and TensorFlow's record format. */
+/**
+ * CRC-32C by a table, and the mask of TFRecord; written from RFC 3720 and TensorFlow's record
+ * format.
+ */
 const TABLE = Array.from({ length: 256 }, (_, n) => {
   let c = n;
   for (let k = 0; k < 8; k++) c = c & 1 ? (c >>> 1) ^ 0x82f63b78 : c >>> 1;
   return c >>> 0;
 });
 const crc = (data: Uint8Array) =>
-  (data.reduce((c, b) => TABLE[(c ^ b) & 255] ^ (c >>> 8), 0xffffffff) ^
-    0xffffffff) >>>
-  0;
+  (data.reduce((c, b) => TABLE[(c ^ b) & 255] ^ (c >>> 8), 0xffffffff) ^ 0xffffffff) >>> 0;
 const mask = (c: number) =>
-  Number(
-    ((((BigInt(c) >> 15n) | (BigInt(c) << 17n)) & 0xffffffffn) + 0xa282ead8n) &
-      0xffffffffn,
-  );
+  Number(((((BigInt(c) >> 15n) | (BigInt(c) << 17n)) & 0xffffffffn) + 0xa282ead8n) & 0xffffffffn);
 
 function* records(file: Buffer): Generator<Buffer> {
   for (let at = 0; at < file.length;) {
     const length = Number(file.readBigUInt64LE(at));
-    assert.equal(
-      file.readUInt32LE(at + 8),
-      mask(crc(file.subarray(at, at + 8))),
-    );
+    assert.equal(file.readUInt32LE(at + 8), mask(crc(file.subarray(at, at + 8))));
     const content = file.subarray(at + 12, at + 12 + length);
     assert.equal(file.readUInt32LE(at + 12 + length), mask(crc(content)));
     yield content;
@@ -91,29 +86,20 @@ test("a run's figures stand in an event file, by round", async () => {
   try {
     writeTensorBoard(f.aggregator, join(folder, "run"));
     const clients = [await f.client("a"), await f.client("b")];
-    await Promise.all(
-      clients.map((c) => c.work((_, model) => updateFor(model, () => 0.1))),
-    );
+    await Promise.all(clients.map((c) => c.work((_, model) => updateFor(model, () => 0.1))));
     await f.aggregator.done;
     const [name, ...others] = await readdir(join(folder, "run"));
     assert.match(name, /^events\.out\.tfevents\.\d+\./);
     assert.deepEqual(others, []);
-    const events = [...records(await readFile(join(folder, "run", name)))].map(
-      fieldsOf,
-    );
+    const events = [...records(await readFile(join(folder, "run", name)))].map(fieldsOf);
     assert.equal(String(events[0].get(3)![0]), "brain.Event:2");
     const found: Record<string, [number, number][]> = {};
     for (const event of events.slice(1)) {
       const step = event.get(2)![0] as number;
-      assert.ok(
-        Math.abs((event.get(1)![0] as number) - Date.now() / 1000) < 60,
-      );
+      assert.ok(Math.abs((event.get(1)![0] as number) - Date.now() / 1000) < 60);
       for (const value of fieldsOf(event.get(5)![0] as Buffer).get(1)!) {
         const scalar = fieldsOf(value as Buffer);
-        (found[String(scalar.get(1)![0])] ??= []).push([
-          step,
-          scalar.get(2)![0] as number,
-        ]);
+        (found[String(scalar.get(1)![0])] ??= []).push([step, scalar.get(2)![0] as number]);
       }
     }
     const flat = (y: number) => [1, 2, 3].map((step) => [step, y]);

@@ -20,9 +20,5 @@ test("progress is one line where it fits, and several within the terminal's colu
 });
 
 test("a word that is longer than the line has a line of its own", () => {
-  assert.deepEqual(wrapped("a ws://127.0.0.1:7400 b c", 10), [
-    "a",
-    "ws://127.0.0.1:7400",
-    "b c",
-  ]);
+  assert.deepEqual(wrapped("a ws://127.0.0.1:7400 b c", 10), ["a", "ws://127.0.0.1:7400", "b c"]);
 });

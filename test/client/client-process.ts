@@ -4,7 +4,8 @@ import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { quickTrainer } from "../training/quick-trainer.js";
 
-// A client in a process of its own, with url and state folder as arguments. Tells its parent what it does.
+// A client in a process of its own, with url and state folder as arguments. Tells its parent what
+// it does.
 
 export type Told =
   | { readonly progress: ClientEvents["progress"] }

@@ -23,10 +23,7 @@ import { random } from "../../runtime/tensors/random.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import { clientId, labIdentity } from "../../runtime/platform/node-identity.js";
-import type {
-  ClientMessageOf,
-  OutgoingServerMessage,
-} from "../../runtime/protocol/messages.js";
+import type { ClientMessageOf, OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import { trainRound } from "../../runtime/training/train-round.js";
@@ -97,9 +94,7 @@ const settings = {
   seed: "a seed",
 };
 let number = 0;
-const assignOf = (
-  changes: Partial<Extract<OutgoingServerMessage, { type: "assign" }>> = {},
-) => ({
+const assignOf = (changes: Partial<Extract<OutgoingServerMessage, { type: "assign" }>> = {}) => ({
   type: "assign" as const,
   assignment: (++number).toString(16).padStart(32, "0"),
   round: 1,
@@ -121,8 +116,7 @@ before(async () => {
 // Removed at the very end, when no client writes there any more.
 const folders: string[] = [];
 after(async () => {
-  for (const folder of folders)
-    await fs.rm(folder, { recursive: true, force: true });
+  for (const folder of folders) await fs.rm(folder, { recursive: true, force: true });
 });
 
 async function stateFolder(): Promise<string> {
@@ -171,10 +165,7 @@ async function serveModel(line: ServerLine, bytes: Uint8Array): Promise<void> {
 }
 
 /** Takes the update of an offer, whole. */
-async function takeUpdate(
-  line: ServerLine,
-  offer: ClientMessageOf<"offer">,
-): Promise<Uint8Array> {
+async function takeUpdate(line: ServerLine, offer: ClientMessageOf<"offer">): Promise<Uint8Array> {
   const { assignment, bytes } = offer;
   line.send({
     type: "grant",
@@ -194,11 +185,7 @@ async function takeUpdate(
 }
 
 /** What the client should send, computed without client, connection or store. */
-const expected = (
-  algorithm: string,
-  state: State = {},
-  weights = loadModel(first).weights,
-) =>
+const expected = (algorithm: string, state: State = {}, weights = loadModel(first).weights) =>
   trainRound(trainer, {
     description,
     weights,
@@ -230,10 +217,7 @@ test("one round: model here, update there, committed, and the new model to predi
   assert.equal(offer.samples, train.rows.length);
   const update = await takeUpdate(line, offer);
   const reference = await expected("fedavg");
-  assert.deepEqual(
-    readBlob(update, network.layout, ["delta"])["delta"],
-    reference.delta,
-  );
+  assert.deepEqual(readBlob(update, network.layout, ["delta"])["delta"], reference.delta);
   const { seconds: _, ...metrics } = offer.metrics;
   const { seconds: __, samples: ___, ...measured } = reference.metrics;
   assert.deepEqual(metrics, measured);
@@ -262,9 +246,7 @@ test("one round: model here, update there, committed, and the new model to predi
   const predictions = await client.predict([[...data.x.subarray(0, 6)]]);
   assert.equal(predictions.length, 1);
   assert.equal(predictions[0].name, classes[predictions[0].label]);
-  assert.ok(
-    Math.abs(predictions[0].probabilities.reduce((a, b) => a + b) - 1) < 1e-6,
-  );
+  assert.ok(Math.abs(predictions[0].probabilities.reduce((a, b) => a + b) - 1) < 1e-6);
 });
 
 test("the algorithm's state moves when its update is committed, and only then", async () => {
@@ -273,11 +255,7 @@ test("the algorithm's state moves when its update is committed, and only then", 
   const started = await start(server, { state });
   const { line } = await server.welcomed();
   const feddyn = { ...settings, algorithm: "feddyn" };
-  const round = async (
-    line: ServerLine,
-    end: (assignment: string) => void,
-    model?: Uint8Array,
-  ) => {
+  const round = async (line: ServerLine, end: (assignment: string) => void, model?: Uint8Array) => {
     const assign = assignOf({ settings: feddyn });
     line.send(assign);
     if (model) await serveModel(line, model);
@@ -327,10 +305,7 @@ test("the algorithm's state moves when its update is committed, and only then", 
   const third = await start(server, { state });
   const last = await server.welcomed();
   assert.equal(last.hello.counted, null);
-  assert.deepEqual(
-    await round(last.line, commit(last.line), first),
-    zero.delta,
-  );
+  assert.deepEqual(await round(last.line, commit(last.line), first), zero.delta);
   await third.client.stop();
 });
 
@@ -348,9 +323,7 @@ test("a finished update outlives the process, and is offered until it is settled
   const after = await start(server, { state });
   const two = await server.welcomed();
   assert.equal(two.hello.run, server.run);
-  assert.deepEqual(two.hello.pending, [
-    { assignment: assign.assignment, sha256: offer.sha256 },
-  ]);
+  assert.deepEqual(two.hello.pending, [{ assignment: assign.assignment, sha256: offer.sha256 }]);
   assert.deepEqual(await two.line.next("offer"), offer);
   await takeUpdate(two.line, offer);
   // Offered again after a broken line; and an assignment that comes again is not trained again.
@@ -395,9 +368,7 @@ test("a line that breaks while the client trains does not cost the round", async
   await serveModel(one.line, first);
   one.line.socket.terminate();
   const two = await server.welcomed();
-  assert.deepEqual(two.hello.pending, [
-    { assignment: assign.assignment, sha256: null },
-  ]);
+  assert.deepEqual(two.hello.pending, [{ assignment: assign.assignment, sha256: null }]);
   two.line.send(assign);
   await two.line.next("accept");
   finish();
@@ -418,10 +389,7 @@ test("a commit that cannot be written is not passed over: the line is given up u
     }),
   };
   const begin = () => {
-    const client = new AnyClient(
-      { url: server.url, state: "", data, trainer },
-      platform,
-    );
+    const client = new AnyClient({ url: server.url, state: "", data, trainer }, platform);
     const problems: string[] = [];
     client.on("problem", ({ message }) => problems.push(message));
     const running = client.run();
@@ -506,14 +474,8 @@ for (const [what, changes, dropped] of [
     two.line.send({ ...assign, settings: { ...settings, seed } });
     await serveModel(two.line, first);
     const update = await takeUpdate(two.line, await two.line.next("offer"));
-    const [, event, ...rest] = again.events.map(({ what, code }) => [
-      what,
-      code,
-    ]);
-    assert.deepEqual(
-      event,
-      dropped === undefined ? ["resumed", undefined] : ["dropped", dropped],
-    );
+    const [, event, ...rest] = again.events.map(({ what, code }) => [what, code]);
+    assert.deepEqual(event, dropped === undefined ? ["resumed", undefined] : ["dropped", dropped]);
     assert.deepEqual(rest, [["offered", undefined]]);
     assert.equal(batches[0], dropped === undefined ? 8 : 1);
     if (dropped === undefined || dropped === "damaged")
@@ -736,8 +698,7 @@ test("predictions end neither each other nor with the run", async () => {
   const [during] = await Promise.all([client.predict(data.x), client.stop()]);
   assert.equal((await running).reason, "stopped");
   const after = await Promise.all([1, 2, 3].map(() => client.predict(data.x)));
-  for (const [prediction] of [during, ...after])
-    assert.equal(prediction.label, label);
+  for (const [prediction] of [during, ...after]) assert.equal(prediction.label, label);
 });
 
 test("a prediction does not wait for the round that is being trained", async () => {
@@ -748,10 +709,7 @@ test("a prediction does not wait for the round that is being trained", async () 
   line.send(assignOf({ settings: { ...settings, localEpochs: 10_000 } }));
   await serveModel(line, first);
   await line.next("progress");
-  const [before, after] = [
-    await client.predict(data.x),
-    await client.predict(data.x),
-  ];
+  const [before, after] = [await client.predict(data.x), await client.predict(data.x)];
   assert.deepEqual(before, after);
   await client.stop();
   assert.equal((await line.next("failed")).code, "stopped");

@@ -28,17 +28,11 @@ const dataOf = (seed: string, count: number) => {
 // Removed at the very end, when no client writes there any more.
 const folders: string[] = [];
 after(async () => {
-  for (const folder of folders)
-    await fs.rm(folder, { recursive: true, force: true });
+  for (const folder of folders) await fs.rm(folder, { recursive: true, force: true });
 });
 
-async function joined(
-  url: string,
-  index: number,
-  changes: Partial<ClientOptions> = {},
-) {
-  const state =
-    changes.state ?? (await fs.mkdtemp(join(tmpdir(), "fedflat-client-")));
+async function joined(url: string, index: number, changes: Partial<ClientOptions> = {}) {
+  const state = changes.state ?? (await fs.mkdtemp(join(tmpdir(), "fedflat-client-")));
   folders.push(state);
   const client = new FederatedClient({
     url,
@@ -73,9 +67,7 @@ for (const algorithm of ["fedavg", "scaffold", "feddc"])
     there.aggregator.on("evaluation", (line) =>
       evaluations.push(line as unknown as { count: number }),
     );
-    const clients = await Promise.all(
-      [0, 1, 2].map((index) => joined(there.url, index)),
-    );
+    const clients = await Promise.all([0, 1, 2].map((index) => joined(there.url, index)));
     const outcomes = await Promise.all(clients.map(({ running }) => running));
     const ending = await there.aggregator.done;
     assert.equal(ending.reason, "finished");
@@ -84,11 +76,7 @@ for (const algorithm of ["fedavg", "scaffold", "feddc"])
       assert.equal(reason, "finished");
       assert.equal(model?.sha256, outcomes[0].model?.sha256);
       const { happened } = clients[i];
-      assert.equal(
-        happened.filter((what) => what === "committed").length,
-        3,
-        happened.join(),
-      );
+      assert.equal(happened.filter((what) => what === "committed").length, 3, happened.join());
       assert.ok(happened.includes("reported"), happened.join());
       assert.equal(happened.filter((what) => / /.test(what)).length, 0);
     }
@@ -113,8 +101,7 @@ test("a client that is stopped and started again in mid-run takes part to the en
   await first.client.stop();
   assert.equal((await first.running).reason, "stopped");
   const second = await joined(there.url, 2, { state: first.state });
-  for (const { running } of [...others, second])
-    assert.equal((await running).reason, "finished");
+  for (const { running } of [...others, second]) assert.equal((await running).reason, "finished");
   const ending = await there.aggregator.done;
   assert.equal(ending.rounds, 3);
   assert.ok(

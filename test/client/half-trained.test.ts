@@ -14,10 +14,7 @@ import { cutAt } from "./power-cut.js";
 
 const layout = layoutOf([{ name: "0.kernel", shape: [2, 3] }]);
 const snapshotAt = (batch: number): Snapshot => ({
-  weights: Float32Array.from(
-    { length: layout.size },
-    (_, i) => i + 0.1 * batch,
-  ),
+  weights: Float32Array.from({ length: layout.size }, (_, i) => i + 0.1 * batch),
   batch,
   chance: [batch, -2, 3, -(2 ** 31)],
   activationNorms: [0.1, 1 / 3],
@@ -49,8 +46,7 @@ async function storeWith(bytes: Uint8Array): Promise<StateStore> {
 
 test("what was kept is found again, to the bit, as often as it is asked for", async () => {
   const store = await storeWith(kept);
-  for (let i = 0; i < 2; i++)
-    assert.deepEqual(await find(store), { snapshot: snapshotAt(7) });
+  for (let i = 0; i < 2; i++) assert.deepEqual(await find(store), { snapshot: snapshotAt(7) });
   assert.deepEqual(await find(memoryStore()), {});
 });
 

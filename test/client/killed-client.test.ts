@@ -24,11 +24,7 @@ interface Life {
   readonly ended: Promise<unknown>;
 }
 
-function live(
-  url: string,
-  state: string,
-  hears?: (told: Told, life: Life) => void,
-): Life {
+function live(url: string, state: string, hears?: (told: Told, life: Life) => void): Life {
   const child = fork(script, [url, state]);
   alive.add(child);
   const ended = once(child, "exit").then(() => alive.delete(child));
@@ -62,10 +58,7 @@ async function runWith(
 }
 
 test("a client killed in the middle of a round goes on where it was, and the model is the undisturbed one", async () => {
-  const undisturbed = await runWith(
-    "undisturbed",
-    (url, state) => live(url, state).ended,
-  );
+  const undisturbed = await runWith("undisturbed", (url, state) => live(url, state).ended);
   const killed = await runWith("killed", async (url, state) => {
     const snapshot = join(state, "half-trained");
     let looking: NodeJS.Timeout | undefined;
@@ -80,9 +73,7 @@ test("a client killed in the middle of a round goes on where it was, and the mod
     await first.ended;
     clearInterval(looking);
     const rounds = first.told.flatMap((told) =>
-      "assignment" in told && told.assignment.what === "offered"
-        ? [told.assignment.round]
-        : [],
+      "assignment" in told && told.assignment.what === "offered" ? [told.assignment.round] : [],
     );
     assert.deepEqual(rounds, [1], "it was killed in round 2");
     const second = live(url, state);
@@ -90,13 +81,7 @@ test("a client killed in the middle of a round goes on where it was, and the mod
     const whats = second.told.flatMap((told) =>
       "assignment" in told ? [told.assignment.what] : [],
     );
-    assert.deepEqual(whats, [
-      "accepted",
-      "resumed",
-      "offered",
-      "received",
-      "committed",
-    ]);
+    assert.deepEqual(whats, ["accepted", "resumed", "offered", "received", "committed"]);
     const [batch] = second.told.flatMap((told) =>
       "progress" in told ? [told.progress.batch] : [],
     );

@@ -83,16 +83,10 @@ test("a power cut at any write leaves one consistent state, and keeps all that w
     if (did("committed 1")) assert.ok(counted, where);
     if (did("committed 3")) assert.equal(counted?.round, 3, where);
     for (const { round, offer } of pending)
-      assert.equal(
-        text(await records.update(offer.assignment)),
-        `update ${round}`,
-        where,
-      );
-    if (did("kept 1"))
-      assert.ok(counted?.round !== undefined || numbers.includes(1), where);
+      assert.equal(text(await records.update(offer.assignment)), `update ${round}`, where);
+    if (did("kept 1")) assert.ok(counted?.round !== undefined || numbers.includes(1), where);
     if (did("dropped 2")) assert.ok(!numbers.includes(2), where);
-    if (did("kept 3"))
-      assert.ok(counted?.round === 3 || numbers.includes(3), where);
+    if (did("kept 3")) assert.ok(counted?.round === 3 || numbers.includes(3), where);
     if (did("kept 4")) assert.ok(numbers.includes(4), where);
 
     // And nothing else lies about.
@@ -100,13 +94,9 @@ test("a power cut at any write leaves one consistent state, and keeps all that w
       "runs",
       `run.${run}`,
       state?.name,
-      ...pending.flatMap(({ offer, state }) => [
-        `update.${offer.assignment}`,
-        state?.name,
-      ]),
+      ...pending.flatMap(({ offer, state }) => [`update.${offer.assignment}`, state?.name]),
     ]);
-    for (const name of await store.list())
-      assert.ok(named.has(name), `${name}, ${where}`);
+    for (const name of await store.list()) assert.ok(named.has(name), `${name}, ${where}`);
     if (whole) {
       assert.ok(at > 15, `${at} operations`);
       return;
@@ -131,10 +121,7 @@ test("damaged records, updates and states count as lost, not as an error", async
       const records = await openRecords(store, run);
       const { counted, pending } = records.record;
       const is = (name: string) => damaged.startsWith(name);
-      assert.equal(
-        counted?.round,
-        is("run.") || damaged === `state.${idOf(3)}` ? undefined : 3,
-      );
+      assert.equal(counted?.round, is("run.") || damaged === `state.${idOf(3)}` ? undefined : 3);
       assert.equal(
         pending.length,
         is("run.") || is("update.") || damaged === `state.${idOf(4)}` ? 0 : 1,
@@ -150,12 +137,7 @@ test("only the newest runs are remembered", async () => {
     await keep(await openRecords(store, run), 1);
   }
   await rememberRun(store, runs[3]);
-  assert.deepEqual(await knownRuns(store), [
-    runs[3],
-    runs[5],
-    runs[4],
-    runs[2],
-  ]);
+  assert.deepEqual(await knownRuns(store), [runs[3], runs[5], runs[4], runs[2]]);
   await removeOrphans(store);
   const kept = (await store.list()).filter((name) => name.startsWith("run."));
   assert.deepEqual(

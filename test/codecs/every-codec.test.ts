@@ -18,9 +18,7 @@ const layouts = fc
     minLength: 1,
     maxLength: 4,
   })
-  .map((shapes) =>
-    layoutOf(shapes.map((shape, i) => ({ name: `${i}.kernel`, shape }))),
-  );
+  .map((shapes) => layoutOf(shapes.map((shape, i) => ({ name: `${i}.kernel`, shape }))));
 const names = fc.uniqueArray(fc.constantFrom("delta", "controlChange", "x"), {
   minLength: 1,
 });
@@ -34,9 +32,7 @@ for (const codec of codecs) {
         const vectors = Object.fromEntries(
           names.map((name, j) => [
             name,
-            new Float32Array(layout.size).map((_, i) =>
-              Math.sin(seed + 7 * j + i),
-            ),
+            new Float32Array(layout.size).map((_, i) => Math.sin(seed + 7 * j + i)),
           ]),
         );
         const bytes = codec.encode(layout, vectors);

@@ -3,7 +3,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** A new certificate for 127.0.0.1, its own authority, and its key, in PEM; nothing where there is no openssl. */
+/**
+ * A new certificate for 127.0.0.1, its own authority, and its key, in PEM; nothing where there is
+ * no openssl.
+ */
 export function certificate(): { cert: string; key: string } | undefined {
   const folder = mkdtempSync(join(tmpdir(), "fedflat-tls-"));
   const [key, cert] = [join(folder, "key"), join(folder, "cert")];

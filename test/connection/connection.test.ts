@@ -33,10 +33,7 @@ const blobOf = (bytes: number) => {
   return { data, blob: { sha256, bytes } };
 };
 
-function connect(
-  server: ScriptedServer,
-  changes: Partial<ConnectionOptions> = {},
-) {
+function connect(server: ScriptedServer, changes: Partial<ConnectionOptions> = {}) {
   const told: Told[] = [];
   const problems: ProtocolError[] = [];
   let ended!: (reason: EndReason) => void;
@@ -160,9 +157,7 @@ test("a model's transfer goes on at the byte where the line broke", async () => 
   const { connection } = connect(server);
   const { data, blob } = blobOf(200_000);
   const got = new Uint8Array(blob.bytes);
-  const fetched = connection.fetch(blob, (bytes, offset) =>
-    got.set(bytes, offset),
-  );
+  const fetched = connection.fetch(blob, (bytes, offset) => got.set(bytes, offset));
   const first = await server.welcomed();
   const want = await first.line.next("want");
   assert.deepEqual(
@@ -267,9 +262,8 @@ test("a refusal with retryAfter keeps the offer, one without ends it", async () 
   const { connection } = connect(server);
   const { data, blob } = blobOf(64);
   const { line } = await server.welcomed();
-  connection.offer(
-    { type: "offer", assignment, ...blob, samples: 9, metrics },
-    (offset, length) => data.subarray(offset, offset + length),
+  connection.offer({ type: "offer", assignment, ...blob, samples: 9, metrics }, (offset, length) =>
+    data.subarray(offset, offset + length),
   );
   await line.next("offer");
   line.send({ type: "refused", assignment, code: "busy", retryAfter: 5 });

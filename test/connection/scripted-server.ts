@@ -10,7 +10,10 @@ import {
   type OutgoingServerMessage,
 } from "../../runtime/protocol/messages.js";
 
-/** One accepted line, from the server's side: tests say what goes over it, and take what comes in order. */
+/**
+ * One accepted line, from the server's side: tests say what goes over it, and take what comes in
+ * order.
+ */
 export interface ServerLine {
   readonly socket: WebSocket;
   /** The `Host` header of the upgrade request. */
@@ -20,9 +23,7 @@ export interface ServerLine {
   raw(data: string | Uint8Array): void;
   chunk(transfer: number, offset: number, bytes: Uint8Array): void;
   /** The next message of these types; messages of other types before it are skipped. */
-  next<T extends ClientMessage["type"]>(
-    ...types: T[]
-  ): Promise<ClientMessageOf<T>>;
+  next<T extends ClientMessage["type"]>(...types: T[]): Promise<ClientMessageOf<T>>;
   /** The next binary frame. */
   nextChunk(): Promise<{ transfer: number; offset: number; bytes: Uint8Array }>;
   /** Resolves with the close code. */
@@ -76,9 +77,7 @@ export async function scriptedServer(
         type: "spki",
       });
       const signed = `fedflat/1 proof\n${run}\n127.0.0.1:${port}\n${hello.nonce}\n${nonce}`;
-      if (
-        !verify(null, Buffer.from(signed), key, Buffer.from(signature, "hex"))
-      )
+      if (!verify(null, Buffer.from(signed), key, Buffer.from(signature, "hex")))
         throw new Error("the proof does not hold");
       line.send({
         type: "welcome",
@@ -112,13 +111,11 @@ function serverLine(socket: WebSocket, host: string): ServerLine {
     host,
     send: (message) => socket.send(JSON.stringify(message)),
     raw: (data) => socket.send(data),
-    chunk: (transfer, offset, bytes) =>
-      socket.send(encodeChunk({ transfer, offset, bytes })),
+    chunk: (transfer, offset, bytes) => socket.send(encodeChunk({ transfer, offset, bytes })),
     async next<T extends ClientMessage["type"]>(...types: T[]) {
       for (;;) {
         const message = await messages.next();
-        if (types.includes(message.type as T))
-          return message as ClientMessageOf<T>;
+        if (types.includes(message.type as T)) return message as ClientMessageOf<T>;
       }
     },
     nextChunk: chunks.next,

@@ -59,25 +59,21 @@ test("text labels are numbered in sorted order, or by the class names given", ()
   assert.throws(() => read(text, { classes: ["run", "walk"] }), {
     name: "DataError",
     code: "label",
-    message:
-      '"d.csv" label of example 1 expected one of the class names run, walk, got "sit"',
+    message: '"d.csv" label of example 1 expected one of the class names run, walk, got "sit"',
   });
 });
 
 test("quotes hold delimiters, line breaks and quotes; semicolons and tabs part fields too", () => {
-  assert.deepEqual(
-    read('a,label\n1,"x, ""big"""\n"2","two\nlines"\n').classes,
-    ["two\nlines", 'x, "big"'],
-  );
+  assert.deepEqual(read('a,label\n1,"x, ""big"""\n"2","two\nlines"\n').classes, [
+    "two\nlines",
+    'x, "big"',
+  ]);
   assert.deepEqual(read("a;b;y\n1;2;0\n").inputs, [1, 2]);
   assert.deepEqual(read("a\tb\ty\n1\t2\t0\n").inputs, [1, 2]);
 });
 
 test("a shape makes images of rows", () => {
-  assert.deepEqual(
-    read("label,a,b,c,d\n0,1,2,3,4\n", { shape: [2, 2, 1] }).shape,
-    [2, 2, 1],
-  );
+  assert.deepEqual(read("label,a,b,c,d\n0,1,2,3,4\n", { shape: [2, 2, 1] }).shape, [2, 2, 1]);
 });
 
 test("what is wrong is said with line and column", () => {
@@ -89,14 +85,8 @@ test("what is wrong is said with line and column", () => {
     '"d.csv" label column expected one named label, class, target, y, or the name of another, got columns a, b',
   );
   refuse("a,label\n1,0\n2\n", '"d.csv" line 3 expected 2 fields, got 1');
-  refuse(
-    "a,label\n1,0\nabc,0\n",
-    '"d.csv" line 3, column "a" expected a number, got "abc"',
-  );
-  refuse(
-    "a,label\n,0\n",
-    '"d.csv" line 2, column "a" expected a number, got ""',
-  );
+  refuse("a,label\n1,0\nabc,0\n", '"d.csv" line 3, column "a" expected a number, got "abc"');
+  refuse("a,label\n,0\n", '"d.csv" line 2, column "a" expected a number, got ""');
   refuse(
     "a,label\nInfinity,0\n",
     '"d.csv" inputs, example 0 expected finite numbers, got Infinity',
@@ -105,21 +95,16 @@ test("what is wrong is said with line and column", () => {
     "a,label\n1,-1\n",
     '"d.csv" label of example 0 expected an integer from 0 to 9999, got -1',
   );
-  refuse(
-    'a,label\n1,"open\n',
-    '"d.csv" line 2 expected a closing quote, got the end of the file',
-  );
+  refuse('a,label\n1,"open\n', '"d.csv" line 2 expected a closing quote, got the end of the file');
   refuse("a,label\n", '"d.csv" examples expected at least one, got none');
   refuse(
     "a,label\n1,0\n",
     '"d.csv" label column expected a name of its columns (a, label) or an index below 2, got "kind"',
     { label: "kind" },
   );
-  refuse(
-    "a,label\n1,0\n",
-    '"d.csv" columns expected 2x2 numbers beside label and group, got 1',
-    { shape: [2, 2] },
-  );
+  refuse("a,label\n1,0\n", '"d.csv" columns expected 2x2 numbers beside label and group, got 1', {
+    shape: [2, 2],
+  });
 });
 
 test("any text either reads or is refused by a DataError", () => {

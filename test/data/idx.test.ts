@@ -10,9 +10,7 @@ import { openData } from "../../cli/data.js";
 import { readIdx, readIdxPair } from "../../runtime/data/idx.js";
 import { inflate } from "../../runtime/data/inflate.js";
 
-const shipped = fileURLToPath(
-  new URL("../../../examples/data/fashion-mnist/", import.meta.url),
-);
+const shipped = fileURLToPath(new URL("../../../examples/data/fashion-mnist/", import.meta.url));
 
 /** An IDX file from its type code, shape and big-endian bytes. */
 function idx(type: number, shape: number[], bytes: number[]): Uint8Array {
@@ -21,9 +19,7 @@ function idx(type: number, shape: number[], bytes: number[]): Uint8Array {
 }
 
 test("IDX of every type reads as yann.lecun.com/exdb/mnist describes it", () => {
-  const read = (type: number, bytes: number[]) => [
-    ...readIdx("f", idx(type, [1], bytes)).values,
-  ];
+  const read = (type: number, bytes: number[]) => [...readIdx("f", idx(type, [1], bytes)).values];
   assert.deepEqual(read(0x08, [200]), [200]);
   assert.deepEqual(read(0x09, [200]), [-56]);
   assert.deepEqual(read(0x0b, [0xff, 0xfe]), [-2]);
@@ -36,11 +32,7 @@ test("an IDX pair that is wrong is refused by file and field", () => {
   const images = idx(8, [2, 1, 2], [1, 2, 3, 4]);
   const labels = idx(8, [2], [0, 1]);
   const pair = (a: Uint8Array, b: Uint8Array, classes?: string[]) => () =>
-    readIdxPair(
-      { source: "images", bytes: a },
-      { source: "labels", bytes: b },
-      classes,
-    );
+    readIdxPair({ source: "images", bytes: a }, { source: "labels", bytes: b }, classes);
   assert.deepEqual(pair(images, labels)().shape, [1, 2, 1]);
   const refuse = (open: () => unknown, code: string, message: string) =>
     assert.throws(open, { name: "DataError", code, message });
@@ -124,18 +116,13 @@ test("the shipped part of Fashion-MNIST opens: balanced, named, on shared memory
     assert.ok(part.inputs.buffer instanceof SharedArrayBuffer);
   }
   // node:zlib and a bare offset, beside the reader.
-  const raw = gunzipSync(
-    readFileSync(join(shipped, "train-images-idx3-ubyte.gz")),
-  );
-  const sha256 = (bytes: Uint8Array) =>
-    createHash("sha256").update(bytes).digest("hex");
+  const raw = gunzipSync(readFileSync(join(shipped, "train-images-idx3-ubyte.gz")));
+  const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
   assert.equal(sha256(Uint8Array.from(train.inputs)), sha256(raw.subarray(16)));
 });
 
 test("a single images file opens its half; what is missing is said", async () => {
-  const { train, test } = await openData(
-    join(shipped, "t10k-images-idx3-ubyte.gz"),
-  );
+  const { train, test } = await openData(join(shipped, "t10k-images-idx3-ubyte.gz"));
   assert.equal(train, undefined);
   assert.equal(test?.labels.length, 2000);
 
@@ -143,11 +130,7 @@ test("a single images file opens its half; what is missing is said", async () =>
   try {
     const refuse = (path: string, code: string, message: RegExp) =>
       assert.rejects(openData(path), { name: "DataError", code, message });
-    await refuse(
-      folder,
-      "unknown-data",
-      /expected one of .*, got an empty folder$/,
-    );
+    await refuse(folder, "unknown-data", /expected one of .*, got an empty folder$/);
     await refuse(
       join(folder, "nowhere"),
       "unreadable",

@@ -10,9 +10,7 @@ import { readZip } from "../../runtime/data/zip.js";
 
 /** Files that NumPy wrote: test/data/numpy/make.py. */
 function file(name: string): Uint8Array {
-  return readFileSync(
-    new URL(`../../../test/data/numpy/${name}`, import.meta.url),
-  );
+  return readFileSync(new URL(`../../../test/data/numpy/${name}`, import.meta.url));
 }
 
 test("NPY of every type and version reads as NumPy wrote it", () => {
@@ -93,20 +91,17 @@ test("arrays that do not belong together are refused by name", async () => {
   const array = (name: string, shape: string, bytes: number[], type = "|u1") =>
     readNpy(
       `d.npz/${name}`,
-      npy(
-        `{'descr': '${type}', 'fortran_order': False, 'shape': ${shape}, }`,
-        bytes,
-      ),
+      npy(`{'descr': '${type}', 'fortran_order': False, 'shape': ${shape}, }`, bytes),
     );
   const refuse = (
     arrays: Record<string, ReturnType<typeof array>>,
     message: string,
     classes?: string[],
   ) =>
-    assert.throws(
-      () => datasetsOf("d.npz", new Map(Object.entries(arrays)), classes),
-      { name: "DataError", message },
-    );
+    assert.throws(() => datasetsOf("d.npz", new Map(Object.entries(arrays)), classes), {
+      name: "DataError",
+      message,
+    });
   const x = array("x", "(2, 1)", [1, 2]);
   refuse({ x }, '"d.npz" arrays expected both x and y, got x');
   assert.deepEqual(

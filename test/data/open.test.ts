@@ -5,16 +5,10 @@ import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { gzipSync } from "node:zlib";
 import { openData } from "../../cli/data.js";
-import {
-  normalisationOf,
-  normalisations,
-} from "../../runtime/data/normalise.js";
+import { normalisationOf, normalisations } from "../../runtime/data/normalise.js";
 
 /** A folder of files that is gone after the test. */
-function folderOf(
-  t: TestContext,
-  files: Record<string, string | Uint8Array>,
-): string {
+function folderOf(t: TestContext, files: Record<string, string | Uint8Array>): string {
   const folder = mkdtempSync(join(tmpdir(), "fedflat-data-"));
   t.after(() => rmSync(folder, { recursive: true }));
   for (const [name, content] of Object.entries(files)) {
@@ -59,10 +53,7 @@ test("CIFAR-100: the fine label counts, planes become channels, names come from 
     assert.deepEqual([...test!.labels], [1]);
     assert.deepEqual(train!.classes, names);
     // Pixel (row 1, column 2) of image 1 is value 34 of each plane.
-    assert.deepEqual(
-      [...train!.inputs.subarray(3072 + 3 * 34, 3072 + 3 * 35)],
-      [84, 169, 254],
-    );
+    assert.deepEqual([...train!.inputs.subarray(3072 + 3 * 34, 3072 + 3 * 35)], [84, 169, 254]);
   }
   const alone = await openData(join(folder, "cifar-100-binary/test.bin"));
   assert.equal(alone.train, undefined);
@@ -104,7 +95,9 @@ const signals = ["body_acc", "body_gyro", "total_acc"].flatMap((signal) =>
   ["x", "y", "z"].map((axis) => `${signal}_${axis}`),
 );
 
-/** The official layout with windows whose value at time t of channel c is 1000 w + 10 c + t / 1000. */
+/**
+ * The official layout with windows whose value at time t of channel c is 1000 w + 10 c + t / 1000.
+ */
 function harLayout(windows: number): Record<string, string> {
   const files: Record<string, string> = {
     "UCI HAR Dataset/train/y_train.txt": "5\n1\n6\n".slice(0, 2 * windows),
@@ -141,9 +134,7 @@ test("UCI HAR: nine signals become channels, people become groups", async (t) =>
   ])
     assert.equal(
       at(window, time, channel),
-      Math.fround(
-        Number((1000 * window + 10 * channel + time / 1000).toExponential(7)),
-      ),
+      Math.fround(Number((1000 * window + 10 * channel + time / 1000).toExponential(7))),
     );
 });
 
@@ -175,9 +166,7 @@ test("UCI HAR with a part missing, short or wrong is refused by file and line", 
     /body_gyro_y_train.txt" line 1 expected finite numbers, got "/,
   );
   await refuse(
-    without(
-      (files) => (files["UCI HAR Dataset/train/y_train.txt"] = "1\n7\n2"),
-    ),
+    without((files) => (files["UCI HAR Dataset/train/y_train.txt"] = "1\n7\n2")),
     "label",
     /y_train.txt" line 2 expected an activity from 1 to 6, got 7$/,
   );
@@ -257,9 +246,7 @@ test("data to predict may come without labels", async (t) => {
 test("what FEDFLAT_DATA holds opens, and has the published statistics", async (t) => {
   const root = process.env.FEDFLAT_DATA;
   if (!root) {
-    t.skip(
-      "FEDFLAT_DATA names no folder with the full data sets (.ci/run makes it)",
-    );
+    t.skip("FEDFLAT_DATA names no folder with the full data sets (.ci/run makes it)");
     return;
   }
   // The paper's CIFAR-100 numbers are up to 2e-4 off what the pixels give.
@@ -279,14 +266,8 @@ test("what FEDFLAT_DATA holds opens, and has the published statistics", async (t
   const fashion = await openData(join(root, "fashion-mnist"));
   assert.equal(fashion.train!.labels.length, 60_000);
   assert.equal(fashion.test!.labels.length, 10_000);
-  close(
-    normalisationOf(fashion.train!).mean,
-    normalisations["fashion-mnist"].mean,
-  );
-  close(
-    normalisationOf(fashion.train!).deviation,
-    normalisations["fashion-mnist"].deviation,
-  );
+  close(normalisationOf(fashion.train!).mean, normalisations["fashion-mnist"].mean);
+  close(normalisationOf(fashion.train!).deviation, normalisations["fashion-mnist"].deviation);
 
   const har = await openData(join(root, "uci-har.npz"));
   assert.deepEqual(har.train!.shape, [128, 9]);

@@ -32,9 +32,7 @@ const anySplit: fc.Arbitrary<Split> = fc.oneof(
   fc
     .double({ min: 1e-6, max: 100, noNaN: true })
     .map((delta): Split => ({ kind: "dirichlet", delta })),
-  fc
-    .integer({ min: 1, max: 4 })
-    .map((perClient): Split => ({ kind: "shards", perClient })),
+  fc.integer({ min: 1, max: 4 }).map((perClient): Split => ({ kind: "shards", perClient })),
 );
 
 test("every split deals each row once, and the same seed deals it again", () => {
@@ -76,16 +74,17 @@ test("another seed deals another split", () => {
 
 test("a small delta gives clients of few classes, a large one clients like the whole", () => {
   const data = labelled(20_000, 10);
-  /** Mean over clients of the sum of squared class shares: 1 for one class, 0.1 for ten equal ones. */
+  /**
+   * Mean over clients of the sum of squared class shares: 1 for one class, 0.1 for ten equal ones.
+   */
   const concentration = (how: string) => {
     const counts = classCounts(data, splitRows(data, parseSplit(how), 20, 7));
-    const shares = counts.map((mine) =>
-      mine.reduce((sum, count) => sum + (count / 1000) ** 2, 0),
-    );
+    const shares = counts.map((mine) => mine.reduce((sum, count) => sum + (count / 1000) ** 2, 0));
     return shares.reduce((a, b) => a + b) / shares.length;
   };
-  // E[sum p^2] of Dir(delta) over 10 classes is (delta + 1) / (10 delta + 1): 0.325 at 0.3, 0.109 at 10.
-  // Classes run out, which flattens the clients that fill last: the mean lies below that, and above the even 0.1.
+  // E[sum p^2] of Dir(delta) over 10 classes is (delta + 1) / (10 delta + 1): 0.325 at 0.3, 0.109
+  // at 10. Classes run out, which flattens the clients that fill last: the mean lies below that,
+  // and above the even 0.1.
   const skewed = concentration("dirichlet:0.3");
   assert.ok(skewed > 0.22 && skewed < 0.325, String(skewed));
   assert.ok(Math.abs(concentration("dirichlet:10") - 0.109) < 0.01);
@@ -94,8 +93,9 @@ test("a small delta gives clients of few classes, a large one clients like the w
 });
 
 /**
- * The split of algorithms.md by the letter and slowly, as Acar et al.'s code does it: a random client, again while it is full;
- * a class from its prior, again while that is used up. Gamma(shape < 1) by Jöhnk's method. Returns classes per client.
+ * The split of algorithms.md by the letter and slowly, as Acar et al.'s code does it: a random
+ * client, again while it is full; a class from its prior, again while that is used up. Gamma(shape
+ * < 1) by Jöhnk's method. Returns classes per client.
  */
 function dirichletByRejection(
   labels: Int32Array,
@@ -139,7 +139,8 @@ function dirichletByRejection(
 }
 
 test("the Dirichlet split is distributed as the paper's code deals it", () => {
-  // With a much smaller delta the letter of it may draw for ever: a client whose prior is all but used up.
+  // With a much smaller delta the letter of it may draw for ever: a client whose prior is all but
+  // used up.
   const [clients, classes, delta, runs] = [10, 10, 0.8, 150];
   const data = labelled(600, classes);
   const statistics = (deal: (seed: number) => ArrayLike<number>[]) => {
@@ -153,16 +154,12 @@ test("the Dirichlet split is distributed as the paper's code deals it", () => {
     return (["squared", "absent"] as const).map((name) => {
       const mean = values.reduce((sum, value) => sum + value[name], 0) / runs;
       const variance =
-        values.reduce((sum, value) => sum + (value[name] - mean) ** 2, 0) /
-        (runs - 1);
+        values.reduce((sum, value) => sum + (value[name] - mean) ** 2, 0) / (runs - 1);
       return { mean, error: Math.sqrt(variance / runs) };
     });
   };
   const ours = statistics((seed) =>
-    classCounts(
-      data,
-      splitRows(data, { kind: "dirichlet", delta }, clients, seed),
-    ),
+    classCounts(data, splitRows(data, { kind: "dirichlet", delta }, clients, seed)),
   );
   const theirs = statistics((seed) =>
     dirichletByRejection(data.labels, classes, clients, delta, seed),
@@ -170,19 +167,13 @@ test("the Dirichlet split is distributed as the paper's code deals it", () => {
   ours.forEach(({ mean, error }, i) => {
     const apart = Math.abs(mean - theirs[i].mean);
     const allowed = 4 * Math.hypot(error, theirs[i].error);
-    assert.ok(
-      apart < allowed,
-      `${mean} and ${theirs[i].mean}, ${allowed} apart`,
-    );
+    assert.ok(apart < allowed, `${mean} and ${theirs[i].mean}, ${allowed} apart`);
   });
 });
 
 test("two shards per client hold at most two classes where shards divide the classes", () => {
   const data = labelled(1000, 10);
-  for (const counts of classCounts(
-    data,
-    splitRows(data, parseSplit("shards:2"), 10, 3),
-  ))
+  for (const counts of classCounts(data, splitRows(data, parseSplit("shards:2"), 10, 3)))
     assert.ok(counts.filter((count) => count > 0).length <= 2);
 });
 
@@ -199,10 +190,10 @@ test("groups become clients in ascending order", () => {
     code: "clients",
     message: '"clients" expected 3, one per group of the data, got 4',
   });
-  assert.throws(
-    () => splitRows(labelled(4, 2), { kind: "groups" }, undefined, 1),
-    { name: "DataError", code: "group" },
-  );
+  assert.throws(() => splitRows(labelled(4, 2), { kind: "groups" }, undefined, 1), {
+    name: "DataError",
+    code: "group",
+  });
 });
 
 test("what cannot be dealt is refused", () => {

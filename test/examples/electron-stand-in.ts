@@ -9,9 +9,7 @@ import type { BrowserContext, Page } from "playwright-core";
 /** An Electron binary: named in FEDFLAT_ELECTRON, or on the PATH. */
 export const electronBinary: string | undefined = [
   process.env["FEDFLAT_ELECTRON"],
-  ...(process.env["PATH"] ?? "")
-    .split(delimiter)
-    .map((folder) => join(folder, "electron")),
+  ...(process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "electron")),
 ].find((path) => path !== undefined && existsSync(path));
 
 /** `process.parentPort` of a utility process, on Node's own channel to a child. */
@@ -40,10 +38,7 @@ const withElectron = (preload: string) => `{
   })(() => ({ contextBridge, ipcRenderer }));
 }`;
 
-type Answer = (
-  event: { senderFrame: { url: string } },
-  ...given: unknown[]
-) => unknown;
+type Answer = (event: { senderFrame: { url: string } }, ...given: unknown[]) => unknown;
 
 interface WindowOptions {
   readonly width: number;
@@ -61,13 +56,11 @@ export interface StandIn {
 }
 
 /**
- * As much of Electron as the example asks for, where its binary cannot be had: main process and utility process are Node, a window
- * is a page of Chromium, and the preload script runs in the page's own world. An app in `folder` that imports `electron` gets it.
+ * As much of Electron as the example asks for, where its binary cannot be had: main process and
+ * utility process are Node, a window is a page of Chromium, and the preload script runs in the
+ * page's own world. An app in `folder` that imports `electron` gets it.
  */
-export async function startInStandIn(
-  folder: string,
-  context: BrowserContext,
-): Promise<StandIn> {
+export async function startInStandIn(folder: string, context: BrowserContext): Promise<StandIn> {
   const handlers = new Map<string, Answer>();
   const children: ChildProcess[] = [];
   const webPreferences: StandIn["webPreferences"] = [];
@@ -80,9 +73,7 @@ export async function startInStandIn(
     readonly webContents = {
       send: (channel: string, ...args: unknown[]) =>
         void this.#page
-          ?.evaluate(
-            `globalThis.deliver?.(${JSON.stringify(channel)}, ${JSON.stringify(args)})`,
-          )
+          ?.evaluate(`globalThis.deliver?.(${JSON.stringify(channel)}, ${JSON.stringify(args)})`)
           .catch(() => {}),
       setWindowOpenHandler() {},
       on() {},
@@ -98,13 +89,8 @@ export async function startInStandIn(
       const { width, height, webPreferences } = this.#options;
       const page = await context.newPage();
       await page.setViewportSize({ width, height });
-      await page.exposeBinding(
-        "invoke",
-        ({ frame }, channel: string, given: unknown[]) =>
-          handlers.get(channel)!(
-            { senderFrame: { url: frame.url() } },
-            ...given,
-          ),
+      await page.exposeBinding("invoke", ({ frame }, channel: string, given: unknown[]) =>
+        handlers.get(channel)!({ senderFrame: { url: frame.url() } }, ...given),
       );
       const preload = await readFile(String(webPreferences["preload"]), "utf8");
       await page.addInitScript(withElectron(preload));
@@ -122,8 +108,7 @@ export async function startInStandIn(
     }),
     BrowserWindow,
     ipcMain: {
-      handle: (channel: string, answer: Answer) =>
-        void handlers.set(channel, answer),
+      handle: (channel: string, answer: Answer) => void handlers.set(channel, answer),
     },
     utilityProcess: {
       fork(path: string, args: string[], { env }: { env: NodeJS.ProcessEnv }) {

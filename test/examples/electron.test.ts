@@ -12,7 +12,10 @@ import { repository } from "../cli/command.js";
 import { electronBinary, startInStandIn } from "./electron-stand-in.js";
 import { installed } from "./installed.js";
 
-/** The app in Electron where it is to be had, else its main process in Node and its window in Chromium. */
+/**
+ * The app in Electron where it is to be had, else its main process in Node and its window in
+ * Chromium.
+ */
 async function start(folder: string, url: string) {
   process.env["FEDFLAT_URL"] = url;
   if (electronBinary !== undefined) {
@@ -73,18 +76,12 @@ test(
 
     // The page has the bridge's three functions, and nothing of Node.
     assert.deepEqual(
-      await page.evaluate(
-        "[Object.keys(fedflat).sort(), typeof process, typeof require]",
-      ),
+      await page.evaluate("[Object.keys(fedflat).sort(), typeof process, typeof require]"),
       [["onState", "pause", "state"], "undefined", "undefined"],
     );
     if (standIn !== undefined) {
-      const [{ contextIsolation, sandbox, nodeIntegration }] =
-        standIn.webPreferences;
-      assert.deepEqual(
-        [contextIsolation, sandbox, nodeIntegration],
-        [true, true, false],
-      );
+      const [{ contextIsolation, sandbox, nodeIntegration }] = standIn.webPreferences;
+      assert.deepEqual([contextIsolation, sandbox, nodeIntegration], [true, true, false]);
       // Training that dies takes nothing with it, and begins anew when asked.
       standIn.children[0].kill("SIGKILL");
       await page.getByText("Training has ended").waitFor();

@@ -69,14 +69,15 @@ before(async () => {
 });
 after(() => example.remove());
 
-/** Windows of UCI HAR where FEDFLAT_DATA has them, else generated ones whose activity is the size of their movement. */
+/**
+ * Windows of UCI HAR where FEDFLAT_DATA has them, else generated ones whose activity is the size of
+ * their movement.
+ */
 async function messages(count: number): Promise<Message[]> {
   const path = join(process.env.FEDFLAT_DATA ?? "", "uci-har.npz");
   const { classes } = model;
   const rows = (values: ArrayLike<number>) =>
-    Array.from({ length: 128 }, (_, i) =>
-      Array.from({ length: 9 }, (_, j) => values[9 * i + j]),
-    );
+    Array.from({ length: 128 }, (_, i) => Array.from({ length: 9 }, (_, j) => values[9 * i + j]));
   if (process.env.FEDFLAT_DATA && existsSync(path)) {
     const { inputs, labels } = (await openData(path)).train!;
     const step = Math.floor(labels.length / count);
@@ -88,9 +89,7 @@ async function messages(count: number): Promise<Message[]> {
   const chance = random("windows", 1);
   return Array.from({ length: count }, (_, i) => ({
     activity: classes[i % 6],
-    window: rows(
-      Array.from({ length: SIZE }, () => ((i % 6) + 1) * chance.normal()),
-    ),
+    window: rows(Array.from({ length: SIZE }, () => ((i % 6) + 1) * chance.normal())),
   }));
 }
 
@@ -165,8 +164,7 @@ test("two gateways train at night on what came over MQTT; one was killed before,
   };
   await until(() => log.some((line) => /Subscribed/.test(line)));
   for (const message of windows.slice(60)) await send("cellar", message);
-  const standing = () =>
-    run.aggregator.status().clients.map(({ state }) => state);
+  const standing = () => run.aggregator.status().clients.map(({ state }) => state);
   await until(() => standing().some((state) => /night/.test(state)));
   await until(() => standing().some((state) => /ready/.test(state)));
   assert.match(run.aggregator.status().waitsFor, /Round 1 waits for clients/);
@@ -269,10 +267,14 @@ test("the ring keeps the newest windows, in their places, and passes over what w
 test("hours lie within a day or over midnight", () => {
   const at = (hour: number, minute = 0) => new Date(2030, 0, 1, hour, minute);
   const night = hours("23:00-05:00");
-  assert.deepEqual(
-    [at(22, 59), at(23), at(0), at(4, 59), at(5), at(12)].map(night),
-    [false, true, true, true, false, false],
-  );
+  assert.deepEqual([at(22, 59), at(23), at(0), at(4, 59), at(5), at(12)].map(night), [
+    false,
+    true,
+    true,
+    true,
+    false,
+    false,
+  ]);
   const noon = hours("12:00-13:30");
   assert.deepEqual([at(11, 59), at(12), at(13, 29), at(13, 30)].map(noon), [
     false,
@@ -289,8 +291,7 @@ test("a mistake in the settings is a sentence", async () => {
   const config = example.path("wrong.json");
   const start = async (settings: string) => {
     await writeFile(config, settings);
-    const { code, stderr } = await startNode(example.path("main.js"), config)
-      .ended;
+    const { code, stderr } = await startNode(example.path("main.js"), config).ended;
     assert.equal(code, 1);
     assert.doesNotMatch(stderr, /\n.*\n/);
     return stderr;
@@ -313,9 +314,7 @@ test("the service's unit is one that systemd takes, and names what is there", as
     return t.skip("no systemd-analyze here");
   await writeFile(
     unit,
-    text
-      .replace("/usr/bin/node", process.execPath)
-      .replace("/opt/fedflat-gateway", example.folder),
+    text.replace("/usr/bin/node", process.execPath).replace("/opt/fedflat-gateway", example.folder),
   );
   execFileSync("systemd-analyze", ["verify", "--man=no", unit], {
     stdio: ["ignore", "ignore", "pipe"],

@@ -3,7 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { repository } from "../cli/command.js";
 
-/** An example's folder, copied out of the repository with its dependencies beside it, as a user has it. */
+/**
+ * An example's folder, copied out of the repository with its dependencies beside it, as a user has
+ * it.
+ */
 export interface Installed {
   readonly folder: string;
   /** A path in it. */
@@ -12,8 +15,9 @@ export interface Installed {
 }
 
 /**
- * Copies `examples/NAME` to a temporary folder. What it imports is found as after `npm install`: `fedflat` is this package,
- * reached through its own exports, and each dependency named is the repository's.
+ * Copies `examples/NAME` to a temporary folder. What it imports is found as after `npm install`:
+ * `fedflat` is this package, reached through its own exports, and each dependency named is the
+ * repository's.
  */
 export async function installed(
   name: string,
@@ -25,11 +29,7 @@ export async function installed(
   await mkdir(modules, { recursive: true });
   await symlink(repository(""), join(modules, "fedflat"), "dir");
   for (const dependency of dependencies)
-    await symlink(
-      repository(`node_modules/${dependency}`),
-      join(modules, dependency),
-      "dir",
-    );
+    await symlink(repository(`node_modules/${dependency}`), join(modules, dependency), "dir");
   return {
     folder,
     path: (...names) => join(folder, ...names),

@@ -38,20 +38,13 @@ test("what vcgencmd answers is a reason not to train, or none", async () => {
 });
 
 test("the note's numbers are those of the network and of the bench", async () => {
-  const text = await readFile(
-    repository("examples/raspberry-pi/README.md"),
-    "utf8",
-  );
+  const text = await readFile(repository("examples/raspberry-pi/README.md"), "utf8");
   const { size } = networkOf(preset("sensor")).layout;
   assert.ok(text.includes(`${Math.round((4 * size) / 1000)} kB`));
   const bench = await readFile(repository("bench/results.md"), "utf8");
   for (const name of ["sensor", "CIFAR"]) {
-    const measured = new RegExp(
-      `${name} network, batch 50: peak.*?([\\d.]+) MB`,
-    ).exec(bench)!;
-    const said = new RegExp(`${name} network, batch 50,.*?(\\d+) MB`).exec(
-      text,
-    )!;
+    const measured = new RegExp(`${name} network, batch 50: peak.*?([\\d.]+) MB`).exec(bench)!;
+    const said = new RegExp(`${name} network, batch 50,.*?(\\d+) MB`).exec(text)!;
     // The bench is run again from time to time; the note need not follow each megabyte.
     assert.ok(Math.abs(Number(measured[1]) - Number(said[1])) < 15, name);
   }
@@ -66,15 +59,10 @@ test("systemd takes the gateway's unit with the board's drop-in", async (t) => {
   const text = await readFile(unit, "utf8");
   await writeFile(
     unit,
-    text
-      .replace("/usr/bin/node", process.execPath)
-      .replace("/opt/fedflat-gateway", example.folder),
+    text.replace("/usr/bin/node", process.execPath).replace("/opt/fedflat-gateway", example.folder),
   );
   await mkdir(`${unit}.d`);
-  await cp(
-    repository("examples/raspberry-pi/memory.conf"),
-    `${unit}.d/memory.conf`,
-  );
+  await cp(repository("examples/raspberry-pi/memory.conf"), `${unit}.d/memory.conf`);
   execFileSync("systemd-analyze", ["verify", "--man=no", unit], {
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -8,9 +8,7 @@ import { repository } from "../cli/command.js";
 
 const files = [
   "README.md",
-  ...readdirSync(repository("examples")).map(
-    (name) => `examples/${name}/README.md`,
-  ),
+  ...readdirSync(repository("examples")).map((name) => `examples/${name}/README.md`),
 ].filter((file) => existsSync(repository(file)));
 
 const isCommand = (name: string): name is CommandName =>
@@ -28,15 +26,10 @@ for (const file of files)
     const text = readFileSync(repository(file), "utf8");
     for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)\)/g))
       assert.ok(existsSync(join(dirname(repository(file)), target)), target);
-    for (const [line, name] of text.matchAll(
-      /\bfedflat ([a-z]+) --?[^\n`#|]*/g,
-    )) {
+    for (const [line, name] of text.matchAll(/\bfedflat ([a-z]+) --?[^\n`#|]*/g)) {
       assert.ok(isCommand(name), line);
       const flags = flagsOf(name);
       for (const [flag] of line.matchAll(/--[a-z][a-z-]*/g))
-        assert.ok(
-          flags.includes(flag) || flag === "--help",
-          `${line}: ${flag}`,
-        );
+        assert.ok(flags.includes(flag) || flag === "--help", `${line}: ${flag}`);
     }
   });

@@ -23,10 +23,7 @@ test(
     t.after(() => run.end());
     const example = await installed("web");
     t.after(() => example.remove());
-    const site = startNode(
-      example.path("serve.mjs"),
-      ...["--port", "0", "--aggregator", run.url],
-    );
+    const site = startNode(example.path("serve.mjs"), ...["--port", "0", "--aggregator", run.url]);
     t.after(() => site.process.kill());
     const [, url] = await site.until(/Open (http:\S+)/);
 
@@ -65,10 +62,7 @@ test(
       await tab.getByText("Finished.").waitFor();
       // What the last model takes the images for is worked out after that.
       await tab.locator("#round", { hasText: /^2$/ }).waitFor();
-      assert.match(
-        (await tab.locator("#own").textContent()) ?? "",
-        /^600 images/,
-      );
+      assert.match((await tab.locator("#own").textContent()) ?? "", /^600 images/);
       assert.equal(await tab.locator("#rounds li").count(), 2);
       const accuracy = await tab.locator("#accuracy").textContent();
       assert.match(accuracy ?? "", /^\d+ %$/);
@@ -76,9 +70,7 @@ test(
       assert.ok(parseInt(accuracy!) > 20, `tab ${i + 1}: ${accuracy}`);
       const shares = await tab
         .locator("#bars progress")
-        .evaluateAll((bars) =>
-          bars.map((bar) => (bar as unknown as { value: number }).value),
-        );
+        .evaluateAll((bars) => bars.map((bar) => (bar as unknown as { value: number }).value));
       assert.ok(Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-4);
     }
     await tabs[0].locator("#row button").nth(7).click();
@@ -90,10 +82,7 @@ test(
     await tabs[1].emulateMedia({ colorScheme: "dark" });
     await tabs[1].setViewportSize({ width: 390, height: 844 });
     // Nothing of a phone's page lies beside its screen.
-    assert.equal(
-      await tabs[1].evaluate("document.documentElement.scrollWidth"),
-      390,
-    );
+    assert.equal(await tabs[1].evaluate("document.documentElement.scrollWidth"), 390);
     await tabs[1].screenshot({
       path: `${artifacts}/web-phone-dark.png`,
       fullPage: true,

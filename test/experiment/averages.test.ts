@@ -28,8 +28,7 @@ const means = (step: number) =>
     test: async ([first]) => ({ count: 4, correct: 4 * first, loss: 8 }),
   });
 
-const job = (first: number) =>
-  ({ weights: Float32Array.of(first, 0) }) as unknown as TrainJob;
+const job = (first: number) => ({ weights: Float32Array.of(first, 0) }) as unknown as TrainJob;
 
 test("sel is the mean of the round's participants, all that of everybody's newest weights, also after a resume", async () => {
   const first = means(1);

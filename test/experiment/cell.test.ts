@@ -1,20 +1,9 @@
 import assert from "node:assert/strict";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import {
-  finishedResult,
-  runCell,
-  type Run,
-} from "../../cli/experiment/cell.js";
+import { finishedResult, runCell, type Run } from "../../cli/experiment/cell.js";
 import { cpuSeconds, runCommand } from "../../cli/experiment/command.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
 
@@ -40,9 +29,7 @@ function commands(failing: (args: readonly string[]) => boolean) {
   const ran: string[] = [];
   const run: Run = async (args) => {
     const after = (flag: string) => args[args.indexOf(flag) + 1];
-    ran.push(
-      [args[0], ...(args.includes("--resume") ? ["resume"] : [])].join(" "),
-    );
+    ran.push([args[0], ...(args.includes("--resume") ? ["resume"] : [])].join(" "));
     if (args[0] === "simulate") {
       const folder = after("--run");
       mkdirSync(join(folder, "state"), { recursive: true });
@@ -94,20 +81,13 @@ test("a cell is trained and measured once; what it gave is kept", async () => {
   const kept = await finishedResult(folder, flatness);
   assert.deepEqual(kept, JSON.parse(JSON.stringify(result)));
   assert.equal(await finishedResult(folder, { top: 2 }), undefined);
-  assert.deepEqual(
-    JSON.parse(readFileSync(join(folder, "settings.json"), "utf8")),
-    cell.given,
-  );
+  assert.deepEqual(JSON.parse(readFileSync(join(folder, "settings.json"), "utf8")), cell.given);
 });
 
 test("killed while it trained: the run is resumed; killed while it was measured: not trained again", async () => {
   const folder = join(base, "killed");
   await assert.rejects(
-    perform(
-      folder,
-      commands(([name]) => name === "simulate").run,
-      AbortSignal.abort(),
-    ),
+    perform(folder, commands(([name]) => name === "simulate").run, AbortSignal.abort()),
   );
   const second = commands(([name]) => name === "flatness");
   await assert.rejects(perform(folder, second.run));
@@ -149,13 +129,7 @@ test("a command's JSON lines arrive, its CPU seconds are kept, its last words ar
     `console.log(JSON.stringify({ round: 1, args: process.argv.slice(2) })); console.log("no json");
      for (const end = Date.now() + 100; Date.now() < end; );`,
   );
-  await runCommand(
-    ["simulate", "--x"],
-    folder,
-    never,
-    (fact) => facts.push(fact),
-    main,
-  );
+  await runCommand(["simulate", "--x"], folder, never, (fact) => facts.push(fact), main);
   assert.deepEqual(facts, [{ round: 1, args: ["simulate", "--x", "--json"] }]);
   assert.ok((await cpuSeconds(folder)) > 0.05);
   const failing = script(
@@ -175,18 +149,11 @@ test("a command ends with its experiment: on a stop, and when the experiment is 
   );
   const stop = new AbortController();
   await assert.rejects(
-    runCommand(
-      ["simulate"],
-      join(base, "stopped"),
-      stop.signal,
-      () => stop.abort(),
-      waiting,
-    ),
+    runCommand(["simulate"], join(base, "stopped"), stop.signal, () => stop.abort(), waiting),
     /exit code 143/,
   );
 
-  const command = new URL("../../cli/experiment/command.js", import.meta.url)
-    .href;
+  const command = new URL("../../cli/experiment/command.js", import.meta.url).href;
   const parent = script(
     "parent.mjs",
     `import { runCommand } from ${JSON.stringify(command)};
@@ -208,7 +175,6 @@ test("a command ends with its experiment: on a stop, and when the experiment is 
       return false;
     }
   };
-  for (let i = 0; i < 200 && alive(); i++)
-    await new Promise((resolve) => setTimeout(resolve, 25));
+  for (let i = 0; i < 200 && alive(); i++) await new Promise((resolve) => setTimeout(resolve, 25));
   assert.equal(alive(), false);
 });

@@ -1,12 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -34,13 +27,9 @@ writeFileSync(file, JSON.stringify(content));
 
 test("a killed experiment goes on where it was: finished runs are not run again, then come tables and pictures", async () => {
   const out = join(folder, "out");
-  const command = [
-    ...["experiment", file, "--out", out, "--parallel", "1", "--json"],
-  ];
+  const command = [...["experiment", file, "--out", out, "--parallel", "1", "--json"]];
   const first = start(...command);
-  const [, name] = await first.until(
-    /"event":"finished","run":"(fedavg[^"]+)"/,
-  );
+  const [, name] = await first.until(/"event":"finished","run":"(fedavg[^"]+)"/);
   const other = await run(...command);
   assert.equal(other.code, 1);
   assert.match(other.stderr, /"--out" expected a folder in which no other/);
@@ -98,9 +87,7 @@ test("a run that fails is named with its reason; the others are finished and the
     }),
   );
   const out = join(folder, "bad");
-  const { code, stdout, stderr } = await run(
-    ...["experiment", bad, "--out", out],
-  );
+  const { code, stdout, stderr } = await run(...["experiment", bad, "--out", out]);
   assert.equal(code, 1);
   assert.match(stdout, /split groups, seed 1 failed: /);
   assert.match(stdout, /1 of 2 runs finished/);

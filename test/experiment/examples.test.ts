@@ -32,9 +32,7 @@ for (const [name, runs] of Object.entries(RUNS))
     // Every published number belongs to some run, under settings that the file has.
     for (const { of } of file.published)
       assert.ok(
-        cells.some(({ given }) =>
-          Object.entries(of).every(([key, value]) => given[key] === value),
-        ),
+        cells.some(({ given }) => Object.entries(of).every(([key, value]) => given[key] === value)),
         JSON.stringify(of),
       );
   });
@@ -42,8 +40,7 @@ for (const [name, runs] of Object.entries(RUNS))
 test("the paper's set-up is what the paper says", async () => {
   const path = join(folder, "paper-cifar-100.json");
   const [{ settings }] = cellsOf(await readExperiment(path), path);
-  const { clients, rounds, fraction, bernoulli, localEpochs, batchSize } =
-    settings;
+  const { clients, rounds, fraction, bernoulli, localEpochs, batchSize } = settings;
   assert.deepEqual(
     [clients, rounds, fraction, bernoulli, localEpochs, batchSize],
     [100, 500, 0.1, true, 5, 50],

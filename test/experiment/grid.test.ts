@@ -13,10 +13,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 function written(content: unknown, name = "experiment.json"): string {
   const path = join(folder, name);
-  writeFileSync(
-    path,
-    typeof content === "string" ? content : JSON.stringify(content),
-  );
+  writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content));
   return path;
 }
 
@@ -93,10 +90,7 @@ test("what is wrong in the file is said by name, in one sentence", async () => {
   await refuses({ settings, grid: { seed: [] } }, /"grid.seed".*at least one/);
   await refuses({ settings, grid: { seed: [1, 1] } }, /values that differ/);
   await refuses({ settings, grid: { zeta: [-1] } }, /"zeta" in .* from 0/);
-  await refuses(
-    { settings, grid: { zetas: [0] } },
-    /got "zetas" \(did you mean "zeta"\?\)/,
-  );
+  await refuses({ settings, grid: { zetas: [0] } }, /got "zetas" \(did you mean "zeta"\?\)/);
   await refuses({ settings, grid: { rounds: [1] } }, /"rounds".*both/);
   await refuses({ settings, grid: { run: ["x"] } }, /left to the experiment/);
   await refuses(
@@ -107,10 +101,7 @@ test("what is wrong in the file is said by name, in one sentence", async () => {
     { settings, grid, set: { feddyn: { alpha: 1 } } },
     /"set.feddyn" in .* expected one of the algorithms/,
   );
-  await assert.rejects(
-    readExperiment(join(folder, "absent")),
-    /a file that can be read/,
-  );
+  await assert.rejects(readExperiment(join(folder, "absent")), /a file that can be read/);
 });
 
 test("lanes do all tasks, a failing one leaves the others going", async () => {

@@ -30,9 +30,7 @@ const example = repository("examples/algorithms/fedcm.js");
 test("the documentation shows the example, and the example has the types of the package", () => {
   assert.equal(shown, readFileSync(example, "utf8"));
   const file = written("shown.js", shown);
-  const types = fileURLToPath(
-    new URL("../../runtime/index.d.ts", import.meta.url),
-  );
+  const types = fileURLToPath(new URL("../../runtime/index.d.ts", import.meta.url));
   const project = written(
     "tsconfig.json",
     JSON.stringify({
@@ -50,14 +48,9 @@ test("the documentation shows the example, and the example has the types of the 
       files: [file],
     }),
   );
-  const manifest = createRequire(import.meta.url).resolve(
-    "typescript/package.json",
-  );
+  const manifest = createRequire(import.meta.url).resolve("typescript/package.json");
   try {
-    execFileSync(process.execPath, [
-      join(dirname(manifest), "bin", "tsc"),
-      ...["-p", project],
-    ]);
+    execFileSync(process.execPath, [join(dirname(manifest), "bin", "tsc"), ...["-p", project]]);
   } catch (error) {
     assert.fail(String((error as { stdout?: Buffer }).stdout));
   }
@@ -107,17 +100,13 @@ test("the example runs from the command line: simulated, and over sockets to the
     ...["--algorithm", example, "--set", "beta=0.3", "--rounds", "2"],
     ...["--local-epochs", "1", "--batch-size", "500", "--evaluate-every", "2"],
   ];
-  const rounds = (name: string) =>
-    readFileSync(join(folder, name, "rounds.jsonl"), "utf8");
+  const rounds = (name: string) => readFileSync(join(folder, name, "rounds.jsonl"), "utf8");
   const simulated = await run(
     ...["simulate", ...common, "--data", FASHION, "--clients", "2"],
     ...["--run", join(folder, "simulated")],
   );
   assert.equal(simulated.code, 0, simulated.stderr);
-  assert.equal(
-    JSON.parse(rounds("simulated").split("\n")[1]).algorithm,
-    "fedcm",
-  );
+  assert.equal(JSON.parse(rounds("simulated").split("\n")[1]).algorithm, "fedcm");
 
   const server = start(
     ...["serve", "--port", "0", ...common, "--gather", "2"],

@@ -23,7 +23,10 @@ const chart = lineChart({
   notes: ["dashed: without MAN"],
 });
 
-/** The names of the elements, after a check that every one is closed in its turn and every attribute is whole. */
+/**
+ * The names of the elements, after a check that every one is closed in its turn and every attribute
+ * is whole.
+ */
 function elementsOf(svg: string): string[] {
   const names: string[] = [];
   const open: string[] = [];
@@ -58,12 +61,7 @@ function sizeOf(png: Uint8Array): [number, number] {
 
 test("a line chart is whole markup and names its axes and every series", () => {
   elementsOf(chart);
-  for (const label of [
-    "round",
-    "accuracy (%)",
-    "A + MAN",
-    "dashed: without MAN",
-  ])
+  for (const label of ["round", "accuracy (%)", "A + MAN", "dashed: without MAN"])
     assert.ok(chart.includes(`>${label}</text>`), label);
   assert.ok(chart.includes("Accuracy &lt;of&gt; &quot;A &amp; B&quot;"));
 });
@@ -107,9 +105,9 @@ test("a logarithmic axis names the powers of ten, at equal distances", () => {
     ],
   });
   elementsOf(svg);
-  const ticks = [
-    ...svg.matchAll(/<text[^>]* x="([\d.]+)"[^>]*>([\d.]+ ms)<\/text>/g),
-  ].map(([, x, name]) => [Number(x), name] as const);
+  const ticks = [...svg.matchAll(/<text[^>]* x="([\d.]+)"[^>]*>([\d.]+ ms)<\/text>/g)].map(
+    ([, x, name]) => [Number(x), name] as const,
+  );
   const [[left], , , [right]] = ticks;
   const third = (right - left) / 3;
   ["1 ms", "10 ms", "100 ms", "1000 ms"].forEach((name, i) => {
@@ -121,9 +119,7 @@ test("a logarithmic axis names the powers of ten, at equal distances", () => {
 test("a landscape has a ring for every level, also where the loss overflows", () => {
   const coordinates = [-1, -0.5, 0, 0.5, 1];
   const losses = coordinates.map((b) =>
-    coordinates.map((a) =>
-      a === 1 && b === 1 ? Infinity : 0.1 + a * a + b * b,
-    ),
+    coordinates.map((a) => (a === 1 && b === 1 ? Infinity : 0.1 + a * a + b * b)),
   );
   const names = elementsOf(landscape("slice", { coordinates, losses }));
   assert.ok(names.filter((name) => name === "path").length > 10);
@@ -136,16 +132,10 @@ test("a landscape has a ring for every level, also where the loss overflows", ()
 });
 
 test("the PNG has twice the pixels of the SVG, and is not blank", async () => {
-  const [, width, height] =
-    /width="([\d.]+)" height="([\d.]+)"/.exec(chart) ?? [];
+  const [, width, height] = /width="([\d.]+)" height="([\d.]+)"/.exec(chart) ?? [];
   const png = await toPng(chart);
   const [w, h] = sizeOf(png);
-  assert.ok(
-    Math.abs(w - 2 * Number(width)) <= 1 &&
-      Math.abs(h - 2 * Number(height)) <= 1,
-  );
-  const blank = await toPng(
-    chart.replace(/<(text|path|line)[^]*<\/svg>/, "</svg>"),
-  );
+  assert.ok(Math.abs(w - 2 * Number(width)) <= 1 && Math.abs(h - 2 * Number(height)) <= 1);
+  const blank = await toPng(chart.replace(/<(text|path|line)[^]*<\/svg>/, "</svg>"));
   assert.ok(png.length > 4 * blank.length);
 });

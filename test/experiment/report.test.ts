@@ -2,17 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ExperimentFile } from "../../cli/experiment/file.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
-import {
-  picturesOf,
-  resultsCsv,
-  resultsPage,
-  roundsCsv,
-} from "../../cli/experiment/report.js";
-import {
-  roundsTo,
-  statisticOf,
-  type RunResult,
-} from "../../cli/experiment/result.js";
+import { picturesOf, resultsCsv, resultsPage, roundsCsv } from "../../cli/experiment/report.js";
+import { roundsTo, statisticOf, type RunResult } from "../../cli/experiment/result.js";
 
 const file: ExperimentFile = {
   title: "Test",

@@ -59,13 +59,13 @@ const settingsOf = ({ rounds, deadline }: BadWeather): GivenSettings => ({
   zeta: 0,
 });
 
-/** Ten real clients behind a bad network, three in ten of them lost to each round, and a server that is killed once. */
+/**
+ * Ten real clients behind a bad network, three in ten of them lost to each round, and a server that
+ * is killed once.
+ */
 export async function weather(given: BadWeather): Promise<Weathered> {
   const trainer = await trainerHere("simd");
-  const cleanAccuracy = await accuracyOf(
-    await cleanRun(given, trainer),
-    trainer,
-  );
+  const cleanAccuracy = await accuracyOf(await cleanRun(given, trainer), trainer);
   const folder = await mkdtemp(join(tmpdir(), "fedflat-weather-"));
   const port = await freePort();
   const proxy = await faultProxy(port, given.weather);
@@ -103,16 +103,14 @@ export async function weather(given: BadWeather): Promise<Weathered> {
     proxy.stopTheWorld(300);
     assert.equal(await server(0), 0, "the run ends well after the kill");
     over = true;
-    await Promise.all(
-      [...running].map((client) => client.stop({ force: true })),
-    );
+    await Promise.all([...running].map((client) => client.stop({ force: true })));
     await Promise.all(clients);
-    const seconds = (
-      await linesOf<{ seconds: number }>(folder, "timings.jsonl")
-    ).map((line) => line.seconds);
-    const members = (
-      await linesOf<{ participants: unknown[] }>(folder, "rounds.jsonl")
-    ).map(({ participants }) => participants.length);
+    const seconds = (await linesOf<{ seconds: number }>(folder, "timings.jsonl")).map(
+      (line) => line.seconds,
+    );
+    const members = (await linesOf<{ participants: unknown[] }>(folder, "rounds.jsonl")).map(
+      ({ participants }) => participants.length,
+    );
     const model = await readFile(join(folder, "model/weights.safetensors"));
     return {
       accuracy: await accuracyOf(model, trainer),
@@ -160,10 +158,7 @@ function clientOf(
 }
 
 /** The model of the run in which nothing goes wrong. */
-async function cleanRun(
-  given: BadWeather,
-  trainer: Trainer,
-): Promise<Uint8Array> {
+async function cleanRun(given: BadWeather, trainer: Trainer): Promise<Uint8Array> {
   const aggregator = new Aggregator({
     model: learningModel(),
     settings: {
@@ -181,9 +176,7 @@ async function cleanRun(
         openState: async () => memoryStore(),
         openSocket() {
           const [here, there] = memoryLine();
-          queueMicrotask(() =>
-            aggregator.attach(there, { host: "clean", address: "memory" }),
-          );
+          queueMicrotask(() => aggregator.attach(there, { host: "clean", address: "memory" }));
           return here;
         },
       }).run(),

@@ -7,7 +7,8 @@ import { random } from "../../runtime/tensors/random.js";
 import { FOLDER, stateFolderAfter } from "./crash-points.js";
 import { simulatedDisk } from "./disk.js";
 
-// Every byte with FEDFLAT_OFFSETS=Infinity (npm run crash); here a sample of the large file's, and every byte of the small ones.
+// Every byte with FEDFLAT_OFFSETS=Infinity (npm run crash); here a sample of the large file's, and
+// every byte of the small ones.
 const OFFSETS = Number(process.env["FEDFLAT_OFFSETS"] ?? 400);
 
 let files: ReadonlyMap<string, Uint8Array>;
@@ -20,9 +21,7 @@ before(async () => {
 const none = { sha256: "", bytes: new Uint8Array() };
 
 /** What the next server finds, or the sentence with which it refuses to start. */
-async function open(
-  image: ReadonlyMap<string, Uint8Array>,
-): Promise<Opened | string> {
+async function open(image: ReadonlyMap<string, Uint8Array>): Promise<Opened | string> {
   try {
     return await fileLedger(FOLDER, simulatedDisk(image)).open({
       model: none,
@@ -35,11 +34,11 @@ async function open(
   }
 }
 
-/** Opens the folder with one file changed. What is used must be a checkpoint of the run, to the byte. */
-async function openWith(
-  path: string,
-  bytes: Uint8Array,
-): Promise<Opened | string> {
+/**
+ * Opens the folder with one file changed. What is used must be a checkpoint of the run, to the
+ * byte.
+ */
+async function openWith(path: string, bytes: Uint8Array): Promise<Opened | string> {
   const opened = await open(new Map(files).set(path, bytes));
   if (typeof opened === "string") return opened;
   const { round, model, state } = opened.last.record;
@@ -48,10 +47,7 @@ async function openWith(
     [opened.last.model, model],
     [opened.last.state, state],
   ] as const)
-    assert.deepEqual(
-      Buffer.from(blob.bytes),
-      Buffer.from(files.get(`${FOLDER}/blobs/${name}`)!),
-    );
+    assert.deepEqual(Buffer.from(blob.bytes), Buffer.from(files.get(`${FOLDER}/blobs/${name}`)!));
   assert.deepEqual(
     opened.history,
     whole.history.slice(0, round + 1),
@@ -62,10 +58,7 @@ async function openWith(
 
 function offsetsOf(length: number): number[] {
   const all = Uint32Array.from({ length }, (_, i) => i);
-  return [...(length <= OFFSETS ? all : random("offsets").shuffle(all))].slice(
-    0,
-    OFFSETS,
-  );
+  return [...(length <= OFFSETS ? all : random("offsets").shuffle(all))].slice(0, OFFSETS);
 }
 
 const journal = `${FOLDER}/journal`;
@@ -90,10 +83,10 @@ test("a journal cut off anywhere: the checkpoint before the cut, or a sentence",
     const opened = await openWith(journal, bytes.subarray(0, length));
     if (typeof opened === "string") continue;
     started++;
-    // Between two records a cut looks like a crash before the record; a checkpoint that is lost with it is named.
+    // Between two records a cut looks like a crash before the record; a checkpoint that is lost
+    // with it is named.
     assert.ok(
-      opened.last.record.round === whole.last.record.round ||
-        opened.notes.length > 0,
+      opened.last.record.round === whole.last.record.round || opened.notes.length > 0,
       `the cut at byte ${length} was not noticed`,
     );
   }
@@ -129,26 +122,19 @@ test("every checkpoint damaged, the journal whole: refused with a sentence", asy
   const image = new Map(files);
   for (const [path, bytes] of files)
     if (path.includes("/blobs/")) image.set(path, bytes.subarray(1));
-  assert.match(
-    String(await open(image)),
-    /expected at least one sound checkpoint, got none/,
-  );
+  assert.match(String(await open(image)), /expected at least one sound checkpoint, got none/);
 });
 
 test("the journal gone, its checkpoints there: refused, for a new run would bury them", async () => {
   const image = new Map(files);
   image.delete(journal);
-  assert.match(
-    String(await open(image)),
-    /expected the journal of the \d+ blobs/,
-  );
+  assert.match(String(await open(image)), /expected the journal of the \d+ blobs/);
 });
 
 test("damage in any file that is not read does no harm", async () => {
   for (const path of files.keys()) {
     const { model, state } = whole.last.record;
-    if (path === journal || path.endsWith(model) || path.endsWith(state))
-      continue;
+    if (path === journal || path.endsWith(model) || path.endsWith(state)) continue;
     const opened = await openWith(path, new Uint8Array([1, 2, 3]));
     assert.ok(typeof opened !== "string");
     assert.equal(opened.last.record.round, whole.last.record.round);

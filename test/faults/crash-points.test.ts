@@ -1,14 +1,7 @@
 import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { random } from "../../runtime/tensors/random.js";
-import {
-  crashesOf,
-  MODES,
-  nameOf,
-  survives,
-  undisturbed,
-  type Crash,
-} from "./crash-points.js";
+import { crashesOf, MODES, nameOf, survives, undisturbed, type Crash } from "./crash-points.js";
 
 // `npm run crash` goes through all of them; here is a sample that the seed decides.
 const SAMPLE = Number(process.env["FEDFLAT_CRASHES"] ?? 40);

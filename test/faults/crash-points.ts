@@ -10,7 +10,10 @@ import { CLIENTS, LAB, labClient, labModel } from "./fixtures.js";
 const model = labModel();
 export const FOLDER = "/run/state";
 
-/** The runs that are crashed. Where all clients make a round, nothing but what is committed decides a buffered one either. */
+/**
+ * The runs that are crashed. Where all clients make a round, nothing but what is committed decides
+ * a buffered one either.
+ */
 export const MODES: Readonly<Record<string, GivenSettings>> = {
   synchronous: {},
   buffered: {
@@ -34,7 +37,10 @@ export interface Crash {
 export const nameOf = ({ call, fault, survival, again }: Crash): string =>
   `${fault}${survival ? ` (${survival})` : ""} at call ${call}${again ? `, then ${nameOf(again)}` : ""}`;
 
-/** What must be the same whatever happened: every round's line, who is in it with which update, and the clients' states. */
+/**
+ * What must be the same whatever happened: every round's line, who is in it with which update, and
+ * the clients' states.
+ */
 export interface Outcome {
   readonly rounds: readonly unknown[];
   readonly model: string;
@@ -61,7 +67,10 @@ export async function stateFolderAfter(
   return filesOf(disk);
 }
 
-/** A run of ten rounds with a crash in it, restarted until it ends; fails where anything of it differs from the undisturbed one. */
+/**
+ * A run of ten rounds with a crash in it, restarted until it ends; fails where anything of it
+ * differs from the undisturbed one.
+ */
 export async function survives(
   crash: Crash,
   expected: Outcome,
@@ -76,8 +85,7 @@ export async function survives(
     next = now?.again;
     if (now !== undefined) disk.break(disk.calls.length + now.call, now.fault);
     const outcome = await federation.live(disk);
-    if (now?.survival !== undefined)
-      disk = disk.afterPowerCut(now.survival, now.call);
+    if (now?.survival !== undefined) disk = disk.afterPowerCut(now.survival, now.call);
     else if (outcome === undefined) disk = restarted(disk);
     // The end of a run is not the end of its ledger: what it promised must still be there.
     if (outcome === undefined || now?.survival !== undefined) continue;
@@ -93,7 +101,10 @@ function restarted(disk: Disk): Disk {
 }
 
 interface Federation {
-  /** One life of the aggregator, and of the clients' processes; the outcome where the run came to its end. */
+  /**
+   * One life of the aggregator, and of the clients' processes; the outcome where the run came to
+   * its end.
+   */
   live(disk: Disk): Promise<Outcome | undefined>;
 }
 
@@ -121,9 +132,7 @@ function newFederation(settings: GivenSettings): Federation {
         committed >= latest,
         `a client knows that round ${latest} is committed, the ledger has ${committed}`,
       );
-      const clients = stores.map(
-        (store, i) => labClient(i, aggregator, store).client,
-      );
+      const clients = stores.map((store, i) => labClient(i, aggregator, store).client);
       for (const client of clients)
         client.on("assignment", ({ assignment, round, what }) => {
           if (what === "committed") promised.set(assignment, round!);
@@ -132,9 +141,7 @@ function newFederation(settings: GivenSettings): Federation {
       const ending = await aggregator.done;
       if (ending.reason === "finished") await Promise.all(running);
       else {
-        await Promise.all(
-          clients.map((client) => client.stop({ force: true })),
-        );
+        await Promise.all(clients.map((client) => client.stop({ force: true })));
         await Promise.all(running);
       }
       await aggregator.stop().catch(() => {});
@@ -170,11 +177,7 @@ async function outcomeOf(
   const assignments = new Map(counted.map((m) => [m.assignment, m.round]));
   assert.equal(assignments.size, counted.length, "no update is counted twice");
   for (const [assignment, round] of promised)
-    assert.equal(
-      assignments.get(assignment),
-      round,
-      "what was promised is in the ledger",
-    );
+    assert.equal(assignments.get(assignment), round, "what was promised is in the ledger");
   return {
     rounds: history.map(({ round, members, line, model, state }) => ({
       round,
@@ -184,9 +187,7 @@ async function outcomeOf(
       members: members.map(({ client, sha256 }) => ({ client, sha256 })),
     })),
     model: last.model.sha256,
-    states: await Promise.all(
-      stores.map((store) => stateOf(store, opened.run)),
-    ),
+    states: await Promise.all(stores.map((store) => stateOf(store, opened.run))),
   };
 }
 

@@ -1,16 +1,10 @@
 import { random } from "../../runtime/tensors/random.js";
-import {
-  crashesOf,
-  MODES,
-  nameOf,
-  survives,
-  undisturbed,
-  type Crash,
-} from "./crash-points.js";
+import { crashesOf, MODES, nameOf, survives, undisturbed, type Crash } from "./crash-points.js";
 import { survivesKills } from "./kills.js";
 
-// npm run crash [-- PAIRS]: every crash point of a federation of ten rounds in each mode, and so many seeded pairs of crashes,
-// the second one in the life after the first. Ends with 1 where the run after a crash differs from the undisturbed one.
+// npm run crash [-- PAIRS]: every crash point of a federation of ten rounds in each mode, and so
+// many seeded pairs of crashes, the second one in the life after the first. Ends with 1 where the
+// run after a crash differs from the undisturbed one.
 const pairs = Number(process.argv[2] ?? 500);
 const failed: string[] = [];
 
@@ -34,9 +28,7 @@ for (const [mode, settings] of Object.entries(MODES)) {
     } catch (error) {
       const what = `${mode}: ${nameOf(crash)} (${expected.calls[crash.call]})`;
       failed.push(what);
-      console.error(
-        `${what}: ${error instanceof Error ? error.message : error}`,
-      );
+      console.error(`${what}: ${error instanceof Error ? error.message : error}`);
     }
     if (++done % 200 === 0) console.error(`${done} of ${crashes.length}`);
   }
@@ -47,9 +39,7 @@ for (const [mode, settings] of Object.entries(MODES)) {
 for (const [mode, settings] of Object.entries(MODES))
   try {
     await survivesKills(20, "nightly", settings);
-    console.log(
-      `${mode}: 20 real kills: the run ended like the undisturbed one`,
-    );
+    console.log(`${mode}: 20 real kills: the run ended like the undisturbed one`);
   } catch (error) {
     console.error(error);
     failed.push(`${mode}: kills`);

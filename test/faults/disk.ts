@@ -3,7 +3,10 @@ import { random } from "../../runtime/tensors/random.js";
 
 /** What goes wrong at one call of a disk. */
 export type Fault =
-  /** The call throws EIO and has no effect; what a failed sync was to write is lost for good, as on Linux. */
+  /**
+   * The call throws EIO and has no effect; what a failed sync was to write is lost for good, as on
+   * Linux.
+   */
   | "fail"
   /** A write leaves half of its bytes and throws EIO. */
   | "short"
@@ -12,7 +15,10 @@ export type Fault =
   /** The power is cut before the call has an effect. */
   | "cut";
 
-/** What a power cut leaves of the bytes and names that were not synced: nothing, all, or what chance decides. */
+/**
+ * What a power cut leaves of the bytes and names that were not synced: nothing, all, or what chance
+ * decides.
+ */
 export type Survival = "synced" | "all" | "some";
 
 interface Inode {
@@ -43,12 +49,9 @@ const failure = (code: string, call: string): NodeJS.ErrnoException =>
 const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/"));
 
 /** A disk in memory that keeps apart what was written from what would survive a power cut. */
-export function simulatedDisk(
-  files: ReadonlyMap<string, Uint8Array> = new Map(),
-): Disk {
+export function simulatedDisk(files: ReadonlyMap<string, Uint8Array> = new Map()): Disk {
   const names = new Map<string, Inode>();
-  for (const [path, bytes] of files)
-    names.set(path, { bytes, durable: bytes, lost: [] });
+  for (const [path, bytes] of files) names.set(path, { bytes, durable: bytes, lost: [] });
   /** Names as the platter has them. */
   const durableNames = new Map(names);
   const calls: string[] = [];
@@ -123,9 +126,7 @@ export function simulatedDisk(
       };
       return {
         async write(bytes) {
-          call(`write ${path}`, () =>
-            add(bytes.subarray(0, bytes.length >> 1)),
-          );
+          call(`write ${path}`, () => add(bytes.subarray(0, bytes.length >> 1)));
           add(bytes);
         },
         async truncate(length) {
@@ -156,16 +157,14 @@ export function simulatedDisk(
     async syncFolder(folder) {
       call(`syncFolder ${folder}`);
       for (const path of durableNames.keys())
-        if (parentOf(path) === folder && !names.has(path))
-          durableNames.delete(path);
+        if (parentOf(path) === folder && !names.has(path)) durableNames.delete(path);
       for (const [path, inode] of names)
         if (parentOf(path) === folder) durableNames.set(path, inode);
     },
     afterPowerCut(survival, seed = 0) {
       off = true;
       const chance = random("power cut", seed);
-      const survives = () =>
-        survival === "all" || (survival === "some" && chance.next() < 0.5);
+      const survives = () => survival === "all" || (survival === "some" && chance.next() < 0.5);
       const after = new Map<string, Uint8Array>();
       for (const path of new Set([...durableNames.keys(), ...names.keys()])) {
         const inode = (survives() ? names : durableNames).get(path);
@@ -179,10 +178,7 @@ export function simulatedDisk(
                 durable,
                 bytes.subarray(
                   durable.length,
-                  durable.length +
-                    chance.integer(
-                      Math.max(0, bytes.length - durable.length) + 1,
-                    ),
+                  durable.length + chance.integer(Math.max(0, bytes.length - durable.length) + 1),
                 ),
               ])
             : Uint8Array.from(survival === "all" ? bytes : durable),

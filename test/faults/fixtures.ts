@@ -14,7 +14,10 @@ export const CLIENTS = 3;
 
 export { tinyModel as labModel } from "../aggregator/run/federation.js";
 
-/** FedDyn, because its server and its clients must agree on what was counted; nothing that only time decides. */
+/**
+ * FedDyn, because its server and its clients must agree on what was counted; nothing that only time
+ * decides.
+ */
 export const LAB: GivenSettings = {
   algorithm: "feddyn",
   rounds: 10,
@@ -32,15 +35,16 @@ const never = (): never => {
   throw new Error("not in this laboratory");
 };
 
-/** Trains at once: a step against the objective's linear term, and noise that the round's seed decides. */
+/**
+ * Trains at once: a step against the objective's linear term, and noise that the round's seed
+ * decides.
+ */
 export const labTrainer: Trainer = {
   async train({ weights, objective, part, settings }) {
     const chance = random(settings.seed);
     const { linear } = objective;
     return {
-      delta: weights.map(
-        (w, i) => 0.1 * chance.normal() - 0.1 * w - (linear?.[i] ?? 0),
-      ),
+      delta: weights.map((w, i) => 0.1 * chance.normal() - 0.1 * w - (linear?.[i] ?? 0)),
       metrics: {
         samples: part.rows.length,
         lossBefore: 2,
@@ -77,9 +81,7 @@ export function labClient(
     ...(typeof where !== "string" && {
       openSocket() {
         const [here, there] = memoryLine();
-        queueMicrotask(() =>
-          where.attach(there, { host: "lab", address: "memory" }),
-        );
+        queueMicrotask(() => where.attach(there, { host: "lab", address: "memory" }));
         return here;
       },
     }),

@@ -21,19 +21,15 @@ const data = join(folder, "data.csv");
 const { x, y } = learningData(0, 40);
 writeFileSync(
   data,
-  y
-    .map((label, i) => [...x.subarray(8 * i, 8 * i + 8), label].join())
-    .join("\n"),
+  y.map((label, i) => [...x.subarray(8 * i, 8 * i + 8), label].join()).join("\n"),
 );
 
 /**
- * A federation over sockets of two clients in this process and one that is a process of its own, which is killed as soon as
- * each of the rounds named is committed, and started again. Resolves to the final model.
+ * A federation over sockets of two clients in this process and one that is a process of its own,
+ * which is killed as soon as each of the rounds named is committed, and started again. Resolves to
+ * the final model.
  */
-async function federation(
-  algorithm: string,
-  kills: readonly number[],
-): Promise<Uint8Array> {
+async function federation(algorithm: string, kills: readonly number[]): Promise<Uint8Array> {
   const aggregator = new Aggregator({
     model: learningModel(),
     settings: {
@@ -79,8 +75,7 @@ async function federation(
       ...["join", "--url", server.url, "--data", data, "--state", state],
       ...["--lab-identity", "1:2", "--hold-out", "0"],
     );
-    const kill = ({ round }: { round: number }) =>
-      kills.includes(round) && process.kill("SIGKILL");
+    const kill = ({ round }: { round: number }) => kills.includes(round) && process.kill("SIGKILL");
     aggregator.on("round", kill);
     const { code, stderr } = await ended;
     aggregator.off("round", kill);

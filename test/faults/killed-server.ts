@@ -1,17 +1,15 @@
 import { Aggregator } from "../../aggregator/run/aggregator.js";
 import { listen } from "../../aggregator/server/server.js";
 import { stateFolder } from "../../aggregator/storage/run-folder.js";
-import {
-  nodeFiles,
-  type FileLayer,
-} from "../../aggregator/storage/file-layer.js";
+import { nodeFiles, type FileLayer } from "../../aggregator/storage/file-layer.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { LAB, labModel } from "./fixtures.js";
 import { learningModel } from "./learning.js";
 
-// killed-server.js FOLDER PORT CALL MODEL SETTINGS: an aggregator that kills itself (SIGKILL) at its persistence call of that
-// number; 0 for never. MODEL is lab or learning, SETTINGS are JSON. Prints its port when it listens, and ends when the run is finished.
+// killed-server.js FOLDER PORT CALL MODEL SETTINGS: an aggregator that kills itself (SIGKILL) at
+// its persistence call of that number; 0 for never. MODEL is lab or learning, SETTINGS are JSON.
+// Prints its port when it listens, and ends when the run is finished.
 const [folder, port, call, model, settings] = process.argv.slice(2);
 
 let calls = 0;

@@ -18,8 +18,9 @@ import { CLIENTS, labClient } from "./fixtures.js";
 const LONGEST_LIFE = 60;
 
 /**
- * A real server on a real disk, killed so many times at persistence calls that the seed decides and started again each time,
- * with real clients, who are started again with it so that nobody waits out a back-off. Fails where the run does not end like one that was left alone.
+ * A real server on a real disk, killed so many times at persistence calls that the seed decides and
+ * started again each time, with real clients, who are started again with it so that nobody waits
+ * out a back-off. Fails where the run does not end like one that was left alone.
  */
 export async function survivesKills(
   kills: number,
@@ -86,17 +87,11 @@ export async function liveUntilDeath(
 ): Promise<number | string> {
   const server = spawn(
     process.execPath,
-    [
-      fileURLToPath(new URL("./killed-server.js", import.meta.url)),
-      ...args.map(String),
-    ],
+    [fileURLToPath(new URL("./killed-server.js", import.meta.url)), ...args.map(String)],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
   server.stdout.once("data", () => void listens());
-  const [code, signal] = (await once(server, "exit")) as [
-    number | null,
-    string | null,
-  ];
+  const [code, signal] = (await once(server, "exit")) as [number | null, string | null];
   return code ?? signal ?? "";
 }
 

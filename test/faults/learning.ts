@@ -14,7 +14,9 @@ const description = parseDescription({
   ],
 });
 
-/** A small network for a task that can be learned: which of the first three inputs is the largest. */
+/**
+ * A small network for a task that can be learned: which of the first three inputs is the largest.
+ */
 export function learningModel(): Model {
   const network = networkOf(description);
   return {
@@ -40,10 +42,7 @@ export function learningData(
 }
 
 /** Share of 600 fresh examples that a model blob gets right. */
-export async function accuracyOf(
-  blob: Uint8Array,
-  trainer: Trainer,
-): Promise<number> {
+export async function accuracyOf(blob: Uint8Array, trainer: Trainer): Promise<number> {
   const { weights, classes } = loadModel(blob);
   const part = partFor(learningData("test", 600), description.input, classes);
   const { count, correct } = await trainer.evaluate({

@@ -23,8 +23,9 @@ const GRID = 2 ** -32;
 const model = labModel();
 
 /**
- * What becomes of the clients' updates, by attempt: counted, held back on the line until the attempt is over, or with numbers
- * that are refused. Three must be counted, or the attempt is abandoned. After the last it begins anew.
+ * What becomes of the clients' updates, by attempt: counted, held back on the line until the
+ * attempt is over, or with numbers that are refused. Three must be counted, or the attempt is
+ * abandoned. After the last it begins anew.
  */
 type Mood = "counted" | "held" | "refused";
 const MOODS: readonly (readonly Mood[])[] = [
@@ -54,17 +55,14 @@ async function stateOf(
   run: string,
   names: readonly string[],
 ): Promise<Readonly<Record<string, Float64Array>>> {
-  const record = JSON.parse(
-    new TextDecoder().decode(await store.get(`run.${run}`)),
-  ) as { state: { name: string } };
+  const record = JSON.parse(new TextDecoder().decode(await store.get(`run.${run}`))) as {
+    state: { name: string };
+  };
   const bytes = await store.get(record.state.name);
   return readState(bytes!, model.layout, names);
 }
 
-async function federation(
-  algorithm: string,
-  trainers: readonly Trainer[],
-): Promise<void> {
+async function federation(algorithm: string, trainers: readonly Trainer[]): Promise<void> {
   const ledger = memoryLedger();
   const aggregator = new Aggregator({
     model,
@@ -100,8 +98,7 @@ async function federation(
     over();
   });
   aggregator.on("refused", ({ code }) => seen.add(code));
-  const moodOf = (client: number): Mood =>
-    MOODS[(attempts - 1) % MOODS.length][client];
+  const moodOf = (client: number): Mood => MOODS[(attempts - 1) % MOODS.length][client];
 
   /** Finished updates, with their state pending in the store, are offered when it is too late. */
   const holding =
@@ -110,8 +107,7 @@ async function federation(
       const socket = node.openSocket(...args);
       const send = socket.send.bind(socket);
       socket.send = (data) => {
-        const isOffer =
-          typeof data === "string" && JSON.parse(data).type === "offer";
+        const isOffer = typeof data === "string" && JSON.parse(data).type === "offer";
         if (isOffer && moodOf(client) === "held") held.push(() => send(data));
         else send(data);
       };
@@ -195,9 +191,7 @@ describe(
         federation(algorithm, CLIENTS.map(wildTrainer)));
 
     test("feddc, with real training", async () => {
-      const trainers = await Promise.all(
-        CLIENTS.map(() => trainerHere("simd")),
-      );
+      const trainers = await Promise.all(CLIENTS.map(() => trainerHere("simd")));
       after(() => trainers.forEach((trainer) => trainer.close()));
       await federation("feddc", trainers);
     });

@@ -23,7 +23,10 @@ export interface FaultProxy {
   readonly resets: number;
   /** Nothing moves, in any connection, for so long. */
   stopTheWorld(milliseconds: number): void;
-  /** From now on the connections that are open stay so, and nothing comes through: neither end is told. */
+  /**
+   * From now on the connections that are open stay so, and nothing comes through: neither end is
+   * told.
+   */
   halfOpen(): void;
   /** Ends every connection with RST. */
   resetAll(): void;
@@ -31,10 +34,7 @@ export interface FaultProxy {
 }
 
 /** A TCP proxy on loopback to a port there, with bad weather between. */
-export async function faultProxy(
-  target: number,
-  weather: Weather = {},
-): Promise<FaultProxy> {
+export async function faultProxy(target: number, weather: Weather = {}): Promise<FaultProxy> {
   const {
     latency = 0,
     jitter = 0,
@@ -69,7 +69,8 @@ export async function faultProxy(
       [far, near],
     ]) {
       from.on("error", reset);
-      // Each way is a queue: a piece leaves after those before it, its delay and its share of the bandwidth.
+      // Each way is a queue: a piece leaves after those before it, its delay and its share of the
+      // bandwidth.
       let free = 0;
       from.on("data", (bytes: Buffer) => {
         for (let at = 0; at < bytes.length; at += slice) {
@@ -94,8 +95,7 @@ export async function faultProxy(
         }
       });
       from.on("close", () => {
-        if (!pair.silent)
-          setTimeout(end, Math.max(0, free - performance.now()) + 1);
+        if (!pair.silent) setTimeout(end, Math.max(0, free - performance.now()) + 1);
       });
     }
   });
@@ -116,8 +116,7 @@ export async function faultProxy(
       for (const pair of pairs) pair.silent = true;
     },
     resetAll() {
-      for (const { ends } of pairs)
-        for (const end of ends) end.resetAndDestroy();
+      for (const { ends } of pairs) for (const end of ends) end.resetAndDestroy();
       pairs.clear();
     },
     async close() {

@@ -27,7 +27,10 @@ export interface Footprint {
   readonly descriptors: number;
 }
 
-/** Ten real clients on sockets and their aggregator in this process, for so many short rounds; footprints at even distances. */
+/**
+ * Ten real clients on sockets and their aggregator in this process, for so many short rounds;
+ * footprints at even distances.
+ */
 export async function soak(
   rounds: number,
   looks: number,

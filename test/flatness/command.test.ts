@@ -1,12 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -17,7 +10,8 @@ import { run } from "../cli/command.js";
 const folder = mkdtempSync(join(tmpdir(), "fedflat-flatness-"));
 after(() => rmSync(folder, { recursive: true }));
 
-// Two inputs, two classes: logits (x0, x1) after the normalisation (x - 1) / 2, on the examples (1, 0) and (0, 2).
+// Two inputs, two classes: logits (x0, x1) after the normalisation (x - 1) / 2, on the examples (1,
+// 0) and (0, 2).
 const description = {
   input: [2],
   layers: [{ type: "dense", units: 2 }],
@@ -37,11 +31,15 @@ writeFileSync(
 const data = join(folder, "data.csv");
 writeFileSync(data, "a,b,label\n3,1,no\n1,5,no\n");
 
-// The Hessian is the mean of p (1 - p) x x' kron [1 -1; -1 1] with x = (x0, x1, 1): trace and top eigenvalue by hand.
+// The Hessian is the mean of p (1 - p) x x' kron [1 -1; -1 1] with x = (x0, x1, 1): trace and top
+// eigenvalue by hand.
 const sigmoid = (z: number) => 1 / (1 + Math.exp(-z));
 const [u, v] = [1, -2].map((z) => sigmoid(z) * (1 - sigmoid(z)));
 const TRACE = (2 * 2 * u + 2 * 5 * v) / 2;
-/** u a a' + v b b' with a = (1, 0, 1), b = (0, 2, 1) has the eigenvalues of [[2u, s], [s, 5v]], s = sqrt(uv) a'b. */
+/**
+ * u a a' + v b b' with a = (1, 0, 1), b = (0, 2, 1) has the eigenvalues of [[2u, s], [s, 5v]], s =
+ * sqrt(uv) a'b.
+ */
 const s2 = u * v;
 const TOP = (2 * u + 5 * v) / 2 + Math.sqrt(((2 * u - 5 * v) / 2) ** 2 + s2);
 
@@ -71,9 +69,7 @@ test("eigenvalues and trace of the whole and of each layer, as JSON and as a fil
   assert.deepEqual(kept.blocks, blocks);
   assert.deepEqual(
     files,
-    ["flatness.json", "slice.csv", "slice.svg", "slice.png"].map((name) =>
-      join(out, name),
-    ),
+    ["flatness.json", "slice.csv", "slice.svg", "slice.png"].map((name) => join(out, name)),
   );
   const lines = readFileSync(join(out, "slice.csv"), "utf8").trim().split("\n");
   assert.equal(lines[0], "first,second,loss");
@@ -105,9 +101,7 @@ test("a missing model and data that do not fit end in one sentence, with nothing
   assert.match(missing.stderr, /^fedflat: "--model" expected .*\n$/);
   const wide = join(folder, "wide.csv");
   writeFileSync(wide, "a,b,c,label\n3,1,2,no\n");
-  const unfit = await run(
-    ...["flatness", "--model", model, "--data", wide, "--out", out],
-  );
+  const unfit = await run(...["flatness", "--model", model, "--data", wide, "--out", out]);
   assert.equal(unfit.code, 1);
   assert.match(unfit.stderr, /^fedflat: "data" expected .*\n$/);
   assert.equal(existsSync(out), false);

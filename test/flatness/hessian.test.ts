@@ -1,25 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Part } from "../../runtime/data/dataset.js";
-import {
-  hessian,
-  layersOf,
-  wholeOf,
-  type Block,
-} from "../../runtime/flatness/hessian.js";
+import { hessian, layersOf, wholeOf, type Block } from "../../runtime/flatness/hessian.js";
 import { lanczos } from "../../runtime/flatness/lanczos.js";
 import { trace } from "../../runtime/flatness/trace.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { random } from "../../runtime/tensors/random.js";
-import {
-  BUILDS,
-  relativeError,
-  trainerHere,
-  vectorFrom,
-  vectorsOf,
-} from "../training/engines.js";
+import { BUILDS, relativeError, trainerHere, vectorFrom, vectorsOf } from "../training/engines.js";
 
 const within = (got: number, expected: number, share: number, what: string) =>
   assert.ok(
@@ -46,9 +35,7 @@ function partOf(
 
 for (const build of BUILDS)
   for (const { name, json, tensors } of vectorsOf("hessian", "objective")) {
-    const { json: objective } = vectorsOf("objective").find(
-      (one) => one.name === name,
-    )!;
+    const { json: objective } = vectorsOf("objective").find((one) => one.name === name)!;
     test(`hessian-${name}, ${build} build: spectrum, blocks and trace of the reference, over uneven pieces`, async () => {
       const trainer = await trainerHere(build);
       const description = parseDescription(objective.model);
@@ -61,14 +48,8 @@ for (const build of BUILDS)
       const copies = 30;
       const part = partOf(
         description.input,
-        Float32Array.from(
-          { length: copies * x.length },
-          (_, i) => x[i % x.length],
-        ),
-        Int32Array.from(
-          { length: copies * y.length },
-          (_, i) => y[i % y.length],
-        ),
+        Float32Array.from({ length: copies * x.length }, (_, i) => x[i % x.length]),
+        Int32Array.from({ length: copies * y.length }, (_, i) => y[i % y.length]),
         network.classes,
       );
       const one: Part = { ...part, rows: part.rows.slice(0, y.length) };
@@ -78,9 +59,7 @@ for (const build of BUILDS)
 
       const piecewise = hessian(trainer, model, part)(whole);
       const v = new Float64Array(layout.size).map((_, i) => Math.sin(i));
-      assert.ok(
-        relativeError(await piecewise(v), await productsOf(whole)(v)) < 1e-5,
-      );
+      assert.ok(relativeError(await piecewise(v), await productsOf(whole)(v)) < 1e-5);
 
       const { values } = await lanczos(productsOf(whole), layout.size, {
         count: json.topEigenvalues.length,
@@ -135,9 +114,10 @@ function largest(matrix: Matrix): number {
 }
 
 /**
- * For one example the Hessian's block of a dense layer's kernel is (a a') kron (J' (diag p - p p') J), a being the layer's
- * input and J the Jacobian of the logits by its output before the ReLU. So its top eigenvalue is |a|^2 times that of the
- * second factor: smaller activations, flatter minimum.
+ * For one example the Hessian's block of a dense layer's kernel is (a a') kron (J' (diag p - p p')
+ * J), a being the layer's input and J the Jacobian of the logits by its output before the ReLU. So
+ * its top eigenvalue is |a|^2 times that of the second factor: smaller activations, flatter
+ * minimum.
  */
 test("one example: a dense layer's top eigenvalue is the squared norm of its input times that of the softmax behind it", async () => {
   const description = parseDescription({
@@ -161,10 +141,7 @@ test("one example: a dense layer's top eigenvalue is the squared norm of its inp
     const [kernel, bias] = layout.parameters.slice(2 * l, 2 * l + 2);
     const [rows, columns] = kernel.shape;
     const w = Array.from({ length: rows }, (_, i) =>
-      Array.from(
-        { length: columns },
-        (_, j) => weights[kernel.offset + i * columns + j],
-      ),
+      Array.from({ length: columns }, (_, j) => weights[kernel.offset + i * columns + j]),
     );
     kernels.push(w);
     activations.push(
@@ -180,9 +157,7 @@ test("one example: a dense layer's top eigenvalue is the squared norm of its inp
   const powers = activations[3].map(Math.exp);
   const total = powers.reduce((a, b) => a + b);
   const p = powers.map((power) => power / total);
-  let curvature: Matrix = p.map((pi, i) =>
-    p.map((pj, j) => (i === j ? pi : 0) - pi * pj),
-  );
+  let curvature: Matrix = p.map((pi, i) => p.map((pj, j) => (i === j ? pi : 0) - pi * pj));
 
   for (const build of BUILDS) {
     const trainer = await trainerHere(build);
@@ -199,19 +174,18 @@ test("one example: a dense layer's top eigenvalue is the squared norm of its inp
         behind = w.map((left) =>
           w.map((right) =>
             left.reduce(
-              (sum, x, i) =>
-                sum + x * inner[i].reduce((s, c, j) => s + c * right[j], 0),
+              (sum, x, i) => sum + x * inner[i].reduce((s, c, j) => s + c * right[j], 0),
               0,
             ),
           ),
         );
       }
       const { name, offset, size } = layout.parameters[2 * l];
-      const { values } = await lanczos(
-        productsOf({ name, offset, size }),
-        size,
-        { count: 1, seed: 1, tolerance: 1e-6 },
-      );
+      const { values } = await lanczos(productsOf({ name, offset, size }), size, {
+        count: 1,
+        seed: 1,
+        tolerance: 1e-6,
+      });
       const squaredNorm = activations[l].reduce((sum, a) => sum + a * a, 0);
       within(values[0], squaredNorm * largest(behind), 1e-4, name);
     }

@@ -5,12 +5,12 @@ import { trace } from "../../runtime/flatness/trace.js";
 import { random } from "../../runtime/tensors/random.js";
 
 const near = (got: number, expected: number, tolerance: number) =>
-  assert.ok(
-    Math.abs(got - expected) <= tolerance,
-    `expected ${expected}, got ${got}`,
-  );
+  assert.ok(Math.abs(got - expected) <= tolerance, `expected ${expected}, got ${got}`);
 
-/** Q diag(values) Q' with Q a product of random Householder reflections: a matrix whose spectrum is known. */
+/**
+ * Q diag(values) Q' with Q a product of random Householder reflections: a matrix whose spectrum is
+ * known.
+ */
 function withSpectrum(values: readonly number[]) {
   const n = values.length;
   const chance = random("spectrum", n);
@@ -48,13 +48,7 @@ test("tridiagonal matrices of sizes 1 to 40 have the eigenvalues of the discrete
 });
 
 test("finds the largest algebraic eigenvalues, not the largest in size", async () => {
-  const values = [
-    -50,
-    9,
-    8.5,
-    3,
-    ...Array.from({ length: 96 }, (_, i) => Math.sin(i)),
-  ];
+  const values = [-50, 9, 8.5, 3, ...Array.from({ length: 96 }, (_, i) => Math.sin(i))];
   const found = await lanczos(withSpectrum(values), 100, {
     count: 3,
     seed: 1,

@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  filterNormalisedDirection,
-  lossSlice,
-} from "../../runtime/flatness/slice.js";
+import { filterNormalisedDirection, lossSlice } from "../../runtime/flatness/slice.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
@@ -40,15 +37,8 @@ test("each filter of a direction is as long as the weights' own; all but kernels
     }
     for (let filter = 0; filter < count; filter++) {
       const length = (vector: Float32Array) =>
-        Math.hypot(
-          ...vector
-            .slice(offset, offset + size)
-            .filter((_, i) => i % count === filter),
-        );
-      assert.ok(
-        Math.abs(length(direction) - length(weights)) < 1e-5 * length(weights),
-        name,
-      );
+        Math.hypot(...vector.slice(offset, offset + size).filter((_, i) => i % count === filter));
+      assert.ok(Math.abs(length(direction) - length(weights)) < 1e-5 * length(weights), name);
     }
   }
   assert.deepEqual(direction, filterNormalisedDirection(model, 1, 0));

@@ -12,12 +12,7 @@ import WebSocket from "ws";
 import { openKeyRing } from "../../aggregator/sessions/enrolment.js";
 import { random } from "../../runtime/tensors/random.js";
 import { logged, tinyModel } from "../aggregator/run/federation.js";
-import {
-  sha256,
-  updateFor,
-  type Message,
-  type RawClient,
-} from "../aggregator/run/raw-client.js";
+import { sha256, updateFor, type Message, type RawClient } from "../aggregator/run/raw-client.js";
 import { floodWith } from "./flooder.js";
 import { closedBy, frame, portOf, raw, upgrade, upgraded } from "./sockets.js";
 import { underAttack, type Under } from "./under-attack.js";
@@ -51,11 +46,8 @@ test("deeply nested JSON", () =>
 
 test("truncated frames: a header that promises more than comes", () =>
   underAttack(async ({ url }) => {
-    const sockets = await Promise.all(
-      Array.from({ length: 20 }, () => upgraded(url)),
-    );
-    for (const socket of sockets)
-      socket.write(frame(0x82, new Uint8Array(10), 200_000));
+    const sockets = await Promise.all(Array.from({ length: 20 }, () => upgraded(url)));
+    for (const socket of sockets) socket.write(frame(0x82, new Uint8Array(10), 200_000));
     for (const socket of sockets) socket.destroy();
   }));
 
@@ -85,9 +77,7 @@ const BOMB = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
 test("a decompression bomb: no extension is agreed on, and a compressed frame ends the line", () =>
   underAttack(async ({ url }) => {
     const socket = await raw(url);
-    socket.write(
-      upgrade(url, "Sec-WebSocket-Extensions: permessage-deflate\r\n"),
-    );
+    socket.write(upgrade(url, "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
     const [answer] = (await once(socket, "data")) as [Buffer];
     assert.doesNotMatch(answer.toString(), /permessage-deflate/);
     socket.write(frame(0xc1, BOMB));
@@ -99,9 +89,7 @@ test("random frames, text and binary", () =>
     const chance = random("random frames");
     const bad = await client("bad");
     for (let i = 0; i < 90; i++) {
-      const bytes = Uint8Array.from({ length: chance.integer(2000) }, () =>
-        chance.integer(256),
-      );
+      const bytes = Uint8Array.from({ length: chance.integer(2000) }, () => chance.integer(256));
       bad.sendFrame(i % 2 ? bytes : Buffer.from(bytes).toString("latin1"));
     }
     bad.send({ type: "ping", id: 7 });
@@ -180,11 +168,8 @@ test("slow writers: uploads by drops give their room to others", async () => {
 test("slow headers, or none at all: a request that never ends is cut off", () =>
   underAttack(
     async ({ url }) => {
-      const sockets = await Promise.all(
-        Array.from({ length: 50 }, () => raw(url)),
-      );
-      for (const socket of sockets.slice(25))
-        socket.write("GET / HTTP/1.1\r\nX: ");
+      const sockets = await Promise.all(Array.from({ length: 50 }, () => raw(url)));
+      for (const socket of sockets.slice(25)) socket.write("GET / HTTP/1.1\r\nX: ");
       await Promise.all(sockets.map(closedBy));
     },
     { server: { headersTimeout: 300 } },
@@ -193,9 +178,7 @@ test("slow headers, or none at all: a request that never ends is cut off", () =>
 test("silent sockets after the upgrade are closed", () =>
   underAttack(
     async ({ url }) => {
-      const sockets = await Promise.all(
-        Array.from({ length: 50 }, () => upgraded(url)),
-      );
+      const sockets = await Promise.all(Array.from({ length: 50 }, () => upgraded(url)));
       await Promise.all(sockets.map(closedBy));
     },
     { settings: { helloDeadline: 200 } },
@@ -220,9 +203,7 @@ test("a flood of connections: as many lines as allowed, and the health port answ
 test("many connections of one address are dropped", () =>
   underAttack(
     async ({ url }) => {
-      const sockets = await Promise.all(
-        Array.from({ length: 40 }, () => raw(url)),
-      );
+      const sockets = await Promise.all(Array.from({ length: 40 }, () => raw(url)));
       await new Promise((resolve) => setTimeout(resolve, 100));
       assert.ok(sockets.filter(({ destroyed }) => destroyed).length >= 20);
       for (const socket of sockets) socket.destroy();
@@ -233,8 +214,7 @@ test("many connections of one address are dropped", () =>
 test("a flood of identities: no more clients than the run may have", () =>
   underAttack(
     async (under) => {
-      for (let i = 0; i < 30; i++)
-        await under.client(`sybil ${i}`).catch(() => {});
+      for (let i = 0; i < 30; i++) await under.client(`sybil ${i}`).catch(() => {});
       assert.equal(under.aggregator.status().clients.length, 10);
       assert.ok(logged(under, /as many as it may/));
     },
@@ -270,8 +250,7 @@ test("an impersonator without the key is not admitted", () =>
     };
     await victim.opened();
     victim.sayHello();
-    thief.send = (message) =>
-      send("nonce" in message ? { ...message, key: hello!.key } : message);
+    thief.send = (message) => send("nonce" in message ? { ...message, key: hello!.key } : message);
     await assert.rejects(thief.join());
     assert.equal((await thief.untilClosed()).code, 4001);
     assert.equal(good[0].closed, undefined);
@@ -286,8 +265,7 @@ test("a stolen session: neither an assignment nor a bearer is good for another",
     assert.equal(answer["code"], "unknown-assignment");
     const blob = `${under.url.replace("ws", "http")}/blobs/${assign["model"].sha256}`;
     const authorization = `Bearer ${owner.welcome!["bearer"]}`;
-    const ask = async (headers: Record<string, string>) =>
-      (await fetch(blob, { headers })).status;
+    const ask = async (headers: Record<string, string>) => (await fetch(blob, { headers })).status;
     assert.equal(await ask({ authorization }), 200);
     assert.equal(await ask({}), 401);
     assert.equal(await ask({ authorization: "Bearer x" }), 401);

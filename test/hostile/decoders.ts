@@ -1,17 +1,8 @@
 import { createHash } from "node:crypto";
 import { refusalOf, UPDATE_CHECKS } from "../../aggregator/aggregation/validation.js";
 import { plain } from "../../aggregator/aggregation/arithmetic.js";
-import {
-  foldToBytes,
-  foldFromBytes,
-  emptyFold,
-} from "../../aggregator/aggregation/exact-sum.js";
-import {
-  frame,
-  FIRST,
-  MAGIC,
-  readJournal,
-} from "../../aggregator/storage/journal.js";
+import { foldToBytes, foldFromBytes, emptyFold } from "../../aggregator/aggregation/exact-sum.js";
+import { frame, FIRST, MAGIC, readJournal } from "../../aggregator/storage/journal.js";
 import { float32 } from "../../runtime/codecs/float32.js";
 import { readCsv } from "../../runtime/data/csv.js";
 import { readIdx } from "../../runtime/data/idx.js";
@@ -64,7 +55,10 @@ const update = float32.encode(layout, {
   delta: Float32Array.from({ length: layout.size }, (_, i) => i / 8),
 });
 
-/** What an aggregator does with the bytes of an update: it takes those of the right number, then looks at them. */
+/**
+ * What an aggregator does with the bytes of an update: it takes those of the right number, then
+ * looks at them.
+ */
 function readUpdate(bytes: Uint8Array): void {
   const { header, bytes: length } = float32.form(layout, ["delta"]);
   const refusal =
@@ -79,8 +73,7 @@ function readUpdate(bytes: Uint8Array): void {
           arithmetic: plain,
         })
       : { code: "bytes", message: "another length" };
-  if (refusal !== undefined)
-    throw new ProtocolError(refusal.code, refusal.message);
+  if (refusal !== undefined) throw new ProtocolError(refusal.code, refusal.message);
 }
 
 function npy(type: string, shape: string, bytes: number): Uint8Array {
@@ -111,9 +104,7 @@ export const DECODERS: readonly Decoder[] = [
   },
   {
     name: "chunks",
-    corpus: [
-      encodeChunk({ transfer: 2, offset: 100, bytes: new Uint8Array(9) }),
-    ],
+    corpus: [encodeChunk({ transfer: 2, offset: 100, bytes: new Uint8Array(9) })],
     read: decodeChunk,
   },
   {
@@ -190,18 +181,17 @@ const WORDS = [
   "NaN",
 ].map((word) => utf8.encode(word));
 
-/** A seeded change of one or more places: bits, bytes, pieces, words that matter to parsers, huge lengths. */
+/**
+ * A seeded change of one or more places: bits, bytes, pieces, words that matter to parsers, huge
+ * lengths.
+ */
 export function mutated({ corpus }: Decoder, chance: Random): Uint8Array {
   let bytes = Uint8Array.from(corpus[chance.integer(corpus.length)]);
   for (let changes = 1 + chance.integer(4); changes > 0; changes--) {
     const at = chance.integer(bytes.length + 1);
     const end = Math.min(bytes.length, at + chance.integer(16));
     const insert = (piece: Uint8Array, upTo = at) =>
-      Uint8Array.from([
-        ...bytes.subarray(0, at),
-        ...piece,
-        ...bytes.subarray(upTo),
-      ]);
+      Uint8Array.from([...bytes.subarray(0, at), ...piece, ...bytes.subarray(upTo)]);
     switch (chance.integer(7)) {
       case 0:
         if (at < bytes.length) bytes[at] ^= 1 << chance.integer(8);
@@ -216,10 +206,7 @@ export function mutated({ corpus }: Decoder, chance: Random): Uint8Array {
         bytes = insert(bytes.subarray(at, end));
         break;
       case 4:
-        bytes = insert(
-          WORDS[chance.integer(WORDS.length)],
-          chance.integer(2) ? end : at,
-        );
+        bytes = insert(WORDS[chance.integer(WORDS.length)], chance.integer(2) ? end : at);
         break;
       case 5:
         bytes = bytes.slice(0, at);
@@ -231,11 +218,11 @@ export function mutated({ corpus }: Decoder, chance: Random): Uint8Array {
   return bytes;
 }
 
-/** Reads an input; throws where the decoder did anything but give a value or refuse it with an error of ours. */
-export function mustRefuseOrRead(
-  { name, read }: Decoder,
-  bytes: Uint8Array,
-): void {
+/**
+ * Reads an input; throws where the decoder did anything but give a value or refuse it with an error
+ * of ours.
+ */
+export function mustRefuseOrRead({ name, read }: Decoder, bytes: Uint8Array): void {
   try {
     read(bytes);
   } catch (error) {
@@ -250,6 +237,5 @@ export function mustRefuseOrRead(
 /** So many seeded inputs to a decoder. */
 export function fuzz(decoder: Decoder, inputs: number, seed: string): void {
   const chance = random("fuzz", decoder.name, seed);
-  for (let i = 0; i < inputs; i++)
-    mustRefuseOrRead(decoder, mutated(decoder, chance));
+  for (let i = 0; i < inputs; i++) mustRefuseOrRead(decoder, mutated(decoder, chance));
 }

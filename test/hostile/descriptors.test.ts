@@ -17,10 +17,7 @@ test(
     const folder = await mkdtemp(join(tmpdir(), "fedflat-descriptors-"));
     const model = join(folder, "model.json");
     // Updates above 1 MB, so that the process has its folding worker too.
-    await writeFile(
-      model,
-      '{"input":[600],"layers":[{"type":"dense","units":500}]}',
-    );
+    await writeFile(model, '{"input":[600],"layers":[{"type":"dense","units":500}]}');
     const server = startWithDescriptors(
       128,
       ...["serve", "--model", model, "--rounds", "2", "--gather", "2"],
@@ -62,10 +59,7 @@ test(
       const attack = (flooding = flood(url));
       while (attack.closed() < 200) await health("/livez");
       await health("/readyz");
-      assert.match(
-        await health("/metrics"),
-        /fedflat_lines_ended_total\{why="full"\} \d\d/,
-      );
+      assert.match(await health("/metrics"), /fedflat_lines_ended_total\{why="full"\} \d\d/);
       await Promise.all([deliver(a), deliver(b)]);
       await Promise.all([a.next("committed"), b.next("committed")]);
 
@@ -82,8 +76,7 @@ test(
       attack.end();
       b.cut();
       b = await client("b");
-      const work = (_: unknown, bytes: Uint8Array) =>
-        updateFor(bytes, () => 0.5);
+      const work = (_: unknown, bytes: Uint8Array) => updateFor(bytes, () => 0.5);
       await Promise.all([a.work(work), b.work(work)]);
       for (const one of clients) one.cut();
       const { code, stderr } = await server.ended;

@@ -16,8 +16,9 @@ interface Flood {
 }
 
 /**
- * Opens a WebSocket and sends these bytes over and over, in a thread of its own: the event loop of the aggregator under
- * attack, which is looked at, has nothing to do with the making of them. Resolves when the time is over or the line is closed.
+ * Opens a WebSocket and sends these bytes over and over, in a thread of its own: the event loop of
+ * the aggregator under attack, which is looked at, has nothing to do with the making of them.
+ * Resolves when the time is over or the line is closed.
  */
 export async function floodWith(
   url: string,

@@ -15,15 +15,11 @@ for (const decoder of DECODERS) {
 
   test(`${decoder.name}: any bytes, any JSON`, () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) =>
-        mustRefuseOrRead(decoder, bytes),
-      ),
+      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => mustRefuseOrRead(decoder, bytes)),
       { numRuns: 500 },
     );
     fc.assert(
-      fc.property(fc.json(), (json) =>
-        mustRefuseOrRead(decoder, new TextEncoder().encode(json)),
-      ),
+      fc.property(fc.json(), (json) => mustRefuseOrRead(decoder, new TextEncoder().encode(json))),
       { numRuns: 500 },
     );
   });

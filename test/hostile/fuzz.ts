@@ -1,6 +1,7 @@
 import { DECODERS, fuzz } from "./decoders.js";
 
-// npm run fuzz [-- INPUTS [SEED]]: so many mutated inputs to each decoder, a million where not said.
+// npm run fuzz [-- INPUTS [SEED]]: so many mutated inputs to each decoder, a million where not
+// said.
 const [inputs = "1000000", seed = String(Date.now())] = process.argv.slice(2);
 console.log(`seed ${seed}`);
 for (const decoder of DECODERS) {

@@ -4,8 +4,9 @@ import { fileURLToPath } from "node:url";
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
 
 /**
- * A thread that does nothing but watch its own event loop. What it lags by is the machine's doing, not the aggregator's:
- * printed beside the aggregator's lag, it tells a slow aggregator from a busy machine.
+ * A thread that does nothing but watch its own event loop. What it lags by is the machine's doing,
+ * not the aggregator's: printed beside the aggregator's lag, it tells a slow aggregator from a busy
+ * machine.
  */
 export interface IdleThread {
   /** Milliseconds, the 99th percentile since the last time it was asked. */

@@ -21,11 +21,7 @@ export const upgrade = (url: string, more = ""): string =>
   `GET / HTTP/1.1\r\nHost: ${hostOf(url)}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ${randomBytes(16).toString("base64")}\r\nSec-WebSocket-Version: 13\r\n${more}\r\n`;
 
 /** A WebSocket frame from a client, under a mask of zeros. */
-export function frame(
-  first: number,
-  payload: Uint8Array,
-  length = payload.length,
-) {
+export function frame(first: number, payload: Uint8Array, length = payload.length) {
   const head = Buffer.alloc(14);
   head[0] = first;
   head[1] = 0x80 | 127;

@@ -5,11 +5,7 @@ import type { AggregatorOptions } from "../../aggregator/run/aggregator.js";
 import type { ServerOptions } from "../../aggregator/server/server.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { federation, type Federation } from "../aggregator/run/federation.js";
-import {
-  updateFor,
-  type Message,
-  type RawClient,
-} from "../aggregator/run/raw-client.js";
+import { updateFor, type Message, type RawClient } from "../aggregator/run/raw-client.js";
 import { idleThread } from "./idle-thread.js";
 
 const lagAllowed = process.env["FEDFLAT_LAG"];
@@ -35,10 +31,10 @@ export interface AttackOptions {
 }
 
 /**
- * Runs an attack on a real aggregator while two good clients wait for its round, then lets them train: the round completes,
- * the health port answers all the time, and the memory stays in its budget. With FEDFLAT_LAG set to milliseconds, the event
- * loop's delay must stay below that at its 99th percentile too; it is printed for `npm run hostile`, beside that of an idle
- * thread.
+ * Runs an attack on a real aggregator while two good clients wait for its round, then lets them
+ * train: the round completes, the health port answers all the time, and the memory stays in its
+ * budget. With FEDFLAT_LAG set to milliseconds, the event loop's delay must stay below that at its
+ * 99th percentile too; it is printed for `npm run hostile`, beside that of an idle thread.
  */
 export async function underAttack(
   attack: (under: Under) => Promise<void>,
@@ -80,24 +76,17 @@ export async function underAttack(
       );
     const grown = process.memoryUsage().rss - before;
     assert.ok(grown < MEMORY, `the memory grew by ${grown} bytes`);
-    const honest = (_: Message, model: Uint8Array) =>
-      updateFor(model, () => 0.5);
+    const honest = (_: Message, model: Uint8Array) => updateFor(model, () => 0.5);
     await Promise.all(good.map((client) => client.work(honest)));
     const ending = await f.aggregator.done;
-    assert.deepEqual(
-      [ending.reason, ending.rounds],
-      ["finished", settings?.rounds ?? 1],
-    );
+    assert.deepEqual([ending.reason, ending.rounds], ["finished", settings?.rounds ?? 1]);
     delay.disable();
     const p99 = delay.percentile(99) / 1e6;
     if (idle !== undefined) {
       console.log(
         `event-loop lag p99 ${p99.toFixed(1)} ms (of a thread that does nothing: ${(await idle.lag()).toFixed(1)} ms)`,
       );
-      assert.ok(
-        p99 <= Number(lagAllowed),
-        `the event loop lagged by ${p99} ms`,
-      );
+      assert.ok(p99 <= Number(lagAllowed), `the event loop lagged by ${p99} ms`);
     }
   } finally {
     clearInterval(watch);

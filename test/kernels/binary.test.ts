@@ -32,14 +32,8 @@ const DATA_COUNT = 12;
 
 /** Names of the functions of the interface `Kernels`, read from its source. */
 function declared(): string[] {
-  const source = readFileSync(
-    new URL("../../../runtime/wasm/kernels.ts", import.meta.url),
-    "utf8",
-  );
-  const body = source.slice(
-    source.indexOf("interface Kernels"),
-    source.indexOf("\n}"),
-  );
+  const source = readFileSync(new URL("../../../runtime/wasm/kernels.ts", import.meta.url), "utf8");
+  const body = source.slice(source.indexOf("interface Kernels"), source.indexOf("\n}"));
   return [...body.matchAll(/^  (\w+)\(/gm)].map((match) => match[1]).sort();
 }
 

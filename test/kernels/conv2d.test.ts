@@ -37,12 +37,11 @@ const CASES: readonly Case[] = [
   [1, [3, 3, 300], [2, 2], 67],
 ];
 /**
- * The largest error against the largest result: 2e-6; for the shapes that go through Winograd's filtering, whose sums of sums round
- * more, 5e-6 along one axis and 2e-5 along both.
+ * The largest error against the largest result: 2e-6; for the shapes that go through Winograd's
+ * filtering, whose sums of sums round more, 5e-6 along one axis and 2e-5 along both.
  */
 function toleranceOf(g: reference.Windows, channels: number): number {
-  const suits = (taps: number, stride: number) =>
-    (taps === 3 || taps === 5) && stride === 1;
+  const suits = (taps: number, stride: number) => (taps === 3 || taps === 5) && stride === 1;
   const height = suits(g.kernelHeight, g.strideHeight);
   const width = suits(g.kernelWidth, g.strideWidth);
   const square = height && width && g.kernelHeight === g.kernelWidth;
@@ -57,23 +56,16 @@ test("the reference's gradients are its finite differences", () => {
   const x = noise(inputSize(g), 1);
   const w = noise(taps(g) * g.inChannels * channels, 2);
   const dy = noise(outputPixels(g) * channels, 3);
-  const along = (y: Float64Array) =>
-    y.reduce((sum, v, i) => sum + v * dy[i], 0);
+  const along = (y: Float64Array) => y.reduce((sum, v, i) => sum + v * dy[i], 0);
   assertClose(
     reference.conv2d.backpropInput(g, channels, dy, w),
-    reference.finiteDifferences(
-      (at) => along(reference.conv2d.forward(g, channels, at, w)),
-      x,
-    ),
+    reference.finiteDifferences((at) => along(reference.conv2d.forward(g, channels, at, w)), x),
     1e-8,
     "dx",
   );
   assertClose(
     reference.conv2d.backpropFilter(g, channels, x, dy),
-    reference.finiteDifferences(
-      (at) => along(reference.conv2d.forward(g, channels, x, at)),
-      w,
-    ),
+    reference.finiteDifferences((at) => along(reference.conv2d.forward(g, channels, x, at)), w),
     1e-8,
     "dw",
   );
@@ -111,10 +103,7 @@ for (const build of BUILDS)
           const first = y.read();
           assertClose(first, expected, toleranceOf(g, channels), what);
           const expectedSquares = full ? reference.squaredNorm(expected) : 0;
-          assert.ok(
-            Math.abs(squares - expectedSquares) <= 1e-6 * expectedSquares,
-            `${what}: norm`,
-          );
+          assert.ok(Math.abs(squares - expectedSquares) <= 1e-6 * expectedSquares, `${what}: norm`);
           assert.equal(run(), squares);
           assert.deepEqual(y.read(), first, "the same bits again");
         }
@@ -125,11 +114,7 @@ for (const build of BUILDS)
       eachGeometry(CASES, (g, channels, what) => {
         const dy = noise(outputPixels(g) * channels, 1);
         const w = noise(taps(g) * g.inChannels * channels, 2);
-        const [inDy, inW, dx] = [
-          lab.put(dy),
-          lab.put(w),
-          lab.room(inputSize(g)),
-        ];
+        const [inDy, inW, dx] = [lab.put(dy), lab.put(w), lab.room(inputSize(g))];
         const run = () =>
           kernels.conv2dBackpropInput(
             inDy.address,

@@ -45,10 +45,7 @@ for (const build of BUILDS)
             : plain;
           assertClose(y.read(), expected, 1e-6, what);
           const expectedSquares = full ? reference.squaredNorm(expected) : 0;
-          assert.ok(
-            Math.abs(squares - expectedSquares) <= 1e-6 * expectedSquares,
-            `${what}: norm`,
-          );
+          assert.ok(Math.abs(squares - expectedSquares) <= 1e-6 * expectedSquares, `${what}: norm`);
         }
         lab.close();
       }));
@@ -65,12 +62,7 @@ for (const build of BUILDS)
           dx.address,
           ...geometry(g, multiplier),
         );
-        const expected = reference.depthwise.backpropInput(
-          g,
-          multiplier,
-          dy,
-          w,
-        );
+        const expected = reference.depthwise.backpropInput(g, multiplier, dy, w);
         assertClose(dx.read(), expected, 1e-6, what);
         lab.close();
       }));
@@ -87,12 +79,7 @@ for (const build of BUILDS)
           dw.address,
           ...geometry(g, multiplier),
         );
-        const expected = reference.depthwise.backpropFilter(
-          g,
-          multiplier,
-          x,
-          dy,
-        );
+        const expected = reference.depthwise.backpropFilter(g, multiplier, x, dy);
         assertClose(dw.read(), expected, 1e-6, what);
         lab.close();
       }));

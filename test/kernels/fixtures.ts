@@ -1,14 +1,7 @@
 import assert from "node:assert/strict";
 import { random } from "../../runtime/tensors/random.js";
-import {
-  allowRelaxedSimd,
-  readKernelBinaries,
-} from "../../runtime/platform/node-kernels.js";
-import {
-  SCRATCH_BYTES,
-  type KernelBuild,
-  type Kernels,
-} from "../../runtime/wasm/kernels.js";
+import { allowRelaxedSimd, readKernelBinaries } from "../../runtime/platform/node-kernels.js";
+import { SCRATCH_BYTES, type KernelBuild, type Kernels } from "../../runtime/wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../../runtime/wasm/load.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
 
@@ -19,8 +12,7 @@ export const BUILDS: readonly KernelBuild[] = ["simd", "relaxed"];
 const SENTINELS = 8;
 const SENTINEL = 0x5ea1ed;
 
-type Numbers =
-  Float32Array | Float64Array | Int32Array | Uint16Array | Int8Array;
+type Numbers = Float32Array | Float64Array | Int32Array | Uint16Array | Int8Array;
 
 /** A tensor in wasm memory between two rows of sentinels. */
 export interface Buffer<T extends Numbers> {
@@ -53,14 +45,11 @@ export async function openLab(build: KernelBuild): Promise<Lab> {
     new Uint8Array(heap.memory.buffer, from - 4 * SENTINELS, 4 * SENTINELS),
     new Uint8Array(heap.memory.buffer, to, 4 * SENTINELS),
   ];
-  const pattern = new Uint8Array(
-    new Uint32Array(SENTINELS).fill(SENTINEL).buffer,
-  );
+  const pattern = new Uint8Array(new Uint32Array(SENTINELS).fill(SENTINEL).buffer);
 
   function put<T extends Numbers>(values: T): Buffer<T> {
     // Not always a multiple of 16: tfjs gives out addresses that are multiples of 8.
-    const shift =
-      open.length % 2 === 0 || values instanceof Float64Array ? 0 : 8;
+    const shift = open.length % 2 === 0 || values instanceof Float64Array ? 0 : 8;
     const bytes = values.byteLength;
     const start = heap.allocate(bytes + 8 * SENTINELS + 16);
     const from = start + 4 * SENTINELS + shift;
@@ -70,15 +59,10 @@ export async function openLab(build: KernelBuild): Promise<Lab> {
     );
     for (const guard of guards(buffer)) guard.set(pattern);
     open.push(buffer);
-    const Kind = values.constructor as new (
-      b: ArrayBuffer,
-      at: number,
-      n: number,
-    ) => T;
+    const Kind = values.constructor as new (b: ArrayBuffer, at: number, n: number) => T;
     return {
       address: from,
-      read: () =>
-        new Kind(heap.memory.buffer, from, values.length).slice() as T,
+      read: () => new Kind(heap.memory.buffer, from, values.length).slice() as T,
     };
   }
 
@@ -115,8 +99,7 @@ export function assertClose(
 ): void {
   assert.equal(actual.length, expected.length, what);
   let scale = 1;
-  for (let i = 0; i < expected.length; i++)
-    scale = Math.max(scale, Math.abs(expected[i]));
+  for (let i = 0; i < expected.length; i++) scale = Math.max(scale, Math.abs(expected[i]));
   for (let i = 0; i < expected.length; i++)
     if (!(Math.abs(actual[i] - expected[i]) <= tolerance * scale))
       assert.fail(`${what}: at ${i} expected ${expected[i]}, got ${actual[i]}`);

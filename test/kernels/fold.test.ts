@@ -61,13 +61,7 @@ for (const build of BUILDS)
         (pattern) => (pattern & 0x7c00) !== 0x7c00,
       );
       const sum = lab.put(new Float64Array(bits.length));
-      kernels.foldFloat16(
-        sum.address,
-        lab.put(bits).address,
-        bits.length,
-        1,
-        C,
-      );
+      kernels.foldFloat16(sum.address, lab.put(bits).address, bits.length, 1, C);
       assert.deepEqual(
         sum.read(),
         Float64Array.from(bits, (pattern) => term(half(pattern), 1)),

@@ -41,23 +41,13 @@ for (const build of BUILDS)
             const b = noise((transposeB ? n : k) * ldb, 2);
             const before = noise(m * ldc, 3);
             const bias = noise(n, 4);
-            const product = reference.gemm(
-              transposeA,
-              transposeB,
-              m,
-              n,
-              k,
-              a,
-              lda,
-              b,
-              ldb,
-            );
+            const product = reference.gemm(transposeA, transposeB, m, n, k, a, lda, b, ldb);
             const inA = lab.put(a);
             const inB = lab.put(b);
             const inBias = lab.put(bias);
             for (let variant = 0; variant < 16; variant++) {
-              const [accumulate, withBias, relu, norm] = [1, 2, 4, 8].map(
-                (bit) => (variant & bit ? 1 : 0),
+              const [accumulate, withBias, relu, norm] = [1, 2, 4, 8].map((bit) =>
+                variant & bit ? 1 : 0,
               );
               const c = lab.put(before);
               const run = () =>

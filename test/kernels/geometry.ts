@@ -1,6 +1,8 @@
 import { windows, type Windows } from "./reference.js";
 
-/** batch, [height, width, channels], [kernelHeight, kernelWidth], and outChannels or a multiplier. */
+/**
+ * batch, [height, width, channels], [kernelHeight, kernelWidth], and outChannels or a multiplier.
+ */
 export type Case = readonly [
   batch: number,
   input: readonly [number, number, number],
@@ -31,7 +33,10 @@ export function eachGeometry(
         );
 }
 
-/** The arguments of a convolution kernel after its buffers; `channels` is outChannels or the multiplier. */
+/**
+ * The arguments of a convolution kernel after its buffers; `channels` is outChannels or the
+ * multiplier.
+ */
 export const geometry = (g: Windows, channels: number) =>
   [
     g.batch,

@@ -19,22 +19,9 @@ test("the reference's gradient is its finite differences", () => {
   const shape = [2, 3, 4, 2] as const;
   const x = noise(24, 1);
   const [gamma, beta, dy] = [noise(4, 2), noise(4, 3), noise(24, 4)];
-  const along = (
-    at: ArrayLike<number>,
-    g: ArrayLike<number>,
-    b: ArrayLike<number>,
-  ) =>
-    reference
-      .groupNorm(at, g, b, shape, EPSILON)
-      .y.reduce((sum, v, i) => sum + v * dy[i], 0);
-  const gradient = reference.groupNormBackprop(
-    x,
-    gamma,
-    beta,
-    dy,
-    shape,
-    EPSILON,
-  );
+  const along = (at: ArrayLike<number>, g: ArrayLike<number>, b: ArrayLike<number>) =>
+    reference.groupNorm(at, g, b, shape, EPSILON).y.reduce((sum, v, i) => sum + v * dy[i], 0);
+  const gradient = reference.groupNormBackprop(x, gamma, beta, dy, shape, EPSILON);
   const { finiteDifferences } = reference;
   assertClose(
     gradient.dx,
@@ -65,21 +52,10 @@ for (const build of BUILDS)
         const size = batch * positions * channels;
         // Far from 0, where a variance by sum of squares would lose its digits.
         const x = noise(size, 1).map((v) => v + 30);
-        const [gamma, beta, dy] = [
-          noise(channels, 2),
-          noise(channels, 3),
-          noise(size, 4),
-        ];
+        const [gamma, beta, dy] = [noise(channels, 2), noise(channels, 3), noise(size, 4)];
         const expected = reference.groupNorm(x, gamma, beta, shape, EPSILON);
-        const [inX, inGamma, inBeta] = [
-          lab.put(x),
-          lab.put(gamma),
-          lab.put(beta),
-        ];
-        const [mean, inverse] = [
-          lab.room(batch * groups),
-          lab.room(batch * groups),
-        ];
+        const [inX, inGamma, inBeta] = [lab.put(x), lab.put(gamma), lab.put(beta)];
+        const [mean, inverse] = [lab.room(batch * groups), lab.room(batch * groups)];
         for (const relu of [1, 0]) {
           const y = lab.room(size);
           const squares = lab.kernels.groupNorm(
@@ -97,23 +73,12 @@ for (const build of BUILDS)
           const values = relu ? reference.relu(expected.y) : expected.y;
           assertClose(y.read(), values, 1e-5, `y, ReLU ${relu}`);
           const expectedSquares = relu ? reference.squaredNorm(values) : 0;
-          assert.ok(
-            Math.abs(squares - expectedSquares) <= 2e-5 * expectedSquares,
-          );
+          assert.ok(Math.abs(squares - expectedSquares) <= 2e-5 * expectedSquares);
         }
         assertClose(mean.read(), expected.mean, 1e-6, "mean");
-        assertClose(
-          inverse.read(),
-          expected.inverseDeviation,
-          1e-5,
-          "inverse deviation",
-        );
+        assertClose(inverse.read(), expected.inverseDeviation, 1e-5, "inverse deviation");
 
-        const [dx, dgamma, dbeta] = [
-          lab.room(size),
-          lab.room(channels),
-          lab.room(channels),
-        ];
+        const [dx, dgamma, dbeta] = [lab.room(size), lab.room(channels), lab.room(channels)];
         lab.kernels.groupNormBackprop(
           inX.address,
           inGamma.address,
@@ -125,14 +90,7 @@ for (const build of BUILDS)
           dbeta.address,
           ...shape,
         );
-        const gradient = reference.groupNormBackprop(
-          x,
-          gamma,
-          beta,
-          dy,
-          shape,
-          EPSILON,
-        );
+        const gradient = reference.groupNormBackprop(x, gamma, beta, dy, shape, EPSILON);
         assertClose(dx.read(), gradient.dx, 2e-5, "dx");
         assertClose(dgamma.read(), gradient.dgamma, 2e-5, "dgamma");
         assertClose(dbeta.read(), gradient.dbeta, 1e-6, "dbeta");

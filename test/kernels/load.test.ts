@@ -10,10 +10,7 @@ const binaries = readKernelBinaries();
 const nonsense = { simd: new Uint8Array(8), relaxed: new Uint8Array(8) };
 
 test("the build follows the engine, unless one is named", async () => {
-  assert.equal(
-    chooseBuild({ ...binaries, relaxed: new Uint8Array(8) }),
-    "simd",
-  );
+  assert.equal(chooseBuild({ ...binaries, relaxed: new Uint8Array(8) }), "simd");
   assert.equal((await compileKernels(binaries, "simd")).build, "simd");
   assert.equal((await compileKernels(binaries)).build, chooseBuild(binaries));
   assert.equal(engineBuild(), chooseBuild(binaries));
@@ -28,17 +25,12 @@ test("a process started with relaxed SIMD takes the relaxed build", () => {
     console.log(chooseBuild(readKernelBinaries()), engineBuild());`;
   const flags = [
     // Node 20 asks for it; later ones have it on and know no such flag.
-    ...(chooseBuild(binaries) === "relaxed"
-      ? []
-      : ["--experimental-wasm-relaxed-simd"]),
+    ...(chooseBuild(binaries) === "relaxed" ? [] : ["--experimental-wasm-relaxed-simd"]),
     "--input-type=module",
     "-e",
     script,
   ];
-  assert.equal(
-    execFileSync(process.execPath, flags, { encoding: "utf8" }),
-    "relaxed relaxed\n",
-  );
+  assert.equal(execFileSync(process.execPath, flags, { encoding: "utf8" }), "relaxed relaxed\n");
 });
 
 test("an engine without SIMD gets a sentence", async () => {

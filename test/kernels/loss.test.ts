@@ -30,16 +30,9 @@ for (const build of BUILDS)
           0.25,
         );
         assertClose([loss], [expected.loss], 1e-6, `loss, ${classes} classes`);
-        assertClose(
-          probabilities.read(),
-          expected.probabilities,
-          1e-6,
-          "probabilities",
-        );
+        assertClose(probabilities.read(), expected.probabilities, 1e-6, "probabilities");
         const gradient = expected.probabilities.map(
-          (p, i) =>
-            0.25 *
-            (p - (labels[Math.floor(i / classes)] === i % classes ? 1 : 0)),
+          (p, i) => 0.25 * (p - (labels[Math.floor(i / classes)] === i % classes ? 1 : 0)),
         );
         assertClose(dlogits.read(), gradient, 1e-6, "dlogits");
         // Without its optional results, and with the gradient in place of the logits.
@@ -91,7 +84,8 @@ for (const build of BUILDS)
     });
 
     test("exp is within 3e-7 relative where float32 is normal", () => {
-      // Two classes, the first logit 0 at the label: probability of the second is exp(z) / (1 + exp(z)).
+      // Two classes, the first logit 0 at the label: probability of the second is exp(z) / (1 +
+      // exp(z)).
       for (let z = -85; z <= 0; z += 0.37) {
         const logits = lab.put(Float32Array.of(0, z));
         const probabilities = lab.room(2);
@@ -106,10 +100,7 @@ for (const build of BUILDS)
         );
         const e = Math.exp(Math.fround(z));
         const expected = e / (1 + e);
-        assert.ok(
-          Math.abs(probabilities.read()[1] - expected) <= 3e-7 * expected,
-          `exp(${z})`,
-        );
+        assert.ok(Math.abs(probabilities.read()[1] - expected) <= 3e-7 * expected, `exp(${z})`);
         lab.close();
       }
     });

@@ -16,9 +16,7 @@ for (const build of BUILDS)
           [1, 0],
           [1, 1],
         ]) {
-          const [theta, g, center, linear] = [1, 2, 3, 4].map((seed) =>
-            noise(size, seed),
-          );
+          const [theta, g, center, linear] = [1, 2, 3, 4].map((seed) => noise(size, seed));
           const [proximal, clip, rate, decay] = [0.4, 0.7, 0.1, 0.01];
           const direction = Float64Array.from(
             g,
@@ -57,10 +55,7 @@ for (const build of BUILDS)
           );
           assertClose(
             inTheta.read(),
-            Float64Array.from(
-              theta,
-              (t, i) => t - rate * (clip * direction[i] + decay * t),
-            ),
+            Float64Array.from(theta, (t, i) => t - rate * (clip * direction[i] + decay * t)),
             TOLERANCE,
             `step, size ${size}`,
           );
@@ -83,26 +78,14 @@ for (const build of BUILDS)
         // A negative eta: a bias, which is not scaled.
         for (const eta of [0.2, -1]) {
           const scale = (t: number) => (eta < 0 ? 1 : Math.abs(t) + eta);
-          const norm = kernels.asamSquaredNorm(
-            inTheta.address,
-            inG.address,
-            size,
-            eta,
-          );
+          const norm = kernels.asamSquaredNorm(inTheta.address, inG.address, size, eta);
           assertClose(
             [norm],
             [g.reduce((sum, v, i) => sum + (scale(theta[i]) * v) ** 2, 0)],
             TOLERANCE,
             "norm",
           );
-          kernels.asamAscent(
-            out.address,
-            inTheta.address,
-            inG.address,
-            size,
-            0.3,
-            eta,
-          );
+          kernels.asamAscent(out.address, inTheta.address, inG.address, size, 0.3, eta);
           assertClose(
             out.read(),
             Float64Array.from(theta, (t, i) => t + 0.3 * scale(t) ** 2 * g[i]),

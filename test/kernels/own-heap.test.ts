@@ -23,10 +23,7 @@ test("parts are aligned, inside the memory and apart from each other, and come b
             assert.ok(address > 0 && address % 16 === 0);
             assert.ok(address + bytes <= heap.memory.buffer.byteLength);
             for (const other of open)
-              assert.ok(
-                address >= other.address + other.bytes ||
-                  other.address >= address + bytes,
-              );
+              assert.ok(address >= other.address + other.bytes || other.address >= address + bytes);
             open.push({ address, bytes });
           } else if (open.length > 0) {
             const [part] = open.splice(action.release % open.length, 1);

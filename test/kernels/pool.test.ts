@@ -38,13 +38,7 @@ for (const build of BUILDS)
 
         const dy = noise(size, 2);
         const dx = lab.room(x.length);
-        kernels.maxPoolBackprop(
-          lab.put(dy).address,
-          argmax.address,
-          dx.address,
-          x.length,
-          size,
-        );
+        kernels.maxPoolBackprop(lab.put(dy).address, argmax.address, dx.address, x.length, size);
         const expectedDx = new Float64Array(x.length);
         expected.argmax.forEach((from, i) => (expectedDx[from] += dy[i]));
         assertClose(dx.read(), expectedDx, 1e-6, `${what}: gradient`);
@@ -77,12 +71,7 @@ for (const build of BUILDS)
 
         const tangent = noise(x.length, 3);
         const dot = lab.room(size);
-        kernels.gatherByIndex(
-          lab.put(tangent).address,
-          argmax.address,
-          dot.address,
-          size,
-        );
+        kernels.gatherByIndex(lab.put(tangent).address, argmax.address, dot.address, size);
         assertClose(
           dot.read(),
           Float32Array.from(expected.argmax, (from) => tangent[from]),
@@ -98,18 +87,9 @@ for (const build of BUILDS)
         const dy = noise(outputPixels(g) * g.inChannels, 2);
         const [y, dx] = [lab.room(dy.length), lab.room(x.length)];
         kernels.avgPool(lab.put(x).address, y.address, ...poolGeometry(g));
-        kernels.avgPoolBackprop(
-          lab.put(dy).address,
-          dx.address,
-          ...poolGeometry(g),
-        );
+        kernels.avgPoolBackprop(lab.put(dy).address, dx.address, ...poolGeometry(g));
         assertClose(y.read(), reference.avgPool(g, x), 1e-6, what);
-        assertClose(
-          dx.read(),
-          reference.avgPoolBackprop(g, dy),
-          1e-6,
-          `${what}: gradient`,
-        );
+        assertClose(dx.read(), reference.avgPoolBackprop(g, dy), 1e-6, `${what}: gradient`);
         lab.close();
       }));
   });

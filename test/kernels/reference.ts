@@ -1,5 +1,6 @@
 /**
- * The kernels once more, slow and plain, in float64: what the fast ones are compared with. Layouts as in runtime/wasm/kernels.ts.
+ * The kernels once more, slow and plain, in float64: what the fast ones are compared with. Layouts
+ * as in runtime/wasm/kernels.ts.
  */
 type Values = ArrayLike<number>;
 
@@ -50,8 +51,7 @@ export function windows(
   padding: "valid" | "same",
 ): Windows {
   const along = (size: number, kernel: number, stride: number) => {
-    if (padding === "valid")
-      return { out: Math.ceil((size - kernel + 1) / stride), pad: 0 };
+    if (padding === "valid") return { out: Math.ceil((size - kernel + 1) / stride), pad: 0 };
     const out = Math.ceil(size / stride);
     const all = Math.max(0, (out - 1) * stride + kernel - size);
     return { out, pad: Math.floor(all / 2) };
@@ -74,11 +74,11 @@ export function windows(
   };
 }
 
-/** Calls `visit` for every output pixel and every tap of its window inside the image, with the indices of pixels and tap. */
-function eachTap(
-  g: Windows,
-  visit: (input: number, output: number, tap: number) => void,
-): void {
+/**
+ * Calls `visit` for every output pixel and every tap of its window inside the image, with the
+ * indices of pixels and tap.
+ */
+function eachTap(g: Windows, visit: (input: number, output: number, tap: number) => void): void {
   for (let b = 0; b < g.batch; b++)
     for (let oy = 0; oy < g.outHeight; oy++)
       for (let ox = 0; ox < g.outWidth; ox++)
@@ -86,8 +86,7 @@ function eachTap(
           for (let kx = 0; kx < g.kernelWidth; kx++) {
             const iy = oy * g.strideHeight + ky - g.padTop;
             const ix = ox * g.strideWidth + kx - g.padLeft;
-            if (iy < 0 || iy >= g.inHeight || ix < 0 || ix >= g.inWidth)
-              continue;
+            if (iy < 0 || iy >= g.inHeight || ix < 0 || ix >= g.inWidth) continue;
             visit(
               (b * g.inHeight + iy) * g.inWidth + ix,
               (b * g.outHeight + oy) * g.outWidth + ox,
@@ -96,8 +95,7 @@ function eachTap(
           }
 }
 
-export const inputSize = (g: Windows) =>
-  g.batch * g.inHeight * g.inWidth * g.inChannels;
+export const inputSize = (g: Windows) => g.batch * g.inHeight * g.inWidth * g.inChannels;
 export const outputPixels = (g: Windows) => g.batch * g.outHeight * g.outWidth;
 export const taps = (g: Windows) => g.kernelHeight * g.kernelWidth;
 
@@ -137,11 +135,7 @@ function eachDepthwiseProduct(
 
 /** A convolution and its two gradients, which visit the same products. */
 function bilinear(
-  each: (
-    g: Windows,
-    channels: number,
-    visit: (x: number, y: number, w: number) => void,
-  ) => void,
+  each: (g: Windows, channels: number, visit: (x: number, y: number, w: number) => void) => void,
   sizes: (g: Windows, channels: number) => { y: number; w: number },
 ) {
   return {
@@ -150,22 +144,12 @@ function bilinear(
       each(g, channels, (i, o, f) => (y[o] += x[i] * w[f]));
       return y;
     },
-    backpropInput(
-      g: Windows,
-      channels: number,
-      dy: Values,
-      w: Values,
-    ): Float64Array {
+    backpropInput(g: Windows, channels: number, dy: Values, w: Values): Float64Array {
       const dx = new Float64Array(inputSize(g));
       each(g, channels, (i, o, f) => (dx[i] += dy[o] * w[f]));
       return dx;
     },
-    backpropFilter(
-      g: Windows,
-      channels: number,
-      x: Values,
-      dy: Values,
-    ): Float64Array {
+    backpropFilter(g: Windows, channels: number, x: Values, dy: Values): Float64Array {
       const dw = new Float64Array(sizes(g, channels).w);
       each(g, channels, (i, o, f) => (dw[f] += x[i] * dy[o]));
       return dw;
@@ -185,10 +169,7 @@ export const depthwise = bilinear(eachDepthwiseProduct, (g, channels) => ({
   w: taps(g) * g.inChannels * channels,
 }));
 
-export function maxPool(
-  g: Windows,
-  x: Values,
-): { y: Float64Array; argmax: Int32Array } {
+export function maxPool(g: Windows, x: Values): { y: Float64Array; argmax: Int32Array } {
   const size = outputPixels(g) * g.inChannels;
   const y = new Float64Array(size).fill(-Infinity);
   const argmax = new Int32Array(size);
@@ -217,8 +198,7 @@ export function avgPool(g: Windows, x: Values): Float64Array {
   const y = new Float64Array(outputPixels(g) * g.inChannels);
   eachTap(g, (input, output) => {
     for (let c = 0; c < g.inChannels; c++)
-      y[output * g.inChannels + c] +=
-        x[input * g.inChannels + c] / count[output];
+      y[output * g.inChannels + c] += x[input * g.inChannels + c] / count[output];
   });
   return y;
 }
@@ -228,8 +208,7 @@ export function avgPoolBackprop(g: Windows, dy: Values): Float64Array {
   const dx = new Float64Array(inputSize(g));
   eachTap(g, (input, output) => {
     for (let c = 0; c < g.inChannels; c++)
-      dx[input * g.inChannels + c] +=
-        dy[output * g.inChannels + c] / count[output];
+      dx[input * g.inChannels + c] += dy[output * g.inChannels + c] / count[output];
   });
   return dx;
 }
@@ -239,12 +218,7 @@ export function groupNorm(
   x: Values,
   gamma: Values,
   beta: Values,
-  [batch, positions, channels, groups]: readonly [
-    number,
-    number,
-    number,
-    number,
-  ],
+  [batch, positions, channels, groups]: readonly [number, number, number, number],
   epsilon: number,
 ) {
   const width = channels / groups;
@@ -258,11 +232,8 @@ export function groupNorm(
       for (let p = 0; p < positions; p++)
         for (let c = g * width; c < (g + 1) * width; c++)
           members.push((b * positions + p) * channels + c);
-      const average =
-        members.reduce((sum, i) => sum + x[i], 0) / members.length;
-      const variance =
-        members.reduce((sum, i) => sum + (x[i] - average) ** 2, 0) /
-        members.length;
+      const average = members.reduce((sum, i) => sum + x[i], 0) / members.length;
+      const variance = members.reduce((sum, i) => sum + (x[i] - average) ** 2, 0) / members.length;
       const inverse = 1 / Math.sqrt(variance + epsilon);
       mean[b * groups + g] = average;
       inverseDeviation[b * groups + g] = inverse;
@@ -274,31 +245,21 @@ export function groupNorm(
   return { y, normal, mean, inverseDeviation };
 }
 
-export function softmaxCrossEntropy(
-  logits: Values,
-  labels: Values,
-  classes: number,
-) {
+export function softmaxCrossEntropy(logits: Values, labels: Values, classes: number) {
   const batch = labels.length;
   const probabilities = new Float64Array(batch * classes);
   let loss = 0;
   for (let b = 0; b < batch; b++) {
-    const row = Array.from(
-      { length: classes },
-      (_, j) => logits[b * classes + j],
-    );
+    const row = Array.from({ length: classes }, (_, j) => logits[b * classes + j]);
     const largest = Math.max(...row);
     const sum = row.reduce((total, z) => total + Math.exp(z - largest), 0);
-    row.forEach(
-      (z, j) => (probabilities[b * classes + j] = Math.exp(z - largest) / sum),
-    );
+    row.forEach((z, j) => (probabilities[b * classes + j] = Math.exp(z - largest) / sum));
     loss += Math.log(sum) + largest - row[labels[b]];
   }
   return { loss, probabilities };
 }
 
-export const squaredNorm = (x: Values) =>
-  Array.from(x).reduce((sum, v) => sum + v * v, 0);
+export const squaredNorm = (x: Values) => Array.from(x).reduce((sum, v) => sum + v * v, 0);
 
 export const relu = (x: Values) => Float64Array.from(x, (v) => Math.max(v, 0));
 
@@ -319,7 +280,10 @@ export function finiteDifferences(
   });
 }
 
-/** Gradients of groupNorm for dy, by the chain rule written out: through the values, the mean and the deviation. */
+/**
+ * Gradients of groupNorm for dy, by the chain rule written out: through the values, the mean and
+ * the deviation.
+ */
 export function groupNormBackprop(
   x: Values,
   gamma: Values,
@@ -329,17 +293,10 @@ export function groupNormBackprop(
   epsilon: number,
 ) {
   const [batch, positions, channels, groups] = shape;
-  const { normal, inverseDeviation } = groupNorm(
-    x,
-    gamma,
-    beta,
-    shape,
-    epsilon,
-  );
+  const { normal, inverseDeviation } = groupNorm(x, gamma, beta, shape, epsilon);
   const width = channels / groups;
   const groupOf = (i: number) =>
-    Math.floor(i / (positions * channels)) * groups +
-    Math.floor((i % channels) / width);
+    Math.floor(i / (positions * channels)) * groups + Math.floor((i % channels) / width);
   const dgamma = new Float64Array(channels);
   const dbeta = new Float64Array(channels);
   const byMean = new Float64Array(batch * groups);
@@ -348,15 +305,12 @@ export function groupNormBackprop(
     dgamma[i % channels] += dy[i] * n;
     dbeta[i % channels] += dy[i];
     byMean[groupOf(i)] += (gamma[i % channels] * dy[i]) / (positions * width);
-    byDeviation[groupOf(i)] +=
-      (gamma[i % channels] * dy[i] * n) / (positions * width);
+    byDeviation[groupOf(i)] += (gamma[i % channels] * dy[i] * n) / (positions * width);
   });
   const dx = normal.map(
     (n, i) =>
       inverseDeviation[groupOf(i)] *
-      (gamma[i % channels] * dy[i] -
-        byMean[groupOf(i)] -
-        n * byDeviation[groupOf(i)]),
+      (gamma[i % channels] * dy[i] - byMean[groupOf(i)] - n * byDeviation[groupOf(i)]),
   );
   return { dx, dgamma, dbeta };
 }

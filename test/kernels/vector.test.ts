@@ -14,12 +14,7 @@ for (const build of BUILDS)
     /** Runs a test for every size from 0 to 67, with three vectors of that size and an output. */
     const eachSize = (
       name: string,
-      check: (
-        size: number,
-        a: Float32Array,
-        b: Float32Array,
-        c: Float32Array,
-      ) => void,
+      check: (size: number, a: Float32Array, b: Float32Array, c: Float32Array) => void,
     ) =>
       test(name, () => {
         for (const size of SIZES) {
@@ -63,12 +58,7 @@ for (const build of BUILDS)
     eachSize("dot, squaredNorm", (size, a, b) => {
       const [x, y] = [lab.put(a), lab.put(b)];
       const expected = a.reduce((sum, v, i) => sum + v * b[i], 0);
-      assertClose(
-        [kernels.dot(x.address, y.address, size)],
-        [expected],
-        1e-14,
-        "dot",
-      );
+      assertClose([kernels.dot(x.address, y.address, size)], [expected], 1e-14, "dot");
       assertClose(
         [kernels.squaredNorm(x.address, size)],
         [reference.squaredNorm(a)],
@@ -91,52 +81,30 @@ for (const build of BUILDS)
       assertClose(x.read(), expected, 0, "in place");
     });
 
-    eachSize(
-      "reluBackprop, alone and with the sum of its rows",
-      (size, a, dy) => {
-        const coefficient = 0.3;
-        const expected = Float64Array.from(a, (v, i) =>
-          v > 0 ? dy[i] + coefficient * v : 0,
-        );
-        const [inA, inDy, dz] = [lab.put(a), lab.put(dy), lab.room(size)];
-        kernels.reluBackprop(
+    eachSize("reluBackprop, alone and with the sum of its rows", (size, a, dy) => {
+      const coefficient = 0.3;
+      const expected = Float64Array.from(a, (v, i) => (v > 0 ? dy[i] + coefficient * v : 0));
+      const [inA, inDy, dz] = [lab.put(a), lab.put(dy), lab.room(size)];
+      kernels.reluBackprop(inA.address, inDy.address, dz.address, size, coefficient);
+      assertClose(dz.read(), expected, TOLERANCE, "dz");
+      kernels.reluBackprop(inA.address, inDy.address, inDy.address, size, coefficient);
+      assert.deepEqual(inDy.read(), dz.read(), "in place");
+      for (const rows of [1, 2, 3, 7].filter((count) => size % count === 0)) {
+        const columns = size / rows;
+        const [rowsDz, dbias] = [lab.room(size), lab.room(columns)];
+        kernels.reluBackpropSumRows(
           inA.address,
-          inDy.address,
-          dz.address,
-          size,
+          lab.put(dy).address,
+          rowsDz.address,
+          dbias.address,
+          rows,
+          columns,
           coefficient,
         );
-        assertClose(dz.read(), expected, TOLERANCE, "dz");
-        kernels.reluBackprop(
-          inA.address,
-          inDy.address,
-          inDy.address,
-          size,
-          coefficient,
-        );
-        assert.deepEqual(inDy.read(), dz.read(), "in place");
-        for (const rows of [1, 2, 3, 7].filter((count) => size % count === 0)) {
-          const columns = size / rows;
-          const [rowsDz, dbias] = [lab.room(size), lab.room(columns)];
-          kernels.reluBackpropSumRows(
-            inA.address,
-            lab.put(dy).address,
-            rowsDz.address,
-            dbias.address,
-            rows,
-            columns,
-            coefficient,
-          );
-          assertClose(rowsDz.read(), expected, TOLERANCE, "dz by rows");
-          assertClose(
-            dbias.read(),
-            sumOfRows(expected, rows, columns),
-            TOLERANCE,
-            "dbias",
-          );
-        }
-      },
-    );
+        assertClose(rowsDz.read(), expected, TOLERANCE, "dz by rows");
+        assertClose(dbias.read(), sumOfRows(expected, rows, columns), TOLERANCE, "dbias");
+      }
+    });
 
     test("sumRows and reluBackpropSumRows over many rows", () => {
       for (const [rows, columns] of [
@@ -176,10 +144,7 @@ for (const build of BUILDS)
         [67, 12, 5],
       ]) {
         const x = noise(rows * columns, 1);
-        const ids = Int32Array.from(
-          { length: rows },
-          (_, row) => ((row * 5) % (segments + 2)) - 1,
-        );
+        const ids = Int32Array.from({ length: rows }, (_, row) => ((row * 5) % (segments + 2)) - 1);
         const out = lab.room(segments * columns);
         kernels.unsortedSegmentSum(
           lab.put(x).address,
@@ -192,8 +157,7 @@ for (const build of BUILDS)
         const expected = new Float64Array(segments * columns);
         x.forEach((v, i) => {
           const id = ids[Math.floor(i / columns)];
-          if (id >= 0 && id < segments)
-            expected[id * columns + (i % columns)] += v;
+          if (id >= 0 && id < segments) expected[id * columns + (i % columns)] += v;
         });
         assertClose(out.read(), expected, 1e-6, `${rows} x ${columns}`);
         lab.close();
@@ -216,11 +180,7 @@ for (const build of BUILDS)
         assert.ok(Math.abs(actual / expected - 1) < 1e-6, what);
       within(kernels.squaredNorm(inX.address, size), squares, "squaredNorm");
       within(kernels.dot(inX.address, inX.address, size), squares, "dot");
-      within(
-        kernels.stepSquaredNorm(inX.address, inX.address, 0, 0, size, 0),
-        squares,
-        "step",
-      );
+      within(kernels.stepSquaredNorm(inX.address, inX.address, 0, 0, size, 0), squares, "step");
       const one = lab.room(1);
       kernels.sumRows(inX.address, one.address, size, 1);
       within(one.read()[0], sum, "sumRows of one column");
@@ -231,20 +191,12 @@ for (const build of BUILDS)
         sum,
         "sumRows of four columns",
       );
-      within(
-        kernels.relu(inX.address, inX.address, size, 1),
-        kept,
-        "relu's norm",
-      );
+      within(kernels.relu(inX.address, inX.address, size, 1), kept, "relu's norm");
       lab.close();
     });
   });
 
-function sumOfRows(
-  x: ArrayLike<number>,
-  rows: number,
-  columns: number,
-): Float64Array {
+function sumOfRows(x: ArrayLike<number>, rows: number, columns: number): Float64Array {
   const sums = new Float64Array(columns);
   for (let i = 0; i < rows * columns; i++) sums[i % columns] += x[i];
   return sums;

@@ -50,10 +50,7 @@ test("light clients take part in whole rounds: every update is counted", async (
   const f = await federation({ gather: 20, rounds: 3, evaluateFraction: 1 });
   try {
     const { recording } = await withFleet(f, {});
-    assert.deepEqual(
-      [recording.counted, recording.rounds, recording.finished],
-      [60, 3, 20],
-    );
+    assert.deepEqual([recording.counted, recording.rounds, recording.finished], [60, 3, 20]);
     assert.deepEqual(recording.errors, {});
     for (const figure of ["connect", "download", "train", "upload"] as const)
       assert.ok(recording.samples[figure].length >= 20, figure);
@@ -112,11 +109,7 @@ test("clients that train say how many samples they train on, and evaluate on tho
   try {
     const { dataset } = localRound().part;
     const parts = [9, 15].map((count) =>
-      holdOut(
-        { dataset, rows: Uint32Array.from({ length: count }, (_, i) => i) },
-        0.1,
-        "1",
-      ),
+      holdOut({ dataset, rows: Uint32Array.from({ length: count }, (_, i) => i) }, 0.1, "1"),
     );
     const recorded: [number, number, string][] = [];
     let evaluated = 0;
@@ -134,11 +127,7 @@ test("clients that train say how many samples they train on, and evaluate on tho
         trainers: [trainer],
         parts,
         record: async (client, round, update) =>
-          void recorded.push([
-            client,
-            round,
-            createHash("sha256").update(update).digest("hex"),
-          ]),
+          void recorded.push([client, round, createHash("sha256").update(update).digest("hex")]),
       },
     });
     assert.deepEqual(fleet.recording.errors, {});
@@ -191,9 +180,8 @@ test("faulty devices are refused for what is wrong with them, and the round goes
     });
     const mixes = readFleet(file);
     const count = (name: string) =>
-      Array.from({ length: 12 }, (_, i) => profileOf(mixes, i)).filter(
-        (mix) => mix.name === name,
-      ).length;
+      Array.from({ length: 12 }, (_, i) => profileOf(mixes, i)).filter((mix) => mix.name === name)
+        .length;
     const { recording } = await withFleet(f, { clients: 12, profiles: mixes });
     assert.deepEqual(recording.faults, {
       dropOut: 0,

@@ -5,7 +5,8 @@ import { readFleet } from "../../cli/loadtest/profile.js";
 import { federation } from "../aggregator/run/federation.js";
 import { rawLoad } from "./raw-load.js";
 
-// How long things take is compared by `npm run bench -- fleet`; here, that both see the same federation.
+// How long things take is compared by `npm run bench -- fleet`; here, that both see the same
+// federation.
 test("the load tester and an independent script finish the same rounds", async () => {
   const settings = { gather: 15, rounds: 3 };
   const counts: number[] = [];

@@ -5,9 +5,10 @@ import { RawClient, updateFor } from "../aggregator/run/raw-client.js";
 const PATIENCE = 300_000;
 
 /**
- * A second load tester: plain `ws` clients written from docs/protocol.md alone, which share no code with the package. What
- * `fedflat loadtest` finds about an aggregator, this must find too. Resolves when all have left, to the milliseconds that
- * each update took from its `assign` to its `committed`.
+ * A second load tester: plain `ws` clients written from docs/protocol.md alone, which share no code
+ * with the package. What `fedflat loadtest` finds about an aggregator, this must find too. Resolves
+ * when all have left, to the milliseconds that each update took from its `assign` to its
+ * `committed`.
  */
 export async function rawLoad(url: string, clients: number): Promise<number[]> {
   const all = Array.from(
@@ -40,9 +41,7 @@ export async function rawLoad(url: string, clients: number): Promise<number[]> {
         update ??= updateFor(model, (_, i) => ((i % 7) - 3) / 4096);
         await client.deliver(assignment, update);
         await client.until("its commit", () =>
-          client.messages.find(
-            (m) => m.type === "committed" && m["assignment"] === assignment,
-          ),
+          client.messages.find((m) => m.type === "committed" && m["assignment"] === assignment),
         );
         trips.push(performance.now() - begun);
       }

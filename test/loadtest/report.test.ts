@@ -5,13 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import { newRecording, STATES } from "../../cli/loadtest/recording.js";
-import {
-  duration,
-  htmlOf,
-  reportOf,
-  textOf,
-  type Moment,
-} from "../../cli/loadtest/report.js";
+import { duration, htmlOf, reportOf, textOf, type Moment } from "../../cli/loadtest/report.js";
 import { checkSettings } from "../../cli/settings.js";
 
 const load = {
@@ -51,10 +45,7 @@ test("what the profiles asked for stands apart from what was refused and from er
   assert.match(text, /^15 of 20 clients \(/);
   assert.match(text, /As the profiles ask: 3 drop-outs, 1 NaN update\./);
   assert.match(text, /Refused by the aggregator: late \(7\)\./);
-  assert.match(
-    text,
-    /Errors: line lost: no welcome in time \(2\), ended: replaced \(1\)\./,
-  );
+  assert.match(text, /Errors: line lost: no welcome in time \(2\), ended: replaced \(1\)\./);
   assert.match(text, /a --seed of its own/);
   assert.doesNotMatch(text, /ulimit/);
 });
@@ -68,9 +59,7 @@ test("a report for a terminal keeps within its columns", () => {
 
 test("times are said in the unit that they have", () => {
   assert.deepEqual(
-    [0.04, 9.94, 9.96, 999.4, 999.6, 9994, 9996, 999_940, 999_960].map(
-      duration,
-    ),
+    [0.04, 9.94, 9.96, 999.4, 999.6, 9994, 9996, 999_940, 999_960].map(duration),
     "0.0 ms,9.9 ms,10 ms,999 ms,1.00 s,9.99 s,10.0 s,999.9 s,1000 s".split(","),
   );
 });
@@ -108,10 +97,7 @@ test("a mistake in a fleet's file names the place", async () => {
     [{ a: { preset: "tank" } }, /"a.preset" .* "phone" .*, got "tank"/],
     [{ a: { upload: "fast" } }, /"a.upload" in .* expected number, got "fast"/],
     [{ a: { speed: 3 } }, /"a.speed" .* no such key, but share, .*upload/],
-    [
-      { a: { latency: [9, 1] } },
-      /"a.latency" .* smaller one first, got \[9,1\]/,
-    ],
+    [{ a: { latency: [9, 1] } }, /"a.latency" .* smaller one first, got \[9,1\]/],
     [{ a: { latency: [9] } }, /"a.latency" .* smaller one first, got \[9\]/],
     [{ a: { faulty: { nan: 2 } } }, /"a.faulty.nan" .* expected <=1, got 2/],
   ] as const) {
@@ -124,10 +110,7 @@ test("a mistake in a fleet's file names the place", async () => {
 test("of 50 devices of each preset, serve's quorum is far from being lost", () => {
   const { quorum, absence } = checkSettings("serve", {});
   for (const preset of ["instant", "phone", "gateway", "flaky-rural"]) {
-    const { dropOut, awaySeconds, faulty } = profileOf(
-      readFleet(preset),
-      0,
-    ).profile;
+    const { dropOut, awaySeconds, faulty } = profileOf(readFleet(preset), 0).profile;
     const [least, most] = [awaySeconds].flat().concat(awaySeconds);
     const long = Math.max(0, most - absence) / (most - least || 1);
     assert.equal(faulty.late ?? 0, 0, "who is late holds the round up");

@@ -2,10 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { startFleet } from "../../cli/loadtest/fleet.js";
 import { readFleet } from "../../cli/loadtest/profile.js";
-import {
-  serverFigures,
-  serverWaitsFor,
-} from "../../cli/loadtest/server-figures.js";
+import { serverFigures, serverWaitsFor } from "../../cli/loadtest/server-figures.js";
 import { federation } from "../aggregator/run/federation.js";
 import { certificate } from "../connection/certificate.js";
 

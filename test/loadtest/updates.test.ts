@@ -14,10 +14,8 @@ const layout = layoutOf([
 ]);
 const form = blobForm(layout, ["delta"]);
 
-const whole = ({
-  source,
-  bytes,
-}: ReturnType<ReturnType<typeof randomUpdates>>) => source(0, bytes).slice();
+const whole = ({ source, bytes }: ReturnType<ReturnType<typeof randomUpdates>>) =>
+  source(0, bytes).slice();
 
 test("a random update has the form of the layout, small finite numbers, and its hash", () => {
   const make = randomUpdates(1e-3);
@@ -30,8 +28,7 @@ test("a random update has the form of the layout, small finite numbers, and its 
     [kernel.name, kernel.shape, bias.name, bias.shape],
     ["delta/0.kernel", [300, 101], "delta/0.bias", [101]],
   );
-  for (const { data } of [kernel, bias])
-    assert.ok(data.every((x) => Math.abs(x) < 0.01));
+  for (const { data } of [kernel, bias]) assert.ok(data.every((x) => Math.abs(x) < 0.01));
   assert.ok(new Set(kernel.data).size > 20_000);
 });
 
@@ -49,17 +46,13 @@ test("an update can be read from any offset, in pieces of any size", () => {
   const update = randomUpdates()(form, 3);
   const bytes = whole(update);
   fc.assert(
-    fc.property(
-      fc.nat(form.bytes - 1),
-      fc.integer({ min: 1, max: 70_000 }),
-      (offset, length) => {
-        const end = Math.min(form.bytes, offset + length);
-        assert.deepEqual(
-          Buffer.from(update.source(offset, end - offset)),
-          Buffer.from(bytes.subarray(offset, end)),
-        );
-      },
-    ),
+    fc.property(fc.nat(form.bytes - 1), fc.integer({ min: 1, max: 70_000 }), (offset, length) => {
+      const end = Math.min(form.bytes, offset + length);
+      assert.deepEqual(
+        Buffer.from(update.source(offset, end - offset)),
+        Buffer.from(bytes.subarray(offset, end)),
+      );
+    }),
   );
 });
 

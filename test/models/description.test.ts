@@ -12,8 +12,7 @@ import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 
 const vectors = new URL("../../../test/vectors/", import.meta.url);
 
-const network = (description: unknown) =>
-  networkOf(parseDescription(description));
+const network = (description: unknown) => networkOf(parseDescription(description));
 
 test("the paper's networks have the paper's numbers of parameters", () => {
   const size = (name: string) => networkOf(preset(name)).layout.size;
@@ -24,19 +23,14 @@ test("the paper's networks have the paper's numbers of parameters", () => {
 
 test("every preset is a description that passes its own check", () => {
   for (const name of PRESET_NAMES)
-    assert.deepEqual(
-      parseDescription(JSON.parse(JSON.stringify(preset(name)))),
-      preset(name),
-    );
+    assert.deepEqual(parseDescription(JSON.parse(JSON.stringify(preset(name)))), preset(name));
   assert.throws(() => preset("constructor"), { code: "unknown-preset" });
 });
 
 test("parameters have the names, order and shapes that another program gave them", () => {
   for (const file of readdirSync(vectors)) {
     if (!/^objective-.*json$/.test(file)) continue;
-    const { model, parameters } = JSON.parse(
-      readFileSync(new URL(file, vectors), "utf8"),
-    );
+    const { model, parameters } = JSON.parse(readFileSync(new URL(file, vectors), "utf8"));
     const { layout } = network(model);
     assert.deepEqual(
       layout.parameters.map(({ name }) => name),
@@ -69,12 +63,7 @@ test("every layer kind infers its shape", () => {
       { type: "globalAvgPool" },
       { type: "dense", units: 4 },
     ],
-  }).layers.map(({ index, type, output, rectified }) => [
-    index,
-    type,
-    output,
-    rectified,
-  ]);
+  }).layers.map(({ index, type, output, rectified }) => [index, type, output, rectified]);
   assert.deepEqual(outputs, [
     [0, "conv2d", [4, 10, 3], false],
     [1, "depthwiseConv2d", [4, 10, 6], false],
@@ -117,11 +106,7 @@ const conv = (fields: object) => ({
 });
 
 const BAD: readonly (readonly [string, unknown, string])[] = [
-  [
-    "no object",
-    3,
-    `"model" expected an object with the fields input and layers, got 3`,
-  ],
+  ["no object", 3, `"model" expected an object with the fields input and layers, got 3`],
   [
     "no input",
     { layers: [dense] },
@@ -137,11 +122,7 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
     { input: [3, 3, 3, 3], layers: [dense] },
     `"model.input" expected one to three positive integers, got [3,3,3,3]`,
   ],
-  [
-    "no layers",
-    { input: [3], layers: [] },
-    `"model.layers" expected at least one layer, got []`,
-  ],
+  ["no layers", { input: [3], layers: [] }, `"model.layers" expected at least one layer, got []`],
   [
     "unknown field of the model",
     { input: [3], layers: [dense], optimizer: 1 },
@@ -288,8 +269,7 @@ test("initial weights repeat with their seed, keep to PyTorch's bounds, and begi
       assert.ok(values.every((value) => Math.abs(value) <= bound));
       if (values.length < 1000) return;
       const mean = values.reduce((a, b) => a + b, 0) / values.length;
-      const variance =
-        values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length;
+      const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length;
       assert.ok(Math.abs(mean) < bound * 0.05, `${place.name} mean ${mean}`);
       assert.ok(Math.abs(variance / (bound ** 2 / 3) - 1) < 0.05);
     });

@@ -7,15 +7,8 @@ import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { writeModel } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
-import {
-  launchChromium,
-  serveDist,
-  withoutChromium,
-} from "../bundle/chromium.js";
-import {
-  scriptedServer,
-  type ServerLine,
-} from "../connection/scripted-server.js";
+import { launchChromium, serveDist, withoutChromium } from "../bundle/chromium.js";
+import { scriptedServer, type ServerLine } from "../connection/scripted-server.js";
 
 const description = parseDescription({
   input: [4],
@@ -60,7 +53,10 @@ const assign = {
   deadline: 60_000,
 };
 
-/** Runs in the page: a client that goes on until it is stopped, or ends at once with an error's code. */
+/**
+ * Runs in the page: a client that goes on until it is stopped, or ends at once with an error's
+ * code.
+ */
 async function startClient({ dist, url }: { dist: string; url: string }) {
   const { FederatedClient } = await import(`${dist}client.js`);
   const client = new FederatedClient({
@@ -73,9 +69,7 @@ async function startClient({ dist, url }: { dist: string; url: string }) {
   });
   Object.assign(globalThis, { client });
   const failed = client.run().catch((error: { code: string }) => error.code);
-  const started = new Promise((resolve) =>
-    client.on("line", () => resolve("up")),
-  );
+  const started = new Promise((resolve) => client.on("line", () => resolve("up")));
   return (await Promise.race([failed, started])) as unknown;
 }
 
@@ -135,10 +129,7 @@ describe("a client in a browser", { skip: withoutChromium }, () => {
 
     // A second tab may not have the same state.
     const other = await open();
-    assert.equal(
-      await other.evaluate(startClient, { dist: dist.url, url }),
-      "state-locked",
-    );
+    assert.equal(await other.evaluate(startClient, { dist: dist.url, url }), "state-locked");
     await other.close();
 
     await page.reload();
@@ -146,9 +137,7 @@ describe("a client in a browser", { skip: withoutChromium }, () => {
     const second = await server.welcomed();
     await again;
     assert.equal(second.hello.key, hello.key);
-    assert.deepEqual(second.hello.pending, [
-      { assignment: assign.assignment, sha256: update },
-    ]);
+    assert.deepEqual(second.hello.pending, [{ assignment: assign.assignment, sha256: update }]);
     assert.equal(await takeUpdate(second.line), update);
     second.line.send({
       type: "committed",
@@ -178,10 +167,7 @@ describe("a client in a browser", { skip: withoutChromium }, () => {
     after(() => server.close());
     const { url } = server;
     // Snapshots are timed by the worker's clock, which goes a thousand times faster here.
-    const worker = await readFile(
-      new URL("../../client-worker.js", import.meta.url),
-      "utf8",
-    );
+    const worker = await readFile(new URL("../../client-worker.js", import.meta.url), "utf8");
     const quick = await serveDist({
       "/client-worker.js": `const now = performance.now.bind(performance); performance.now = () => 1000 * now();${worker}`,
     });

@@ -8,11 +8,9 @@ import { WebSocket, WebSocketServer } from "ws";
 const MASK = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
 
 // RFC 6455, section 5.3, word for word.
-const masked = (data: Uint8Array) =>
-  data.map((octet, i) => octet ^ MASK[i % 4]);
+const masked = (data: Uint8Array) => data.map((octet, i) => octet ^ MASK[i % 4]);
 
-const filled = (size: number) =>
-  Uint8Array.from({ length: size }, (_, i) => (i * 151 + 13) & 255);
+const filled = (size: number) => Uint8Array.from({ length: size }, (_, i) => (i * 151 + 13) & 255);
 
 test("masking by words equals masking by bytes, at every length and alignment", () => {
   for (let length = 0; length <= 67; length++)

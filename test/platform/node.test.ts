@@ -9,11 +9,7 @@ import { createServer } from "node:net";
 import { after, test } from "node:test";
 import { WebSocketServer, type WebSocket } from "ws";
 import { memoryLine } from "../../runtime/platform/memory-line.js";
-import {
-  clientId,
-  labIdentity,
-  storedIdentity,
-} from "../../runtime/platform/node-identity.js";
+import { clientId, labIdentity, storedIdentity } from "../../runtime/platform/node-identity.js";
 import { openStateFolder } from "../../runtime/platform/node-state.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 
@@ -120,13 +116,8 @@ test("the key is made once, and what it signs verifies elsewhere", async () => {
 
 test("a laboratory's key depends on seed and index alone", async (t) => {
   // RFC 8032, section 7.1, would need its own seed: openssl says what this one's public key is.
-  const seed = createHash("sha256")
-    .update("fedflat lab identity\u00007\u00003")
-    .digest();
-  const der = Buffer.concat([
-    Buffer.from("302e020100300506032b657004220420", "hex"),
-    seed,
-  ]);
+  const seed = createHash("sha256").update("fedflat lab identity\u00007\u00003").digest();
+  const der = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
   assert.equal(clientId(labIdentity("7", 3)), clientId(labIdentity("7", 3)));
   assert.notEqual(clientId(labIdentity("7", 3)), clientId(labIdentity("7", 4)));
   const openssl = await new Promise<Buffer | undefined>((resolve) => {
@@ -140,10 +131,7 @@ test("a laboratory's key depends on seed and index alone", async (t) => {
     child.stdin?.end(der);
   });
   if (openssl === undefined) return t.skip("no openssl here");
-  assert.deepEqual(
-    Buffer.from(labIdentity("7", 3).publicKey),
-    openssl.subarray(-32),
-  );
+  assert.deepEqual(Buffer.from(labIdentity("7", 3).publicKey), openssl.subarray(-32));
 });
 
 test("a line in memory delivers in order, later, and what was sent before the close", async () => {
@@ -199,9 +187,7 @@ test("memory that was sent may be written over at once, also where the other end
   theirs.resume();
   await all;
   assert.ok(whole.every(Boolean));
-  const closed = new Promise<void>(
-    (resolve) => (line.onClose = () => resolve()),
-  );
+  const closed = new Promise<void>((resolve) => (line.onClose = () => resolve()));
   line.close();
   await closed;
 });
@@ -226,9 +212,7 @@ test("a line to an end that hangs is closed all the same", async (t) => {
   const { port } = server.address() as { port: number };
   const line = nodePlatform().openSocket(`ws://127.0.0.1:${port}`, {});
   await new Promise<void>((resolve) => (line.onOpen = resolve));
-  const closed = new Promise<void>(
-    (resolve) => (line.onClose = () => resolve()),
-  );
+  const closed = new Promise<void>((resolve) => (line.onClose = () => resolve()));
   t.mock.timers.enable({ apis: ["setTimeout"] });
   line.close();
   t.mock.timers.tick(5000);

@@ -62,16 +62,13 @@ test("what is wrong with a frame has a name", () => {
   assert.equal(codeOf('{"type":"assign"}'), "unknown-type");
   assert.equal(codeOf("[".repeat(MAX_TEXT_BYTES)), "not-json");
   assert.equal(codeOf(" ".repeat(MAX_TEXT_BYTES + 1)), "too-large");
-  const long = (length: number) =>
-    JSON.stringify({ type: "ready", x: "é".repeat(length) });
+  const long = (length: number) => JSON.stringify({ type: "ready", x: "é".repeat(length) });
   assert.equal(codeOf(long((MAX_TEXT_BYTES - 24) / 2)), "ok");
   assert.equal(codeOf(long(MAX_TEXT_BYTES / 2)), "too-large");
 });
 
 test("the sentence names the field, what was expected and what came", () => {
-  const decoded = decodeClientMessage(
-    JSON.stringify({ ...fromClient[8], samples: 0 }),
-  );
+  const decoded = decodeClientMessage(JSON.stringify({ ...fromClient[8], samples: 0 }));
   assert.ok(!decoded.ok);
   assert.equal(decoded.error.message, '"offer.samples" expected >=1, got 0');
 });
@@ -102,9 +99,7 @@ test("no text makes a decoder throw", () => {
       .map(([message, at, byte]) => {
         const text = JSON.stringify(message);
         const i = at % text.length;
-        return (
-          text.slice(0, i) + String.fromCharCode(byte % 128) + text.slice(i + 1)
-        );
+        return text.slice(0, i) + String.fromCharCode(byte % 128) + text.slice(i + 1);
       }),
   );
   fc.assert(
@@ -134,8 +129,5 @@ test("training settings are strict and bounded", () => {
   refused({ grid: 0 }, /"settings.grid" expected/);
   refused({ zeta: -1 }, /"settings.zeta" expected >=0/);
   refused({ momentum: 0.9 }, /"settings.momentum" expected never/);
-  refused(
-    { algorithmSettings: { mu: "x" } },
-    /"settings.algorithmSettings.mu"/,
-  );
+  refused({ algorithmSettings: { mu: "x" } }, /"settings.algorithmSettings.mu"/);
 });

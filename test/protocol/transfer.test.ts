@@ -27,10 +27,7 @@ test("a chunk's bytes on the wire", () => {
     offset: 2 ** 32 * 5 + 6,
     bytes: Uint8Array.of(9, 8),
   });
-  assert.deepEqual(
-    [...frame],
-    [4, 3, 2, 1, 0, 0, 0, 0, 6, 0, 0, 0, 5, 0, 0, 0, 9, 8],
-  );
+  assert.deepEqual([...frame], [4, 3, 2, 1, 0, 0, 0, 0, 6, 0, 0, 0, 5, 0, 0, 0, 9, 8]);
   assert.deepEqual(decodeChunk(frame), {
     transfer: 0x01020304,
     offset: 2 ** 32 * 5 + 6,
@@ -84,7 +81,8 @@ test("any blob arrives whole and in order, whatever the windows, chunks and brea
         let lines = 0;
         while (held.length < bytes) {
           assert.ok(++lines < 10_000);
-          // One line: the receiver names offset and window; messages wait in two queues; it may break at any step.
+          // One line: the receiver names offset and window; messages wait in two queues; it may
+          // break at any step.
           const start = { offset: held.length, window: 1 + random(700) };
           let sender = sending(lines, bytes, start);
           let receiver = receiving(lines, bytes, start);
@@ -108,11 +106,7 @@ test("any blob arrives whole and in order, whatever the windows, chunks and brea
               }
             } else if (acks.length > 0) {
               sender = acknowledged(sender, acks.shift()!);
-            } else if (
-              chunk === undefined &&
-              chunks.length === 0 &&
-              acks.length === 0
-            ) {
+            } else if (chunk === undefined && chunks.length === 0 && acks.length === 0) {
               // Nothing moves any more: only the end may look like this.
               assert.ok(sendingDone(sender) && receivingDone(receiver));
               break;

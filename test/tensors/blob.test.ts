@@ -1,12 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ModelError } from "../../runtime/errors.js";
-import {
-  MODEL,
-  readBlob,
-  readState,
-  writeBlob,
-} from "../../runtime/tensors/blob.js";
+import { MODEL, readBlob, readState, writeBlob } from "../../runtime/tensors/blob.js";
 import { layoutOf } from "../../runtime/tensors/layout.js";
 import { copyOf } from "../../runtime/tensors/memory.js";
 
@@ -58,8 +53,5 @@ test("what is missing or of another kind is a ModelError that names it", () => {
       /"drift\/0.kernel" expected float32 \[3, 2\], got Float64Array \[3, 2\]/,
     ],
   ] as const)
-    assert.throws(
-      read,
-      (error) => error instanceof ModelError && message.test(error.message),
-    );
+    assert.throws(read, (error) => error instanceof ModelError && message.test(error.message));
 });

@@ -3,10 +3,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ModelError } from "../../runtime/errors.js";
-import {
-  readSafetensors,
-  writeSafetensors,
-} from "../../runtime/tensors/safetensors.js";
+import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 
 const vectors = new URL("../../../test/vectors/", import.meta.url);
 
@@ -41,9 +38,9 @@ test("what is written is read back, whatever the names, shapes and metadata", ()
       (tensors, metadata) => {
         const { __proto__: _, ...plain } = metadata;
         const file = readSafetensors(writeSafetensors(tensors, plain));
-        // By name: the order of tensors without elements is not in the file (JSON keeps names like "0" first).
-        const byName = (a: { name: string }, b: { name: string }) =>
-          a.name < b.name ? -1 : 1;
+        // By name: the order of tensors without elements is not in the file (JSON keeps names like
+        // "0" first).
+        const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1);
         assert.deepEqual(
           [...file.tensors.values()]
             .map(({ name, shape, data }) => ({ name, shape: [...shape], data }))
@@ -72,15 +69,11 @@ test("any other bytes end in a ModelError", () => {
     assert.throws(() => readSafetensors(good.subarray(0, length)), ModelError);
   fc.assert(fc.property(fc.uint8Array({ maxLength: 64 }), check));
   fc.assert(
-    fc.property(
-      fc.nat(good.length - 1),
-      fc.integer({ min: 0, max: 255 }),
-      (at, value) => {
-        const bytes = good.slice();
-        bytes[at] = value;
-        check(bytes);
-      },
-    ),
+    fc.property(fc.nat(good.length - 1), fc.integer({ min: 0, max: 255 }), (at, value) => {
+      const bytes = good.slice();
+      bytes[at] = value;
+      check(bytes);
+    }),
     { numRuns: 2000 },
   );
 });

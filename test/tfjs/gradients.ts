@@ -5,8 +5,9 @@ import { pathToFileURL } from "node:url";
 import { build } from "esbuild";
 
 /**
- * Registers tfjs-core's gradients, as the package @tensorflow/tfjs does. In Node tfjs-core by itself has none, and its file
- * of them can only be reached through a bundler; the registry and the engine are global, so a bundled copy serves.
+ * Registers tfjs-core's gradients, as the package @tensorflow/tfjs does. In Node tfjs-core by
+ * itself has none, and its file of them can only be reached through a bundler; the registry and the
+ * engine are global, so a bundled copy serves.
  */
 export async function registerGradients(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-gradients-"));

@@ -3,11 +3,7 @@ import { before, test } from "node:test";
 import * as tf from "@tensorflow/tfjs-core";
 import { ConfigError } from "../../runtime/errors.js";
 import type { Heap } from "../../runtime/wasm/kernels.js";
-import {
-  changedInPlace,
-  checkedBackend,
-  tfjsHeap,
-} from "../../runtime/wasm/tfjs-heap.js";
+import { changedInPlace, checkedBackend, tfjsHeap } from "../../runtime/wasm/tfjs-heap.js";
 
 let heap: Heap;
 before(async () => {
@@ -63,10 +59,7 @@ test("memory grows on demand, and an impossible wish is refused by name", () => 
 });
 
 test("a tfjs whose private fields differ is refused by field and version", () => {
-  const { wasm, dataIdMap, ...rest } = tf.backend() as unknown as Record<
-    string,
-    object
-  >;
+  const { wasm, dataIdMap, ...rest } = tf.backend() as unknown as Record<string, object>;
   const methods = {
     makeOutput() {},
     write: () => ({}),
@@ -96,24 +89,18 @@ test("a tfjs whose private fields differ is refused by field and version", () =>
         error instanceof ConfigError &&
         error.code === "tfjs-version" &&
         error.message.startsWith(`"tf.backend().${field}" expected `) &&
-        error.message.includes(
-          `tfjs-core ${tf.version_core}; fedflat supports`,
-        ),
+        error.message.includes(`tfjs-core ${tf.version_core}; fedflat supports`),
       field,
     );
-  assert.throws(
-    () => checkedBackend({ ...methods, wasm: { ...wasm, PThread: {} } }),
-    { code: "tfjs-threads" },
-  );
+  assert.throws(() => checkedBackend({ ...methods, wasm: { ...wasm, PThread: {} } }), {
+    code: "tfjs-threads",
+  });
 });
 
 test("weights changed in place are used once tfjs is told", () => {
   const x = tf.ones([1, 4, 4, 2]) as tf.Tensor4D;
   const filter = tf.ones([2, 2, 2, 1]) as tf.Tensor4D;
-  const sum = () =>
-    tf.tidy(
-      () => tf.sum(tf.depthwiseConv2d(x, filter, 1, "valid")).dataSync()[0],
-    );
+  const sum = () => tf.tidy(() => tf.sum(tf.depthwiseConv2d(x, filter, 1, "valid")).dataSync()[0]);
   assert.equal(sum(), 72);
   floatsOf(filter).fill(2);
   assert.equal(sum(), 72, "tfjs's packed copy: why changedInPlace exists");

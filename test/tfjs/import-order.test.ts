@@ -8,13 +8,7 @@ test("the kernels may be imported after the backend has started", async () => {
   const warn = console.warn;
   console.warn = (...args) => warnings.push(args);
   const segmentSum = () =>
-    tf
-      .unsortedSegmentSum(
-        tf.tensor1d([1, 2, 3]),
-        tf.tensor1d([1, 1, 0], "int32"),
-        2,
-      )
-      .arraySync();
+    tf.unsortedSegmentSum(tf.tensor1d([1, 2, 3]), tf.tensor1d([1, 1, 0], "int32"), 2).arraySync();
 
   await tf.setBackend("wasm");
   const before = tf.matMul(tf.ones([2, 3]), tf.ones([3, 2])).arraySync();
@@ -22,10 +16,7 @@ test("the kernels may be imported after the backend has started", async () => {
   // By its public name, as a user imports it.
   await import("fedflat/kernels");
   assert.deepEqual(segmentSum(), [3, 3]);
-  assert.deepEqual(
-    tf.matMul(tf.ones([2, 3]), tf.ones([3, 2])).arraySync(),
-    before,
-  );
+  assert.deepEqual(tf.matMul(tf.ones([2, 3]), tf.ones([3, 2])).arraySync(), before);
   console.warn = warn;
   assert.deepEqual(warnings, []);
 });

@@ -2,11 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import {
-  launchChromium,
-  serveDist,
-  withoutChromium,
-} from "../bundle/chromium.js";
+import { launchChromium, serveDist, withoutChromium } from "../bundle/chromium.js";
 
 /** A web developer's program: tfjs, its wasm backend, and one import of ours. */
 const PROGRAM = `

@@ -11,7 +11,9 @@ before(async () => {
   await kernelsReady();
 });
 
-/** Numbers in [-1, 1) that are the same on every run; few enough values that ties happen in pools. */
+/**
+ * Numbers in [-1, 1) that are the same on every run; few enough values that ties happen in pools.
+ */
 function numbers(shape: readonly number[], seed: number): tf.Tensor {
   const size = shape.reduce((product, length) => product * length, 1);
   let state = seed;
@@ -24,7 +26,10 @@ function numbers(shape: readonly number[], seed: number): tf.Tensor {
 
 type Op = (...inputs: tf.Tensor[]) => tf.Tensor;
 
-/** What `op` and its gradients come to on one of tfjs's backends, for a loss that weighs each output differently. */
+/**
+ * What `op` and its gradients come to on one of tfjs's backends, for a loss that weighs each output
+ * differently.
+ */
 async function resultsOn(
   backend: string,
   op: Op,
@@ -43,11 +48,7 @@ async function resultsOn(
   });
 }
 
-function assertClose(
-  actual: Float32Array,
-  expected: Float32Array,
-  label: string,
-): void {
+function assertClose(actual: Float32Array, expected: Float32Array, label: string): void {
   assert.equal(actual.length, expected.length, label);
   const size = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 1);
   expected.forEach((x, i) =>
@@ -143,8 +144,7 @@ test("conv1d: values and gradients are those of tfjs's cpu backend", async () =>
     for (const pad of ["valid", "same"] as const)
       await assertAsOnCpu(
         `conv1d ${length}x${inChannels} by ${width}x${outChannels}, stride ${stride}, ${pad}`,
-        (x, filter) =>
-          tf.conv1d(x as tf.Tensor3D, filter as tf.Tensor3D, stride, pad),
+        (x, filter) => tf.conv1d(x as tf.Tensor3D, filter as tf.Tensor3D, stride, pad),
         [2, length, inChannels],
         [width, inChannels, outChannels],
       );
@@ -153,8 +153,7 @@ test("conv1d: values and gradients are those of tfjs's cpu backend", async () =>
 test("conv2dTranspose: values and gradients are those of tfjs's cpu backend", async () => {
   await assertAsOnCpu(
     "conv2dTranspose",
-    (x, filter) =>
-      tf.conv2dTranspose(image(x), image(filter), [2, 9, 9, 3], 2, "same"),
+    (x, filter) => tf.conv2dTranspose(image(x), image(filter), [2, 9, 9, 3], 2, "same"),
     [2, 5, 5, 4],
     [3, 3, 3, 4],
   );
@@ -181,13 +180,7 @@ test("separableConv2d: values and gradients are those of tfjs's cpu backend", as
   await assertAsOnCpu(
     "separableConv2d",
     (x, depthwise, pointwise) =>
-      tf.separableConv2d(
-        image(x),
-        image(depthwise),
-        image(pointwise),
-        1,
-        "same",
-      ),
+      tf.separableConv2d(image(x), image(depthwise), image(pointwise), 1, "same"),
     [2, 6, 6, 3],
     [3, 3, 3, 2],
     [1, 1, 6, 4],
@@ -245,10 +238,7 @@ test("matMul repeats matrices along dimensions of length 1", async () => {
   await tf.setBackend("wasm");
   const a = numbers([2, 1, 4, 3], 1);
   const b = numbers([1, 3, 3, 2], 2);
-  const expected = tf.matMul(
-    tf.tile(a, [1, 3, 1, 1]),
-    tf.tile(b, [2, 1, 1, 1]),
-  );
+  const expected = tf.matMul(tf.tile(a, [1, 3, 1, 1]), tf.tile(b, [2, 1, 1, 1]));
   assertClose(
     tf.matMul(a, b).dataSync() as Float32Array,
     expected.dataSync() as Float32Array,
@@ -309,8 +299,7 @@ test("fused matMul adds its bias also to a transposed matrix, which tfjs-wasm's 
 });
 
 test("what our kernels cannot do is done by tfjs's own", async () => {
-  const dilated: Op = (x, filter) =>
-    tf.conv2d(image(x), image(filter), 1, "valid", "NHWC", 2);
+  const dilated: Op = (x, filter) => tf.conv2d(image(x), image(filter), 1, "valid", "NHWC", 2);
   const results = async (backend: string) => {
     await tf.setBackend(backend);
     return dilated(numbers([2, 9, 9, 3], 1), numbers([3, 3, 3, 4], 2));
@@ -379,8 +368,7 @@ test("what no kernel can do is refused by kernel, argument and value", async () 
       /^"BatchMatMul.b" expected 3 rows for "a" of \[2, 3\], got \[2, 3\]$/,
     ],
   ];
-  for (const [attempt, name, message] of refused)
-    assert.throws(attempt, { name, message });
+  for (const [attempt, name, message] of refused) assert.throws(attempt, { name, message });
 });
 
 test("weights changed in place are used at once by our kernels, which keep no packed copies", async () => {
@@ -402,27 +390,20 @@ test("weights changed in place are used at once by our kernels, which keep no pa
 
 test("an empty batch gives an empty output", async () => {
   await tf.setBackend("wasm");
-  const y = tf.conv2d(
-    image(tf.zeros([0, 6, 6, 3])),
-    image(numbers([3, 3, 3, 4], 2)),
-    1,
-    "same",
-  );
+  const y = tf.conv2d(image(tf.zeros([0, 6, 6, 3])), image(numbers([3, 3, 3, 4], 2)), 1, "same");
   assert.deepEqual(y.shape, [0, 6, 6, 4]);
 });
 
 /** A plain tfjs program: a small CNN and its loss, written as anybody would. */
 function smallCnn() {
-  const variables = [[3, 3, 2, 4], [4], [3, 3, 4, 1], [36, 5], [5]].map(
-    (shape, i) => tf.variable(tf.mul(numbers(shape, i + 7), 0.3)),
+  const variables = [[3, 3, 2, 4], [4], [3, 3, 4, 1], [36, 5], [5]].map((shape, i) =>
+    tf.variable(tf.mul(numbers(shape, i + 7), 0.3)),
   );
   const [kernel, bias, depthwise, dense, denseBias] = variables;
   const x = image(numbers([6, 8, 8, 2], 3));
   const labels = tf.oneHot(tf.tensor1d([0, 1, 2, 3, 4, 0], "int32"), 5);
   const loss = () => {
-    const convolved = tf.relu(
-      tf.add(tf.conv2d(x, image(kernel), 1, "same"), bias),
-    );
+    const convolved = tf.relu(tf.add(tf.conv2d(x, image(kernel), 1, "same"), bias));
     const pooled = tf.maxPool(image(convolved), 2, 2, "valid");
     const mixed = tf.relu(
       tf.depthwiseConv2d(
@@ -439,10 +420,7 @@ function smallCnn() {
         "valid",
       ),
     );
-    const logits = tf.add(
-      tf.matMul(tf.reshape(mixed, [6, 36]), dense),
-      denseBias,
-    );
+    const logits = tf.add(tf.matMul(tf.reshape(mixed, [6, 36]), dense), denseBias);
     return tf.losses.softmaxCrossEntropy(labels, logits) as tf.Scalar;
   };
   return { variables, loss, held: [...variables, x, labels] };
@@ -462,10 +440,7 @@ test("a plain tfjs program trains a CNN to the same weights as on tfjs's cpu bac
   };
   const expected = await train("cpu");
   const actual = await train("wasm");
-  assert.ok(
-    actual.last < actual.first - 0.1,
-    `${actual.first}, ${actual.last}`,
-  );
+  assert.ok(actual.last < actual.first - 0.1, `${actual.first}, ${actual.last}`);
   assert.ok(Math.abs(actual.last - expected.last) < 1e-5);
   expected.weights.forEach((weights, i) =>
     assertClose(actual.weights[i], weights, `variable ${i}`),

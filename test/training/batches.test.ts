@@ -8,8 +8,7 @@ import { loaderOf } from "../../runtime/training/loading.js";
 import { compile } from "../../runtime/training/plan.js";
 import { BUILDS, openKernels } from "./engines.js";
 
-const rowsTo = (count: number) =>
-  Uint32Array.from({ length: count }, (_, i) => i);
+const rowsTo = (count: number) => Uint32Array.from({ length: count }, (_, i) => i);
 const partOf = (rows: Uint32Array) => ({
   dataset: {
     shape: [1],
@@ -29,8 +28,7 @@ test("batches hold every row once, in order, the last one short", () => {
         [...rowsTo(count)],
       );
       assert.equal(batches.length, Math.ceil(count / size));
-      for (const batch of batches.slice(0, -1))
-        assert.equal(batch.length, size);
+      for (const batch of batches.slice(0, -1)) assert.equal(batch.length, size);
     }),
   );
 });
@@ -79,9 +77,7 @@ for (const build of BUILDS)
       layers: [{ type: "flatten" }, { type: "dense", units: 4 }],
     });
     const plan = compile(network, 5, kernels, heap, "predict");
-    const bytes = Uint8Array.from({ length: 5 * 12 }, () =>
-      chance.integer(256),
-    );
+    const bytes = Uint8Array.from({ length: 5 * 12 }, () => chance.integer(256));
     const labels = Int32Array.of(1, 0, 3, 2, 1);
     const rows = Uint32Array.of(3, 0, 3);
     for (const [mean, deviation] of [
@@ -94,22 +90,14 @@ for (const build of BUILDS)
       const expected = [...rows].flatMap((row) =>
         Array.from(
           bytes.subarray(row * 12, row * 12 + 12),
-          (value, i) =>
-            (value / 255 - mean[i % mean.length]) /
-            deviation[i % deviation.length],
+          (value, i) => (value / 255 - mean[i % mean.length]) / deviation[i % deviation.length],
         ),
       );
-      for (const inputs of [
-        bytes,
-        Buffer.from(bytes),
-        Float32Array.from(bytes),
-      ]) {
+      for (const inputs of [bytes, Buffer.from(bytes), Float32Array.from(bytes)]) {
         plan.inputs().fill(9);
         const normalisation = { scale: 255, mean, deviation };
         const target = loaderOf(plan, { inputs, labels }, normalisation)(rows);
-        expected.forEach((value, i) =>
-          assert.ok(Math.abs(target[i] - value) < 2e-6),
-        );
+        expected.forEach((value, i) => assert.ok(Math.abs(target[i] - value) < 2e-6));
         assert.ok(target.subarray(36).every((value) => value === 9));
         assert.deepEqual([...plan.labels().subarray(0, 3)], [2, 1, 2]);
       }
@@ -124,13 +112,7 @@ test("an augmented image is its own mirror image, shifted, with zeros where noth
   const count = 400;
   const images = Float32Array.from({ length: count * size }, (_, i) => 1 + i);
   const changed = images.slice();
-  augment(
-    changed,
-    count,
-    [height, width, channels],
-    { flip: true, crop: 2 },
-    random("augment"),
-  );
+  augment(changed, count, [height, width, channels], { flip: true, crop: 2 }, random("augment"));
   const shifts = new Map<string, number>();
   for (let n = 0; n < count; n++) {
     const pixel = (array: Float32Array, y: number, x: number, c: number) =>
@@ -145,10 +127,7 @@ test("an augmented image is its own mirror image, shifted, with zeros where noth
               for (let x = 0; x < width; x++)
                 for (let c = 0; c < channels; c++) {
                   const from = mirrored ? width - 1 - (x + right) : x + right;
-                  if (
-                    pixel(changed, y, x, c) !== pixel(images, y + down, from, c)
-                  )
-                    return false;
+                  if (pixel(changed, y, x, c) !== pixel(images, y + down, from, c)) return false;
                 }
             return true;
           })
@@ -162,12 +141,6 @@ test("an augmented image is its own mirror image, shifted, with zeros where noth
   const untouched = shifts.get("false 0 0") ?? 0;
   assert.ok(Math.abs(untouched / count - 0.26) < 0.07, `${untouched}`);
   const unchanged = images.slice();
-  augment(
-    unchanged,
-    count,
-    [height, width, channels],
-    { flip: false, crop: 0 },
-    random(1),
-  );
+  augment(unchanged, count, [height, width, channels], { flip: false, crop: 0 }, random(1));
   assert.deepEqual(unchanged, images);
 });

@@ -8,20 +8,13 @@ import { parameterView } from "../../runtime/tensors/layout.js";
 import { random } from "../../runtime/tensors/random.js";
 import { compile, type Plan } from "../../runtime/training/plan.js";
 import type { Purpose } from "../../runtime/training/memory-plan.js";
-import {
-  BUILDS,
-  openKernels,
-  relativeError,
-  vectorFrom,
-  vectorsOf,
-} from "./engines.js";
+import { BUILDS, openKernels, relativeError, vectorFrom, vectorsOf } from "./engines.js";
 
 const NO_MAN = { zeta: 0, includesLogits: false };
 
 function productOf(plan: Plan, batch: number, penalty = NO_MAN) {
   const { size } = plan.network.layout;
-  const view = (address: number) =>
-    new Float32Array(plan.heap.memory.buffer, address, size);
+  const view = (address: number) => new Float32Array(plan.heap.memory.buffer, address, size);
   return (direction: ArrayLike<number>) => {
     view(plan.direction).set(direction);
     plan.hessianProduct(batch, penalty);
@@ -43,9 +36,7 @@ async function topEigenvalue(rows: readonly Float32Array[]): Promise<number> {
 
 for (const build of BUILDS)
   for (const { name, json, tensors } of vectorsOf("hessian", "objective")) {
-    const { json: objective } = vectorsOf("objective").find(
-      (one) => one.name === name,
-    )!;
+    const { json: objective } = vectorsOf("objective").find((one) => one.name === name)!;
     test(`hessian-${name}, ${build} build: trace, top eigenvalue and blocks of the reference`, async () => {
       const { kernels, heap } = await openKernels(build);
       const network = networkOf(parseDescription(objective.model));
@@ -61,9 +52,7 @@ for (const build of BUILDS)
         v[i] = 1;
         return v;
       };
-      const rows = Array.from({ length: layout.size }, (_, i) =>
-        product(unit(i)),
-      );
+      const rows = Array.from({ length: layout.size }, (_, i) => product(unit(i)));
       const close = (actual: number, expected: number, what: string) =>
         assert.ok(
           Math.abs(actual - expected) <= 1e-4 * Math.abs(expected) + 1e-6,
@@ -161,9 +150,7 @@ for (const build of BUILDS)
           (weight) => weight + 0.1 * chance.normal(),
         );
         plan.inputs().forEach((_, i, all) => (all[i] = chance.normal()));
-        plan
-          .labels()
-          .forEach((_, i, all) => (all[i] = chance.integer(network.classes)));
+        plan.labels().forEach((_, i, all) => (all[i] = chance.integer(network.classes)));
         const direction = weights.map(() => chance.normal() / Math.sqrt(size));
         const move = (step: number) =>
           plan.setWeights(weights.map((w, i) => w + step * direction[i]));
@@ -180,11 +167,7 @@ for (const build of BUILDS)
           return measured.crossEntropy + (penalty.zeta / 2) * norms;
         };
         objective();
-        const gradient = new Float32Array(
-          heap.memory.buffer,
-          plan.gradient,
-          size,
-        ).slice();
+        const gradient = new Float32Array(heap.memory.buffer, plan.gradient, size).slice();
         const slope = gradient.reduce((sum, g, i) => sum + g * direction[i], 0);
         const h = 3e-3;
         move(h);
@@ -205,13 +188,10 @@ for (const build of BUILDS)
           move(step);
           // A product leaves the gradient without dropout behind.
           plan.hessianProduct(batch, penalty);
-          return new Float32Array(
-            heap.memory.buffer,
-            plan.gradient,
-            size,
-          ).slice();
+          return new Float32Array(heap.memory.buffer, plan.gradient, size).slice();
         };
-        // Small enough to cross few kinks, large enough for float32: the worst error is taken where it is least.
+        // Small enough to cross few kinks, large enough for float32: the worst error is taken where
+        // it is least.
         const errors = [3e-2, 1e-2, 3e-3, 1e-3].map((h) => {
           const above = gradientAt(h);
           const below = gradientAt(-h);

@@ -17,10 +17,7 @@ import { BUILDS, openKernels } from "./engines.js";
 
 test("1,000 batches on tfjs's memory leave tensor count, WebAssembly memory and RSS as they were", async () => {
   const heap = await tfjsHeap();
-  const kernels = await instantiateKernels(
-    await compileKernels(readKernelBinaries()),
-    heap.memory,
-  );
+  const kernels = await instantiateKernels(await compileKernels(readKernelBinaries()), heap.memory);
   const engine = engineOn(kernels, heap);
   const description = parseDescription({
     input: [32, 9],
@@ -39,9 +36,7 @@ test("1,000 batches on tfjs's memory leave tensor count, WebAssembly memory and 
   const count = 100;
   const dataset = {
     shape: network.input,
-    inputs: Float32Array.from({ length: count * 32 * 9 }, () =>
-      chance.normal(),
-    ),
+    inputs: Float32Array.from({ length: count * 32 * 9 }, () => chance.normal()),
     labels: Int32Array.from({ length: count }, () => chance.integer(6)),
     classes: ["a", "b", "c", "d", "e", "f"],
   };
@@ -100,30 +95,16 @@ for (const build of BUILDS)
     // Without MAN: the same kernels, but one that ignores the penalty's coefficient.
     const without = {
       ...kernels,
-      reluBackprop: (
-        ...[a, dy, dz, size]: Parameters<typeof kernels.reluBackprop>
-      ) => kernels.reluBackprop(a, dy, dz, size, 0),
+      reluBackprop: (...[a, dy, dz, size]: Parameters<typeof kernels.reluBackprop>) =>
+        kernels.reluBackprop(a, dy, dz, size, 0),
       reluBackpropSumRows: (
-        ...[a, dy, dz, bias, rows, columns]: Parameters<
-          typeof kernels.reluBackpropSumRows
-        >
+        ...[a, dy, dz, bias, rows, columns]: Parameters<typeof kernels.reluBackpropSumRows>
       ) => kernels.reluBackpropSumRows(a, dy, dz, bias, rows, columns, 0),
       maxPoolReluBackprop: (
         ...[a, pooled, dy, argmax, bias, inSize, outSize, channels]: Parameters<
           typeof kernels.maxPoolReluBackprop
         >
-      ) =>
-        kernels.maxPoolReluBackprop(
-          a,
-          pooled,
-          dy,
-          argmax,
-          bias,
-          inSize,
-          outSize,
-          channels,
-          0,
-        ),
+      ) => kernels.maxPoolReluBackprop(a, pooled, dy, argmax, bias, inSize, outSize, channels, 0),
     };
     const network = networkOf(preset("fashion-small"));
     const gradients = [
@@ -136,11 +117,7 @@ for (const build of BUILDS)
       plan.setWeights(initialWeights(network, "seed"));
       plan.inputs().forEach((_, i, all) => (all[i] = chance.normal()));
       plan.labels().forEach((_, i, all) => (all[i] = chance.integer(10)));
-      plan.lossAndGradient(
-        3,
-        { zeta: zeta as number, includesLogits: false },
-        chance,
-      );
+      plan.lossAndGradient(3, { zeta: zeta as number, includesLogits: false }, chance);
       const { size } = network.layout;
       return new Int32Array(heap.memory.buffer, plan.gradient, size).slice();
     });

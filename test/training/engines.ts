@@ -4,14 +4,8 @@ import { fileURLToPath } from "node:url";
 import type { JobOptions, Trainer } from "../../runtime/training/job.js";
 import { engineOn, type Hooks } from "../../runtime/training/engine.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
-import {
-  readSafetensors,
-  type TensorFile,
-} from "../../runtime/tensors/safetensors.js";
-import {
-  allowRelaxedSimd,
-  readKernelBinaries,
-} from "../../runtime/platform/node-kernels.js";
+import { readSafetensors, type TensorFile } from "../../runtime/tensors/safetensors.js";
+import { allowRelaxedSimd, readKernelBinaries } from "../../runtime/platform/node-kernels.js";
 import type { Heap, KernelBuild, Kernels } from "../../runtime/wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../../runtime/wasm/load.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
@@ -21,9 +15,7 @@ allowRelaxedSimd();
 export const BUILDS: readonly KernelBuild[] = ["simd", "relaxed"];
 
 /** One build on a memory of its own. */
-export async function openKernels(
-  build: KernelBuild,
-): Promise<{ kernels: Kernels; heap: Heap }> {
+export async function openKernels(build: KernelBuild): Promise<{ kernels: Kernels; heap: Heap }> {
   const heap = ownHeap(65536);
   const kernels = await instantiateKernels(
     await compileKernels(readKernelBinaries(), build),
@@ -46,30 +38,24 @@ export function vectorsOf(
     .map((file) => {
       const json = JSON.parse(readFileSync(join(folder, file), "utf8"));
       const name = file.slice(kind.length + 1, -".json".length);
-      const bytes = readFileSync(
-        join(folder, `${tensorsOf}-${name}.safetensors`),
-      );
+      const bytes = readFileSync(join(folder, `${tensorsOf}-${name}.safetensors`));
       return { name, json, tensors: readSafetensors(bytes).tensors };
     });
 }
 
 /** The tensors named `${prefix}.${parameter}` as one vector over the layout. */
-export function vectorFrom(
-  tensors: TensorFile["tensors"],
-  prefix: string,
-  layout: Layout,
-): Vector {
+export function vectorFrom(tensors: TensorFile["tensors"], prefix: string, layout: Layout): Vector {
   const vector = new Float32Array(layout.size);
   for (const { name, offset } of layout.parameters)
     vector.set(tensors.get(`${prefix}.${name}`)!.data, offset);
   return vector;
 }
 
-/** Largest difference of two equally long rows of numbers, relative to the largest expected magnitude. */
-export function relativeError(
-  actual: ArrayLike<number>,
-  expected: ArrayLike<number>,
-): number {
+/**
+ * Largest difference of two equally long rows of numbers, relative to the largest expected
+ * magnitude.
+ */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   if (actual.length !== expected.length) return Infinity;
   let scale = 0;
   let worst = 0;
@@ -81,7 +67,10 @@ export function relativeError(
   return worst === 0 ? 0 : worst / scale;
 }
 
-/** A trainer that does its jobs in this thread, on one build; with `snapshots` it gives one after each batch. */
+/**
+ * A trainer that does its jobs in this thread, on one build; with `snapshots` it gives one after
+ * each batch.
+ */
 export async function trainerHere(
   build: KernelBuild,
   { snapshots = false } = {},
@@ -101,8 +90,7 @@ export async function trainerHere(
   return {
     train: (job, options) => engine.train(job, hooks(options)),
     evaluate: (job, options) => engine.evaluate(job, hooks(options)),
-    hessianProduct: (job, options) =>
-      engine.hessianProduct(job, hooks(options)),
+    hessianProduct: (job, options) => engine.hessianProduct(job, hooks(options)),
     predict: (job, options) => engine.predict(job, hooks(options)),
     close: () => engine.free(),
   };

@@ -1,37 +1,23 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type {
-  Algorithm,
-  NamedNumbers,
-  State,
-} from "../../runtime/algorithms/algorithm.js";
+import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
 import { stateGrid } from "../../aggregator/aggregation/weighted-mean.js";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { parameterView, type Vector } from "../../runtime/tensors/layout.js";
 import { trainRound } from "../../runtime/training/train-round.js";
-import {
-  BUILDS,
-  relativeError,
-  trainerHere,
-  vectorFrom,
-  vectorsOf,
-} from "./engines.js";
+import { BUILDS, relativeError, trainerHere, vectorFrom, vectorsOf } from "./engines.js";
 
 const TOLERANCE = 1e-4;
 
 /** The algorithm's own numbers, under the names that the reference program has for them. */
-const settingsOf = (
-  { defaults }: Algorithm,
-  config: Record<string, number>,
-): NamedNumbers => {
+const settingsOf = ({ defaults }: Algorithm, config: Record<string, number>): NamedNumbers => {
   const given: Record<string, number> = {
     ...config,
     momentum: config.beta1,
     // The reference's serverLr is that of the server optimizers only; its SCAFFOLD always has 1.
-    serverLearningRate:
-      "beta1" in defaults || "momentum" in defaults ? config.serverLr : 1,
+    serverLearningRate: "beta1" in defaults || "momentum" in defaults ? config.serverLr : 1,
   };
   return Object.fromEntries(
     Object.keys(defaults).map((name) => [name, given[name] ?? defaults[name]]),
@@ -73,13 +59,11 @@ for (const build of BUILDS)
           const sums = Object.fromEntries(
             client.sends.map((sent) => [sent, new Float64Array(layout.size)]),
           );
-          const weights = Object.fromEntries(
-            client.sends.map((sent) => [sent, 0]),
-          );
+          const weights = Object.fromEntries(client.sends.map((sent) => [sent, 0]));
           const received = Object.fromEntries(
-            Object.entries(
-              server.broadcast?.(serverState, sizes.length) ?? {},
-            ).map(([vector, values]) => [vector, Float32Array.from(values)]),
+            Object.entries(server.broadcast?.(serverState, sizes.length) ?? {}).map(
+              ([vector, values]) => [vector, Float32Array.from(values)],
+            ),
           );
           for (const k of participants) {
             const { state, update, metrics } = await trainRound(trainer, {
@@ -125,10 +109,7 @@ for (const build of BUILDS)
           serverState = finished.state;
           for (const place of layout.parameters) {
             const key = `${run.key}.round${t + 1}.${place.name}`;
-            const error = relativeError(
-              parameterView(global, place),
-              tensors.get(key)!.data,
-            );
+            const error = relativeError(parameterView(global, place), tensors.get(key)!.data);
             assert.ok(error <= TOLERANCE, `${key} is off by ${error}`);
           }
         }

@@ -1,17 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  ConfigError,
-  DataError,
-  FedflatError,
-  ModelError,
-} from "../../runtime/errors.js";
-import {
-  buffersOf,
-  errorFrom,
-  movable,
-  postedError,
-} from "../../runtime/training/messages.js";
+import { ConfigError, DataError, FedflatError, ModelError } from "../../runtime/errors.js";
+import { buffersOf, errorFrom, movable, postedError } from "../../runtime/training/messages.js";
 
 test("a message is moved with one copy of each vector; what was given stays whole, shared memory stays shared", () => {
   const weights = Float32Array.of(1, 2, 3);
@@ -27,10 +17,7 @@ test("a message is moved with one copy of each vector; what was given stays whol
   assert.deepEqual(message, given);
   assert.equal(message.weights, message.objective.proximal.center);
   assert.equal(message.shared, shared);
-  assert.deepEqual(transfer, [
-    message.weights.buffer,
-    message.objective.linear.buffer,
-  ]);
+  assert.deepEqual(transfer, [message.weights.buffer, message.objective.linear.buffer]);
   assert.equal(message.objective.linear.buffer.byteLength, 8);
   structuredClone(message, { transfer });
   assert.deepEqual([...weights, ...part], [1, 2, 3, 7, 7]);
@@ -39,9 +26,7 @@ test("a message is moved with one copy of each vector; what was given stays whol
 test("a result's own vectors are found, alone or as fields", () => {
   const vector = new Float64Array(2);
   assert.deepEqual(buffersOf(vector), [vector.buffer]);
-  assert.deepEqual(buffersOf({ delta: vector, metrics: { samples: 1 } }), [
-    vector.buffer,
-  ]);
+  assert.deepEqual(buffersOf({ delta: vector, metrics: { samples: 1 } }), [vector.buffer]);
   assert.deepEqual(buffersOf({ count: 1, correct: 1, loss: 0 }), []);
 });
 
@@ -50,10 +35,7 @@ test("an error comes out of the port as what it was, and a stranger as failed", 
     const sent = new Class("code", "message");
     const got = errorFrom(structuredClone(postedError(sent)));
     assert.ok(got instanceof Class);
-    assert.deepEqual(
-      [got.name, got.code, got.message],
-      [sent.name, "code", "message"],
-    );
+    assert.deepEqual([got.name, got.code, got.message], [sent.name, "code", "message"]);
   }
   assert.equal(errorFrom(postedError(new RangeError("x"))).code, "failed");
 });

@@ -5,13 +5,7 @@ import { networkOf } from "../../runtime/models/network.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
 import { random } from "../../runtime/tensors/random.js";
 import { compile } from "../../runtime/training/plan.js";
-import {
-  BUILDS,
-  openKernels,
-  relativeError,
-  vectorFrom,
-  vectorsOf,
-} from "./engines.js";
+import { BUILDS, openKernels, relativeError, vectorFrom, vectorsOf } from "./engines.js";
 
 const TOLERANCE = 1e-4;
 const chance = random(1);
@@ -25,11 +19,7 @@ for (const build of BUILDS)
       const x = tensors.get("x")!;
       const labels = tensors.get("y")!.data;
       const batch = labels.length;
-      const close = (
-        actual: ArrayLike<number>,
-        expected: ArrayLike<number>,
-        what: string,
-      ) => {
+      const close = (actual: ArrayLike<number>, expected: ArrayLike<number>, what: string) => {
         const error = relativeError(actual, expected);
         assert.ok(error <= TOLERANCE, `${what} is off by ${error}`);
       };
@@ -40,17 +30,9 @@ for (const build of BUILDS)
       plan.labels().set(labels);
 
       const gradient = () =>
-        new Float32Array(
-          heap.memory.buffer,
-          plan.gradient,
-          layout.size,
-        ).slice();
+        new Float32Array(heap.memory.buffer, plan.gradient, layout.size).slice();
       const check = (zeta: number, prefix: string) => {
-        const measured = plan.lossAndGradient(
-          batch,
-          { zeta, includesLogits: false },
-          chance,
-        );
+        const measured = plan.lossAndGradient(batch, { zeta, includesLogits: false }, chance);
         close([measured.crossEntropy], [json.crossEntropy], "cross-entropy");
         close(measured.activationNorms, json.activationNorms, "norms");
         const norms = measured.activationNorms.reduce((a, b) => a + b, 0);
@@ -64,8 +46,7 @@ for (const build of BUILDS)
         }
       };
       check(json.zeta, "grad");
-      if (tensors.has(`gradWithoutMan.${layout.parameters[0].name}`))
-        check(0, "gradWithoutMan");
+      if (tensors.has(`gradWithoutMan.${layout.parameters[0].name}`)) check(0, "gradWithoutMan");
       const logits = tensors.get("logits")!.data;
       close(plan.forward(batch), logits, "logits");
       const forwardOnly = compile(network, batch, kernels, heap, "predict");

@@ -7,12 +7,7 @@ import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { random } from "../../runtime/tensors/random.js";
-import type {
-  Snapshot,
-  Trained,
-  Trainer,
-  TrainJob,
-} from "../../runtime/training/job.js";
+import type { Snapshot, Trained, Trainer, TrainJob } from "../../runtime/training/job.js";
 import { snapshotTimes } from "../../runtime/training/snapshots.js";
 import { trainerHere } from "./engines.js";
 import { quickTrainer } from "./quick-trainer.js";
@@ -198,10 +193,7 @@ test("a worker hands snapshots out, never a second one before the first is kept,
   assert.ok(snapshots.length > 1, `${snapshots.length} snapshots`);
   const from = snapshots[Math.floor(snapshots.length / 2)];
   const again = snapshots[0].weights.slice();
-  assert.deepEqual(
-    outcome(await trainer.train({ ...job, from })),
-    outcome(whole),
-  );
+  assert.deepEqual(outcome(await trainer.train({ ...job, from })), outcome(whole));
   // What was handed out belongs to the listener, and what is given stays the caller's.
   assert.deepEqual(snapshots[0].weights, again);
   assert.deepEqual(from.weights.length, network.layout.size);

@@ -38,9 +38,7 @@ function noisePart(count: number): Part {
   return {
     dataset: {
       shape: network.input,
-      inputs: Uint8Array.from({ length: count * 200 }, () =>
-        chance.integer(256),
-      ),
+      inputs: Uint8Array.from({ length: count * 200 }, () => chance.integer(256)),
       labels: Int32Array.from({ length: count }, () => chance.integer(3)),
       classes: ["a", "b", "c"],
     },
@@ -148,16 +146,10 @@ test("Hessian-vector products of disjoint parts add up to that of their union", 
       part: { ...part, rows: part.rows.subarray(from, to) },
       direction,
     });
-  const [whole, left, right] = await Promise.all([
-    over(0, 40),
-    over(0, 13),
-    over(13, 40),
-  ]);
+  const [whole, left, right] = await Promise.all([over(0, 40), over(0, 13), over(13, 40)]);
   const largest = whole.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
   assert.ok(largest > 1);
-  whole.forEach((value, i) =>
-    assert.ok(Math.abs(left[i] + right[i] - value) < 1e-5 * largest),
-  );
+  whole.forEach((value, i) => assert.ok(Math.abs(left[i] + right[i] - value) < 1e-5 * largest));
 });
 
 test("results do not depend on how many workers there are", async () => {
@@ -173,11 +165,7 @@ test("results do not depend on how many workers there are", async () => {
 
 test("training changes nothing that was given", async () => {
   const { trainer } = open();
-  const before = [
-    weights.slice(),
-    part.dataset.inputs.slice(),
-    part.rows.slice(),
-  ];
+  const before = [weights.slice(), part.dataset.inputs.slice(), part.rows.slice()];
   await trainer.train(job());
   assert.deepEqual([weights, part.dataset.inputs, part.rows], before);
 });
@@ -205,10 +193,7 @@ test("a worker killed in the middle of a round fails its job only; the next job 
   const next = trainer.train(job());
   await begun;
   ports[0].terminate();
-  await assert.rejects(
-    ended,
-    (error) => error instanceof FedflatError && error.code === "failed",
-  );
+  await assert.rejects(ended, (error) => error instanceof FedflatError && error.code === "failed");
   assert.ok(await next);
   assert.equal(ports.length, 2);
 });
@@ -234,22 +219,16 @@ test("a mistake in a job is told as what it is and leaves the worker alone", asy
     }),
     (error) =>
       error instanceof DataError &&
-      assert.equal(
-        error.message,
-        '"label" expected 0 to 2, got 3 (example 7)',
-      ) === undefined,
+      assert.equal(error.message, '"label" expected 0 to 2, got 3 (example 7)') === undefined,
   );
-  await assert.rejects(
-    trainer.train({ ...job(), weights: weights.subarray(1) }),
-    { name: "ModelError", code: "layout" },
-  );
-  await assert.rejects(
-    trainer.train(job({ learningRate: 1e30, clipNorm: 0 })),
-    {
-      name: "ModelError",
-      code: "diverged",
-    },
-  );
+  await assert.rejects(trainer.train({ ...job(), weights: weights.subarray(1) }), {
+    name: "ModelError",
+    code: "layout",
+  });
+  await assert.rejects(trainer.train(job({ learningRate: 1e30, clipNorm: 0 })), {
+    name: "ModelError",
+    code: "diverged",
+  });
   assert.ok(await trainer.train(job()));
   assert.equal(ports.length, 1);
 });
@@ -276,9 +255,7 @@ for (const [script, message] of [
   test(`${script}: the job fails, the host lives, and a fresh worker does the next`, async () => {
     let started = 0;
     const trainer = trainerOf(() =>
-      started++ === 0
-        ? scriptWorker(new URL(script, import.meta.url))
-        : platform.startWorker(),
+      started++ === 0 ? scriptWorker(new URL(script, import.meta.url)) : platform.startWorker(),
     );
     trainers.push(trainer);
     await assert.rejects(trainer.train(job()), { code: "failed", message });

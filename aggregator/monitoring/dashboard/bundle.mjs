@@ -1,5 +1,5 @@
-// Part of npm run build:bundle, after build:code: makes the live page's files, dist/aggregator/monitoring/dashboard/assets, which need
-// nothing from elsewhere.
+// Part of npm run build:bundle, after build:code: makes the live page's files,
+// dist/aggregator/monitoring/dashboard/assets, which need nothing from elsewhere.
 import { copyFile, mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
@@ -10,9 +10,7 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const outdir = here("../../../dist/aggregator/monitoring/dashboard/assets");
 
 /** The licence of the plots asks to stand wherever they go. */
-const uplot = dirname(
-  createRequire(import.meta.url).resolve("uplot/package.json"),
-);
+const uplot = dirname(createRequire(import.meta.url).resolve("uplot/package.json"));
 const licence = await readFile(join(uplot, "LICENSE"), "utf8");
 const banner = `/*! Contains uPlot, https://github.com/leeoniya/uPlot\n${licence}*/`;
 

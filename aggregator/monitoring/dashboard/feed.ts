@@ -29,7 +29,9 @@ import {
 /** Milliseconds between two updates of a page. */
 const PACE = 300;
 const AFTERWARDS = 1000;
-/** Without news something is sent all the same after so long, for proxies that cut idle connections. */
+/**
+ * Without news something is sent all the same after so long, for proxies that cut idle connections.
+ */
 const KEEP_ALIVE = 15_000;
 const LOG_KEPT = 500;
 /** Events of one kind within so long are one entry of the log. */
@@ -55,8 +57,9 @@ export interface Sink {
 }
 
 /**
- * What pages are told: everything once, then what has changed, a few times a second at most and only while a page is open.
- * Between pages it keeps the figures of the rounds and the log; the clients are the aggregator's own.
+ * What pages are told: everything once, then what has changed, a few times a second at most and
+ * only while a page is open. Between pages it keeps the figures of the rounds and the log; the
+ * clients are the aggregator's own.
  */
 export interface Feed {
   /** Follows the run until the function that is given back is called. */
@@ -86,11 +89,7 @@ interface Viewer {
 
 type Versioned<T> = T & { readonly revision: number };
 
-export function openFeed(
-  aggregator: Aggregator,
-  traffic: Traffic,
-  hasAdmin: boolean,
-): Feed {
+export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boolean): Feed {
   const id = randomBytes(8).toString("hex");
   const viewers = new Set<Viewer>();
   const rounds = new Map<number, Versioned<RoundPoint>>();
@@ -115,8 +114,7 @@ export function openFeed(
   function learn(round: number, figures: Omit<RoundPoint, "round">): void {
     const known = rounds.get(round);
     rounds.set(round, { ...known, ...figures, round, revision: ++revision });
-    for (const oldest of rounds.keys())
-      if (rounds.size > ROUNDS_KEPT) rounds.delete(oldest);
+    for (const oldest of rounds.keys()) if (rounds.size > ROUNDS_KEPT) rounds.delete(oldest);
     wake();
   }
 
@@ -163,8 +161,7 @@ export function openFeed(
           reason === undefined ? "info" : "warning",
           `Client ${name} joined${reason ? `, but ${reason}` : ""}.`,
           `joined ${reason ?? ""}`,
-          (count) =>
-            `${count} clients joined${reason ? `, but ${reason}` : ""}.`,
+          (count) => `${count} clients joined${reason ? `, but ${reason}` : ""}.`,
         );
       else if (change === "left")
         enter(
@@ -220,10 +217,7 @@ export function openFeed(
       );
     },
     abandoned({ round, attempt, reason }) {
-      enter(
-        "warning",
-        `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`,
-      );
+      enter("warning", `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`);
     },
     round(line, timings) {
       learn(line.round, {
@@ -259,9 +253,7 @@ export function openFeed(
       zeta: settings.zeta,
       rounds: settings.rounds,
       layers: [
-        ...layers
-          .filter(({ rectified }) => rectified)
-          .map(({ index, type }) => `${index} ${type}`),
+        ...layers.filter(({ rectified }) => rectified).map(({ index, type }) => `${index} ${type}`),
         ...(settings.manIncludesLogits ? ["logits"] : []),
       ],
       role,
@@ -295,13 +287,9 @@ export function openFeed(
 
   function isShown(client: Readonly<Client>, filter: ClientFilter): boolean {
     if (filter === "all") return true;
-    if (filter !== "counted" && filter !== "missed")
-      return standingOf(client) === filter;
+    if (filter !== "counted" && filter !== "missed") return standingOf(client) === filter;
     const outcome = work.get(client.id)?.outcome;
-    return (
-      outcome !== undefined &&
-      (outcome === "counted") === (filter === "counted")
-    );
+    return outcome !== undefined && (outcome === "counted") === (filter === "counted");
   }
 
   function row(client: Readonly<Client>): ClientRow {
@@ -349,14 +337,10 @@ export function openFeed(
   const since = (revision: number): Pick<Update, "rounds" | "log"> => {
     const newer = <T>(all: Iterable<Versioned<T>>): T[] => {
       const found: T[] = [];
-      for (const { revision: own, ...one } of all)
-        if (own > revision) found.push(one as T);
+      for (const { revision: own, ...one } of all) if (own > revision) found.push(one as T);
       return found;
     };
-    const [points, news] = [
-      newer<RoundPoint>(rounds.values()),
-      newer<LogEntry>(log),
-    ];
+    const [points, news] = [newer<RoundPoint>(rounds.values()), newer<LogEntry>(log)];
     return {
       ...(points.length > 0 && { rounds: points }),
       ...(news.length > 0 && { log: news }),
@@ -402,7 +386,8 @@ export function openFeed(
       changed = true;
       viewer.sink.write(text);
     }
-    // Not everything that changes a client's state is an event: one more look when the events are over.
+    // Not everything that changes a client's state is an event: one more look when the events are
+    // over.
     if (changed && viewers.size > 0) tellIn(AFTERWARDS);
   }
 
@@ -419,8 +404,7 @@ export function openFeed(
       const recent = [...rounds.values()];
       rounds.clear();
       for (const { round, ...figures } of points) learn(round, figures);
-      for (const { round, revision: _, ...figures } of recent)
-        learn(round, figures);
+      for (const { round, revision: _, ...figures } of recent) learn(round, figures);
     });
   }
 
@@ -439,14 +423,12 @@ export function openFeed(
       };
       let gone = false;
       past ??= readPast().catch((error: unknown) =>
-        aggregator.log.warn(
-          { err: error },
-          "the run's folder cannot be read for the page",
-        ),
+        aggregator.log.warn({ err: error }, "the run's folder cannot be read for the page"),
       );
       void past.then(() => {
         if (gone) return;
-        // What the others have not been told yet is told to them now, so that one revision holds for all.
+        // What the others have not been told yet is told to them now, so that one revision holds
+        // for all.
         clearTimeout(timer);
         tell();
         sink.write(
@@ -478,13 +460,10 @@ export function openFeed(
 
 const short = (value: number): number => Number(value.toPrecision(4));
 
-const plural = (count: number, noun: string) =>
-  `${count} ${noun}${count === 1 ? "" : "s"}`;
+const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 type Listeners = {
-  readonly [E in keyof AggregatorEvents]?: (
-    ...args: AggregatorEvents[E]
-  ) => void;
+  readonly [E in keyof AggregatorEvents]?: (...args: AggregatorEvents[E]) => void;
 };
 
 /** Reads a filter from outside. */

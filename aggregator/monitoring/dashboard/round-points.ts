@@ -37,10 +37,7 @@ const Timings = v.object({
 type Figures = Omit<RoundPoint, "round">;
 
 export const figuresOfRound = (
-  line: Pick<
-    RoundLine,
-    "participants" | "lossBefore" | "lossAfter" | "activationNorms"
-  >,
+  line: Pick<RoundLine, "participants" | "lossBefore" | "lossAfter" | "activationNorms">,
 ): Figures => ({
   participants: line.participants.length,
   lossBefore: short(line.lossBefore),
@@ -48,9 +45,7 @@ export const figuresOfRound = (
   activationNorms: line.activationNorms.map(short),
 });
 
-export const figuresOfTimings = (
-  timings: Partial<Omit<RoundTimings, "round">>,
-): Figures =>
+export const figuresOfTimings = (timings: Partial<Omit<RoundTimings, "round">>): Figures =>
   Object.fromEntries(
     Object.entries(timings)
       .filter(([name]) => name in Timings.entries)
@@ -74,11 +69,11 @@ export const figuresOfEvaluation = ({
   }),
 });
 
-/** The rounds that the run's folder knows of, up to this one: what a page shows of the time before a restart. */
-export async function pastRounds(
-  folder: string,
-  committed: number,
-): Promise<RoundPoint[]> {
+/**
+ * The rounds that the run's folder knows of, up to this one: what a page shows of the time before a
+ * restart.
+ */
+export async function pastRounds(folder: string, committed: number): Promise<RoundPoint[]> {
   const { rounds, evaluations, timings } = await readRunFolder(folder);
   const points = new Map<number, RoundPoint>();
   const add = <S extends v.GenericSchema>(

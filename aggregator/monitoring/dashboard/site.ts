@@ -22,9 +22,7 @@ const FILES: Readonly<Record<string, { name: string; type: string }>> = {
 };
 
 /** What an admin may do to the run. */
-const ACTIONS: Readonly<
-  Record<string, { text: string; act(aggregator: Aggregator): void }>
-> = {
+const ACTIONS: Readonly<Record<string, { text: string; act(aggregator: Aggregator): void }>> = {
   hold: {
     text: "An admin paused the run: no further round opens.",
     act: (aggregator) => aggregator.hold(),
@@ -43,7 +41,9 @@ const ACTIONS: Readonly<
   },
 };
 
-/** The live page of a run: its files, the stream of updates it reads, and what an admin asks for. */
+/**
+ * The live page of a run: its files, the stream of updates it reads, and what an admin asks for.
+ */
 export interface Site {
   /** Answers a request that is for the page, and says whether it was. */
   answer(request: IncomingMessage, response: ServerResponse): boolean;
@@ -80,11 +80,7 @@ export function openSite(
     return files.get(name);
   }
 
-  function stream(
-    response: ServerResponse,
-    role: Role,
-    query: URLSearchParams,
-  ): void {
+  function stream(response: ServerResponse, role: Role, query: URLSearchParams): void {
     response.writeHead(200, {
       "content-type": "text/event-stream",
       "cache-control": "no-store",
@@ -135,8 +131,7 @@ export function openSite(
       if (asset !== undefined) {
         if (!reads) return end(405);
         const bytes = file(asset.name);
-        if (bytes === undefined)
-          return end(404, "The page is not built: npm run build\n");
+        if (bytes === undefined) return end(404, "The page is not built: npm run build\n");
         response
           .writeHead(200, {
             "content-type": asset.type,
@@ -157,8 +152,7 @@ export function openSite(
       if (action === undefined) {
         if (method !== "GET") return end(405);
         if (!aggregator.begun) return end(503, "the run has not begun\n");
-        if (feed.viewers >= VIEWERS)
-          return end(503, `${VIEWERS} pages are open already\n`);
+        if (feed.viewers >= VIEWERS) return end(503, `${VIEWERS} pages are open already\n`);
         stream(response, role, url.searchParams);
         return true;
       }
@@ -178,8 +172,7 @@ export function openSite(
 function isFromHere({ headers }: IncomingMessage): boolean {
   const { origin, host } = headers;
   const site = headers["sec-fetch-site"];
-  if (site !== undefined && site !== "same-origin" && site !== "none")
-    return false;
+  if (site !== undefined && site !== "same-origin" && site !== "none") return false;
   if (origin === undefined) return true;
   try {
     return new URL(origin).host === host?.toLowerCase();

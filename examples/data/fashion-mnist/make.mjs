@@ -6,8 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync, gzipSync } from "node:zlib";
 
-const [from, to = fileURLToPath(new URL(".", import.meta.url))] =
-  process.argv.slice(2);
+const [from, to = fileURLToPath(new URL(".", import.meta.url))] = process.argv.slice(2);
 if (!from) {
   console.error("usage: node make.mjs FOLDER [OUTPUT_FOLDER]");
   process.exit(2);
@@ -33,9 +32,7 @@ for (const [split, perClass] of [
       pixels.subarray(0, 4),
       count,
       pixels.subarray(8, 16),
-      ...rows.map((row) =>
-        pixels.subarray(16 + row * size, 16 + (row + 1) * size),
-      ),
+      ...rows.map((row) => pixels.subarray(16 + row * size, 16 + (row + 1) * size)),
     ]),
   );
   save(

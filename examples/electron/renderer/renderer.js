@@ -1,4 +1,5 @@
-// The page: shows the state that the main process has, and asks it to pause. `window.fedflat` is what preload.cjs gives it.
+// The page: shows the state that the main process has, and asks it to pause. `window.fedflat` is
+// what preload.cjs gives it.
 const at = (id) => document.getElementById(id);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 let paused = false;

@@ -11,7 +11,10 @@ const names = await classNames();
 const test = await load("t10k", { classes: CLASSES, count: TEST_PER_CLASS });
 const view = openView({ names, test });
 
-/** Each tab has half of the classes: the odd tabs one half, the even ones the other; and other images than the tab before. */
+/**
+ * Each tab has half of the classes: the odd tabs one half, the even ones the other; and other
+ * images than the tab before.
+ */
 async function ownImages(tab) {
   const classes = CLASSES.filter((label) => label % 2 === tab % 2);
   const skip = (Math.floor((tab - 1) / 2) % 10) * OWN_PER_CLASS;
@@ -34,9 +37,7 @@ async function takePart(tab) {
   client.on("progress", (progress) => view.progress(progress));
   client.on("assignment", (event) => view.assignment(event));
   client.on("problem", ({ message }) => view.line(message));
-  client.on("model", async ({ round }) =>
-    view.model(round, await client.predict(test.x)),
-  );
+  client.on("model", async ({ round }) => view.model(round, await client.predict(test.x)));
   return client.run();
 }
 

@@ -18,8 +18,8 @@ export async function classNames() {
 }
 
 /**
- * Images of one half, `train` or `t10k`, end to end as bytes, and their labels: of each class in `classes` the `count` that
- * come behind the first `skip`.
+ * Images of one half, `train` or `t10k`, end to end as bytes, and their labels: of each class in
+ * `classes` the `count` that come behind the first `skip`.
  */
 export async function load(half, { classes, count, skip = 0 }) {
   const [images, labels] = await Promise.all([
@@ -35,8 +35,6 @@ export async function load(half, { classes, count, skip = 0 }) {
     if (before >= skip && before < skip + count) rows.push(row);
   });
   const x = new Uint8Array(rows.length * SIZE);
-  rows.forEach((row, i) =>
-    x.set(images.subarray(row * SIZE, (row + 1) * SIZE), i * SIZE),
-  );
+  rows.forEach((row, i) => x.set(images.subarray(row * SIZE, (row + 1) * SIZE), i * SIZE));
   return { x, y: rows.map((row) => labels[row]) };
 }

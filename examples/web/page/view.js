@@ -7,8 +7,7 @@ const percent = (share) => `${(100 * share).toFixed(0)} %`;
 /** An element with attributes and children. */
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes))
-    made.setAttribute(key, value);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
 }
@@ -17,9 +16,7 @@ function element(name, attributes = {}, ...children) {
 function picture(bytes) {
   const canvas = element("canvas", { width: 28, height: 28 });
   const pixels = new ImageData(28, 28);
-  bytes.forEach((value, i) =>
-    pixels.data.set([value, value, value, 255], 4 * i),
-  );
+  bytes.forEach((value, i) => pixels.data.set([value, value, value, 255], 4 * i));
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   return canvas;
 }
@@ -123,9 +120,7 @@ export function openView({ names, test }) {
       at("tab").textContent = `Tab ${tab}`;
       at("own").textContent =
         `${labels.length} images: ${own.map((label) => names[label]).join(", ")}.`;
-      at("never").textContent = names
-        .filter((_, label) => !own.includes(label))
-        .join(", ");
+      at("never").textContent = names.filter((_, label) => !own.includes(label)).join(", ");
     },
     line(problem) {
       at("problem").textContent = problem;
@@ -163,9 +158,7 @@ export function openView({ names, test }) {
     },
     ended(reason, message) {
       at("status").textContent =
-        reason === "finished"
-          ? `Finished. ${message}`
-          : `${reason}: ${message}`;
+        reason === "finished" ? `Finished. ${message}` : `${reason}: ${message}`;
       document.body.dataset.ended = reason;
     },
   };

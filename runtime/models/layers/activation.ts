@@ -40,11 +40,13 @@ export function activationTangent(
   { y, yTangent }: Cells,
   { rectified, output }: Pick<Layer, "rectified" | "output">,
 ): void {
-  if (rectified)
-    kernels.reluBackprop(y, yTangent, yTangent, batch * elements(output), 0);
+  if (rectified) kernels.reluBackprop(y, yTangent, yTangent, batch * elements(output), 0);
 }
 
-/** dyTangent <- (dyTangent + penalty yTangent) masked by the ReLU, whose own second derivative is zero. */
+/**
+ * dyTangent <- (dyTangent + penalty yTangent) masked by the ReLU, whose own second derivative is
+ * zero.
+ */
 export function activationBackwardTangent(
   { kernels, batch }: Run,
   { y, yTangent, dyTangent }: Cells,

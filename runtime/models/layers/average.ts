@@ -30,9 +30,7 @@ export function averageLayer(
       return 0;
     },
     backward: (run, { dy, dx }) => backward(run, dy, dx),
-    forwardTangent: (run, { xTangent, yTangent }) =>
-      forward(run, xTangent, yTangent),
-    backwardTangent: (run, { dyTangent, dxTangent }) =>
-      backward(run, dyTangent, dxTangent),
+    forwardTangent: (run, { xTangent, yTangent }) => forward(run, xTangent, yTangent),
+    backwardTangent: (run, { dyTangent, dxTangent }) => backward(run, dyTangent, dxTangent),
   };
 }

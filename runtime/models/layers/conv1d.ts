@@ -1,13 +1,6 @@
 import * as v from "valibot";
 import { convolutionLayer, fullConvolution } from "./convolution.js";
-import {
-  activation,
-  checkPatch,
-  imageOf,
-  padding,
-  positiveInteger,
-  windowOf,
-} from "./fields.js";
+import { activation, checkPatch, imageOf, padding, positiveInteger, windowOf } from "./fields.js";
 import { layerKind } from "./layer.js";
 
 /** Convolution of a sequence [length, channels] by filters [kernelSize, channels, filters]. */

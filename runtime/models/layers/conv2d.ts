@@ -12,7 +12,10 @@ import {
 } from "./fields.js";
 import { layerKind } from "./layer.js";
 
-/** Convolution of an image [height, width, channels] by filters [kernelHeight, kernelWidth, channels, filters]. */
+/**
+ * Convolution of an image [height, width, channels] by filters [kernelHeight, kernelWidth,
+ * channels, filters].
+ */
 export const conv2d = layerKind({
   schema: v.strictObject({
     type: v.literal("conv2d"),

@@ -29,7 +29,10 @@ export interface Convolution {
   backpropFilter(run: Run, x: number, dy: number, dw: number): void;
 }
 
-/** The convolution of many channels at once: filter [kernelHeight, kernelWidth, inChannels, filters]. */
+/**
+ * The convolution of many channels at once: filter [kernelHeight, kernelWidth, inChannels,
+ * filters].
+ */
 export function fullConvolution(window: Window, filters: number): Convolution {
   const { inHeight, inWidth, inChannels, outHeight, outWidth } = window;
   const { kernelHeight, kernelWidth, strideHeight, strideWidth } = window;
@@ -48,11 +51,11 @@ export function fullConvolution(window: Window, filters: number): Convolution {
   };
 }
 
-/** The convolution of each channel by itself: filter [kernelHeight, kernelWidth, inChannels, multiplier]. */
-export function depthwiseConvolution(
-  window: Window,
-  multiplier: number,
-): Convolution {
+/**
+ * The convolution of each channel by itself: filter [kernelHeight, kernelWidth, inChannels,
+ * multiplier].
+ */
+export function depthwiseConvolution(window: Window, multiplier: number): Convolution {
   const { inHeight, inWidth, inChannels, outHeight, outWidth } = window;
   const { kernelHeight, kernelWidth, strideHeight, strideWidth } = window;
   const { padTop, padLeft } = window;
@@ -84,10 +87,7 @@ export function convolutionLayer(
   return {
     ...form,
     input,
-    parameters: [
-      kernel,
-      { name: "bias", shape: [channels], initial: kernel.initial },
-    ],
+    parameters: [kernel, { name: "bias", shape: [channels], initial: kernel.initial }],
     remembers: 0,
     inPlace: OUT_OF_PLACE,
     forward: (run, { x, y, parameters: [w, bias] }, norm) =>

@@ -17,11 +17,7 @@ export const dense = layerKind({
   takesRelu: true,
   resolve({ units, activation }, input, relu, complain): Layer {
     if (input.length !== 1)
-      complain(
-        "input",
-        "[features] (put a flatten layer before it)",
-        `[${input.join(", ")}]`,
-      );
+      complain("input", "[features] (put a flatten layer before it)", `[${input.join(", ")}]`);
     const [features] = input;
     const form = {
       output: [units],

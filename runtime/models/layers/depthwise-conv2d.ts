@@ -11,7 +11,10 @@ import {
 } from "./fields.js";
 import { layerKind } from "./layer.js";
 
-/** Each channel of an image convolved by `multiplier` filters of its own: [kernelHeight, kernelWidth, channels, multiplier]. */
+/**
+ * Each channel of an image convolved by `multiplier` filters of its own: [kernelHeight,
+ * kernelWidth, channels, multiplier].
+ */
 export const depthwiseConv2d = layerKind({
   schema: v.strictObject({
     type: v.literal("depthwiseConv2d"),

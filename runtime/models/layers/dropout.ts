@@ -2,8 +2,8 @@ import * as v from "valibot";
 import { elements, layerKind, type Layer } from "./layer.js";
 
 /**
- * In training, each element is zero with probability `rate` and divided by 1 - rate otherwise (Srivastava et al. 2014,
- * inverted form); at any other time nothing happens to it.
+ * In training, each element is zero with probability `rate` and divided by 1 - rate otherwise
+ * (Srivastava et al. 2014, inverted form); at any other time nothing happens to it.
  */
 export const dropout = layerKind({
   schema: v.strictObject({
@@ -30,8 +30,7 @@ export const dropout = layerKind({
         const mask = new Float32Array(run.memory.buffer, memory, batch * size);
         if (random === undefined) mask.fill(1);
         else
-          for (let i = 0; i < mask.length; i++)
-            mask[i] = random.next() < rate ? 0 : 1 / (1 - rate);
+          for (let i = 0; i < mask.length; i++) mask[i] = random.next() < rate ? 0 : 1 / (1 - rate);
         kernels.multiply(y, x, memory, batch * size);
         return 0;
       },

@@ -2,7 +2,8 @@ import * as v from "valibot";
 import { MAX_PATCH } from "../../wasm/kernels.js";
 import type { Complain, Shape } from "./layer.js";
 
-// The fields that several kinds of layer share. A schema's message is the end of a sentence: "expected ...".
+// The fields that several kinds of layer share. A schema's message is the end of a sentence:
+// "expected ...".
 
 export const positiveInteger = v.pipe(
   v.number("a positive integer"),
@@ -17,9 +18,7 @@ export const integerOrPair = v.union(
   INTEGER_OR_PAIR,
 );
 
-export const padding = v.optional(
-  v.picklist(["valid", "same"], `"valid" or "same"`),
-);
+export const padding = v.optional(v.picklist(["valid", "same"], `"valid" or "same"`));
 
 export const activation = v.optional(v.literal("relu", `"relu" or nothing`));
 
@@ -48,19 +47,13 @@ export interface Window {
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
 /** The input as an image, where it has the rank asked for (2: a sequence, 3: an image). */
-export function imageOf(
-  input: Shape,
-  ranks: readonly (2 | 3)[],
-  complain: Complain,
-): Image {
+export function imageOf(input: Shape, ranks: readonly (2 | 3)[], complain: Complain): Image {
   const [height, width, channels] = input.length === 2 ? [1, ...input] : input;
   if (!ranks.includes(input.length as 2 | 3))
     complain(
       "input",
       ranks
-        .map((rank) =>
-          rank === 2 ? "[length, channels]" : "[height, width, channels]",
-        )
+        .map((rank) => (rank === 2 ? "[length, channels]" : "[height, width, channels]"))
         .join(" or "),
       text(input),
     );
@@ -82,8 +75,8 @@ export function axes(
 }
 
 /**
- * The window's way over the image. "same" gives ceil(size / stride) outputs and, as in TensorFlow, puts the odd pixel of
- * padding at the bottom and right.
+ * The window's way over the image. "same" gives ceil(size / stride) outputs and, as in TensorFlow,
+ * puts the odd pixel of padding at the bottom and right.
  */
 export function windowOf(
   image: Image,
@@ -137,6 +130,4 @@ export function checkPatch(window: Window, complain: Complain): void {
 
 /** The shape of the window's output, of the same rank as its input. */
 export const slid = (input: Shape, window: Window, channels: number): Shape =>
-  input.length === 2
-    ? [window.outWidth, channels]
-    : [window.outHeight, window.outWidth, channels];
+  input.length === 2 ? [window.outWidth, channels] : [window.outHeight, window.outWidth, channels];

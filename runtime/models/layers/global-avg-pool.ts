@@ -10,10 +10,8 @@ export const globalAvgPool = layerKind({
   resolve(_description, input, _relu, complain) {
     const image = imageOf(input, [2, 3], complain);
     const whole = [image.height, image.width] as const;
-    return averageLayer(
-      input,
-      windowOf(image, "input", whole, [1, 1], "valid", complain),
-      [image.channels],
-    );
+    return averageLayer(input, windowOf(image, "input", whole, [1, 1], "valid", complain), [
+      image.channels,
+    ]);
   },
 });

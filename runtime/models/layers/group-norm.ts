@@ -1,25 +1,14 @@
 import * as v from "valibot";
-import {
-  activationBackward,
-  activationBackwardTangent,
-  activationTangent,
-} from "./activation.js";
+import { activationBackward, activationBackwardTangent, activationTangent } from "./activation.js";
 import { positiveInteger } from "./fields.js";
-import {
-  elements,
-  layerKind,
-  OUT_OF_PLACE,
-  type Cells,
-  type Layer,
-  type Run,
-} from "./layer.js";
+import { elements, layerKind, OUT_OF_PLACE, type Cells, type Layer, type Run } from "./layer.js";
 
 /** As in the paper's set-up, and PyTorch's default. */
 const EPSILON = 1e-5;
 
 /**
- * Group normalisation (Wu and He 2018, arXiv:1803.08494): y = gamma xhat + beta, xhat = (x - mean) / deviation, over all
- * positions of `channels / groups` neighbouring channels of one example.
+ * Group normalisation (Wu and He 2018, arXiv:1803.08494): y = gamma xhat + beta, xhat = (x - mean)
+ * / deviation, over all positions of `channels / groups` neighbouring channels of one example.
  */
 export const groupNorm = layerKind({
   schema: v.strictObject({
@@ -37,11 +26,7 @@ export const groupNorm = layerKind({
   resolve({ groups, epsilon = EPSILON }, input, relu, complain): Layer {
     const channels = input[input.length - 1];
     if (channels % groups !== 0)
-      complain(
-        "groups",
-        `a divisor of its input's ${channels} channels`,
-        String(groups),
-      );
+      complain("groups", `a divisor of its input's ${channels} channels`, String(groups));
     const positions = elements(input) / channels;
     const form = { output: input, rectified: relu };
     const tangents = groupNormTangents(positions, channels, groups);
@@ -60,8 +45,7 @@ export const groupNorm = layerKind({
         return kernels.groupNorm(x, parameters[0], parameters[1], y, memory, deviation, batch, positions, channels,
           groups, epsilon, Number(relu), Number(norm));
       },
-      backwardActivation: (run, cells, penalty) =>
-        activationBackward(run, cells, form, penalty),
+      backwardActivation: (run, cells, penalty) => activationBackward(run, cells, form, penalty),
       backward({ kernels, batch }, cells) {
         const { x, dy, dx, memory, parameters, gradients } = cells;
         const deviation = memory + 4 * batch * groups;
@@ -89,11 +73,7 @@ export const groupNorm = layerKind({
  *   dx = s (d - m(d) - xhat m(d xhat)), d = gamma dy      d' = gamma' dy + gamma dy'      s' = -s^2 m(xhat x')
  *   dx' = s'/s dx + s (d' - m(d') - xhat' m(d xhat) - xhat m(d' xhat + d xhat'))
  */
-function groupNormTangents(
-  positions: number,
-  channels: number,
-  groups: number,
-) {
+function groupNormTangents(positions: number, channels: number, groups: number) {
   const width = channels / groups;
   const count = positions * width;
 
@@ -107,11 +87,7 @@ function groupNormTangents(
       each(element: (index: number, channel: number) => void): void;
     }) => void,
   ): void {
-    const statistics = new Float32Array(
-      memory.buffer,
-      cells.memory,
-      2 * batch * groups,
-    );
+    const statistics = new Float32Array(memory.buffer, cells.memory, 2 * batch * groups);
     for (let b = 0; b < batch; b++)
       for (let g = 0; g < groups; g++)
         visit({
@@ -130,13 +106,8 @@ function groupNormTangents(
     tensor: (address: number) =>
       address === 0
         ? new Float32Array(batch * positions * channels)
-        : new Float32Array(
-            memory.buffer,
-            address,
-            batch * positions * channels,
-          ),
-    vector: (address: number) =>
-      new Float32Array(memory.buffer, address, channels),
+        : new Float32Array(memory.buffer, address, batch * positions * channels),
+    vector: (address: number) => new Float32Array(memory.buffer, address, channels),
   });
 
   return {
@@ -156,10 +127,8 @@ function groupNormTangents(
         });
         each((i, c) => {
           const xhat = (x[i] - mean) * inverse;
-          const xhatTangent =
-            inverse * (xTangent[i] - sum / count - (xhat * along) / count);
-          yTangent[i] =
-            gammaTangent[c] * xhat + gamma[c] * xhatTangent + betaTangent[c];
+          const xhatTangent = inverse * (xTangent[i] - sum / count - (xhat * along) / count);
+          yTangent[i] = gammaTangent[c] * xhat + gamma[c] * xhatTangent + betaTangent[c];
         });
       });
     },
@@ -186,8 +155,7 @@ function groupNormTangents(
           const xhat = (x[i] - mean) * inverse;
           return {
             xhat,
-            xhatTangent:
-              inverse * (xTangent[i] - sum / count - (xhat * along) / count),
+            xhatTangent: inverse * (xTangent[i] - sum / count - (xhat * along) / count),
           };
         };
         let d = 0;

@@ -2,7 +2,10 @@ import type * as v from "valibot";
 import type { Random } from "../../tensors/random.js";
 import type { Kernels } from "../../wasm/kernels.js";
 
-/** Shape of one example, without the batch: [features], [length, channels] or [height, width, channels]. */
+/**
+ * Shape of one example, without the batch: [features], [length, channels] or [height, width,
+ * channels].
+ */
 export type Shape = readonly number[];
 
 /** Number of elements of one example. */
@@ -34,8 +37,9 @@ export interface Run {
 }
 
 /**
- * Where a layer's tensors lie: byte addresses in the heap, fixed when the plan is compiled; 0 where a tensor is not wanted.
- * A "tangent" is the directional derivative of the tensor of that name along a direction in parameter space.
+ * Where a layer's tensors lie: byte addresses in the heap, fixed when the plan is compiled; 0 where
+ * a tensor is not wanted. A "tangent" is the directional derivative of the tensor of that name
+ * along a direction in parameter space.
  */
 export interface Cells {
   /** Input and output. */
@@ -46,7 +50,9 @@ export interface Cells {
   readonly parameters: readonly number[];
   /** Gradient of the objective with respect to the output; the backward pass may overwrite it. */
   readonly dy: number;
-  /** Gradient with respect to the input, to be written; 0 where nothing before this layer learns. */
+  /**
+   * Gradient with respect to the input, to be written; 0 where nothing before this layer learns.
+   */
   readonly dx: number;
   /** Gradients with respect to the parameters, to be written. */
   readonly gradients: readonly number[];
@@ -62,9 +68,10 @@ export interface Cells {
 }
 
 /**
- * A layer whose shapes are known, as four passes over tensors in the heap. The two tangent passes are Pearlmutter's
- * R-operator (1994, Fast exact multiplication by the Hessian): each is the derivative, along a direction in parameter
- * space, of the pass it is named after, and runs right after that pass of the same layer.
+ * A layer whose shapes are known, as four passes over tensors in the heap. The two tangent passes
+ * are Pearlmutter's R-operator (1994, Fast exact multiplication by the Hessian): each is the
+ * derivative, along a direction in parameter space, of the pass it is named after, and runs right
+ * after that pass of the same layer.
  */
 export interface Layer {
   readonly input: Shape;
@@ -76,38 +83,39 @@ export interface Layer {
   readonly remembers: number;
   /** The output takes its input's place in memory; the same for the gradients. */
   readonly inPlace: { readonly forward: boolean; readonly backward: boolean };
-  /** Writes y. Returns the sum of squares of y if it is `rectified` and `norm` is asked for, else 0. */
+  /**
+   * Writes y. Returns the sum of squares of y if it is `rectified` and `norm` is asked for, else 0.
+   */
   forward(run: Run, cells: Cells, norm: boolean): number;
   /**
-   * The first half of the backward pass, where there is an activation or a bias: dy <- (dy + penalty y) masked by the ReLU
-   * (MAN's gradient), and the bias' gradient.
+   * The first half of the backward pass, where there is an activation or a bias: dy <- (dy +
+   * penalty y) masked by the ReLU (MAN's gradient), and the bias' gradient.
    */
   backwardActivation?(run: Run, cells: Cells, penalty: number): void;
   /** The other half: writes dx and the gradients. */
   backward(run: Run, cells: Cells): void;
   /**
-   * `backward` and the `backwardActivation` of the rectified layer before in one, where a layer can do both more cheaply:
-   * x, no longer needed, becomes the gradient before that ReLU, and `bias` the sum of its rows.
+   * `backward` and the `backwardActivation` of the rectified layer before in one, where a layer can
+   * do both more cheaply: x, no longer needed, becomes the gradient before that ReLU, and `bias`
+   * the sum of its rows.
    */
-  backwardThroughRelu?(
-    run: Run,
-    cells: Cells,
-    bias: number,
-    penalty: number,
-  ): void;
+  backwardThroughRelu?(run: Run, cells: Cells, bias: number, penalty: number): void;
   /** Writes yTangent. */
   forwardTangent(run: Run, cells: Cells): void;
   /** Writes dxTangent and the products; both halves of the backward pass have just run. */
   backwardTangent(run: Run, cells: Cells, penalty: number): void;
 }
 
-/** Says what is wrong with a layer's field: `"layers[3].conv2d.kernelSize" expected ..., got ...`. */
+/**
+ * Says what is wrong with a layer's field: `"layers[3].conv2d.kernelSize" expected ..., got ...`.
+ */
 export type Complain = (field: string, expected: string, got: string) => never;
 
-/** One kind of layer: what its description may say, and the layer that follows from it and the input's shape. */
-export interface LayerKind<
-  Schema extends v.GenericSchema<unknown, { readonly type: string }>,
-> {
+/**
+ * One kind of layer: what its description may say, and the layer that follows from it and the
+ * input's shape.
+ */
+export interface LayerKind<Schema extends v.GenericSchema<unknown, { readonly type: string }>> {
   readonly schema: Schema;
   /** A ReLU layer right behind it becomes part of it. */
   readonly takesRelu: boolean;
@@ -120,9 +128,7 @@ export interface LayerKind<
 }
 
 /** Binds the types of a kind's schema and its `resolve`. */
-export const layerKind = <
-  Schema extends v.GenericSchema<unknown, { readonly type: string }>,
->(
+export const layerKind = <Schema extends v.GenericSchema<unknown, { readonly type: string }>>(
   kind: LayerKind<Schema>,
 ): LayerKind<Schema> => kind;
 

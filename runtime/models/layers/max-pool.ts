@@ -1,15 +1,11 @@
 import * as v from "valibot";
-import {
-  axes,
-  imageOf,
-  integerOrPair,
-  padding,
-  slid,
-  windowOf,
-} from "./fields.js";
+import { axes, imageOf, integerOrPair, padding, slid, windowOf } from "./fields.js";
 import { elements, layerKind, OUT_OF_PLACE, type Layer } from "./layer.js";
 
-/** The largest value of each window, of an image or a sequence; windows do not overlap unless `strides` says so. */
+/**
+ * The largest value of each window, of an image or a sequence; windows do not overlap unless
+ * `strides` says so.
+ */
 export const maxPool = layerKind({
   schema: v.strictObject({
     type: v.literal("maxPool"),

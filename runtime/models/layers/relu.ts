@@ -1,9 +1,5 @@
 import * as v from "valibot";
-import {
-  activationBackward,
-  activationBackwardTangent,
-  activationTangent,
-} from "./activation.js";
+import { activationBackward, activationBackwardTangent, activationTangent } from "./activation.js";
 import { elements, IN_PLACE, layerKind, type Layer } from "./layer.js";
 
 /** y = max(x, 0), where the layer before could not take it in. */
@@ -20,8 +16,7 @@ export const relu = layerKind({
       inPlace: IN_PLACE,
       forward: ({ kernels, batch }, { x, y }, norm) =>
         kernels.relu(x, y, batch * elements(input), Number(norm)),
-      backwardActivation: (run, cells, penalty) =>
-        activationBackward(run, cells, form, penalty),
+      backwardActivation: (run, cells, penalty) => activationBackward(run, cells, form, penalty),
       backward() {},
       forwardTangent: (run, cells) => activationTangent(run, cells, form),
       backwardTangent: (run, cells, penalty) =>

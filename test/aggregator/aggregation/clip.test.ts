@@ -19,8 +19,7 @@ test("a vector above the norm has that norm, its direction kept; one below is as
     if (norm <= 1) assert.equal(after, delta);
     else {
       assert.ok(Math.abs(normOf(after) - 1) < 1e-6);
-      for (let i = 0; i < size; i++)
-        assert.ok(Math.abs(after[i] - delta[i] / norm) <= 1e-7);
+      for (let i = 0; i < size; i++) assert.ok(Math.abs(after[i] - delta[i] / norm) <= 1e-7);
     }
   }
 });

@@ -16,10 +16,7 @@ import {
   domainOf,
   foldFor,
 } from "../../../aggregator/aggregation/weighted-mean.js";
-import {
-  plain,
-  wasmArithmetic,
-} from "../../../aggregator/aggregation/arithmetic.js";
+import { plain, wasmArithmetic } from "../../../aggregator/aggregation/arithmetic.js";
 import { fedavg } from "../../../runtime/algorithms/fedavg.js";
 import { random } from "../../../runtime/tensors/random.js";
 
@@ -89,22 +86,14 @@ for (const [what, space] of [
             const j = choices[i] % count;
             [order[i], order[j]] = [order[j], order[i]];
           }
-          assert.deepEqual(
-            foldToBytes(order.reduce(add, emptyFold(space))),
-            straight,
-          );
-          // One fold each, merged two by two as the choices say, every other one by way of its bytes.
+          assert.deepEqual(foldToBytes(order.reduce(add, emptyFold(space))), straight);
+          // One fold each, merged two by two as the choices say, every other one by way of its
+          // bytes.
           const leaves = order.map((u) => add(emptyFold(space), u));
           for (let i = 0; leaves.length > 1; i++) {
-            const a = leaves.splice(
-              choices[12 + (i % 12)] % leaves.length,
-              1,
-            )[0];
+            const a = leaves.splice(choices[12 + (i % 12)] % leaves.length, 1)[0];
             const at = choices[i % 12] % leaves.length;
-            leaves[at] = mergeFolds(
-              i % 2 ? a : foldFromBytes(foldToBytes(a)),
-              leaves[at],
-            );
+            leaves[at] = mergeFolds(i % 2 ? a : foldFromBytes(foldToBytes(a)), leaves[at]);
           }
           assert.deepEqual(foldToBytes(leaves[0]), straight);
         },
@@ -117,10 +106,7 @@ test("the sum is right to half a grid step per update", () => {
   const fold = updates.reduce(add, emptyFold(domain));
   for (let i = 0; i < domain.size; i++) {
     // Exact, in integers of 2^-149, float32's smallest step.
-    const exact = updates.reduce(
-      (sum, u) => sum + bigOf(u.delta[i]) * BigInt(u.samples),
-      0n,
-    );
+    const exact = updates.reduce((sum, u) => sum + bigOf(u.delta[i]) * BigInt(u.samples), 0n);
     const got = bigOf(fold.sums["delta"][i]);
     const bound = (bigOf(gridOf(domain, "delta")) * 12n) / 2n;
     const error = got > exact ? got - exact : exact - got;
@@ -150,10 +136,7 @@ test("the grid holds the largest sum of the domain in 2^53 steps, and no coarser
       fc.integer({ min: 1, max: 2 ** 29 - 1 }),
       fc.double({ min: 1e-6, max: 1e6, noNaN: true }),
       (maxUpdates, weight, maxAbs) => {
-        const grid = gridOf(
-          { size: 1, maxUpdates, maxAbs, maxWeight: { x: weight } },
-          "x",
-        );
+        const grid = gridOf({ size: 1, maxUpdates, maxAbs, maxWeight: { x: weight } }, "x");
         const steps = (maxUpdates * weight * maxAbs) / grid;
         assert.ok(steps <= 2 ** 51 && steps > 2 ** 50, `${steps}`);
         assert.equal(Math.log2(grid), Math.round(Math.log2(grid)));
@@ -229,8 +212,7 @@ test("bytes that are no fold are refused with a sentence", () => {
   const changed = text.replace('\\"maxAbs\\":100', '\\"maxAbs\\":-10');
   assert.notEqual(changed, text);
   assert.throws(
-    () =>
-      foldFromBytes(Uint8Array.from(changed, (letter) => letter.charCodeAt(0))),
+    () => foldFromBytes(Uint8Array.from(changed, (letter) => letter.charCodeAt(0))),
     /"maxAbs" expected a positive number, got -10/,
   );
 });

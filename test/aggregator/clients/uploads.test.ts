@@ -1,12 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { federation, logged, tinyModel } from "../run/federation.js";
-import {
-  sha256,
-  updateFor,
-  type Message,
-  type RawClient,
-} from "../run/raw-client.js";
+import { sha256, updateFor, type Message, type RawClient } from "../run/raw-client.js";
 
 /** A client with an assignment and the update it will send. */
 async function ready(
@@ -27,11 +22,7 @@ test("grants come from one budget; a stalled upload loses its room to one that w
     heartbeat: 200,
   });
   try {
-    const clients = [
-      await f.client("a"),
-      await f.client("b"),
-      await f.client("c"),
-    ];
+    const clients = [await f.client("a"), await f.client("b"), await f.client("c")];
     for (const client of clients) client.send({ type: "ready" });
     const [a, b, c] = await Promise.all(clients.map(ready));
     a.client.offer(a.assignment, a.update);
@@ -61,10 +52,8 @@ test("grants come from one budget; a stalled upload loses its room to one that w
     const grant = other.client.messages.findLast((m) => m.type === "grant")!;
     const held = other === a ? 100 : 0;
     const lost = other.client.messages.some((m) => m.type === "abort");
-    if (!lost)
-      await other.client.upload({ ...grant, offset: held }, other.update);
-    else
-      await other.client.upload(await other.client.next("grant"), other.update);
+    if (!lost) await other.client.upload({ ...grant, offset: held }, other.update);
+    else await other.client.upload(await other.client.next("grant"), other.update);
     assert.equal((await f.aggregator.done).reason, "finished");
   } finally {
     await f.end();

@@ -29,8 +29,7 @@ async function open(
   const errors: string[] = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type()))
-      errors.push(message.text());
+    if (["error", "warning"].includes(message.type())) errors.push(message.text());
   });
   const response = await page.goto(run.url.replace(/^ws/, "http"));
   assert.match(

@@ -7,9 +7,9 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { launchChromium } from "../../bundle/chromium.js";
 
-// npm run picture: the README's picture of the live page, taken of a federation that is running: `fedflat serve` and `fedflat
-// join` in processes of their own, on the Fashion-MNIST that comes with the package. pngquant, where it is installed, makes
-// the file a third as large.
+// npm run picture: the README's picture of the live page, taken of a federation that is running:
+// `fedflat serve` and `fedflat join` in processes of their own, on the Fashion-MNIST that comes
+// with the package. pngquant, where it is installed, makes the file a third as large.
 
 const CLIENTS = 6;
 const ROUNDS = 20;
@@ -18,8 +18,7 @@ const SHOWN = 12;
 /** Milliseconds that a slow machine may take. */
 const PATIENCE = 1_800_000;
 
-const path = (name: string) =>
-  fileURLToPath(new URL(`../../../../${name}`, import.meta.url));
+const path = (name: string) => fileURLToPath(new URL(`../../../../${name}`, import.meta.url));
 const MAIN = path("dist/cli/main.js");
 const DATA = path("examples/data/fashion-mnist");
 const PICTURE = path("docs/live-page.png");
@@ -75,10 +74,6 @@ try {
   console.log(PICTURE);
 } finally {
   for (const child of children) child.kill("SIGKILL");
-  await Promise.all(
-    children.map(
-      async (child) => child.exitCode ?? (await once(child, "exit")),
-    ),
-  );
+  await Promise.all(children.map(async (child) => child.exitCode ?? (await once(child, "exit"))));
   await rm(folder, { recursive: true });
 }

@@ -30,7 +30,10 @@ const statusOf = (
       .end();
   });
 
-/** Follows the stream of a page until `enough`, and gives back everything that it was told, later parts over earlier ones. */
+/**
+ * Follows the stream of a page until `enough`, and gives back everything that it was told, later
+ * parts over earlier ones.
+ */
 async function follow(
   f: Federation,
   query: string,
@@ -47,18 +50,14 @@ async function follow(
   let rest = "";
   const decoder = new TextDecoder();
   for await (const chunk of response.body!) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split(
-      "\n\n",
-    );
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
     rest = parts.pop()!;
     for (const part of parts) {
       if (!part.startsWith("data: ")) continue;
       const update = JSON.parse(part.slice(6)) as Update;
       told.updates.push(update);
-      for (const point of update.rounds ?? [])
-        told.rounds.set(point.round, point);
-      for (const { number, text } of update.log ?? [])
-        told.log.set(number, text);
+      for (const point of update.rounds ?? []) told.rounds.set(point.round, point);
+      for (const { number, text } of update.log ?? []) told.log.set(number, text);
       told.run ??= update.run;
       told.now = update.now ?? told.now;
       told.clients = update.clients ?? told.clients;
@@ -109,8 +108,7 @@ test("the page's files are served under a strict policy, and nothing else of its
 
 test("who may look and who may act: by token, from this machine, never from another site", async () => {
   const f = await federation({}, {}, { adminToken: ADMIN });
-  const events = (headers: Record<string, string> = {}) =>
-    statusOf(f, "/page/events", headers);
+  const events = (headers: Record<string, string> = {}) => statusOf(f, "/page/events", headers);
   const act = (action: string, headers: Record<string, string> = {}) =>
     statusOf(f, `/page/${action}`, headers, "POST");
   try {
@@ -150,10 +148,7 @@ test("who may look and who may act: by token, from this machine, never from anot
 test("without a token of an admin nobody acts; beyond loopback nobody looks without one", async () => {
   const open = await federation();
   assert.equal(await statusOf(open, "/page/stop", {}, "POST"), 403);
-  assert.equal(
-    await statusOf(open, "/page/stop", bearer("guess"), "POST"),
-    403,
-  );
+  assert.equal(await statusOf(open, "/page/stop", bearer("guess"), "POST"), 403);
   await open.end();
 
   const f = await federation(
@@ -208,9 +203,7 @@ test("a page is told everything once, then what changes; after a break what is m
       ],
     );
 
-    const works = [a, b].map((client) =>
-      client.work((_, model) => updateFor(model, () => 1)),
-    );
+    const works = [a, b].map((client) => client.work((_, model) => updateFor(model, () => 1)));
     const second = follow(f, "", ({ rounds }) => rounds.has(3));
     f.aggregator.release();
     const { updates, rounds, run, revision } = await second;
@@ -241,12 +234,8 @@ test("the rows of a filter, page by page", async () => {
       Array.from({ length: 60 }, (_, i) => f.client(`client ${i}`)),
     );
     for (const client of clients.slice(0, 55)) client.send({ type: "ready" });
-    const told = (query: string) =>
-      follow(f, query, ({ clients }) => clients?.ready === 55);
-    const [ready, rest] = await Promise.all([
-      told("filter=ready"),
-      told("filter=ready&from=50"),
-    ]);
+    const told = (query: string) => follow(f, query, ({ clients }) => clients?.ready === 55);
+    const [ready, rest] = await Promise.all([told("filter=ready"), told("filter=ready&from=50")]);
     const order = ({ updates }: Told) =>
       updates.findLast(({ table }) => table?.order)?.table?.order?.length;
     assert.deepEqual([order(ready), order(rest)], [50, 5]);
@@ -266,10 +255,7 @@ test("a run that went on after a restart shows its rounds from the beginning", a
     await client.work((_, model) => updateFor(model, () => 1));
     await before.aggregator.done;
     await before.end();
-    const f = await federation(
-      { ...settings, rounds: 3 },
-      { folder, resume: true },
-    );
+    const f = await federation({ ...settings, rounds: 3 }, { folder, resume: true });
     const told = await follow(f, "", ({ rounds }) => rounds.size === 2);
     assert.deepEqual([...told.rounds.keys()], [1, 2]);
     assert.equal(told.rounds.get(2)!.participants, 1);

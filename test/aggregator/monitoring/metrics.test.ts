@@ -28,9 +28,7 @@ test("/metrics tells what became of a federation, and names no client", async ()
     const good = [await f.client("a"), await f.client("b")];
     const bad = await f.client("c");
     bad.send({ type: "ready" });
-    const ends = good.map((client) =>
-      client.work((_, model) => updateFor(model, () => 0.5)),
-    );
+    const ends = good.map((client) => client.work((_, model) => updateFor(model, () => 0.5)));
     const { assignment } = await bad.next("assign");
     bad.send({ type: "failed", assignment, code: "diverged" });
     const again = await bad.next("assign");
@@ -64,19 +62,13 @@ test("/metrics tells what became of a federation, and names no client", async ()
       fedflat_lines: 3,
       'fedflat_clients{state="training"}': 0,
     };
-    assert.deepEqual(
-      Object.fromEntries(Object.keys(expected).map((k) => [k, value(k)])),
-      expected,
-    );
+    assert.deepEqual(Object.fromEntries(Object.keys(expected).map((k) => [k, value(k)])), expected);
     // 15 numbers of one half each.
     const norm = 4 * Math.sqrt(15 * 0.25);
     assert.ok(Math.abs(value("fedflat_update_norm_sum") - norm) < 1e-6);
     const trained = value("fedflat_client_training_seconds_sum");
     assert.ok(Math.abs(trained - 0.4) < 1e-9);
-    const update = updateFor(
-      await good[0].fetch(good[0].welcome!["model"]),
-      () => 0,
-    );
+    const update = updateFor(await good[0].fetch(good[0].welcome!["model"]), () => 0);
     assert.equal(value("fedflat_update_bytes_total"), 4 * update.length);
     const received = 'fedflat_frame_bytes_total{direction="received"}';
     assert.ok(value(received) > 4 * update.length);
@@ -91,16 +83,11 @@ test("every figure of the Grafana dashboard is one that the aggregator gives", a
   try {
     const text = await (await scrape(f.url)).text();
     const dashboard = JSON.parse(
-      readFileSync(
-        new URL("../../../../examples/grafana/fedflat.json", import.meta.url),
-        "utf8",
-      ),
+      readFileSync(new URL("../../../../examples/grafana/fedflat.json", import.meta.url), "utf8"),
     ) as { panels: { targets: { expr: string }[] }[] };
     const named = dashboard.panels
       .flatMap(({ targets }) => targets)
-      .flatMap(
-        ({ expr }) => expr.match(/\b(fedflat|process|nodejs)_\w+/g) ?? [],
-      );
+      .flatMap(({ expr }) => expr.match(/\b(fedflat|process|nodejs)_\w+/g) ?? []);
     assert.ok(named.length > 15);
     for (const name of named)
       assert.ok(text.includes(`# TYPE ${name.replace(/_bucket$/, "")} `), name);
@@ -111,11 +98,7 @@ test("every figure of the Grafana dashboard is one that the aggregator gives", a
 
 test("/metrics is for who may look at the run", async () => {
   const admission = { kind: "token", token: "of-the-lab" } as const;
-  const f = await federation(
-    {},
-    { admission },
-    { host: "0.0.0.0", hosts: ["fl.example.org"] },
-  );
+  const f = await federation({}, { admission }, { host: "0.0.0.0", hosts: ["fl.example.org"] });
   const url = f.url.replace("0.0.0.0", "127.0.0.1");
   try {
     assert.equal((await scrape(url)).status, 401);

@@ -1,18 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import {
-  buffered,
-  type BufferedRules,
-} from "../../../aggregator/rounds/buffered.js";
-import {
-  roundsOf,
-  type RoundEffect,
-  type RoundEvent,
-} from "../../../aggregator/rounds/engine.js";
+import { buffered, type BufferedRules } from "../../../aggregator/rounds/buffered.js";
+import { roundsOf, type RoundEffect, type RoundEvent } from "../../../aggregator/rounds/engine.js";
 import type { Work } from "../../../aggregator/rounds/participants.js";
 
-// The engine of buffered rounds by itself; what it has in common with the other is in every-engine.test.ts.
+// The engine of buffered rounds by itself; what it has in common with the other is in
+// every-engine.test.ts.
 
 const ids = (n: number) => Array.from({ length: n }, (_, i) => `client-${i}`);
 const workOf = (round: number): Work => ({ round, attempt: 1, phase: 0 });
@@ -70,14 +64,10 @@ function drive(change: Partial<BufferedRules> = {}, storage = true) {
     gone: (client: string, round: number, code = "left") =>
       send({ type: "gone", client, work: workOf(round), code }),
     of: <T extends RoundEffect["type"]>(type: T) =>
-      log.filter(
-        (e): e is Extract<RoundEffect, { type: T }> => e.type === type,
-      ),
+      log.filter((e): e is Extract<RoundEffect, { type: T }> => e.type === type),
     /** [client, round of its work], in the order given. */
     asked: () =>
-      log.flatMap((e) =>
-        e.type === "assign" ? [[e.client, e.work.round] as const] : [],
-      ),
+      log.flatMap((e) => (e.type === "assign" ? [[e.client, e.work.round] as const] : [])),
   };
 }
 
@@ -252,8 +242,7 @@ test("work that may be with clients after a restart is that of the last rounds",
   const run = drive({ maxStaleness: 2 });
   assert.deepEqual(run.rounds.outstanding(), [workOf(1)]);
   run.roster(ids(3), 3);
-  for (let round = 1; round <= 4; round++)
-    for (const client of ids(3)) run.admit(client, round);
+  for (let round = 1; round <= 4; round++) for (const client of ids(3)) run.admit(client, round);
   assert.deepEqual(run.rounds.outstanding(), [5, 4, 3].map(workOf));
 });
 
@@ -295,10 +284,7 @@ test("never more new work than may be in hand; every update is folded once, wait
       fc.integer({ min: 1, max: 6 }),
       fc.integer({ min: 0, max: 3 }),
       (acts, buffer, concurrency, maxStaleness) => {
-        const run = drive(
-          { buffer, concurrency, maxStaleness, quorum: 0.5 },
-          false,
-        );
+        const run = drive({ buffer, concurrency, maxStaleness, quorum: 0.5 }, false);
         const hand = new Map<string, Work>();
         const admitted = new Set<string>();
         const name = (client: string, work: Work) => `${client} ${work.round}`;

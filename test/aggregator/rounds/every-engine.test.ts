@@ -13,7 +13,8 @@ import type { Work } from "../../../aggregator/rounds/participants.js";
 import { synchronous } from "../../../aggregator/rounds/synchronous.js";
 import { anyAct } from "./acts.js";
 
-// What every engine of rounds/ must do, whatever its mode: the promises on which the aggregator relies.
+// What every engine of rounds/ must do, whatever its mode: the promises on which the aggregator
+// relies.
 
 const ROUNDS = 3;
 const BUFFER = 3;
@@ -34,9 +35,7 @@ const ENGINES: Readonly<Record<string, () => Rounds>> = {
         ...times,
         seed: "1",
         rounds: ROUNDS,
-        phases: [
-          { name: "train", asks: "selected", quorum: 0.5, deadline: 1000 },
-        ],
+        phases: [{ name: "train", asks: "selected", quorum: 0.5, deadline: 1000 }],
         selection: {
           fraction: 1,
           minimum: 2,
@@ -73,7 +72,10 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
   let deadline = 0;
   let awaited: RoundEvent | undefined;
   let committed = (reopened?.round ?? 1) - 1;
-  /** What each client was given or has said that it has, by the work's name; gone once it has come to an end. */
+  /**
+   * What each client was given or has said that it has, by the work's name; gone once it has come
+   * to an end.
+   */
   const inHand = new Map<string, { client: string; work: Work }>();
   /** Everything that was ever folded. */
   const folded = new Set<string>();
@@ -171,9 +173,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
         send({ type: "admitted", client, work });
     },
     of: <T extends RoundEffect["type"]>(type: T) =>
-      log.filter(
-        (e): e is Extract<RoundEffect, { type: T }> => e.type === type,
-      ),
+      log.filter((e): e is Extract<RoundEffect, { type: T }> => e.type === type),
   };
 }
 interface Options {
@@ -271,9 +271,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
       const run = until();
       run.send({ type: "broken", reason: "gone" });
       assert.match(run.rounds.waitsFor(), /stopped after round 0 \(gone\)/);
-      assert.deepEqual(run.of("stopped"), [
-        { type: "stopped", reason: "gone", failed: true },
-      ]);
+      assert.deepEqual(run.of("stopped"), [{ type: "stopped", reason: "gone", failed: true }]);
     });
   }
 
@@ -282,10 +280,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     run.send(rosterOf(ids(3), 3));
     run.send({ type: "drain" });
     run.deliver();
-    assert.deepEqual(
-      [run.committed, run.of("begin").length, run.of("stopped").length],
-      [1, 1, 1],
-    );
+    assert.deepEqual([run.committed, run.of("begin").length, run.of("stopped").length], [1, 1, 1]);
   });
 
   test(`${name}: a hold finishes the round in progress and opens no other before the release, nor after it with too few`, () => {
@@ -335,9 +330,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
   test(`${name}: draining with nobody at work ends at once`, () => {
     const run = drive(engine());
     run.send({ type: "drain" });
-    assert.deepEqual(run.of("stopped"), [
-      { type: "stopped", reason: "drained", failed: false },
-    ]);
+    assert.deepEqual(run.of("stopped"), [{ type: "stopped", reason: "drained", failed: false }]);
   });
 
   test(`${name}: what the storage is writing down is written down before a stop`, () => {
@@ -398,7 +391,8 @@ for (const [name, engine] of Object.entries(ENGINES)) {
             }
           }
         }
-        // Left alone with a storage that answers and nobody there, it comes to rest by its deadlines.
+        // Left alone with a storage that answers and nobody there, it comes to rest by its
+        // deadlines.
         run.send(rosterOf([]));
         for (let i = 0; i < 8 && !over(); i++) {
           run.answer();

@@ -3,14 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Members, type Member } from "../../../aggregator/rounds/participants.js";
 
-const STATUSES = [
-  "asked",
-  "waiting",
-  "counted",
-  "late",
-  "lost",
-  "refused",
-] as const;
+const STATUSES = ["asked", "waiting", "counted", "late", "lost", "refused"] as const;
 const work = { round: 1, attempt: 1, phase: 0 };
 
 test("every version stays as it is, whichever is read and written after it", () => {
@@ -23,12 +16,9 @@ test("every version stays as it is, whichever is read and written after it", () 
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       // Copies, one for each version, are the reference.
-      const versions = [
-        { members: Members.of(), copy: new Map<string, Member>() },
-      ];
+      const versions = [{ members: Members.of(), copy: new Map<string, Member>() }];
       for (const { back, client, status } of steps) {
-        const { members, copy } =
-          versions[Math.max(0, versions.length - 1 - back)];
+        const { members, copy } = versions[Math.max(0, versions.length - 1 - back)];
         const member: Member = { status, work };
         versions.push({
           members: members.with(client, member),
@@ -42,8 +32,7 @@ test("every version stays as it is, whichever is read and written after it", () 
         for (const status of STATUSES)
           assert.equal(
             members.count(status),
-            [...copy.values()].filter((member) => member.status === status)
-              .length,
+            [...copy.values()].filter((member) => member.status === status).length,
           );
       }
     }),

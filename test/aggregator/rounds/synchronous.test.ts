@@ -1,10 +1,7 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type {
-  RoundEffect,
-  RoundEvent,
-} from "../../../aggregator/rounds/engine.js";
+import type { RoundEffect, RoundEvent } from "../../../aggregator/rounds/engine.js";
 import type { Work } from "../../../aggregator/rounds/participants.js";
 import {
   retryAfter,
@@ -75,9 +72,7 @@ function drive(rules: RoundRules, storage = true) {
       return { round, attempt, phase: state.phase };
     },
     of: <T extends RoundEffect["type"]>(type: T) =>
-      log.filter(
-        (e): e is Extract<RoundEffect, { type: T }> => e.type === type,
-      ),
+      log.filter((e): e is Extract<RoundEffect, { type: T }> => e.type === type),
   };
 }
 
@@ -89,8 +84,7 @@ test("a round: assigned to all, folded as they come, committed, next round", () 
     ids(3),
   );
   const work = run.work();
-  for (const client of ids(3).reverse())
-    run.send({ type: "admitted", client, work });
+  for (const client of ids(3).reverse()) run.send({ type: "admitted", client, work });
   assert.deepEqual(
     run.of("fold").map((e) => e.client),
     ids(3).reverse(),
@@ -102,22 +96,18 @@ test("a round: assigned to all, folded as they come, committed, next round", () 
 test("the last round ends the run", () => {
   const run = drive(rulesWith({ rounds: 2 }));
   run.roster(1);
-  for (let i = 0; i < 2; i++)
-    run.send({ type: "admitted", client: ids(1)[0], work: run.work() });
+  for (let i = 0; i < 2; i++) run.send({ type: "admitted", client: ids(1)[0], work: run.work() });
   assert.equal(run.state.at, "finished");
   assert.deepEqual(run.of("finished"), [{ type: "finished", round: 2 }]);
 });
 
 test("over-selection: the round closes at the goal and tells the others they are late", () => {
-  const run = drive(
-    rulesWith({ selection: { ...everybody, count: 10, overSelection: 1.3 } }),
-  );
+  const run = drive(rulesWith({ selection: { ...everybody, count: 10, overSelection: 1.3 } }));
   run.roster(100);
   const asked = run.of("assign").map((e) => e.client);
   assert.equal(asked.length, 13);
   const work = run.work();
-  for (const client of asked.slice(0, 10))
-    run.send({ type: "admitted", client, work });
+  for (const client of asked.slice(0, 10)) run.send({ type: "admitted", client, work });
   assert.deepEqual(
     run.of("late").map((e) => e.client),
     asked.slice(10),
@@ -131,8 +121,7 @@ test("over-selection: the round closes at the goal and tells the others they are
 test("with the quorum at the deadline the round closes, without it the attempt is abandoned", () => {
   const run = drive(rulesWith());
   run.roster(4);
-  for (const client of ids(2))
-    run.send({ type: "admitted", client, work: run.work() });
+  for (const client of ids(2)) run.send({ type: "admitted", client, work: run.work() });
   run.expire();
   assert.equal(run.of("close").length, 1);
   const members = run.of("close")[0].members;
@@ -143,10 +132,7 @@ test("with the quorum at the deadline the round closes, without it the attempt i
   run.send({ type: "admitted", client: ids(1)[0], work: run.work() });
   run.expire();
   const [abandoned] = run.of("abandon");
-  assert.equal(
-    abandoned.reason,
-    "1 of 2 updates needed were there at the deadline",
-  );
+  assert.equal(abandoned.reason, "1 of 2 updates needed were there at the deadline");
   assert.deepEqual(
     [abandoned.open.round, abandoned.open.attempt, run.state.at],
     [2, 1, "gathering"],
@@ -225,8 +211,7 @@ test("a round of two phases: the second asks those counted in the first", () => 
   const run = drive(rules);
   run.roster(4);
   const first = run.work();
-  for (const client of ids(3))
-    run.send({ type: "admitted", client, work: first });
+  for (const client of ids(3)) run.send({ type: "admitted", client, work: first });
   run.expire();
   assert.equal(run.of("phase").length, 1);
   const second = run.work();
@@ -241,8 +226,7 @@ test("a round of two phases: the second asks those counted in the first", () => 
   // What belongs to the first phase is late in the second.
   run.send({ type: "admitted", client: ids(1)[0], work: first });
   assert.equal(run.of("late").at(-1)?.work.phase, 0);
-  for (const client of ids(3))
-    run.send({ type: "admitted", client, work: second });
+  for (const client of ids(3)) run.send({ type: "admitted", client, work: second });
   const [close] = run.of("close");
   assert.deepEqual(
     [...close.members.values()].map((m) => m.status),
@@ -288,8 +272,7 @@ test("draining finishes the round in progress and opens no other", () => {
 test("a hold outlives the rest after an abandoned attempt", () => {
   const run = drive(rulesWith());
   run.roster(2);
-  for (const client of ids(2))
-    run.send({ type: "gone", client, code: "left", work: run.work() });
+  for (const client of ids(2)) run.send({ type: "gone", client, code: "left", work: run.work() });
   run.send({ type: "hold" });
   run.expire();
   assert.deepEqual([run.state.at, run.state.held], ["gathering", true]);
@@ -322,8 +305,7 @@ test("selection: sorted, without repetition, enough, and decided by seed, round 
         assert.deepEqual(selected, [...new Set(selected)].sort());
         assert.ok(selected.length >= 1 && goal >= 1);
         assert.ok(goal <= selected.length);
-        if (!selection.bernoulli)
-          assert.ok(goal >= Math.min(selection.minimum, n));
+        if (!selection.bernoulli) assert.ok(goal >= Math.min(selection.minimum, n));
         assert.deepEqual(select(ids(n), selection, "s", round, 1), drawn);
       },
     ),
@@ -342,7 +324,8 @@ test("selection: each client is drawn about as often as any other", () => {
         1,
       )!.selected)
         counts.set(id, (counts.get(id) ?? 0) + 1);
-    // 200 expected, standard deviation 13.4 (Bernoulli: 228 by the redraws, about 14); five of them to either side.
+    // 200 expected, standard deviation 13.4 (Bernoulli: 228 by the redraws, about 14); five of them
+    // to either side.
     for (const id of ids(20))
       assert.ok(
         Math.abs(counts.get(id)! - (bernoulli ? 228 : 200)) < 70,
@@ -405,17 +388,10 @@ test("whatever happens: one deadline is armed or the run is over, every client a
               case "close":
               case "abandon": {
                 const ends = [...effect.members];
-                assert.deepEqual(
-                  ends.map(([id]) => id).sort(),
-                  effect.open.selected,
-                );
-                for (const [, { status }] of ends)
-                  assert.notEqual(status, "asked");
+                assert.deepEqual(ends.map(([id]) => id).sort(), effect.open.selected);
+                for (const [, { status }] of ends) assert.notEqual(status, "asked");
                 const counted = ends.filter(([, m]) => m.status === "counted");
-                assert.deepEqual(
-                  counted.map(([id]) => id).sort(),
-                  [...folded].sort(),
-                );
+                assert.deepEqual(counted.map(([id]) => id).sort(), [...folded].sort());
                 folded = new Set();
                 if (effect.type === "close") {
                   assert.ok(counted.length > 0);
@@ -430,8 +406,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
           assert.ok(over || retryAfter(rules, state, "x") > 0);
         };
         const send = (event: RoundEvent) => {
-          if (event.type === "committed" && state.at === "committing")
-            committed++;
+          if (event.type === "committed" && state.at === "committing") committed++;
           ({ state, effects } = step(rules, state, event));
           look(effects);
         };
@@ -488,11 +463,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
           roster: { ids: [], here: [], population: 12, meanSamples: 3 },
         });
         for (let i = 0; i < 6; i++) send({ type: "deadline", number: armed });
-        assert.ok(
-          ["gathering", "finished", "stopped"].includes(
-            (state as RoundState).at,
-          ),
-        );
+        assert.ok(["gathering", "finished", "stopped"].includes((state as RoundState).at));
       },
     ),
     { numRuns: 500 },

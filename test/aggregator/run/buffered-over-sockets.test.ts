@@ -5,18 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Aggregator } from "../../../aggregator/run/aggregator.js";
 import type { RoundLine } from "../../../aggregator/run/round-record.js";
-import {
-  federation,
-  logged,
-  tinyModel,
-  type Federation,
-} from "./federation.js";
-import {
-  readBlob,
-  updateFor,
-  type Message,
-  type RawClient,
-} from "./raw-client.js";
+import { federation, logged, tinyModel, type Federation } from "./federation.js";
+import { readBlob, updateFor, type Message, type RawClient } from "./raw-client.js";
 
 const BUFFERED = {
   mode: "buffered",
@@ -40,10 +30,7 @@ async function taken(client: RawClient, value: number) {
 
 async function work(client: RawClient, value: number): Promise<Message> {
   const { assign, update } = await taken(client, value);
-  assert.equal(
-    (await client.deliver(assign["assignment"], update)).type,
-    "received",
-  );
+  assert.equal((await client.deliver(assign["assignment"], update)).type, "received");
   return assign;
 }
 
@@ -71,15 +58,9 @@ test("two fast clients and a slow one: its update comes a round late, and counts
     await b.next("committed");
     // The slow one is not called off, and the fast ones are at work on the new model.
     const next = await taken(a, 1);
-    assert.deepEqual(
-      [next.assign["round"], next.assign["settings"].learningRate],
-      [2, 0.05],
-    );
+    assert.deepEqual([next.assign["round"], next.assign["settings"].learningRate], [2, 0.05]);
     assert.notEqual(next.assign["model"].sha256, late.assign["model"].sha256);
-    assert.equal(
-      (await slow.deliver(late.assign["assignment"], late.update)).type,
-      "received",
-    );
+    assert.equal((await slow.deliver(late.assign["assignment"], late.update)).type, "received");
     await a.deliver(next.assign["assignment"], next.update);
     assert.equal((await slow.next("committed"))["round"], 2);
     const ending = await f.aggregator.done;
@@ -127,10 +108,7 @@ test(
     await work(fast, 1);
     await work(fast, 1);
     const refused = await slow.next("refused");
-    assert.deepEqual(
-      [refused["assignment"], refused["code"]],
-      [assign["assignment"], "stale"],
-    );
+    assert.deepEqual([refused["assignment"], refused["code"]], [assign["assignment"], "stale"]);
     // And again, by the same name, should it offer all the same.
     const again = await slow.deliver(assign["assignment"], update);
     assert.deepEqual([again.type, again["code"]], ["refused", "stale"]);
@@ -152,10 +130,7 @@ test(
     assert.equal((await slow.next("committed"))["round"], 6);
     // Five rounds behind: 6 / sqrt(6), in steps of 2^-16, on top of five times 1.
     const weight = 26755 / 65536;
-    assert.equal(
-      first(f.aggregator.model.bytes),
-      Math.fround(first(model) + 5 + 6 * weight),
-    );
+    assert.equal(first(f.aggregator.model.bytes), Math.fround(first(model) + 5 + 6 * weight));
   }),
 );
 
@@ -166,9 +141,7 @@ test(
     for (const client of clients) client.send({ type: "ready" });
     const killed = await Promise.race(
       clients.map(async (client) => {
-        await client.until("work", () =>
-          client.messages.find(({ type }) => type === "assign"),
-        );
+        await client.until("work", () => client.messages.find(({ type }) => type === "assign"));
         return client;
       }),
     );
@@ -194,9 +167,7 @@ test(
     const clients = [];
     for (const seed of ["a", "b", "c"]) clients.push(await f.client(seed));
     for (const client of clients) client.send({ type: "ready" });
-    const refused = await Promise.race(
-      clients.map((client) => client.next("refused")),
-    );
+    const refused = await Promise.race(clients.map((client) => client.next("refused")));
     assert.equal(refused["code"], "late");
     assert.ok(logged(f, /refused an update: the round closed without it/));
   }),
@@ -243,11 +214,7 @@ test("a server that is restarted counts what it had received once, and lets thos
   const settings = { ...BUFFERED, rounds: 3 };
   let f = await federation(settings, { folder });
   try {
-    const [a, b, slow] = [
-      await f.client("a"),
-      await f.client("b"),
-      await f.client("slow"),
-    ];
+    const [a, b, slow] = [await f.client("a"), await f.client("b"), await f.client("slow")];
     for (const client of [a, b, slow]) client.send({ type: "ready" });
     const base = first(f.aggregator.model.bytes);
     const late = await taken(slow, 1);
@@ -255,7 +222,8 @@ test("a server that is restarted counts what it had received once, and lets thos
     await a.deliver(counted.assign["assignment"], counted.update);
     await work(b, 1);
     await a.next("committed");
-    // Round 2 has one update when the server goes down, and two clients at work, one of them a round behind.
+    // Round 2 has one update when the server goes down, and two clients at work, one of them a
+    // round behind.
     const received = await taken(a, 1);
     await a.deliver(received.assign["assignment"], received.update);
     await taken(b, 1);
@@ -264,9 +232,7 @@ test("a server that is restarted counts what it had received once, and lets thos
     await f.end();
     for (const name of await readdir(join(folder, "state", "blobs")))
       assert.ok(
-        !(await readFile(join(folder, "state", "blobs", name))).includes(
-          "delta/",
-        ),
+        !(await readFile(join(folder, "state", "blobs", name))).includes("delta/"),
         "no client's update is on the disk",
       );
 
@@ -283,11 +249,9 @@ test("a server that is restarted counts what it had received once, and lets thos
     const replayed = await a2.deliver(id(counted), counted.update);
     assert.equal(replayed.type, "committed");
     assert.equal(replayed["round"], 1);
-    assert.equal(
-      (await a2.deliver(id(received), received.update)).type,
-      "received",
-    );
-    // The slow one is at work from before the restart: it is given nothing else, and its update is one round behind.
+    assert.equal((await a2.deliver(id(received), received.update)).type, "received");
+    // The slow one is at work from before the restart: it is given nothing else, and its update is
+    // one round behind.
     const slow2 = await f.client("slow", {
       run,
       pending: [{ assignment: id(late) }],
@@ -297,20 +261,14 @@ test("a server that is restarted counts what it had received once, and lets thos
     assert.equal((await slow2.next("committed"))["round"], 2);
     await a2.next("committed");
     const s = 46341 / 65536;
-    assert.equal(
-      first(f.aggregator.model.bytes),
-      Math.fround(base + 1 + (1 + s) / 2),
-    );
+    assert.equal(first(f.aggregator.model.bytes), Math.fround(base + 1 + (1 + s) / 2));
     // An update that was counted, and is not the client's last, is not taken for a new one.
     const a3 = await f.client("a", {
       run,
       pending: [{ assignment: id(counted) }],
     });
     const again = await a3.deliver(id(counted), counted.update);
-    assert.deepEqual(
-      [again.type, again["code"]],
-      ["refused", "unknown-assignment"],
-    );
+    assert.deepEqual([again.type, again["code"]], ["refused", "unknown-assignment"]);
     const b2 = await f.client("b", { run });
     for (const client of [a3, b2]) client.send({ type: "ready" });
     await work(a3, 1);

@@ -39,13 +39,11 @@ for (const seed of [1, 2, 3])
     const lines: RoundLine[] = [];
     f.aggregator.on("round", (line) => lines.push(line));
     /** What each client was told: round and hash of every update acknowledged. */
-    const acknowledged: { client: string; round: number; sha256: string }[] =
-      [];
+    const acknowledged: { client: string; round: number; sha256: string }[] = [];
 
     async function live(index: number): Promise<void> {
       const chance = random("chaos", seed, index);
-      const wait = (ms: number) =>
-        new Promise((resolve) => setTimeout(resolve, ms));
+      const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
       const updates = new Map<string, Uint8Array>();
       let run: string | undefined;
       for (;;) {
@@ -59,8 +57,7 @@ for (const seed of [1, 2, 3])
             })),
           });
           run = client.welcome!["run"];
-          for (const [assignment, bytes] of updates)
-            client.offer(assignment, bytes);
+          for (const [assignment, bytes] of updates) client.offer(assignment, bytes);
           client.send({ type: "ready" });
           for (;;) {
             const message = await client.next(
@@ -88,11 +85,7 @@ for (const seed of [1, 2, 3])
               if (update === undefined) continue;
               if (chance.next() < 0.1) {
                 const { transfer, offset } = message;
-                client.sendChunk(
-                  transfer,
-                  offset,
-                  update.subarray(offset, offset + 40),
-                );
+                client.sendChunk(transfer, offset, update.subarray(offset, offset + 40));
                 throw new Error("left in mid-upload");
               }
               await client.upload(message, update, 60);
@@ -143,9 +136,7 @@ for (const seed of [1, 2, 3])
         const at = line.participants.indexOf(client);
         assert.equal(line.updates[at], sha256);
       }
-      const told = acknowledged.map(
-        ({ client, round }) => `${round} ${client}`,
-      );
+      const told = acknowledged.map(({ client, round }) => `${round} ${client}`);
       assert.equal(new Set(told).size, told.length);
     } finally {
       await f.end();

@@ -2,18 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { fileLedger } from "../../../aggregator/storage/files.js";
-import type {
-  Blob,
-  CommitRecord,
-  Ledger,
-  Opened,
-} from "../../../aggregator/storage/ledger.js";
-import {
-  crashesOf,
-  FOLDER,
-  nameOf,
-  type Crash,
-} from "../../faults/crash-points.js";
+import type { Blob, CommitRecord, Ledger, Opened } from "../../../aggregator/storage/ledger.js";
+import { crashesOf, FOLDER, nameOf, type Crash } from "../../faults/crash-points.js";
 import { simulatedDisk, type Disk } from "../../faults/disk.js";
 
 const blobOf = (text: string): Blob => {
@@ -28,11 +18,7 @@ const checkpointOf = (round: number, life: number) => ({
 const ROUNDS = 4;
 
 /** Goes on with a run to its last round; says what was acknowledged as committed, by round. */
-async function goOn(
-  disk: Disk,
-  life: number,
-  acknowledged: Map<number, string>,
-): Promise<void> {
+async function goOn(disk: Disk, life: number, acknowledged: Map<number, string>): Promise<void> {
   const ledger = fileLedger(FOLDER, disk);
   try {
     const { epoch, last } = await ledger.open(checkpointOf(0, life));
@@ -58,12 +44,8 @@ async function commitAll(
   for (const [round, sha256] of acknowledged)
     if (round === last.record.round) assert.equal(last.model.sha256, sha256);
   // Durable, though nobody was told: it counts from now on.
-  if (last.record.round > newest)
-    acknowledged.set(last.record.round, last.model.sha256);
-  assert.equal(
-    createHash("sha256").update(last.model.bytes).digest("hex"),
-    last.record.model,
-  );
+  if (last.record.round > newest) acknowledged.set(last.record.round, last.model.sha256);
+  assert.equal(createHash("sha256").update(last.model.bytes).digest("hex"), last.record.model);
   for (let round = last.record.round + 1; round <= ROUNDS; round++) {
     await ledger.beginAttempt(epoch, {
       round,
@@ -113,10 +95,7 @@ for (const kind of ["fail", "short", "full", "cut"] as const)
         disk.break(crash.call, crash.fault);
         // Some failures are mended on the way (what is swept up); the others are said.
         await goOn(disk, 1, acknowledged).catch((error: Error) =>
-          assert.match(
-            error.message,
-            /full disk|cannot be written|simulated|expected a folder/,
-          ),
+          assert.match(error.message, /full disk|cannot be written|simulated|expected a folder/),
         );
         const after = nextDisk(disk, crash);
         await goOn(after, 2, acknowledged);

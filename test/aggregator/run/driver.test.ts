@@ -2,11 +2,7 @@ import assert from "node:assert/strict";
 import { setImmediate } from "node:timers/promises";
 import { test } from "node:test";
 import { driveRounds, type Asked } from "../../../aggregator/run/driver.js";
-import type {
-  RoundEffect,
-  RoundEvent,
-  Rounds,
-} from "../../../aggregator/rounds/engine.js";
+import type { RoundEffect, RoundEvent, Rounds } from "../../../aggregator/rounds/engine.js";
 
 /** Rounds that only say what they were told: each event asks for what the test says. */
 function fake(asks: (event: RoundEvent) => readonly RoundEffect[]) {

@@ -29,11 +29,7 @@ test("a full disk pauses the round, and the run goes on when there is room", asy
     const client = await f.client("a");
     await client.work(ones);
     assert.equal((await f.aggregator.done).reason, "finished");
-    assert.ok(
-      sentences.includes(
-        "Round 1 waits for the storage to take the new model: no room.",
-      ),
-    );
+    assert.ok(sentences.includes("Round 1 waits for the storage to take the new model: no room."));
     assert.ok(logged(f, /the disk is full: rounds pause/));
   } finally {
     await f.end();
@@ -50,10 +46,7 @@ test("a storage that fails ends the run with the last committed model, and nobod
     const client = await f.client("a");
     client.send({ type: "ready" });
     const { assignment, model } = await client.next("assign");
-    const answer = await client.deliver(
-      assignment,
-      ones(0, await client.fetch(model)),
-    );
+    const answer = await client.deliver(assignment, ones(0, await client.fetch(model)));
     assert.equal(answer.type, "received");
     const ending = await f.aggregator.done;
     assert.deepEqual(
@@ -118,16 +111,13 @@ test("a folding worker that ends rejects every call with a sentence", async () =
   });
   const waiting = desk.openFold({ updates: 1, samples: 1, staleness: 0 });
   await desk.close();
-  await waiting.catch((error: FedflatError) =>
-    assert.equal(error.code, "desk"),
-  );
+  await waiting.catch((error: FedflatError) => assert.equal(error.code, "desk"));
   await assert.rejects(desk.drop("x"), { code: "desk" });
 });
 
 test("a folder that holds a run, one that holds none, and another model are refused with a sentence", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-run-"));
-  const open = (change: object) =>
-    new Aggregator({ model: tinyModel(), folder, ...change });
+  const open = (change: object) => new Aggregator({ model: tinyModel(), folder, ...change });
   try {
     await assert.rejects(open({ resume: true }).start(), {
       name: "ConfigError",
@@ -170,28 +160,24 @@ test("a run whose server kept its state under other names is refused with a sent
   await first.start();
   await first.stop();
   const settings = { algorithm: "scaffold" };
-  await assert.rejects(
-    new Aggregator({ model: tinyModel(), ledger, settings }).start(),
-    {
-      code: "state",
-      message:
-        /"controlSum" expected \d+ float64 numbers .*, got none; a run that another version of .* began cannot be resumed/,
-    },
-  );
+  await assert.rejects(new Aggregator({ model: tinyModel(), ledger, settings }).start(), {
+    code: "state",
+    message:
+      /"controlSum" expected \d+ float64 numbers .*, got none; a run that another version of .* began cannot be resumed/,
+  });
 });
 
 test("a folder that cannot be made is refused with a sentence", async () => {
   // A file where a folder should be, and a file system that has no room for names of ours.
   for (const folder of [import.meta.filename ?? "/dev/null", "/proc/x"])
-    await assert.rejects(
-      new Aggregator({ model: tinyModel(), folder }).start(),
-      { name: "ConfigError", code: "state-unusable" },
-    );
+    await assert.rejects(new Aggregator({ model: tinyModel(), folder }).start(), {
+      name: "ConfigError",
+      code: "state-unusable",
+    });
 });
 
 test("settings out of bounds, and unknown ones, are refused by name", () => {
-  const made = (settings: object) => () =>
-    new Aggregator({ model: tinyModel(), settings });
+  const made = (settings: object) => () => new Aggregator({ model: tinyModel(), settings });
   assert.throws(made({ quorum: 2 }), {
     name: "ConfigError",
     message: /"settings.quorum" expected <=1, got 2/,

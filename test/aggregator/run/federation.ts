@@ -1,9 +1,6 @@
 import { Writable } from "node:stream";
 import { pino } from "pino";
-import {
-  Aggregator,
-  type AggregatorOptions,
-} from "../../../aggregator/run/aggregator.js";
+import { Aggregator, type AggregatorOptions } from "../../../aggregator/run/aggregator.js";
 import { listen, type ServerOptions } from "../../../aggregator/server/server.js";
 import type { GivenSettings } from "../../../aggregator/settings.js";
 import { layoutOf } from "../../../runtime/tensors/layout.js";
@@ -104,5 +101,4 @@ export async function federation(
 export const logged = (
   { log }: Federation,
   sentence: RegExp,
-): Record<string, unknown> | undefined =>
-  log.find(({ msg }) => sentence.test(String(msg)));
+): Record<string, unknown> | undefined => log.find(({ msg }) => sentence.test(String(msg)));

@@ -9,8 +9,9 @@ import {
 import WebSocket from "ws";
 
 /**
- * A client written from docs/protocol.md alone: it shares no code with the package. It does what it is told to, frame by frame,
- * so that tests can also send what no good client would; `work()` lets it take part in rounds by itself.
+ * A client written from docs/protocol.md alone: it shares no code with the package. It does what it
+ * is told to, frame by frame, so that tests can also send what no good client would; `work()` lets
+ * it take part in rounds by itself.
  */
 
 export interface Message {
@@ -91,8 +92,7 @@ export class RawClient {
       else {
         const message = JSON.parse((data as Buffer).toString()) as Message;
         this.messages.push(message);
-        if (message.type === "ping")
-          this.send({ type: "pong", id: message["id"] });
+        if (message.type === "ping") this.send({ type: "pong", id: message["id"] });
       }
       this.#wake();
     });
@@ -107,7 +107,10 @@ export class RawClient {
     for (const watcher of this.#watchers.splice(0)) watcher();
   }
 
-  /** Resolves when `look` finds something; fails when the line closes before, or after ten seconds (`patience`). */
+  /**
+   * Resolves when `look` finds something; fails when the line closes before, or after ten seconds
+   * (`patience`).
+   */
   async until<T>(what: string, look: () => T | undefined): Promise<T> {
     const { patience = 10_000 } = this.#options;
     const late = Date.now() + patience;
@@ -119,9 +122,7 @@ export class RawClient {
           `waited for ${what}, but the line closed with ${this.closed.code} ${this.closed.reason}`,
         );
       if (Date.now() > late)
-        throw new Error(
-          `waited for ${what}, got ${JSON.stringify(this.messages.slice(-5))}`,
-        );
+        throw new Error(`waited for ${what}, got ${JSON.stringify(this.messages.slice(-5))}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, patience);
         this.#watchers.push(() => {
@@ -135,17 +136,14 @@ export class RawClient {
   /** The next message of one of these types that was not taken before. */
   next(...types: string[]): Promise<Message> {
     return this.until(types.join(" or "), () => {
-      const found = this.messages.find(
-        (m) => types.includes(m.type) && !this.#taken.has(m),
-      );
+      const found = this.messages.find((m) => types.includes(m.type) && !this.#taken.has(m));
       if (found) this.#taken.add(found);
       return found;
     });
   }
 
   async untilClosed(): Promise<{ code: number; reason: string }> {
-    while (!this.closed)
-      await new Promise<void>((resolve) => this.#watchers.push(resolve));
+    while (!this.closed) await new Promise<void>((resolve) => this.#watchers.push(resolve));
     return this.closed;
   }
 
@@ -181,8 +179,7 @@ export class RawClient {
   }
 
   sayHello(): void {
-    const { samples, algorithms, layers, run, pending, counted } =
-      this.#options;
+    const { samples, algorithms, layers, run, pending, counted } = this.#options;
     this.send({
       type: "hello",
       protocol: [1, 1],
@@ -208,13 +205,9 @@ export class RawClient {
     this.sayHello();
     const challenge = await this.next("challenge");
     const host = this.#options.signedHost ?? new URL(this.#options.url).host;
-    const text = [
-      "fedflat/1 proof",
-      challenge["run"],
-      host,
-      this.#nonce,
-      challenge["nonce"],
-    ].join("\n");
+    const text = ["fedflat/1 proof", challenge["run"], host, this.#nonce, challenge["nonce"]].join(
+      "\n",
+    );
     this.send({
       type: "proof",
       signature: sign(null, Buffer.from(text), this.#key).toString("hex"),
@@ -239,17 +232,14 @@ export class RawClient {
     let seen = this.chunks.length;
     while (held < bytes) {
       const chunk = await this.until("a chunk", () => {
-        const abort = this.messages.find(
-          (m) => m.type === "abort" && m["transfer"] === transfer,
-        );
+        const abort = this.messages.find((m) => m.type === "abort" && m["transfer"] === transfer);
         if (abort) throw new Error(`no model: ${abort["code"]}`);
         return this.chunks[seen] as Uint8Array | undefined;
       });
       seen++;
       const view = new DataView(chunk.buffer, chunk.byteOffset, 16);
       if (view.getUint32(0, true) !== transfer) continue;
-      if (Number(view.getBigUint64(8, true)) !== held)
-        throw new Error("a chunk out of order");
+      if (Number(view.getBigUint64(8, true)) !== held) throw new Error("a chunk out of order");
       const piece = chunk.subarray(16);
       hash.update(piece);
       blob.set(piece, held);
@@ -259,8 +249,7 @@ export class RawClient {
         acknowledged = held;
       }
     }
-    if (hash.digest("hex") !== name)
-      throw new Error("a model with another hash");
+    if (hash.digest("hex") !== name) throw new Error("a model with another hash");
     return blob;
   }
 
@@ -296,11 +285,7 @@ export class RawClient {
     let sent: number = grant["offset"];
     let acknowledged = sent;
     while (sent < update.length) {
-      const length = Math.min(
-        chunk,
-        update.length - sent,
-        acknowledged + window - sent,
-      );
+      const length = Math.min(chunk, update.length - sent, acknowledged + window - sent);
       if (length > 0) {
         this.sendChunk(transfer, sent, update.subarray(sent, sent + length));
         sent += length;
@@ -336,9 +321,7 @@ export class RawClient {
   }
 
   /** Takes part until the run is finished; `trained` makes the update of an assignment. */
-  async work(
-    trained: (assignment: Message, model: Uint8Array) => Uint8Array,
-  ): Promise<Message> {
+  async work(trained: (assignment: Message, model: Uint8Array) => Uint8Array): Promise<Message> {
     this.send({ type: "ready" });
     for (;;) {
       const message = await this.next("assign", "finished");
@@ -368,9 +351,10 @@ interface Entry {
 export function readBlob(blob: Uint8Array) {
   const view = new DataView(blob.buffer, blob.byteOffset, 8);
   const length = Number(view.getBigUint64(0, true));
-  const header = JSON.parse(
-    new TextDecoder().decode(blob.subarray(8, 8 + length)),
-  ) as Record<string, Entry>;
+  const header = JSON.parse(new TextDecoder().decode(blob.subarray(8, 8 + length))) as Record<
+    string,
+    Entry
+  >;
   return Object.entries(header)
     .filter(([name]) => name !== "__metadata__")
     .map(
@@ -383,9 +367,7 @@ export function readBlob(blob: Uint8Array) {
       ]) => ({
         name,
         shape,
-        data: new Float32Array(
-          blob.slice(8 + length + from, 8 + length + to).buffer,
-        ),
+        data: new Float32Array(blob.slice(8 + length + from, 8 + length + to).buffer),
       }),
     );
 }
@@ -406,9 +388,7 @@ export function updateFor(
       data_offsets: [offset, offset + data.byteLength],
     };
     offset += data.byteLength;
-    parts.push(
-      new Uint8Array(data.map((_, i) => value(name, i)).buffer as ArrayBuffer),
-    );
+    parts.push(new Uint8Array(data.map((_, i) => value(name, i)).buffer as ArrayBuffer));
   }
   let text = JSON.stringify(header);
   text += " ".repeat((8 - (text.length % 8)) % 8);

@@ -43,7 +43,9 @@ const model: Model = {
   classes: ["a", "b", "c"],
 };
 
-/** Examples whose class is their largest of the first three inputs; clients hold between 20 and 60. */
+/**
+ * Examples whose class is their largest of the first three inputs; clients hold between 20 and 60.
+ */
 function dataOf(client: number): ClientData {
   const chance = random("data", client);
   const count = 20 + 10 * client;
@@ -55,7 +57,10 @@ function dataOf(client: number): ClientData {
   return { x, y };
 }
 
-/** One trainer for all clients: one job at a time, each begun after a wait of its own, so that clients finish in any order. */
+/**
+ * One trainer for all clients: one job at a time, each begun after a wait of its own, so that
+ * clients finish in any order.
+ */
 function trainerAfter(wait: (job: number) => number): Trainer {
   let jobs = 0;
   let queue: Promise<unknown> = Promise.resolve();
@@ -109,20 +114,12 @@ async function run(
   });
   try {
     await aggregator.start();
-    const server = how.sockets
-      ? await listen(aggregator, { port: 0 })
-      : undefined;
+    const server = how.sockets ? await listen(aggregator, { port: 0 }) : undefined;
     const clients = Array.from({ length: CLIENTS }, (_, i) =>
-      clientOf(
-        aggregator,
-        how.sockets ? i : CLIENTS - 1 - i,
-        how.trainer,
-        server?.url,
-      ),
+      clientOf(aggregator, how.sockets ? i : CLIENTS - 1 - i, how.trainer, server?.url),
     );
     const outcomes = await Promise.all(clients.map((client) => client.run()));
-    for (const { reason, message } of outcomes)
-      assert.equal(reason, "finished", message);
+    for (const { reason, message } of outcomes) assert.equal(reason, "finished", message);
     const ending = await aggregator.done;
     await aggregator.stop();
     await server?.close();
@@ -138,16 +135,10 @@ async function run(
       "summary.md",
       "timings.jsonl",
     ]);
-    assert.match(
-      await readFile(join(folder, "summary.md"), "utf8"),
-      /- All rounds are done\./,
-    );
+    assert.match(await readFile(join(folder, "summary.md"), "utf8"), /- All rounds are done\./);
     const weights = await readFile(join(folder, "model/weights.safetensors"));
     assert.deepEqual(loadModel(weights).classes, model.classes);
-    assert.deepEqual(
-      [...loadModel(weights).weights],
-      [...loadModel(ending.model).weights],
-    );
+    assert.deepEqual([...loadModel(weights).weights], [...loadModel(ending.model).weights]);
     return { ending, files };
   } finally {
     await aggregator.stop();
@@ -169,9 +160,7 @@ function clientOf(
     ...(url === undefined && {
       openSocket() {
         const [here, there] = memoryLine();
-        queueMicrotask(() =>
-          aggregator.attach(there, { host: "simulation", address: "memory" }),
-        );
+        queueMicrotask(() => aggregator.attach(there, { host: "simulation", address: "memory" }));
         return here;
       },
     }),
@@ -255,7 +244,8 @@ test("a run stopped in the middle of each round, and resumed, ends with the mode
           store,
         ),
       );
-      // Stopped when the fourth update of this life is in, one after a round of three, or at the end.
+      // Stopped when the fourth update of this life is in, one after a round of three, or at the
+      // end.
       const updates = new Promise<void>((resolve) => {
         let counted = 0;
         aggregator.on("counted", () => ++counted === 4 && resolve());
@@ -269,10 +259,7 @@ test("a run stopped in the middle of each round, and resumed, ends with the mode
       if (aggregator.status().committed < 3) continue;
       const lines = await readFile(join(folder, "rounds.jsonl"), "utf8");
       assert.equal(lines, whole.files["rounds.jsonl"]);
-      assert.deepEqual(
-        new Uint8Array(aggregator.model.bytes),
-        new Uint8Array(whole.ending.model),
-      );
+      assert.deepEqual(new Uint8Array(aggregator.model.bytes), new Uint8Array(whole.ending.model));
       break;
     }
   } finally {
@@ -340,9 +327,7 @@ test("buffered rounds: real clients learn, a slow one's updates are stale, and a
     const none = { sha256: "", bytes: new Uint8Array() };
     const { history } = await ledger.open({ model: none, state: none });
     await ledger.close();
-    const counted = history.flatMap(({ members }) =>
-      members.map(({ assignment }) => assignment),
-    );
+    const counted = history.flatMap(({ members }) => members.map(({ assignment }) => assignment));
     assert.equal(new Set(counted).size, counted.length);
     assert.deepEqual(
       settled.filter((id) => !counted.includes(id)),

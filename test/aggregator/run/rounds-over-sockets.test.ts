@@ -1,12 +1,7 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { federation, logged, type Federation } from "./federation.js";
-import {
-  readBlob,
-  updateFor,
-  type Message,
-  type RawClient,
-} from "./raw-client.js";
+import { readBlob, updateFor, type Message, type RawClient } from "./raw-client.js";
 
 /** Runs a test on a federation that is ended whatever happens. */
 const on =
@@ -25,16 +20,12 @@ const on =
   };
 
 /** Every number of the update is the client's number. */
-const honest = (value: number) => (_: Message, model: Uint8Array) =>
-  updateFor(model, () => value);
+const honest = (value: number) => (_: Message, model: Uint8Array) => updateFor(model, () => value);
 
 test(
   "two clients train two rounds and get the mean of what they sent",
   on({ gather: 2, rounds: 2 }, async (f) => {
-    const [a, b] = [
-      await f.client("a", { samples: 10 }),
-      await f.client("b", { samples: 30 }),
-    ];
+    const [a, b] = [await f.client("a", { samples: 10 }), await f.client("b", { samples: 30 })];
     const ends = await Promise.all([a.work(honest(1)), b.work(honest(-1))]);
     const ending = await f.aggregator.done;
     assert.deepEqual([ending.reason, ending.rounds], ["finished", 2]);
@@ -46,10 +37,7 @@ test(
     );
     assert.equal(ends[0]["model"].sha256, f.aggregator.model.sha256);
     for (const client of [a, b])
-      assert.equal(
-        client.messages.filter(({ type }) => type === "committed").length,
-        2,
-      );
+      assert.equal(client.messages.filter(({ type }) => type === "committed").length, 2);
   }),
 );
 
@@ -67,9 +55,7 @@ test(
   "an update that is too long is scaled down before it is folded, and whoever sent it is told nothing else",
   on({ rounds: 1, gather: 2, clipUpdateNorm: 2 }, async (f) => {
     const counted: [number, boolean][] = [];
-    f.aggregator.on("counted", ({ norm, clipped }) =>
-      counted.push([norm, clipped]),
-    );
+    f.aggregator.on("counted", ({ norm, clipped }) => counted.push([norm, clipped]));
     const [a, b] = [await f.client("a"), await f.client("b")];
     // 15 numbers: a norm of 1 and one of 8.
     const [small, large] = [1, 8].map((norm) => norm / Math.sqrt(15));
@@ -120,10 +106,7 @@ test(
   on({ ...oneRound, deadline: 500 }, async (f) => {
     await completesDespite(f, async (client, { assignment }) => {
       const refused = await client.next("refused");
-      assert.deepEqual(
-        [refused["assignment"], refused["code"]],
-        [assignment, "late"],
-      );
+      assert.deepEqual([refused["assignment"], refused["code"]], [assignment, "late"]);
     });
     assert.ok(logged(f, /refused an update: the round closed without it/));
   }),
@@ -151,9 +134,7 @@ test(
       assert.deepEqual([answer.type, answer["code"]], ["refused", "bytes"]);
     });
     assert.equal(
-      logged(f, /refused an update: "bytes" expected \d+, got 1000000/)?.[
-        "code"
-      ],
+      logged(f, /refused an update: "bytes" expected \d+, got 1000000/)?.["code"],
       "bytes",
     );
   }),
@@ -168,9 +149,7 @@ for (const [what, value, code] of [
     `a client that sends ${what}`,
     on(oneRound, async (f) => {
       await completesDespite(f, async (client, { assignment, model }) => {
-        const update = updateFor(await client.fetch(model), (_, i) =>
-          i === 2 ? value : 0,
-        );
+        const update = updateFor(await client.fetch(model), (_, i) => (i === 2 ? value : 0));
         const answer = await client.deliver(assignment, update);
         assert.deepEqual([answer.type, answer["code"]], ["refused", code]);
       });
@@ -200,10 +179,7 @@ test(
       });
       assert.deepEqual([answer.type, answer["code"]], ["refused", "samples"]);
     });
-    assert.equal(
-      logged(f, /"samples" expected at most 32/)?.["code"],
-      "samples",
-    );
+    assert.equal(logged(f, /"samples" expected at most 32/)?.["code"], "samples");
   }),
 );
 
@@ -235,7 +211,8 @@ test(
     await client.next("committed");
     const second = await client.next("assign");
     assert.equal(second["round"], 2);
-    // The first round's work again, with other numbers: it is in the first round, and stays what it was there.
+    // The first round's work again, with other numbers: it is in the first round, and stays what it
+    // was there.
     const late = await client.deliver(
       first["assignment"],
       updateFor(model, () => 2),
@@ -243,20 +220,14 @@ test(
     assert.deepEqual([late.type, late["code"]], ["refused", "conflict"]);
     // And work of no round at all.
     const unknown = await client.deliver("f".repeat(32), update);
-    assert.deepEqual(
-      [unknown.type, unknown["code"]],
-      ["refused", "unknown-assignment"],
-    );
+    assert.deepEqual([unknown.type, unknown["code"]], ["refused", "unknown-assignment"]);
     await client.deliver(
       second["assignment"],
       updateFor(await client.fetch(second["model"]), () => 1),
     );
     assert.equal((await f.aggregator.done).reason, "finished");
     await Promise.all(work);
-    assert.equal(
-      logged(f, /this client has no such assignment/)?.["code"],
-      "unknown-assignment",
-    );
+    assert.equal(logged(f, /this client has no such assignment/)?.["code"], "unknown-assignment");
   }),
 );
 
@@ -280,10 +251,7 @@ test(
     // (10 + 10) * 0.5 + 10 * 1, over 30.
     const [kernel] = readBlob(f.aggregator.model.bytes);
     assert.equal(kernel.data[0], Math.fround(2 / 3));
-    assert.equal(
-      logged(f, /refused an update: "sha256" expected/)?.["code"],
-      "conflict",
-    );
+    assert.equal(logged(f, /refused an update: "sha256" expected/)?.["code"], "conflict");
   }),
 );
 
@@ -327,10 +295,7 @@ test(
         client.sendFrame(i % 2 ? bytes : Buffer.from(bytes).toString("latin1"));
       }
       assert.equal((await client.untilClosed()).code, 1008);
-      assert.equal(
-        client.messages.filter(({ type }) => type === "error").length,
-        100,
-      );
+      assert.equal(client.messages.filter(({ type }) => type === "error").length, 100);
     });
     assert.ok(logged(f, /closed a line after too many bad frames/));
   }),
@@ -347,10 +312,7 @@ test(
         message: "unreachable",
       }),
     );
-    assert.equal(
-      logged(f, /a client failed its assignment: unreachable/)?.["code"],
-      "trap",
-    );
+    assert.equal(logged(f, /a client failed its assignment: unreachable/)?.["code"], "trap");
   }),
 );
 
@@ -449,10 +411,7 @@ test(
       code: "busy",
     });
     const refused = await a.next("refused");
-    assert.deepEqual(
-      [refused["assignment"], refused["code"]],
-      [mine["assignment"], "abandoned"],
-    );
+    assert.deepEqual([refused["assignment"], refused["code"]], [mine["assignment"], "abandoned"]);
     const again = await a.next("assign");
     assert.deepEqual([again["round"], again["attempt"]], [1, 2]);
     assert.equal(again["model"].sha256, before);

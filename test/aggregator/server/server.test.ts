@@ -17,18 +17,12 @@ test("/livez, /readyz and /status answer while the aggregator runs", async () =>
     assert.equal((await fetch(`${http}/livez`)).status, 200);
     assert.equal((await fetch(`${http}/readyz`)).status, 200);
     assert.equal((await fetch(`${http}/nothing`)).status, 404);
-    assert.equal(
-      (await fetch(`${http}/livez`, { method: "POST" })).status,
-      405,
-    );
+    assert.equal((await fetch(`${http}/livez`, { method: "POST" })).status, 405);
     const client = await f.client("a");
     client.send({ type: "ready" });
     await client.next("wait");
     const status = (await (await fetch(`${http}/status`)).json()) as Status;
-    assert.equal(
-      status.waitsFor,
-      "Round 1 waits for clients: 1 of 2 are ready.",
-    );
+    assert.equal(status.waitsFor, "Round 1 waits for clients: 1 of 2 are ready.");
     assert.deepEqual(status.clients, [
       { id: client.id, connected: true, state: "ready", samples: 10 },
     ]);
@@ -65,18 +59,12 @@ test("models are served over HTTP to whoever has a line, and from any byte on", 
     const headers = { authorization: `Bearer ${bearer}` };
     const whole = await fetch(url, { headers });
     const bytes = new Uint8Array(await whole.arrayBuffer());
-    assert.deepEqual(
-      [whole.status, sha256(bytes), bytes.length],
-      [200, model.sha256, model.bytes],
-    );
+    assert.deepEqual([whole.status, sha256(bytes), bytes.length], [200, model.sha256, model.bytes]);
     const rest = await fetch(url, {
       headers: { ...headers, range: "bytes=100-" },
     });
     assert.equal(rest.status, 206);
-    assert.deepEqual(
-      new Uint8Array(await rest.arrayBuffer()),
-      bytes.subarray(100),
-    );
+    assert.deepEqual(new Uint8Array(await rest.arrayBuffer()), bytes.subarray(100));
     const beyond = { ...headers, range: `bytes=${bytes.length}-` };
     assert.equal((await fetch(url, { headers: beyond })).status, 416);
     const other = `${httpOf(f.url)}/blobs/${"0".repeat(64)}`;
@@ -122,10 +110,9 @@ test("a port in use, and an address of another machine, are said in one sentence
     code: "port-in-use",
     message: `"port" expected a free port, got ${port}, which another program uses`,
   });
-  await assert.rejects(
-    listen(aggregator, { port: 0, host: "192.0.2.1", openToAll: true }),
-    { code: "cannot-listen" },
-  );
+  await assert.rejects(listen(aggregator, { port: 0, host: "192.0.2.1", openToAll: true }), {
+    code: "cannot-listen",
+  });
   other.close();
   await aggregator.stop();
 });
@@ -155,16 +142,10 @@ test("foreign hosts and web pages are not let in", async () => {
     assert.equal(await upgrade(f.url, {}), 101);
     assert.equal(await upgrade(f.url, { host: "fl.example.org" }), 101);
     assert.equal(await upgrade(f.url, { host: "evil.example.org" }), 421);
-    assert.equal(
-      await upgrade(f.url, { origin: "https://app.example.org" }),
-      101,
-    );
+    assert.equal(await upgrade(f.url, { origin: "https://app.example.org" }), 101);
     assert.equal(await upgrade(f.url, { origin: "http://localhost:80" }), 101);
     assert.equal(await upgrade(f.url, { origin: "https://evil.org" }), 403);
-    assert.equal(
-      logged(f, /refused a connection/)?.["reason"],
-      "host evil.example.org",
-    );
+    assert.equal(logged(f, /refused a connection/)?.["reason"], "host evil.example.org");
   } finally {
     await f.end();
   }
@@ -176,13 +157,10 @@ test("a web page that leads its own name to this machine reads nothing", async (
     const { hostname, port } = new URL(httpOf(f.url));
     const status = (path: string) =>
       new Promise((resolve) =>
-        request(
-          { hostname, port, path, headers: { host: "evil.example.org" } },
-          (response) => {
-            response.resume();
-            resolve(response.statusCode);
-          },
-        ).end(),
+        request({ hostname, port, path, headers: { host: "evil.example.org" } }, (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        }).end(),
       );
     assert.equal(await status("/status"), 421);
     assert.equal(await status("/livez"), 200);
@@ -203,10 +181,7 @@ test("no more lines than allowed, and the health port still answers", async () =
 });
 
 test("a token is asked for: without it, or with another, nobody is admitted", async () => {
-  const f = await federation(
-    { rounds: 1 },
-    { admission: { kind: "token", token: "open sesame" } },
-  );
+  const f = await federation({ rounds: 1 }, { admission: { kind: "token", token: "open sesame" } });
   try {
     await assert.rejects(f.client("a"), /4001 not-admitted/);
     await assert.rejects(f.client("b", { token: "guess" }), /4001/);
@@ -214,10 +189,7 @@ test("a token is asked for: without it, or with another, nobody is admitted", as
     await client.work((_, model) => updateFor(model, () => 1));
     assert.equal((await f.aggregator.done).rounds, 1);
     for (const line of f.log)
-      assert.ok(
-        !JSON.stringify(line).includes("sesame"),
-        "no secret in the log",
-      );
+      assert.ok(!JSON.stringify(line).includes("sesame"), "no secret in the log");
   } finally {
     await f.end();
   }

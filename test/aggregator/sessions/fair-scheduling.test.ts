@@ -25,8 +25,7 @@ test("what there is no time for in a turn is done in later ones, in its order, a
     busy();
   };
   paced[0].frame(work("a1"));
-  for (const [i, line] of ["a", "b", "c"].entries())
-    paced[i].frame(work(`${line}2`));
+  for (const [i, line] of ["a", "b", "c"].entries()) paced[i].frame(work(`${line}2`));
   paced[1].frame(work("b3"));
   const ended = new Promise<void>((resolve) =>
     paced[1].end(() => {

@@ -51,10 +51,7 @@ const commit = (ledger: Ledger, epoch: number, round: number, who: string[]) =>
   ledger.commit(epoch, commitOf(round, who), blobsOf(round));
 
 /** Every ledger, opened where `folder` is; `again` is the ledger after a restart. */
-const LEDGERS: Record<
-  string,
-  (folder: string) => { first: Ledger; again: () => Ledger }
-> = {
+const LEDGERS: Record<string, (folder: string) => { first: Ledger; again: () => Ledger }> = {
   memory: () => {
     const ledger = memoryLedger();
     return { first: ledger, again: () => ledger };
@@ -107,14 +104,8 @@ for (const [name, make] of Object.entries(LEDGERS)) {
       assert.ok(opened.epoch > epoch);
       assert.equal(opened.run, run);
       assert.deepEqual(opened.last.record, commitOf(2, ["a"]));
-      assert.deepEqual(
-        [...opened.last.model.bytes],
-        [...blobsOf(2).model.bytes],
-      );
-      assert.deepEqual(
-        [...opened.last.state.bytes],
-        [...blobsOf(2).state.bytes],
-      );
+      assert.deepEqual([...opened.last.model.bytes], [...blobsOf(2).model.bytes]);
+      assert.deepEqual([...opened.last.state.bytes], [...blobsOf(2).state.bytes]);
       assert.deepEqual(opened.attempt, attemptOf(3));
       assert.deepEqual(opened.clients, [
         { id: "a", samples: 20 },
@@ -125,10 +116,7 @@ for (const [name, make] of Object.entries(LEDGERS)) {
         [0, 1, 2],
       );
       assert.deepEqual(second.lastCounted("a"), commitOf(2, ["a"]).members[0]);
-      assert.deepEqual(
-        second.lastCounted("b"),
-        commitOf(1, ["a", "b"]).members[1],
-      );
+      assert.deepEqual(second.lastCounted("b"), commitOf(1, ["a", "b"]).members[1]);
       await second.close();
     }));
 
@@ -163,8 +151,7 @@ for (const [name, make] of Object.entries(LEDGERS)) {
 async function fiveCommits(folder: string): Promise<void> {
   const ledger = fileLedger(folder);
   const { epoch } = await ledger.open(blobsOf(0));
-  for (let round = 1; round < 5; round++)
-    await commit(ledger, epoch, round, [`client ${round}`]);
+  for (let round = 1; round < 5; round++) await commit(ledger, epoch, round, [`client ${round}`]);
   await ledger.close();
 }
 
@@ -227,8 +214,7 @@ test("files: a journal cut anywhere opens with what was whole before the cut", (
         const opened = await ledger.open(blobsOf(0));
         const round = opened.last.record.round;
         assert.ok(round <= last && round >= 2);
-        if (size < whole.length)
-          assert.match(opened.notes.join(" "), /was not finished|^$/);
+        if (size < whole.length) assert.match(opened.notes.join(" "), /was not finished|^$/);
         last = round;
         await ledger.close();
       } catch (error) {
@@ -272,10 +258,7 @@ test("files: any byte of the journal changed is noticed, and never a wrong model
 test("files: a damaged checkpoint is replaced by the one before it, saying so", () =>
   inFolder(async (folder) => {
     await fiveCommits(folder);
-    await writeFile(
-      join(folder, "blobs", blobsOf(4).state.sha256),
-      "something else",
-    );
+    await writeFile(join(folder, "blobs", blobsOf(4).state.sha256), "something else");
     const ledger = fileLedger(folder);
     const opened = await ledger.open(blobsOf(0));
     assert.equal(opened.last.record.round, 3);
@@ -288,10 +271,7 @@ test("files: a damaged checkpoint is replaced by the one before it, saying so", 
     await ledger.close();
     const again = fileLedger(folder);
     const reopened = await again.open(blobsOf(0));
-    assert.deepEqual(
-      [reopened.last.record.members[0].client, reopened.notes],
-      ["x", []],
-    );
+    assert.deepEqual([reopened.last.record.members[0].client, reopened.notes], ["x", []]);
     await again.close();
   }));
 

@@ -56,10 +56,7 @@ export interface ClientTable {
 /** @param look told when other rows are wanted */
 export function openClients(look: () => void): ClientTable {
   const body = byId("rows");
-  const [newer, older] = [
-    byId<HTMLButtonElement>("newer"),
-    byId<HTMLButtonElement>("older"),
-  ];
+  const [newer, older] = [byId<HTMLButtonElement>("newer"), byId<HTMLButtonElement>("older")];
   const rows = new Map<string, HTMLTableRowElement>();
   let filter: ClientFilter = "all";
   let from = 0;
@@ -81,18 +78,14 @@ export function openClients(look: () => void): ClientTable {
   function show(next: ClientFilter, first: number): void {
     filter = next;
     from = Math.max(0, first);
-    for (const { name, chip } of chips)
-      chip.setAttribute("aria-pressed", String(name === filter));
+    for (const { name, chip } of chips) chip.setAttribute("aria-pressed", String(name === filter));
     look();
   }
 
   function describe(): void {
     const none = byId("no-rows");
     none.hidden = total > 0;
-    setText(
-      none,
-      filter === "all" ? "No client has joined yet." : "None at the moment.",
-    );
+    setText(none, filter === "all" ? "No client has joined yet." : "None at the moment.");
     byId("paging").hidden = total <= PAGE_ROWS && from === 0;
     setText(
       byId("span"),
@@ -139,26 +132,14 @@ export function openClients(look: () => void): ClientTable {
 function fill(target: HTMLTableRowElement, row: ClientRow): void {
   const id = element("td", "id", row.id.slice(0, 12));
   id.title = row.id;
-  const state = element(
-    "td",
-    "",
-    element("span", `state ${row.standing}`, row.standing),
-  );
+  const state = element("td", "", element("span", `state ${row.standing}`, row.standing));
   if (row.note) state.append(element("span", "note", row.note));
   target.replaceChildren(
     id,
     state,
     element("td", "work", workOf(row)),
-    element(
-      "td",
-      "right number wide",
-      row.loss === undefined ? "" : plain(row.loss),
-    ),
-    element(
-      "td",
-      "right number wide",
-      row.samples === null ? "" : row.samples.toLocaleString(),
-    ),
+    element("td", "right number wide", row.loss === undefined ? "" : plain(row.loss)),
+    element("td", "right number wide", row.samples === null ? "" : row.samples.toLocaleString()),
   );
 }
 
@@ -178,10 +159,5 @@ function workOf({ share, outcome, standing }: ClientRow): Node | string {
   const fill = element("i", "counted");
   fill.style.width = `${100 * share}%`;
   track.append(fill);
-  return element(
-    "span",
-    "progress",
-    track,
-    element("span", "number", wholePercent(share)),
-  );
+  return element("span", "progress", track, element("span", "number", wholePercent(share)));
 }

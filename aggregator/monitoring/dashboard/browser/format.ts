@@ -1,10 +1,8 @@
 // Figures as people read them.
 
-export const percent = (share: number): string =>
-  `${(100 * share).toFixed(1)} %`;
+export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
-export const wholePercent = (share: number): string =>
-  `${Math.round(100 * share)} %`;
+export const wholePercent = (share: number): string => `${Math.round(100 * share)} %`;
 
 export const plain = (value: number): string =>
   value === 0
@@ -35,10 +33,7 @@ export function bytes(value: number): string {
 /** Minutes and seconds that are left. */
 export function countdown(milliseconds: number): string {
   const total = Math.max(0, Math.ceil(milliseconds / 1000));
-  const [hours, minutes] = [
-    Math.floor(total / 3600),
-    Math.floor(total / 60) % 60,
-  ];
+  const [hours, minutes] = [Math.floor(total / 3600), Math.floor(total / 60) % 60];
   const two = (value: number) => String(value).padStart(2, "0");
   return hours > 0
     ? `${hours}:${two(minutes)}:${two(total % 60)}`

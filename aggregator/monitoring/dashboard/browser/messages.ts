@@ -1,4 +1,5 @@
-// What the aggregator tells the page, one JSON object in each server-sent event. A part that is not there has not changed.
+// What the aggregator tells the page, one JSON object in each server-sent event. A part that is not
+// there has not changed.
 
 export interface Update {
   /** Once, at the beginning of a stream. */
@@ -17,7 +18,9 @@ export interface Update {
 
 export interface RunCard {
   readonly run: string;
-  /** Another one has counted its revisions afresh, and all that is known of it has to be forgotten. */
+  /**
+   * Another one has counted its revisions afresh, and all that is known of it has to be forgotten.
+   */
   readonly feed: string;
   readonly model: string;
   readonly algorithm: string;
@@ -45,7 +48,10 @@ export interface Now {
   readonly counted: number;
   /** Updates wanted; 0 where no round is open. */
   readonly goal: number;
-  /** Mean progress of those who train in this round, from 0 to 1; those who have sent their update count as 1. */
+  /**
+   * Mean progress of those who train in this round, from 0 to 1; those who have sent their update
+   * count as 1.
+   */
   readonly trained: number;
   /** Milliseconds that are left of the round's deadline, where one is open. */
   readonly left?: number;
@@ -55,7 +61,10 @@ export interface Now {
   readonly draining: boolean;
 }
 
-/** Clients by what they are at; `counted` and `missed` are those of the round that is open, or was the last one. */
+/**
+ * Clients by what they are at; `counted` and `missed` are those of the round that is open, or was
+ * the last one.
+ */
 export type ClientCounts = Readonly<Record<ClientFilter, number>>;
 
 export const CLIENT_FILTERS = [
@@ -96,7 +105,10 @@ export interface ClientRow {
   readonly outcome?: string;
 }
 
-/** All figures of a round; what was not measured, or is not known any more after a restart, is not there. */
+/**
+ * All figures of a round; what was not measured, or is not known any more after a restart, is not
+ * there.
+ */
 export interface RoundPoint {
   readonly round: number;
   readonly participants?: number;

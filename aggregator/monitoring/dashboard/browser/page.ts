@@ -73,10 +73,7 @@ function welcome(next: RunCard): void {
   byId("notice").hidden = true;
   line("live", "Live");
   const man = next.zeta === 0 ? "without MAN" : `MAN, ζ ${next.zeta}`;
-  setText(
-    byId("run"),
-    `${next.algorithm}, ${man} · ${next.model} · run ${next.run.slice(0, 8)}`,
-  );
+  setText(byId("run"), `${next.algorithm}, ${man} · ${next.model} · run ${next.run.slice(0, 8)}`);
   if (tried) signedIn();
   showRounds();
   showLog();
@@ -90,10 +87,7 @@ function refused(): void {
   if (!first) sessionStorage.removeItem(TOKEN);
   token = undefined;
   const dialog = byId<HTMLDialogElement>("token-dialog");
-  setText(
-    byId("token-error"),
-    first ? "" : "The aggregator does not know this token.",
-  );
+  setText(byId("token-error"), first ? "" : "The aggregator does not know this token.");
   if (!dialog.open) dialog.showModal();
   setText(byId("sentence"), "This aggregator asks for a token.");
   if (run !== undefined && !first) stream.reopen();
@@ -102,15 +96,11 @@ function refused(): void {
 function down(why: string): void {
   if (over) {
     line("over", "Ended");
-    notice(
-      "The run has ended and the aggregator has closed. This is the last it said.",
-    );
+    notice("The run has ended and the aggregator has closed. This is the last it said.");
     return;
   }
   line("down", "Not connected");
-  notice(
-    `The aggregator is gone (${why}). What you see is the last it said; trying again.`,
-  );
+  notice(`The aggregator is gone (${why}). What you see is the last it said; trying again.`);
 }
 
 function notice(text: string): void {
@@ -155,19 +145,14 @@ function bar(id: string, part: string, share: number): void {
   const width = Math.round(100 * Math.min(1, Math.max(0, share)));
   const fill = byId(id).querySelector<HTMLElement>(part);
   if (fill !== null) fill.style.width = `${width}%`;
-  if (part === ".counted")
-    byId(id).setAttribute("aria-valuenow", String(width));
+  if (part === ".counted") byId(id).setAttribute("aria-valuenow", String(width));
 }
 
 function showTime(): void {
   if (now === undefined) return;
   const { counted, goal } = now;
-  const left =
-    due === undefined ? "" : ` · ${countdown(due - performance.now())} left`;
-  setText(
-    byId("round-value"),
-    goal > 0 ? `${counted} of ${goal} updates${left}` : "",
-  );
+  const left = due === undefined ? "" : ` · ${countdown(due - performance.now())} left`;
+  setText(byId("round-value"), goal > 0 ? `${counted} of ${goal} updates${left}` : "");
 }
 setInterval(showTime, 1000);
 
@@ -189,9 +174,7 @@ function showRounds(): void {
     );
   };
   /** The first of these that any round has: figures of two kinds do not make one series. */
-  const first = (
-    ...kinds: (readonly [(point: RoundPoint) => number | undefined, string])[]
-  ) => {
+  const first = (...kinds: (readonly [(point: RoundPoint) => number | undefined, string])[]) => {
     for (const [of, where] of kinds) {
       const picked = pick(of);
       if (picked !== undefined) return { ...picked, where };
@@ -225,9 +208,7 @@ function showRounds(): void {
     [
       "Last round",
       last?.seconds === undefined ? undefined : seconds(last.seconds),
-      last?.participants === undefined
-        ? "no round yet"
-        : `${last.participants} updates counted`,
+      last?.participants === undefined ? "no round yet" : `${last.participants} updates counted`,
     ],
     [
       "Updates",
@@ -248,11 +229,7 @@ const change = (
 };
 
 function figures(
-  rows: readonly (readonly [
-    name: string,
-    value: string | undefined,
-    note: string,
-  ])[],
+  rows: readonly (readonly [name: string, value: string | undefined, note: string])[],
 ): void {
   byId("figures").replaceChildren(
     ...rows.map(([name, value, note]) =>
@@ -260,11 +237,7 @@ function figures(
         "div",
         "figure",
         element("dt", "label", name),
-        element(
-          "dd",
-          value === undefined ? "value none" : "value",
-          value ?? "–",
-        ),
+        element("dd", value === undefined ? "value none" : "value", value ?? "–"),
         element("dd", "note", note),
       ),
     ),
@@ -274,9 +247,7 @@ function figures(
 // ---- log ----
 
 function showLog(): void {
-  const latest = [...entries.values()]
-    .sort((a, b) => b.number - a.number)
-    .slice(0, LOG_SHOWN);
+  const latest = [...entries.values()].sort((a, b) => b.number - a.number).slice(0, LOG_SHOWN);
   byId("no-log").hidden = latest.length > 0;
   byId("log").hidden = latest.length === 0;
   byId("log").replaceChildren(
@@ -297,16 +268,10 @@ function showControls(): void {
   const held = now?.held === true;
   const show = (id: string, shown: boolean) => (byId(id).hidden = !shown);
   show("release", acts && held);
-  setText(
-    byId("release"),
-    now?.committed === 0 && now.at === "gathering" ? "Start" : "Resume",
-  );
+  setText(byId("release"), now?.committed === 0 && now.at === "gathering" ? "Start" : "Resume");
   show("hold", acts && !held && !now?.draining);
   show("stop", acts);
-  show(
-    "sign-in",
-    locked || (live && !admin && run?.hasAdmin === true && !over),
-  );
+  show("sign-in", locked || (live && !admin && run?.hasAdmin === true && !over));
   show("sign-out", live && admin);
 }
 
@@ -319,10 +284,7 @@ async function ask(action: string): Promise<void> {
       headers: { authorization: `Bearer ${token}` },
     });
     if (!response.ok)
-      setText(
-        said,
-        `Not done: ${(await response.text()).trim() || response.status}.`,
-      );
+      setText(said, `Not done: ${(await response.text()).trim() || response.status}.`);
   } catch {
     setText(said, "Not done: the aggregator does not answer.");
   }

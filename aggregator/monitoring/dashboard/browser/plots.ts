@@ -89,9 +89,7 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
         {
           name: "transfer and waiting",
           of: ({ collectSeconds: all, trainSeconds: part }) =>
-            all === undefined || part === undefined
-              ? undefined
-              : Math.max(0, all - part),
+            all === undefined || part === undefined ? undefined : Math.max(0, all - part),
           color: 5,
         },
         { name: "moving the model", of: (p) => p.finishSeconds, color: 2 },
@@ -132,7 +130,9 @@ const styleOf = (name: string): string =>
 const colorOf = (color: string | number): string =>
   typeof color === "string" ? color : styleOf(`--line-${color}`);
 
-/** The plots of the rounds: drawn anew when there are more, the window changes, or the light does. */
+/**
+ * The plots of the rounds: drawn anew when there are more, the window changes, or the light does.
+ */
 export interface Plots {
   /** @param layers whose norms are in the points */
   show(points: readonly RoundPoint[], layers: readonly string[]): void;
@@ -216,8 +216,7 @@ function openFigure(plot: Plot): Figure {
           live: true,
           markers: {
             width: 3,
-            dash: (_chart, i) =>
-              i > 0 && order[i - 1].dash ? "dotted" : "solid",
+            dash: (_chart, i) => (i > 0 && order[i - 1].dash ? "dotted" : "solid"),
           },
         },
         scales: {
@@ -248,16 +247,14 @@ function openFigure(plot: Plot): Figure {
             space: 34,
             // uPlot's own numbers have as many digits as the steps need.
             ...(plot.format !== plain && {
-              values: (_chart: uPlot, splits: number[]) =>
-                splits.map(plot.ticks ?? plot.format),
+              values: (_chart: uPlot, splits: number[]) => splits.map(plot.ticks ?? plot.format),
             }),
           },
         ],
         series: [
           {
             label: "Round",
-            value: (chart, round: number | null) =>
-              String(round ?? chart.data[0].at(-1)),
+            value: (chart, round: number | null) => String(round ?? chart.data[0].at(-1)),
           },
           ...order.map(({ name, color, dash }, i): uPlot.Series => {
             const stroke = colorOf(color);
@@ -291,13 +288,8 @@ function openFigure(plot: Plot): Figure {
   return {
     root,
     draw(points) {
-      const lines = plot.lines.filter(({ of }) =>
-        points.some((point) => of(point) !== undefined),
-      );
-      if (
-        lines.map(({ name }) => name).join() !==
-        shown.map(({ name }) => name).join()
-      ) {
+      const lines = plot.lines.filter(({ of }) => points.some((point) => of(point) !== undefined));
+      if (lines.map(({ name }) => name).join() !== shown.map(({ name }) => name).join()) {
         chart?.destroy();
         chart = undefined;
         shown = lines;
@@ -326,17 +318,11 @@ function openFigure(plot: Plot): Figure {
 /** Each list with all those before it added. */
 function stacked(values: readonly (number | null)[][]): (number | null)[][] {
   const sums: number[] = [];
-  return values.map((list) =>
-    list.map((value, i) => (sums[i] = (sums[i] ?? 0) + (value ?? 0))),
-  );
+  return values.map((list) => list.map((value, i) => (sums[i] = (sums[i] ?? 0) + (value ?? 0))));
 }
 
 /** The last figures in words: what somebody who does not see the plot is told. */
-function summaryOf(
-  plot: Plot,
-  lines: readonly Line[],
-  points: readonly RoundPoint[],
-): string {
+function summaryOf(plot: Plot, lines: readonly Line[], points: readonly RoundPoint[]): string {
   if (lines.length === 0 || lines.length > 4) return "";
   const at = points.findLast((point) => lines[0].of(point) !== undefined);
   if (at === undefined) return "";

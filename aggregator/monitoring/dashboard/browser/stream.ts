@@ -1,6 +1,8 @@
 import type { ClientFilter, Update } from "./messages.js";
 
-/** Waits between two tries to reach the aggregator, in milliseconds; the last one for ever after. */
+/**
+ * Waits between two tries to reach the aggregator, in milliseconds; the last one for ever after.
+ */
 const WAITS = [500, 1000, 2000, 5000];
 /** The aggregator says something at least every 15 seconds. */
 const SILENCE = 40_000;
@@ -22,7 +24,9 @@ export interface StreamEvents {
   down(why: string): void;
 }
 
-/** The line to the aggregator: opened again when it breaks, and closed while nobody sees the page. */
+/**
+ * The line to the aggregator: opened again when it breaks, and closed while nobody sees the page.
+ */
 export interface Stream {
   /** Begins anew with what is wanted now. */
   reopen(): void;
@@ -65,8 +69,7 @@ export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
     try {
       heard();
       const response = await fetch(`page/events?${query}`, {
-        headers:
-          token === undefined ? {} : { authorization: `Bearer ${token}` },
+        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
         signal: own.signal,
         cache: "no-store",
       });
@@ -75,13 +78,9 @@ export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
         return undefined;
       }
       if (!response.ok || response.body === null)
-        return (
-          (await response.text()).trim() || `it answers ${response.status}`
-        );
+        return (await response.text()).trim() || `it answers ${response.status}`;
       failures = 0;
-      const reader = response.body
-        .pipeThrough(new TextDecoderStream())
-        .getReader();
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       for (;;) {
         const { done, value } = await reader.read();
