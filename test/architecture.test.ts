@@ -8,18 +8,18 @@ import { fileURLToPath } from "node:url";
 // under all of them.
 const MAY_IMPORT: Record<string, readonly string[]> = {
   errors: [],
-  params: [],
+  tensors: [],
   protocol: [],
   platform: [],
   wasm: ["platform"],
-  algorithms: ["params"],
-  codecs: ["params"],
-  data: ["params"],
-  kernels: ["wasm", "params"],
-  models: ["kernels", "wasm", "params", "data"],
-  training: ["models", "kernels", "wasm", "algorithms", "data", "params", "codecs", "platform"],
-  flatness: ["training", "models", "wasm", "data", "params"],
-  connection: ["protocol", "platform", "params"],
+  algorithms: ["tensors"],
+  codecs: ["tensors"],
+  data: ["tensors"],
+  kernels: ["wasm", "tensors"],
+  models: ["kernels", "wasm", "tensors", "data"],
+  training: ["models", "kernels", "wasm", "algorithms", "data", "tensors", "codecs", "platform"],
+  flatness: ["training", "models", "wasm", "data", "tensors"],
+  connection: ["protocol", "platform", "tensors"],
   client: [
     "connection",
     "training",
@@ -27,7 +27,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "algorithms",
     "codecs",
     "data",
-    "params",
+    "tensors",
     "protocol",
     "platform",
     "wasm",
@@ -39,7 +39,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "algorithms",
     "codecs",
     "data",
-    "params",
+    "tensors",
     "protocol",
     "platform",
     "wasm",
@@ -52,7 +52,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "algorithms",
     "codecs",
     "data",
-    "params",
+    "tensors",
     "protocol",
     "platform",
     "wasm",
@@ -103,7 +103,7 @@ test("every import between rooms runs one way", () => {
       const other = roomOf(target);
       if (other === room || other === "errors" || BINDERS.test(file)) continue;
       const allowed = PLATFORM_LEAF.test(file)
-        ? ["wasm", "params", "protocol"]
+        ? ["wasm", "tensors", "protocol"]
         : (MAY_IMPORT[room] ?? []);
       if (!allowed.includes(other)) wrong.push(`${file} -> ${target}`);
     }
