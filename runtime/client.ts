@@ -95,6 +95,8 @@ export class FederatedClient {
   /** Predictions under way, which the end of a run must not cut off. */
   #predicting = 0;
   #examples?: Examples;
+  /** Why this client can go on no longer, whatever the aggregator does. */
+  #unable?: ConfigError;
   /** Sample passes that took longer than the limit. */
   #tooMany = Infinity;
   #newest?: { readonly round?: number; readonly blob: BlobName };
@@ -141,7 +143,8 @@ export class FederatedClient {
 
   /**
    * Takes part until the run ends, `stop` is called, or the aggregator sends the client away.
-   * @throws ConfigError `running`, `state-locked`, `state-unusable`, `key-unreadable`
+   * @throws ConfigError `running`, `state-locked`, `state-unusable`, `key-unreadable`,
+   * `worker-unusable`
    */
   run(): Promise<Outcome> {
     if (this.#running !== undefined)
@@ -149,6 +152,7 @@ export class FederatedClient {
         new ConfigError("running", `"run" expected an idle client, got one that runs`),
       );
     this.#stopping = false;
+    this.#unable = undefined;
     this.#running = this.#takePart().finally(() => {
       this.#running = undefined;
       this.#freeTrainers();
@@ -241,6 +245,7 @@ export class FederatedClient {
         poll = setInterval(() => this.#checkAvailability(), AVAILABILITY_MS);
         this.#connection.start();
       });
+      if (this.#unable !== undefined) throw this.#unable;
       return {
         reason: reason === "closed" ? "stopped" : reason,
         message,
@@ -465,6 +470,7 @@ export class FederatedClient {
       .catch((error: unknown) => {
         const { reason } = controller.signal;
         if (!work.void) this.#giveUp(assign, reason instanceof FedflatError ? reason : error);
+        if (error instanceof ConfigError && error.code === "worker-unusable") this.#leave(error);
       })
       .finally(() => {
         this.#work = undefined;
@@ -709,6 +715,12 @@ export class FederatedClient {
       code,
       message,
     });
+  }
+
+  /** Ends the run: every assignment would end with the same error. */
+  #leave(error: ConfigError): void {
+    this.#unable = error;
+    this.#connection?.close("no worker can start");
   }
 
   // The host.

@@ -112,15 +112,23 @@ function certificateProblem(
 }
 
 function startWorker(): WorkerPort {
-  const worker = new Worker(new URL("./node-worker.js", import.meta.url));
+  const url = new URL("./node-worker.js", import.meta.url);
+  let worker: Worker | undefined;
   let reason = "";
   const port: WorkerPort = {
-    post: (message, transfer = []) => worker.postMessage(message, transfer),
-    terminate: () => void worker.terminate(),
+    post: (message, transfer = []) => worker?.postMessage(message, transfer),
+    terminate: () => void worker?.terminate(),
   };
+  const exit = (why: string) => port.onExit?.(`${why} (${url.href})`);
+  try {
+    worker = new Worker(url);
+  } catch (error) {
+    queueMicrotask(() => exit(String(error)));
+    return port;
+  }
   worker.on("message", (message) => port.onMessage?.(message));
   // Without this listener the error would end the host's process.
   worker.on("error", (error) => (reason = error.message));
-  worker.on("exit", (code) => port.onExit?.(reason || `exit code ${code}`));
+  worker.on("exit", (code) => exit(reason || `exit code ${code}`));
   return port;
 }

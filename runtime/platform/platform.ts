@@ -4,12 +4,12 @@ export interface Platform {
   openSocket(url: string, options: SocketOptions): Socket;
   /**
    * Opens (makes) the client's own store under an exclusive lock. @throws ConfigError
-   * `state-locked`, `state-unusable`.
+   * `state-locked`, `state-unusable`, in a browser `worker-unusable`.
    */
   openState(location: string): Promise<StateStore>;
   /** The client's Ed25519 key from its store, made on first use. */
   identity(store: StateStore): Promise<Identity>;
-  /** Starts the worker of training/worker.ts. */
+  /** Starts the worker of training/worker.ts. Never throws: a failure arrives as `onExit`. */
   startWorker(): WorkerPort;
 }
 
@@ -61,6 +61,9 @@ export interface WorkerPort {
   post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
   terminate(): void;
   onMessage?: (message: unknown) => void;
-  /** The worker has ended: a trap, an out-of-memory, a kill. */
+  /**
+   * The worker has ended: a trap, an out-of-memory, a kill, or a script that cannot be loaded, which
+   * the reason names by its address.
+   */
   onExit?: (reason: string) => void;
 }

@@ -52,6 +52,8 @@ export type ToWorker =
 
 /** From the worker to the host. */
 export type FromWorker =
+  /** Its engine has started: from now on what fails is a job. */
+  | { readonly type: "ready" }
   | {
       readonly type: "progress";
       readonly id: number;

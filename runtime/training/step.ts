@@ -78,6 +78,7 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
     const factor = (squaredNorm: number) =>
       (radius * scale) / (scale * Math.sqrt(squaredNorm) + tiny);
     if (kind === "sam") {
+      // prettier-ignore
       kernels.samAscent(theta, kept, gradient, layout.size, factor(squares));
       return;
     }
@@ -92,6 +93,7 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
       sum += kernels.asamSquaredNorm(kept + at, gradient + at, size, eta);
     const length = factor(sum);
     for (const { at, size, eta } of parts)
+      // prettier-ignore
       kernels.asamAscent(theta + at, kept + at, gradient + at, size, length, eta);
   }
 
@@ -105,30 +107,11 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
       }
       const scale =
         settings.clipNorm > 0
-          ? clipScale(
-              Math.sqrt(
-                kernels.stepSquaredNorm(
-                  gradient,
-                  theta,
-                  center,
-                  correction,
-                  layout.size,
-                  proximity,
-                ),
-              ),
-            )
+          ? // prettier-ignore
+            clipScale(Math.sqrt(kernels.stepSquaredNorm(gradient, theta, center, correction, layout.size, proximity)))
           : 1;
-      kernels.step(
-        theta,
-        gradient,
-        center,
-        correction,
-        layout.size,
-        proximity,
-        scale,
-        settings.learningRate,
-        weightDecay,
-      );
+      // prettier-ignore
+      kernels.step(theta, gradient, center, correction, layout.size, proximity, scale, settings.learningRate, weightDecay);
       return measured;
     },
     free,

@@ -1,5 +1,5 @@
 import type { Dataset } from "../data/dataset.js";
-import { FedflatError } from "../errors.js";
+import { ConfigError, FedflatError } from "../errors.js";
 import type { WorkerPort } from "../platform/platform.js";
 import type { JobOptions, Trainer } from "./job.js";
 import {
@@ -20,6 +20,9 @@ import {
 const FIRST_WAIT = 100;
 const LONGEST_WAIT = 30_000;
 
+/** Workers in a row that may end before they were ready, until it is said that none can start. */
+const MOST_STARTS = 5;
+
 /** Data sets that a worker keeps at hand: what it trains on, what it tests on. */
 const KEPT_DATASETS = 2;
 
@@ -33,7 +36,8 @@ interface Ticket {
 
 /**
  * A trainer with its own workers, started when there is work and as often as they fail. Jobs wait
- * in one queue, and none depends on which worker does it.
+ * in one queue, and none depends on which worker does it. Where no worker can start, a job is
+ * rejected with a ConfigError `worker-unusable`.
  */
 export function trainerOf(startWorker: () => WorkerPort, workers = 1): Trainer {
   const waiting: Ticket[] = [];
@@ -143,6 +147,9 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
   /** Ids of the data sets that the worker has, the newest last. */
   let has: number[] = [];
   let failures = 0;
+  /** Workers in a row that were never ready. */
+  let stillborn = 0;
+  let ready = false;
   let nextId = 1;
   let current: { id: number; ticket: Ticket; flag?: Int32Array } | undefined;
   let finish: (() => void) | undefined;
@@ -153,6 +160,7 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
   function discard(): void {
     const old = port;
     port = undefined;
+    ready = false;
     has = [];
     if (old === undefined) return;
     old.onMessage = undefined;
@@ -167,14 +175,38 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
     finish?.();
   }
 
+  /** Ends the worker, and the job with this error. */
   function fail(error: FedflatError): void {
     failures++;
     discard();
     settle(({ reject }) => reject(error));
   }
 
+  /**
+   * The worker has ended. One that was ready fails its job; where it could not start, the job waits
+   * for another, until enough have been tried.
+   */
+  function ended(error: FedflatError): void {
+    if (ready) return fail(error);
+    stillborn++;
+    if (stillborn >= MOST_STARTS)
+      return fail(
+        new ConfigError("worker-unusable", `${error.message} (the last of ${stillborn} attempts)`, {
+          cause: error,
+        }),
+      );
+    failures++;
+    discard();
+    if (current !== undefined) beginLater(current.id);
+  }
+
   function receive(message: FromWorker): void {
-    if (message.type === "error" && message.fatal) return fail(errorFrom(message.error));
+    if (message.type === "error" && message.fatal) return ended(errorFrom(message.error));
+    if (message.type === "ready") {
+      ready = true;
+      stillborn = 0;
+      return;
+    }
     if (current === undefined || message.id !== current.id) return;
     if (message.type === "progress") return current.ticket.options.onProgress?.(message.progress);
     if (message.type === "snapshot") return void keep(message);
@@ -200,15 +232,17 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
       };
       started.onExit = (reason) => {
         if (port === started)
-          fail(
+          ended(
             new FedflatError(
               "failed",
-              `"worker" expected to finish its job, got its end: ${reason}`,
+              ready
+                ? `"worker" expected to finish its job, got its end: ${reason}`
+                : `"worker" expected to start, got ${reason}`,
             ),
           );
       };
     } catch (error) {
-      fail(
+      ended(
         error instanceof FedflatError
           ? error
           : new FedflatError("failed", `"worker" expected to start, got ${String(error)}`),
@@ -228,11 +262,22 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
     return { kind, job: rest, part: { dataset: id, rows: part.rows } };
   }
 
+  /** Hands the job over as soon as the failures before allow. */
+  function beginLater(id: number): void {
+    const wait =
+      port !== undefined || failures === 0
+        ? 0
+        : Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT);
+    if (wait === 0) begin(id);
+    else setTimeout(begin, wait, id);
+  }
+
   /** Hands the job over, unless it has been cancelled or its worker did not start. */
   function begin(id: number): void {
     if (current?.id !== id) return;
+    if (current.ticket.options.signal?.aborted) return settle(({ reject }) => reject(cancelled()));
     if (port === undefined) start();
-    if (current?.id !== id) return;
+    if (current?.id !== id || port === undefined) return;
     const { ticket, flag } = current;
     try {
       const { message, transfer } = movable(posted(ticket.job));
@@ -267,12 +312,7 @@ function lane(startWorker: () => WorkerPort, shelf: Shelf) {
           finish = undefined;
           resolve();
         };
-        const wait =
-          port !== undefined || failures === 0
-            ? 0
-            : Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT);
-        if (wait === 0) begin(id);
-        else setTimeout(begin, wait, id);
+        beginLater(id);
       });
     },
 

@@ -56,7 +56,10 @@ export function serveJobs(
   const tell = (message: FromWorker, transfer?: readonly ArrayBuffer[]) =>
     port.post(message, transfer);
   const engine = startEngine();
-  engine.catch((error: unknown) => tell({ type: "error", error: postedError(error), fatal: true }));
+  engine.then(
+    () => tell({ type: "ready" }),
+    (error: unknown) => tell({ type: "error", error: postedError(error), fatal: true }),
+  );
 
   async function work({
     id,

@@ -22,6 +22,7 @@ import { readBlob } from "../../runtime/tensors/blob.js";
 import { random } from "../../runtime/tensors/random.js";
 import { memoryStore } from "../../runtime/platform/memory-store.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
+import type { WorkerPort } from "../../runtime/platform/platform.js";
 import { clientId, labIdentity } from "../../runtime/platform/node-identity.js";
 import type { ClientMessageOf, OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import { holdOut } from "../../runtime/training/batches.js";
@@ -630,6 +631,35 @@ test("what goes wrong in training is told as failed, and the client goes on", as
   line.send(assignOf());
   await line.next("offer");
   assert.equal(events.filter(({ what }) => what === "failed").length, 4);
+});
+
+test("a client whose worker cannot start says so once, leaves, and ends with the reason", async () => {
+  const server = await scriptedServer();
+  const client = new AnyClient(
+    { url: server.url, state: await stateFolder(), data },
+    {
+      ...nodePlatform({ identity }),
+      startWorker() {
+        const port: WorkerPort = { post() {}, terminate() {} };
+        queueMicrotask(() => port.onExit?.("no such script (http://host/worker.js)"));
+        return port;
+      },
+    },
+  );
+  after(() => server.close());
+  const message =
+    '"worker" expected to start, got no such script (http://host/worker.js) (the last of 5 attempts)';
+  const ended = assert.rejects(client.run(), {
+    name: "ConfigError",
+    code: "worker-unusable",
+    message,
+  });
+  const { line } = await server.welcomed();
+  line.send(assignOf());
+  await serveModel(line, first);
+  assert.equal((await line.next("failed")).message, message);
+  assert.equal((await line.next("bye")).reason, "no worker can start");
+  await ended;
 });
 
 test("an evaluation runs on the examples held out, and is reported", async () => {

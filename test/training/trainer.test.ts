@@ -250,7 +250,6 @@ function scriptWorker(script: URL): WorkerPort {
 for (const [script, message] of [
   ["trapping-worker.js", /memory access out of bounds/],
   ["throwing-worker.js", /thrown on purpose/],
-  ["stillborn-worker.js", /its engine never starts/],
 ] as const)
   test(`${script}: the job fails, the host lives, and a fresh worker does the next`, async () => {
     let started = 0;
@@ -263,15 +262,62 @@ for (const [script, message] of [
     assert.equal(started, 2);
   });
 
-test("a worker that cannot be started fails the job", async () => {
+test("a worker that dies before it is ready costs no job: the next one does it", async () => {
+  let started = 0;
+  const trainer = trainerOf(() =>
+    started++ < 2
+      ? scriptWorker(new URL("stillborn-worker.js", import.meta.url))
+      : platform.startWorker(),
+  );
+  trainers.push(trainer);
+  assert.ok(await trainer.train(job()));
+  assert.equal(started, 3);
+});
+
+for (const [name, startWorker, message] of [
+  [
+    "its engine never starts",
+    () => scriptWorker(new URL("stillborn-worker.js", import.meta.url)),
+    /its engine never starts/,
+  ],
+  [
+    "its script is not there",
+    () => scriptWorker(new URL("no-such-worker.js", import.meta.url)),
+    /no-such-worker\.js/,
+  ],
+  [
+    "the platform throws",
+    () => {
+      throw new Error("no threads left");
+    },
+    /no threads left/,
+  ],
+] as const)
+  test(`a worker that cannot start (${name}) is tried a few times, and said to be unusable`, async () => {
+    let started = 0;
+    const trainer = trainerOf(() => {
+      started++;
+      return startWorker();
+    });
+    trainers.push(trainer);
+    await assert.rejects(trainer.train(job()), {
+      name: "ConfigError",
+      code: "worker-unusable",
+      message,
+    });
+    assert.equal(started, 5);
+  });
+
+test("a job that is cancelled while no worker starts ends as cancelled", async () => {
+  const cancelling = new AbortController();
+  let started = 0;
   const trainer = trainerOf(() => {
-    throw new Error("no threads left");
+    if (++started === 3) cancelling.abort();
+    return scriptWorker(new URL("stillborn-worker.js", import.meta.url));
   });
-  await assert.rejects(trainer.train(job()), {
-    code: "failed",
-    message: /no threads left/,
-  });
-  trainer.close();
+  trainers.push(trainer);
+  await assert.rejects(trainer.train(job(), { signal: cancelling.signal }), { code: "cancelled" });
+  assert.equal(started, 3);
 });
 
 test("closing ends what is under way and what waits, and takes no more", async () => {
