@@ -1,16 +1,13 @@
-import { basename, dirname } from "node:path";
-import { nodeFiles, writeWhole as write } from "../runtime/platform/node-files.js";
+import { rename, writeFile } from "node:fs/promises";
 
 /** Writes a file whole, or not at all. */
-export const writeWhole = (path: string, content: string | NodeJS.ArrayBufferView): Promise<void> =>
-  write(
-    nodeFiles,
-    dirname(path),
-    basename(path),
-    typeof content === "string"
-      ? Buffer.from(content)
-      : new Uint8Array(content.buffer, content.byteOffset, content.byteLength),
-  );
+export async function writeWhole(
+  path: string,
+  content: string | NodeJS.ArrayBufferView,
+): Promise<void> {
+  await writeFile(`${path}.new`, content);
+  await rename(`${path}.new`, path);
+}
 
 /** The same with a value as JSON. */
 export const writeJson = (path: string, value: unknown): Promise<void> =>

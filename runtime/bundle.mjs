@@ -1,8 +1,9 @@
 // npm run build:bundle, after build:kernels and build:code: makes the client as files that need no node_modules.
-//   client.js, client-worker.js, client-shared.js                 for browsers and Electron renderers
+//   client.js, client-worker.js                                   for browsers and Electron renderers
 //   client-node.js, client-node-worker.js, client-node-shared.js  for Node
 // and beside them in dist/ the .wasm files that both load: our two builds of the kernels, and tfjs's backend. All are
-// modules; Node before 20.19 wants a package.json beside them that says so.
+// modules but client-worker.js, a classic script without imports and addresses, so that every bundler and server can pass
+// it on as it is. Node before 20.19 wants a package.json beside them that says so.
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
@@ -14,19 +15,30 @@ const require = createRequire(import.meta.url);
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 const compiled = join(dist, "runtime");
 
-/**
- * For each platform the client's and its worker's entry; what both need goes into a shared file.
- */
-const BUNDLES = {
-  browser: {
-    client: join(compiled, "browser.js"),
-    "client-worker": join(compiled, "platform/browser-worker.js"),
+/** What Emscripten's loader and CommonJS packages expect to find in Node, in a module. */
+const NODE_BANNER = `import { createRequire as fedflatRequire } from "node:module";
+import { fileURLToPath as fedflatPath } from "node:url";
+const require = fedflatRequire(import.meta.url), __filename = fedflatPath(import.meta.url), __dirname = fedflatPath(new URL(".", import.meta.url));`;
+
+/** The client's and its worker's entries; for Node, what both need goes into a shared file. */
+const BUNDLES = [
+  { platform: "browser", entryPoints: { client: join(compiled, "browser.js") } },
+  {
+    platform: "browser",
+    entryPoints: { "client-worker": join(compiled, "platform/browser-worker.js") },
+    format: "iife",
   },
-  node: {
-    "client-node": join(compiled, "node.js"),
-    "client-node-worker": join(compiled, "platform/node-worker.js"),
+  {
+    platform: "node",
+    entryPoints: {
+      "client-node": join(compiled, "node.js"),
+      "client-node-worker": join(compiled, "platform/node-worker.js"),
+    },
+    splitting: true,
+    chunkNames: "client-node-shared",
+    banner: { js: NODE_BANNER },
   },
-};
+];
 
 const WASM_FILES = [
   join(compiled, "wasm/kernels.simd.wasm"),
@@ -47,8 +59,9 @@ const besideTheBundle = {
         [join(dist, basename(file)), basename(file)],
       ]),
     );
-    for (const entries of Object.values(BUNDLES))
-      for (const [name, file] of Object.entries(entries)) places.set(file, `${name}.js`);
+    places.set(join(dist, "client-worker.js"), "client-worker.js");
+    for (const { entryPoints } of BUNDLES)
+      for (const [name, file] of Object.entries(entryPoints)) places.set(file, `${name}.js`);
     onLoad({ filter: /dist[\\/]runtime[\\/].*\.js$/ }, async ({ path }) => ({
       contents: (await readFile(path, "utf8")).replace(
         /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
@@ -99,39 +112,27 @@ const leanTfjs = {
   },
 };
 
-/** What Emscripten's loader and CommonJS packages expect to find in Node, in a module. */
-const NODE_BANNER = `import { createRequire as fedflatRequire } from "node:module";
-import { fileURLToPath as fedflatPath } from "node:url";
-const require = fedflatRequire(import.meta.url), __filename = fedflatPath(import.meta.url), __dirname = fedflatPath(new URL(".", import.meta.url));`;
-
-/** Bundles for one platform; gives the files back as { path, contents }. */
-const bundle = async (platform, changes = {}) => {
+/** Makes bundles; gives the files back as { path, contents }. */
+const bundle = async (options) => {
   const { outputFiles } = await build({
-    entryPoints: BUNDLES[platform],
     outdir: dist,
     write: false,
     bundle: true,
-    splitting: true,
-    chunkNames: `${Object.keys(BUNDLES[platform])[0]}-shared`,
     minify: true,
     format: "esm",
     target: "es2022",
-    platform,
     mainFields: ["module", "main"],
     // What packages try to load and do without.
     external: ["bufferutil", "utf-8-validate", "node-fetch", "fs", "path", "util"],
-    banner: platform === "node" ? { js: NODE_BANNER } : {},
     plugins: [besideTheBundle, leanTfjs],
     legalComments: "none",
     logLevel: "warning",
-    ...changes,
+    ...options,
   });
   return outputFiles;
 };
 
-const written = (
-  await Promise.all(Object.keys(BUNDLES).map((platform) => bundle(platform)))
-).flat();
+const written = (await Promise.all(BUNDLES.map(bundle))).flat();
 for (const { path, contents } of written) await writeFile(path, contents);
 for (const file of WASM_FILES) await copyFile(file, join(dist, basename(file)));
 
@@ -139,9 +140,13 @@ const sizeOf = (contents) => ({
   bytes: contents.length,
   brotli: brotliCompressSync(contents).length,
 });
-/** The browser's files once more, without tfjs: what of them is ours. */
+/** The browser's files once more, without tfjs: what of them is ours, what both need counted once. */
+const browsers = BUNDLES.filter(({ platform }) => platform === "browser");
 const ours = (
-  await bundle("browser", {
+  await bundle({
+    platform: "browser",
+    entryPoints: Object.assign({}, ...browsers.map(({ entryPoints }) => entryPoints)),
+    splitting: true,
     plugins: [besideTheBundle],
     external: ["@tensorflow/*"],
   })

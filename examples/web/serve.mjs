@@ -26,7 +26,6 @@ const files = new Map([
   ...[
     "client.js",
     "client-worker.js",
-    "client-shared.js",
     "kernels.simd.wasm",
     "kernels.relaxed.wasm",
     "tfjs-backend-wasm-simd.wasm",

@@ -1,5 +1,4 @@
 import { backend_util } from "@tensorflow/tfjs-core";
-import type { Window } from "../wasm/window.js";
 import type { ConvolutionAttributes } from "./convolution.js";
 
 /** What tfjs hands to every kernel of the pooling family, whose images are always NHWC. */
@@ -10,6 +9,22 @@ export interface PoolingAttributes extends Pick<
   readonly filterSize: [number, number] | number;
 }
 
+/** The numbers that our pools take after their addresses, in their order. */
+type PoolGeometry = [
+  batch: number,
+  inHeight: number,
+  inWidth: number,
+  channels: number,
+  outHeight: number,
+  outWidth: number,
+  kernelHeight: number,
+  kernelWidth: number,
+  strideHeight: number,
+  strideWidth: number,
+  padTop: number,
+  padLeft: number,
+];
+
 /**
  * Shape and attributes of a pool as our kernels' numbers. @throws Error of tfjs for strides and
  * padding that make no sense.
@@ -18,8 +33,7 @@ export function pooling(
   inShape: readonly number[],
   { filterSize, strides, pad, dimRoundingMode }: PoolingAttributes,
 ): {
-  readonly window: Window;
-  readonly batch: number;
+  readonly geometry: PoolGeometry;
   readonly outShape: readonly number[];
   /** Whether every window lies in the image as a whole. */
   readonly inside: boolean;
@@ -35,21 +49,20 @@ export function pooling(
   const { top, left } = info.padInfo;
   return {
     outShape: info.outShape,
-    batch: info.batchSize,
-    window: {
-      inHeight: info.inHeight,
-      inWidth: info.inWidth,
-      inChannels: info.inChannels,
-      outHeight: info.outHeight,
-      outWidth: info.outWidth,
-      outChannels: info.inChannels,
-      kernelHeight: info.filterHeight,
-      kernelWidth: info.filterWidth,
-      strideHeight: info.strideHeight,
-      strideWidth: info.strideWidth,
-      padTop: top,
-      padLeft: left,
-    },
+    geometry: [
+      info.batchSize,
+      info.inHeight,
+      info.inWidth,
+      info.inChannels,
+      info.outHeight,
+      info.outWidth,
+      info.filterHeight,
+      info.filterWidth,
+      info.strideHeight,
+      info.strideWidth,
+      top,
+      left,
+    ],
     inside:
       top === 0 &&
       left === 0 &&

@@ -7,7 +7,6 @@ import {
   type TensorInfo,
 } from "@tensorflow/tfjs-core";
 import type { Kernels } from "../wasm/kernels.js";
-import { writeWindow, type Window } from "../wasm/window.js";
 import { lentBy } from "./instance.js";
 
 /** One call of a tfjs kernel on the wasm backend, as a registration of ours sees it. */
@@ -21,8 +20,6 @@ export interface Call<Inputs, Attributes> {
   addressOf(tensor: TensorInfo | null | undefined): number;
   /** A new float32 tensor, its elements not yet set. */
   output(shape: readonly number[]): TensorInfo;
-  /** Writes how windows slide, and says where the kernels read it. */
-  window(window: Window): number;
   /** Memory for the duration of this call. */
   borrow(bytes: number): number;
   /**
@@ -54,7 +51,7 @@ export function register<Inputs, Attributes>({
     kernelName,
     backendName: "wasm",
     kernelFunc(params) {
-      const { backend, heap, kernels, scratch, window } = lentBy(params.backend);
+      const { backend, heap, kernels, scratch } = lentBy(params.backend);
       const borrowed: number[] = [];
       try {
         return compute({
@@ -64,10 +61,6 @@ export function register<Inputs, Attributes>({
           scratch,
           addressOf: (tensor) => (tensor ? backend.dataIdMap.get(tensor.dataId).memoryOffset : 0),
           output: (shape) => backend.makeOutput(shape, "float32"),
-          window(form) {
-            writeWindow(heap.memory, window, form);
-            return window;
-          },
           borrow(bytes) {
             const address = heap.allocate(bytes);
             borrowed.push(address);

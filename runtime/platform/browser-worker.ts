@@ -1,18 +1,11 @@
 import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import { startEngine } from "../training/start-engine.js";
 import { serveJobs, type HostPort } from "../training/worker.js";
-import { readKernelBinaries } from "./browser-kernels.js";
+import { fetchKernels } from "./fetch-kernels.js";
+import type { WorkerFiles } from "./browser.js";
 
-// The training worker's entry in a browser.
-
-// Our own copy of tfjs's backend, named as bundlers find files. Engines without SIMD cannot run our
-// kernels anyway.
-const tfjs = new URL("../../tfjs-backend-wasm-simd.wasm", import.meta.url).href;
-setWasmPaths({
-  "tfjs-backend-wasm.wasm": tfjs,
-  "tfjs-backend-wasm-simd.wasm": tfjs,
-  "tfjs-backend-wasm-threaded-simd.wasm": tfjs,
-});
+// The training worker's entry in a browser. It is bundled into one classic script that knows no
+// addresses: bundlers, development servers and plain pages can all serve it as it is.
 
 /**
  * The part of a worker's global scope that is used; the library of types at hand knows only a
@@ -27,5 +20,15 @@ const host = globalThis as unknown as WorkerScope;
 const port: HostPort = {
   post: (message, transfer = []) => host.postMessage(message, transfer),
 };
-serveJobs(port, async () => startEngine(readKernelBinaries()));
-host.onmessage = ({ data }) => port.onMessage?.(data);
+// The first message says where the files are; platform/browser.ts sends it.
+host.onmessage = ({ data }) => {
+  const { kernels, tfjs } = data as WorkerFiles;
+  // Engines without SIMD cannot run our kernels anyway.
+  setWasmPaths({
+    "tfjs-backend-wasm.wasm": tfjs,
+    "tfjs-backend-wasm-simd.wasm": tfjs,
+    "tfjs-backend-wasm-threaded-simd.wasm": tfjs,
+  });
+  serveJobs(port, () => startEngine(fetchKernels(kernels)));
+  host.onmessage = ({ data }) => port.onMessage?.(data);
+};

@@ -1,10 +1,33 @@
+import { ConfigError } from "../errors.js";
+import { kernelUrls } from "./browser-kernels.js";
 import { openDatabase, storedKey } from "./browser-state.js";
 import type { Platform, Socket, WorkerPort } from "./platform.js";
+
+// Bundlers find the files by exactly this form of a URL, and put them as they are beside their own.
+const workerUrl = new URL("../../client-worker.js", import.meta.url);
+
+/** The addresses of what a worker loads. */
+export interface WorkerFiles {
+  readonly kernels: typeof kernelUrls;
+  readonly tfjs: string;
+}
+
+const files: WorkerFiles = {
+  kernels: kernelUrls,
+  tfjs: new URL("../../tfjs-backend-wasm-simd.wasm", import.meta.url).href,
+};
 
 /** The platform of a browser tab and of Electron's renderers. */
 export const browserPlatform: Platform = {
   openSocket,
-  openState: openDatabase,
+  async openState(name) {
+    if (typeof Worker === "undefined")
+      throw new ConfigError(
+        "worker-unusable",
+        `"client" expected a page or a dedicated worker, where it can start its own worker, got ${globalThis.constructor.name}`,
+      );
+    return openDatabase(name);
+  },
   identity: storedKey,
   startWorker,
 };
@@ -33,19 +56,27 @@ function openSocket(url: string): Socket {
 }
 
 function startWorker(): WorkerPort {
-  const worker = new Worker(new URL("./browser-worker.js", import.meta.url), {
-    type: "module",
-  });
+  let worker: Worker | undefined;
   const port: WorkerPort = {
-    post: (message, transfer = []) => worker.postMessage(message, [...transfer]),
-    terminate: () => worker.terminate(),
+    post: (message, transfer = []) => worker?.postMessage(message, [...transfer]),
+    terminate: () => worker?.terminate(),
   };
+  const exit = (reason: string) => port.onExit?.(`${reason} (${workerUrl.href})`);
+  try {
+    worker = new Worker(workerUrl);
+    worker.postMessage(files);
+  } catch (error) {
+    // A page's policy may forbid it.
+    queueMicrotask(() => exit(String(error)));
+    return port;
+  }
   worker.onmessage = ({ data }) => port.onMessage?.(data);
   worker.onerror = (event) => {
     // The page's own error handlers are not to hear of it.
     event.preventDefault();
     worker.terminate();
-    port.onExit?.(event.message ?? "the worker could not be loaded");
+    // An event without a message: there was no script to run.
+    exit(event.message || "a script that could not be loaded");
   };
   return port;
 }

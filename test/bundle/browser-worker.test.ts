@@ -12,7 +12,12 @@ import { localRound } from "./local-round.js";
 const TRAIN_IN_PAGE = `
   const { trainerOf } = await import("/runtime/training/trainer.js");
   const trainer = trainerOf(() => {
-    const worker = new Worker("/client-worker.js", { type: "module" });
+    const worker = new Worker("/client-worker.js");
+    const file = (name) => new URL(name, location).href;
+    worker.postMessage({
+      kernels: { simd: file("kernels.simd.wasm"), relaxed: file("kernels.relaxed.wasm") },
+      tfjs: file("tfjs-backend-wasm-simd.wasm"),
+    });
     const port = {
       post: (message, transfer = []) => worker.postMessage(message, transfer),
       terminate: () => worker.terminate(),

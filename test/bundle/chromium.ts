@@ -36,6 +36,7 @@ export function launchChromium(): Promise<Browser> {
 }
 
 const TYPES: Record<string, string> = {
+  ".html": "text/html",
   ".js": "text/javascript",
   ".wasm": "application/wasm",
 };

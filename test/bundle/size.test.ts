@@ -35,7 +35,6 @@ test("everything a browser loads takes at most 235 kB compressed", () => {
     sizesOf(
       "client.js",
       "client-worker.js",
-      "client-shared.js",
       "kernels.simd.wasm",
       "kernels.relaxed.wasm",
       "tfjs-backend-wasm-simd.wasm",

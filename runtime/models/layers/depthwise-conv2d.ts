@@ -28,27 +28,26 @@ export const depthwiseConv2d = layerKind({
   resolve(description, input, relu, complain) {
     const { kernelSize, strides = 1, padding = "valid" } = description;
     const { multiplier = 1 } = description;
-    const image = imageOf(input, [3], complain);
     const window = windowOf(
-      image,
+      imageOf(input, [3], complain),
       "kernelSize",
       axes("kernelSize", kernelSize, input, complain),
       axes("strides", strides, input, complain),
       padding,
       complain,
-      image.channels * multiplier,
     );
     const { kernelHeight, kernelWidth, inChannels } = window;
     return convolutionLayer(
       input,
       window,
+      inChannels * multiplier,
       {
         name: "kernel",
         shape: [kernelHeight, kernelWidth, inChannels, multiplier],
         initial: { fanIn: kernelHeight * kernelWidth },
       },
       relu || description.activation === "relu",
-      depthwiseConvolution,
+      depthwiseConvolution(window, multiplier),
     );
   },
 });

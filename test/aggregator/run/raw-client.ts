@@ -25,8 +25,7 @@ export interface RawOptions {
   readonly url: string;
   /** Makes the key; the same seed is the same client. */
   readonly seed: string;
-  /** Null says nothing of how many. */
-  readonly samples?: number | null;
+  readonly samples?: number;
   readonly algorithms?: readonly string[];
   readonly layers?: readonly string[];
   readonly token?: string;
@@ -193,7 +192,7 @@ export class RawClient {
         codecs: ["float32"],
         build: "raw",
       },
-      samples: samples === undefined ? 10 : samples,
+      samples: samples ?? 10,
       counted: counted ?? null,
       pending: pending ?? [],
       agent: "raw test client",
