@@ -7,18 +7,32 @@ import { readCsv, type CsvOptions } from "../runtime/data/csv.js";
 import { harFiles, readHar } from "../runtime/data/har.js";
 import { readIdxPair } from "../runtime/data/idx.js";
 import { inflate, isGzip } from "../runtime/data/inflate.js";
-import { readNpy } from "../runtime/data/npy.js";
-import { datasetsOf, readNpz } from "../runtime/data/npz.js";
+import { numbered } from "../runtime/data/labels.js";
+import { withClasses, withColumns } from "../runtime/data/matching.js";
+import { readNpy, type NpyArray } from "../runtime/data/npy.js";
+import { datasetsOf, isUsed, readNpz } from "../runtime/data/npz.js";
+import { textOf } from "../runtime/data/text.js";
 
 /**
- * `classes` may be needed in any format, where the data's own numbering may differ from the
- * federation's, and `unlabelled` (data to predict: IDX, NPZ, NPY and CSV may come without labels,
- * which are then -1); the rest is for CSV.
+ * `unlabelled` is for data to predict (IDX, NPZ, NPY and CSV may come without labels, which are
+ * then -1); the rest is for CSV. Class names are the data's own: `matched` brings them to a
+ * model's.
  */
-export interface OpenOptions extends CsvOptions {
-  /** Most bytes one compressed file may unpack to. */
+export interface OpenOptions extends Omit<CsvOptions, "classes"> {
+  /** Most bytes that one compressed file may unpack to. */
   readonly limitBytes?: number;
 }
+
+/** What the flags of a command say of the data that it opens. */
+export const openOptions = (settings: {
+  readonly shape?: readonly number[];
+  readonly labelColumn?: string;
+  readonly groupColumn?: string;
+}): OpenOptions => ({
+  shape: settings.shape,
+  label: settings.labelColumn,
+  group: settings.groupColumn,
+});
 
 /**
  * What lies at a path. At least one of train and test is there; both have the same shape and the
@@ -34,6 +48,8 @@ export interface OpenedData {
 interface Place {
   readonly folder: string;
   readonly names: readonly string[];
+  /** A file was named, and not the folder. */
+  readonly file: boolean;
   readonly options: OpenOptions;
 }
 
@@ -44,7 +60,7 @@ interface Format {
 }
 
 const FORMATS: readonly Format[] = [
-  { lookedFor: "*-images-idx3-ubyte(.gz)", open: openIdx },
+  { lookedFor: "train-images-idx3-ubyte(.gz)", open: openIdx },
   {
     lookedFor: "cifar-100-binary (train.bin, test.bin)",
     open: openCifar100,
@@ -73,7 +89,7 @@ export async function openData(path: string, options: OpenOptions = {}): Promise
   });
   const place = found.isDirectory()
     ? await look(path, options)
-    : { folder: dirname(path), names: [basename(path)], options };
+    : { folder: dirname(path), names: [basename(path)], file: true, options };
   for (const format of FORMATS) {
     const opened = await format.open(place);
     if (opened) return together(path, opened);
@@ -86,14 +102,26 @@ export async function openData(path: string, options: OpenOptions = {}): Promise
   );
 }
 
+/** Names of IDX images: what set they are of (`emnist-letters-`, often nothing), and which half. */
+const IDX_IMAGES = /^(.*-)?(train|t10k|test)-images[-.]idx\d-ubyte(\.gz)?$/;
+
 async function openIdx(place: Place): Promise<OpenedData | undefined> {
-  const open = async (pattern: RegExp): Promise<Dataset | undefined> => {
-    const images = place.names.find((name) => pattern.test(name));
-    if (!images) return undefined;
+  const found = place.names.flatMap((name) => {
+    const [, set = "", half] = IDX_IMAGES.exec(name) ?? [];
+    return half === undefined ? [] : [{ name, set, train: half === "train" }];
+  });
+  const sets = [...new Set(found.map(({ set }) => set))];
+  if (sets.length > 1)
+    throw new DataError(
+      "unknown-data",
+      `"${place.folder}" expected one data set, got ${sets.map((set) => `${set}*`).join(", ")} (name one of the files)`,
+    );
+  const open = async (images?: string): Promise<Dataset | undefined> => {
+    if (images === undefined) return undefined;
     // Labels are looked for in the folder, packed or not, even where a single images file was
     // named.
     const beside = (await look(place.folder, place.options)).names;
-    const stem = images.replace("images", "labels").replace(/idx\d/, "idx1").replace(/\.gz$/, "");
+    const stem = images.replace(/-images([-.])idx\d/, "-labels$1idx1").replace(/\.gz$/, "");
     const labels = beside.find((name) => name === stem || name === `${stem}.gz`);
     if (!labels && !place.options.unlabelled)
       throw new DataError(
@@ -106,8 +134,8 @@ async function openIdx(place: Place): Promise<OpenedData | undefined> {
       await classNames(place, "classes.txt"),
     );
   };
-  const train = await open(/^train-images[-.]idx\d-ubyte(\.gz)?$/);
-  const test = await open(/^(t10k|test)-images[-.]idx\d-ubyte(\.gz)?$/);
+  const train = await open(found.find(({ train }) => train)?.name);
+  const test = await open(found.find(({ train }) => !train)?.name);
   return train || test ? { format: "idx", train, test } : undefined;
 }
 
@@ -170,13 +198,24 @@ async function openNpz(place: Place): Promise<OpenedData | undefined> {
 }
 
 async function openNpy(place: Place): Promise<OpenedData | undefined> {
-  if (!place.names.some((name) => /^x(_train|_test)?\.npy$/.test(name))) return undefined;
-  const arrays = new Map();
-  for (const name of place.names.filter((n) => n.endsWith(".npy")))
-    arrays.set(name.slice(0, -4), readNpy(name, await read(place, name)));
+  const files = place.names.filter((name) => name.endsWith(".npy"));
+  // One file that was named alone holds inputs, whatever its name.
+  const alone = place.file ? files.at(0) : undefined;
+  if (alone === undefined && !files.some((name) => /^x(_train|_test)?\.npy$/.test(name)))
+    return undefined;
+  const arrays = new Map<string, NpyArray | undefined>();
+  for (const file of files) {
+    const name = alone === undefined ? file.slice(0, -4) : "x";
+    arrays.set(name, isUsed(name) ? readNpy(file, await read(place, file)) : undefined);
+  }
   return {
     format: "npy",
-    ...datasetsOf(place.folder, arrays, await classNames(place, "classes.txt")),
+    ...datasetsOf(
+      alone ?? place.folder,
+      arrays,
+      await classNames(place, "classes.txt"),
+      place.options.unlabelled,
+    ),
   };
 }
 
@@ -184,20 +223,10 @@ async function openCsv(place: Place): Promise<OpenedData | undefined> {
   const files = place.names.filter((name) => /\.csv(\.gz)?$/.test(name));
   if (files.length === 0) return undefined;
   const classes = await classNames(place, "classes.txt");
-  const open = async (name: string, before?: Dataset) => ({
-    train: readCsv(name, await read(place, name), {
-      ...place.options,
-      classes: classes ?? textual(before),
-    }),
+  const open = async (name: string) => ({
+    train: readCsv(name, await read(place, name), { ...place.options, classes }),
   });
   return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
-}
-
-/**
- * The class names of training data whose labels were texts: the test data must be numbered by them.
- */
-function textual(train?: Dataset): readonly string[] | undefined {
-  return train?.classes.some((name, i) => name !== String(i)) ? train.classes : undefined;
 }
 
 /** Data of one file, or of train.EXT and test.EXT. */
@@ -205,7 +234,7 @@ async function oneOrTwo(
   place: Place,
   files: readonly string[],
   extension: string,
-  open: (name: string, before?: Dataset) => Promise<{ train?: Dataset; test?: Dataset }>,
+  open: (name: string) => Promise<{ train?: Dataset; test?: Dataset }>,
 ): Promise<{ train?: Dataset; test?: Dataset }> {
   if (files.length === 1) return open(files[0]);
   const named = (split: string) =>
@@ -218,36 +247,48 @@ async function oneOrTwo(
       `"${place.folder}" expected one ${extension} file, or train${extension} and test${extension}, got ${files.join(", ")}`,
     );
   const { train } = await open(trainFile);
-  const { train: test } = await open(testFile, train);
+  const { train: test } = await open(testFile);
   return { train, test };
 }
 
-/** Names from the options, else from a file with one name per line where there is one. */
+/** Names from a file with one name per line, where there is one. */
 async function classNames(place: Place, file: string): Promise<readonly string[] | undefined> {
-  if (place.options.classes) return place.options.classes;
-  const { names } = await look(place.folder, place.options);
-  if (!names.includes(file)) return undefined;
-  const text = new TextDecoder().decode(await read(place, file));
-  return text
+  const beside = (await look(place.folder, place.options)).names;
+  if (!beside.includes(file)) return undefined;
+  const names = textOf(file, await read(place, file))
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "");
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw unexpected(
+      "label",
+      file,
+      "names",
+      "one for each class",
+      `${JSON.stringify(twice)} twice`,
+    );
+  return names;
 }
 
 /**
- * Both halves must be of one kind: where classes are only numbered, the longer numbering serves
- * both.
+ * Both halves of one kind: the test data take the training data's columns and names. Where classes
+ * are only numbered, the longer numbering serves both.
  */
 function together(path: string, opened: OpenedData): OpenedData {
   const { train, test } = opened;
   if (!train || !test) return opened;
+  const source = `test data of ${path}`;
   if (train.shape.join("x") !== test.shape.join("x"))
     throw unexpected("shape", path, "test examples", train.shape.join("x"), test.shape.join("x"));
+  const arranged = withColumns(source, test, train.columns);
+  if (!numbered(train.classes) || !numbered(test.classes))
+    return { ...opened, test: withClasses(source, arranged, train.classes) };
   const classes = train.classes.length >= test.classes.length ? train.classes : test.classes;
   return {
     ...opened,
     train: { ...train, classes },
-    test: { ...test, classes },
+    test: { ...arranged, classes },
   };
 }
 
@@ -260,7 +301,7 @@ async function look(folder: string, options: OpenOptions): Promise<Place> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     throw unreadable(folder, error);
   });
-  return { folder, names: names.sort(), options };
+  return { folder, names: names.sort(), file: false, options };
 }
 
 async function read(place: Place, name: string): Promise<Uint8Array> {

@@ -4,14 +4,16 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SingleBar } from "cli-progress";
 import Table from "cli-table3";
+import { matched } from "../runtime/data/matching.js";
 import { hessian, layersOf, wholeOf } from "../runtime/flatness/hessian.js";
 import { lanczos } from "../runtime/flatness/lanczos.js";
 import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
 import { TOLERANCE } from "../runtime/flatness/top-eigenvalue.js";
 import { EXACT_UP_TO, trace } from "../runtime/flatness/trace.js";
+import { expectedBy } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
-import { openData } from "./data.js";
+import { openData, openOptions } from "./data.js";
 import { landscape } from "./plots/landscape.js";
 import { savePicture } from "./plots/save.js";
 import { readModel } from "./predict.js";
@@ -54,8 +56,12 @@ export async function flatness(
 ): Promise<void> {
   const { top, probes, seed, json } = settings;
   const model = await readModel(settings.modelFolder);
-  const opened = await openData(settings.data, { classes: model.classes });
-  const part = sampleOf(opened.train ?? opened.test!, settings.samples, seed);
+  const opened = await openData(settings.data, {
+    ...openOptions(settings),
+    shape: model.description.input,
+  });
+  const dataset = matched("data", opened.train ?? opened.test!, expectedBy(model));
+  const part = sampleOf(dataset, settings.samples, seed);
   const folder = settings.outcome ?? settings.modelFolder;
 
   // Every job under way listens to it.

@@ -5,7 +5,7 @@ import { FederatedClient } from "../runtime/client.js";
 import { labIdentity } from "../runtime/platform/node-identity.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { ownAlgorithm } from "./algorithm.js";
-import { openData } from "./data.js";
+import { openData, openOptions } from "./data.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { openView, type View } from "./view.js";
@@ -62,8 +62,8 @@ export async function join(settings: SettingsOf<"join">, signal: AbortSignal): P
 
 /** This client's part of the data that `--data` names. */
 async function ownPart(settings: SettingsOf<"join">): Promise<Part> {
-  const { data, shape, split, part, seed } = settings;
-  const opened = await openData(data, { shape });
+  const { data, split, part, seed } = settings;
+  const opened = await openData(data, openOptions(settings));
   const dataset = opened.train ?? opened.test!;
   if (part === undefined) {
     if (split !== undefined) throw new ConfigError("usage", `"--split" expected --part beside it`);

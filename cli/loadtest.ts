@@ -8,7 +8,7 @@ import { HOLD_OUT, holdOut } from "../runtime/training/batches.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
-import { openData } from "./data.js";
+import { openData, openOptions } from "./data.js";
 import { startFleet, type FleetOptions, type UpdateKind } from "./loadtest/fleet.js";
 import { startFleetInWorker } from "./loadtest/fleet-in-worker.js";
 import { readFleet } from "./loadtest/profile.js";
@@ -225,7 +225,7 @@ async function updatesOf(
       "1 with --update train, whose trainers have a thread for each core anyway",
       String(processes),
     );
-  const opened = await openData(trainOn, {});
+  const opened = await openData(trainOn, openOptions(settings));
   const dataset = opened.train ?? opened.test!;
   const most = Math.min(lightClients, dataset.labels.length);
   const parts = splitRows(dataset, { kind: "iid" }, most, seed);

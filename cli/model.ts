@@ -1,8 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { ConfigError, DataError, ModelError } from "../runtime/errors.js";
-import { normalisations } from "../runtime/data/normalise.js";
+import type { Dataset } from "../runtime/data/dataset.js";
+import { matched } from "../runtime/data/matching.js";
+import { normalisationOf, normalisations } from "../runtime/data/normalise.js";
 import { parseDescription } from "../runtime/models/description.js";
-import { parseCard, type ModelCard } from "../runtime/models/model.js";
+import { expectedBy, parseCard, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
 import { PRESET_NAMES, preset } from "../runtime/models/presets.js";
 import type { OpenedData } from "./data.js";
@@ -15,49 +17,96 @@ const MADE_FOR: Readonly<Record<string, string>> = {
 
 /**
  * The model that a run trains: a preset, or a JSON file with a description or a whole card
- * ({description, normalisation, classes}). Where data are given, class names are theirs.
- * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it, DataError `shape`
- * where it does not fit the data.
+ * ({description, normalisation, classes, columns}). Where data are given, names that the file lacks
+ * are theirs.
+ * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it, DataError `shape`,
+ * `columns`, `label` where it does not fit the data.
  */
 export async function modelNamed(name: string, data?: OpenedData): Promise<ModelCard> {
   const dataset = data?.train ?? data?.test;
-  let card: ModelCard;
-  if (PRESET_NAMES.includes(name)) {
-    const description = preset(name, dataset?.classes.length);
-    card = {
-      ...bare(description, dataset?.classes),
-      normalisation: normalisations[data?.format ?? ""] ?? normalisations[MADE_FOR[name]],
-    };
-  } else {
-    const json = await readJson(name);
-    card =
-      typeof json === "object" && json !== null && "description" in json
-        ? parseCard(json)
-        : bare(parseDescription(json), dataset?.classes);
-  }
-  if (dataset === undefined) return card;
-  const { input } = card.description;
-  if (dataset.shape.join() !== input.join())
-    throw new DataError(
-      "shape",
-      `"data" expected examples of ${input.join("x")} for the model ${name}, got ${dataset.shape.join("x")}`,
-    );
-  if (dataset.classes.length !== card.classes.length)
-    throw new DataError(
-      "label",
-      `"data" expected ${card.classes.length} classes for the model ${name}, got ${dataset.classes.length}`,
-    );
+  const card = PRESET_NAMES.includes(name)
+    ? fromPreset(name, data?.format, dataset)
+    : fromJson(name, await readJson(name), dataset);
+  if (dataset !== undefined) matched("data", dataset, expectedBy(card));
   return card;
 }
 
-/** A description with the names given for its classes, else their numbers. */
-function bare(description: ModelCard["description"], names?: readonly string[]): ModelCard {
+/** The preset for these data, where no model is named. @throws ConfigError `usage` where there is none */
+export function presetFor(data?: OpenedData): string {
+  const { shape } = data?.train ?? data?.test ?? { shape: preset("fashion-small").input };
+  if (shape.length === 1) return "perceptron";
+  const found = PRESET_NAMES.find((name) => preset(name).input.join() === shape.join());
+  if (found === undefined)
+    throw new ConfigError(
+      "usage",
+      `"--model" expected a file with a description, since no preset takes examples of ${shape.join("x")}, got nothing`,
+    );
+  return found;
+}
+
+function fromPreset(name: string, format: string | undefined, dataset?: Dataset): ModelCard {
+  const ofAnyShape = name === "perceptron";
+  if (ofAnyShape && dataset === undefined)
+    throw new ConfigError(
+      "usage",
+      `"--model" expected data beside perceptron, which is as wide as they are (--test), got none`,
+    );
+  const description = preset(name, dataset?.classes.length, dataset?.shape);
+  const known = normalisations[format ?? ""] ?? normalisations[MADE_FOR[name]];
+  return bare(
+    name,
+    description,
+    dataset,
+    // Tables have columns of any scale.
+    ofAnyShape && dataset !== undefined ? normalisationOf(dataset) : known,
+  );
+}
+
+function fromJson(file: string, json: unknown, dataset?: Dataset): ModelCard {
+  if (typeof json !== "object" || json === null || !("description" in json))
+    return bare(file, parseDescription(json), dataset);
+  const card = parseCard(json);
+  if (dataset === undefined) return card;
+  fitting(file, card.description, dataset);
+  if (dataset.classes.length > card.classes.length)
+    throw wrongCount(file, card.classes.length, dataset);
+  return { ...(dataset.columns && { columns: dataset.columns }), ...card };
+}
+
+/** A description with the data's names for its classes and columns, else numbers. */
+function bare(
+  name: string,
+  description: ModelCard["description"],
+  dataset?: Dataset,
+  normalisation?: ModelCard["normalisation"],
+): ModelCard {
   const { classes } = networkOf(description);
+  if (dataset !== undefined) {
+    fitting(name, description, dataset);
+    if (dataset.classes.length !== classes) throw wrongCount(name, classes, dataset);
+  }
   return {
     description,
-    classes: names ?? Array.from({ length: classes }, (_, i) => String(i)),
+    ...(normalisation && { normalisation }),
+    classes: dataset?.classes ?? Array.from({ length: classes }, (_, i) => String(i)),
+    ...(dataset?.columns && { columns: dataset.columns }),
   };
 }
+
+/** Makes sure that examples have the shape that a model takes. */
+function fitting(name: string, { input }: ModelCard["description"], { shape }: Dataset): void {
+  if (shape.join() !== input.join())
+    throw new DataError(
+      "shape",
+      `"data" expected examples of ${input.join("x")} for the model ${name}, got ${shape.join("x")}`,
+    );
+}
+
+const wrongCount = (name: string, expected: number, { classes }: Dataset): DataError =>
+  new DataError(
+    "label",
+    `"data" expected ${expected} classes for the model ${name}, got ${classes.length}`,
+  );
 
 async function readJson(file: string): Promise<unknown> {
   let text: string;

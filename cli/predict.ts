@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { DataError, ModelError } from "../runtime/errors.js";
-import { loadModel, type Model } from "../runtime/models/model.js";
+import { matched } from "../runtime/data/matching.js";
+import { ModelError } from "../runtime/errors.js";
+import { expectedBy, loadModel, type Model } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
-import { openData } from "./data.js";
+import { openData, openOptions } from "./data.js";
 import type { SettingsOf } from "./settings.js";
 import { csvField } from "./write.js";
 
@@ -14,18 +15,13 @@ import { csvField } from "./write.js";
  */
 export async function predict(settings: SettingsOf<"predict">, signal: AbortSignal): Promise<void> {
   const model = await readModel(settings.modelFolder);
-  const { classes, description } = model;
+  const { description } = model;
   const { test, train } = await openData(settings.data, {
-    classes,
+    ...openOptions(settings),
     shape: description.input,
     unlabelled: true,
   });
-  const dataset = test ?? train!;
-  if (dataset.shape.join() !== description.input.join())
-    throw new DataError(
-      "shape",
-      `"${settings.data}" expected examples of ${description.input.join("x")} for the model, got ${dataset.shape.join("x")}`,
-    );
+  const dataset = matched(settings.data, (test ?? train)!, expectedBy(model));
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
   try {
     const { inputs, labels } = dataset;

@@ -3,11 +3,13 @@ import type { Admission } from "../aggregator/sessions/authentication.js";
 import { openKeyRing } from "../aggregator/sessions/enrolment.js";
 import { keepYoungSmall } from "../aggregator/memory.js";
 import { listen } from "../aggregator/server/server.js";
+import { matched } from "../runtime/data/matching.js";
 import { ConfigError } from "../runtime/errors.js";
+import { expectedBy } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { ownAlgorithm } from "./algorithm.js";
-import { openData } from "./data.js";
+import { openData, openOptions } from "./data.js";
 import {
   aggregatorOf,
   conclude,
@@ -17,7 +19,7 @@ import {
   watch,
   wholeOf,
 } from "./federation.js";
-import { modelNamed } from "./model.js";
+import { modelNamed, presetFor } from "./model.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { writeTensorBoard } from "./tensorboard.js";
@@ -27,7 +29,7 @@ import { openView } from "./view.js";
 export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal): Promise<void> {
   keepYoungSmall();
   const folder = settings.run ?? newRunFolder();
-  const { test, shape } = settings;
+  const { test } = settings;
   const { cert, key, ca, crl } = (await readTls(settings)) ?? {};
   if (ca !== undefined && cert === undefined)
     throw new ConfigError("usage", `"--tls-ca" expected --tls-cert beside it`);
@@ -38,13 +40,15 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       "usage",
       `"--hold" expected --admin-token-file beside it: somebody has to start the run`,
     );
-  const opened = test === undefined ? undefined : await openData(test, { shape });
-  const dataset = opened?.test ?? opened?.train;
-  const given = roundSettings(settings, dataset !== undefined);
+  const opened = test === undefined ? undefined : await openData(test, openOptions(settings));
+  const card = await modelNamed(settings.model ?? presetFor(opened), opened);
+  const given = opened?.test ?? opened?.train;
+  const dataset = given && matched("--test", given, expectedBy(card));
+  const rounds = roundSettings(settings, dataset !== undefined);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
   const view = openView(settings.json);
   const aggregator = aggregatorOf({
-    card: await modelNamed(settings.model, opened),
+    card,
     algorithm: await ownAlgorithm(settings.algorithm),
     test: dataset && wholeOf(dataset),
     flatnessEvery: settings.flatnessEvery,
@@ -56,7 +60,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     log: logInto(settings.log ?? join(folder, "log.jsonl")),
     admission: await admissionOf(settings),
     settings: {
-      ...given,
+      ...rounds,
       gather: settings.gather,
       minimum: settings.minimum,
       overSelection: settings.overSelection,
@@ -90,7 +94,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       { url: server.url, run: folder, healthPort: server.healthPort },
       `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH\nTo watch it: ${server.url.replace(/^ws/, "http")}`,
     );
-    const evaluated = dataset !== undefined || given.evaluateFraction > 0;
+    const evaluated = dataset !== undefined || rounds.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));

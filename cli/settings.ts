@@ -400,6 +400,18 @@ const DATA = {
     help: "shape of an example in a CSV file, such as 28x28x1",
     commands: ["serve", "join", "simulate"],
   },
+  labelColumn: {
+    ...text("column"),
+    flag: "label",
+    help: "column of the label in a CSV file, by name or place from 0 (label, class, target or y where not given)",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
+  groupColumn: {
+    ...text("column"),
+    flag: "group",
+    help: "column of the group in a CSV file (group, subject or client where not given)",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
   holdOut: {
     ...number(0, 0.99),
     help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data)",
@@ -427,8 +439,7 @@ const DATA = {
 const TRAINING = {
   model: {
     ...text("model"),
-    default: "fashion-small",
-    help: "fashion-small, cifar, tiny-imagenet, sensor, or a file with a description",
+    help: "fashion-small, cifar, tiny-imagenet, sensor, perceptron (for tables), or a file with a description (the one for the data's shape where not given)",
     commands: ROUNDS,
   },
   modelFolder: {

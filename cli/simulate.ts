@@ -5,7 +5,9 @@ import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { FederatedClient, type ClientOptions } from "../runtime/client.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
 import type { Dataset } from "../runtime/data/dataset.js";
+import { matched } from "../runtime/data/matching.js";
 import { DataError } from "../runtime/errors.js";
+import { expectedBy, type ModelCard } from "../runtime/models/model.js";
 import { memoryLine } from "../runtime/platform/memory-line.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
 import { clientId, labIdentity } from "../runtime/platform/node-identity.js";
@@ -14,7 +16,7 @@ import { nodePlatform } from "../runtime/platform/node.js";
 import type { Identity } from "../runtime/platform/platform.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { ownAlgorithm } from "./algorithm.js";
-import { openData, type OpenedData } from "./data.js";
+import { openData, openOptions, type OpenedData } from "./data.js";
 import {
   aggregatorOf,
   conclude,
@@ -25,7 +27,7 @@ import {
   wholeOf,
 } from "./federation.js";
 import { openLab } from "./comparison.js";
-import { modelNamed } from "./model.js";
+import { modelNamed, presetFor } from "./model.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { writeTensorBoard } from "./tensorboard.js";
@@ -46,11 +48,12 @@ export async function simulate(
   signal: AbortSignal,
 ): Promise<void> {
   const folder = settings.run ?? newRunFolder();
-  const opened = await openData(settings.data, { shape: settings.shape });
-  const dataset = opened.train ?? opened.test!;
-  const test = await testData(settings, opened);
+  const opened = await openData(settings.data, openOptions(settings));
+  const model = settings.model ?? presetFor(opened);
+  const card = await modelNamed(model, opened);
+  const dataset = matched("data", opened.train ?? opened.test!, expectedBy(card));
+  const test = await testData(settings, opened, card);
   const given = roundSettings(settings, test !== undefined);
-  const card = await modelNamed(settings.model, opened);
   const own = await ownAlgorithm(settings.algorithm);
   const parts = dealt(settings, dataset);
   const trainer = trainerOf(
@@ -86,7 +89,7 @@ export async function simulate(
     view.say(
       "simulating",
       { clients: parts.length, run: folder },
-      `${parts.length} clients train ${settings.model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
+      `${parts.length} clients train ${model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
     );
     const evaluated = test !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
@@ -124,9 +127,9 @@ export async function simulate(
       clients: "simulated",
     });
     await Promise.all([...clients.map((client) => client.stop()), ...running]);
-    const { reason, model } = await aggregator.done;
+    const { reason, model: last } = await aggregator.done;
     if (lab !== undefined && reason === "finished") {
-      const { worstTenth, mean } = await lab.end(model);
+      const { worstTenth, mean } = await lab.end(last);
       view.say(
         "clients",
         { worstTenth, mean },
@@ -167,15 +170,16 @@ function simulatedClient(
   );
 }
 
-/** What `--test` names, else the test half of the data. */
+/** What `--test` names, else the test half of the data, as the model takes it. */
 async function testData(
-  { test, shape }: SettingsOf<"simulate">,
-  opened: OpenedData,
+  settings: SettingsOf<"simulate">,
+  { train, test }: OpenedData,
+  card: ModelCard,
 ): Promise<Dataset | undefined> {
-  if (test === undefined) return opened.train && opened.test;
-  const classes = (opened.train ?? opened.test!).classes;
-  const other = await openData(test, { shape, classes });
-  return other.test ?? other.train;
+  const expected = expectedBy(card);
+  if (settings.test === undefined) return train && test && matched("data", test, expected);
+  const other = await openData(settings.test, openOptions(settings));
+  return matched("--test", (other.test ?? other.train)!, expected);
 }
 
 /** The rows of each client, in the order of their indices. */

@@ -30,6 +30,12 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
+/** The columns that a cell's CSV file was read by. */
+const columnFlags = ({ settings: { labelColumn, groupColumn } }: Cell): string[] => [
+  ...(labelColumn === undefined ? [] : ["--label", labelColumn]),
+  ...(groupColumn === undefined ? [] : ["--group", groupColumn]),
+];
+
 /** What a cell's folder holds of a finished run, if it was measured in the same way. */
 export async function finishedResult(
   folder: string,
@@ -90,6 +96,7 @@ export async function runCell(
         join(trained, "model"),
         "--data",
         cell.settings.data,
+        ...columnFlags(cell),
         "--out",
         join(folder, "flatness"),
       ],

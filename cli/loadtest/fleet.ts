@@ -2,7 +2,10 @@ import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { trainAssignment } from "../../runtime/client/assignment.js";
 import type { Loaded } from "../../runtime/client/model-cache.js";
 import { float32 } from "../../runtime/codecs/float32.js";
+import type { Dataset, Part } from "../../runtime/data/dataset.js";
+import { matched } from "../../runtime/data/matching.js";
 import { DataError } from "../../runtime/errors.js";
+import { expectedBy, type ModelCard } from "../../runtime/models/model.js";
 import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
@@ -160,7 +163,7 @@ function evaluator(update: UpdateKind): Fleet["evaluate"] {
   if (update.kind !== "train") return undefined;
   return async (client, { model }) => {
     const { description, weights, normalisation } = model;
-    const { test: part } = partOf(update, client);
+    const part = taken(partOf(update, client).test, model);
     const { count, correct, loss } = await trainerOf(update, client).evaluate({
       description,
       weights,
@@ -176,7 +179,16 @@ type Training = Extract<UpdateKind, { kind: "train" }>;
 const trainerOf = ({ trainers }: Training, client: number): Trainer =>
   trainers[client % trainers.length];
 
+/** Data sets as the run's model takes them. */
+const known = new WeakMap<Dataset, Dataset>();
+
 const partOf = ({ parts }: Training, client: number): Split => parts[client % parts.length];
+
+function taken({ dataset, rows }: Part, model: ModelCard): Part {
+  const fits = known.get(dataset) ?? matched("--data", dataset, expectedBy(model));
+  known.set(dataset, fits);
+  return { dataset: fits, rows };
+}
 
 const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
@@ -198,7 +210,7 @@ async function trained(
       settings: readTrainSettings(assign.settings),
       algorithm: algorithmOf(assign),
       base,
-      part: partOf(training, client).train,
+      part: taken(partOf(training, client).train, base.model),
       state: undefined,
     },
     {},

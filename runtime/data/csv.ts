@@ -1,13 +1,16 @@
 import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { groupNumbers, isNumber, labelsOf } from "./labels.js";
+import { textOf } from "./text.js";
 
 export interface CsvOptions {
   /**
-   * Whether the first line names the columns; left out: it does when no field of it is a number.
+   * Whether the first line names the columns; left out: it does when no field of it is a number, or
+   * one is the label's name.
    */
   readonly header?: boolean;
   /**
-   * Column of the label by name or index (from 0, negative from the end); left out: one of
-   * LABEL_NAMES, else the last.
+   * Column of the label by name or index (from 0, negative from the end); left out: the one named
+   * label, class, target or y, without names the last.
    */
   readonly label?: string | number;
   /** Column of the group; left out: one of GROUP_NAMES, where there is one. */
@@ -26,59 +29,116 @@ export interface CsvOptions {
   readonly unlabelled?: boolean;
 }
 
-const LABEL_NAMES = ["label", "class", "target", "y"];
+/** Names that a label's column may bear; two of them in one file are one too many. */
+const LABEL_NAMES = ["label", "class", "target"];
+/** Taken where there is none of them; beside a `z` it is an axis. */
+const LAST_RESORT = "y";
 const GROUP_NAMES = ["group", "subject", "client"];
-/** What fits one string of V8. */
-const MAX_BYTES = 2 ** 29 - 32;
-const INTEGER = /^-?\d+$/;
 
 /**
  * One example a line (RFC 4180; also with `;` or tab between fields): a label, optionally a group, and all other columns
  * are numbers of the input.
- * @throws DataError `column`, `count`, `number`, `label`, `group`, `shape`, `not-finite`
+ * @throws DataError `encoding`, `column`, `count`, `number`, `label`, `group`, `shape`, `not-finite`
  */
 export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions = {}): Dataset {
-  if (bytes.length > MAX_BYTES)
-    throw unexpected(
-      "too-large",
-      source,
-      "size",
-      `at most ${MAX_BYTES} bytes of text (use NPZ for more)`,
-      String(bytes.length),
-    );
-  const text = new TextDecoder().decode(bytes);
-  const firstLine = text.slice(0, text.indexOf("\n") + 1 || text.length);
-  const delimiter = [",", ";", "\t"].reduce((best, candidate) =>
-    firstLine.split(candidate).length > firstLine.split(best).length ? candidate : best,
-  );
+  const text = textOf(source, bytes);
+  const delimiter = delimiterOf(text);
   const lines = records(source, text, delimiter);
   const first = lines.next().value;
   if (!first) throw unexpected("count", source, "lines", "at least one", "none");
-  const width = first.fields.length;
-  const named = options.header ?? !first.fields.some(isNumber);
-  const columns = named ? first.fields : Array.from({ length: width }, (_, i) => String(i));
+  const layout = layoutOf(source, first, options);
+  const { width, named, columns, labelColumn, groupColumn, features, shape } = layout;
+  const refuse = (code: string, line: number, i: number, expected: string, got: string) =>
+    unexpected(code, source, `line ${line}, column "${columns[i]}"`, expected, got);
 
-  const labelColumn =
-    options.label !== undefined
-      ? column(source, "label", options.label, columns, named)
-      : named
-        ? guess(columns, LABEL_NAMES)
-        : options.unlabelled && width === sizeOf(options.shape)
-          ? -1
-          : width - 1;
-  if (labelColumn < 0 && !options.unlabelled)
+  // There are at most as many records as lines; what blank lines leave over is cut off at the end.
+  const most = text.split("\n").length;
+  const inputs = new Float32Array(sharedBuffer(4 * most * features.length));
+  const labels: string[] = [];
+  const groups: string[] = [];
+  const numbers: number[] = [];
+  let out = 0;
+  const take = ({ line, fields }: Line): void => {
+    const got = fields.length - (layout.trailing ? 1 : 0);
+    if (got !== width)
+      throw unexpected("count", source, `line ${line}`, `${width} fields`, String(got));
+    if (layout.trailing && fields[width].trim() !== "")
+      throw unexpected(
+        "column",
+        source,
+        `line ${line}`,
+        `nothing behind the last ${JSON.stringify(delimiter)}, as in the first line`,
+        shown(fields[width]),
+      );
+    for (const i of features) {
+      const field = fields[i];
+      if (!isNumber(field)) throw refuse("number", line, i, "a number", shown(field));
+      const value = Number(field);
+      // float32 ends at 3.4e38.
+      if (!Number.isFinite(Math.fround(value)))
+        throw refuse("not-finite", line, i, "a finite number", shown(field));
+      inputs[out++] = value;
+    }
+    numbers.push(line);
+    if (labelColumn >= 0) labels.push(fields[labelColumn].trim());
+    if (groupColumn >= 0) {
+      const group = fields[groupColumn].trim();
+      if (group === "") throw refuse("group", line, groupColumn, "a group", "nothing");
+      groups.push(group);
+    }
+  };
+  if (!named) take(first);
+  for (const line of lines) take(line);
+
+  const where = (i: number) => `line ${numbers[i]}, column "${columns[labelColumn]}"`;
+  return makeDataset(source, {
+    shape,
+    inputs: inputs.subarray(0, out),
+    ...(labelColumn >= 0
+      ? labelsOf(source, labels, where, options.classes)
+      : { classes: options.classes }),
+    groups: groupColumn >= 0 ? groupNumbers(groups) : undefined,
+    columns: named ? features.map((i) => columns[i]) : undefined,
+  });
+}
+
+/** What the first line says of all. */
+interface Layout {
+  readonly width: number;
+  readonly named: boolean;
+  readonly columns: readonly string[];
+  /** -1 for none. */
+  readonly labelColumn: number;
+  readonly groupColumn: number;
+  readonly features: readonly number[];
+  readonly shape: readonly number[];
+  /** Every line ends with a delimiter, behind which nothing stands. */
+  readonly trailing: boolean;
+}
+
+function layoutOf(source: string, first: Line, options: CsvOptions): Layout {
+  const { length } = first.fields;
+  const trailing = length > 1 && first.fields[length - 1].trim() === "";
+  const width = trailing ? length - 1 : length;
+  const fields = first.fields.slice(0, width).map((field) => field.trim());
+  const named = options.header ?? namesColumns(source, fields, options);
+  const columns = named ? fields : Array.from(fields, (_, i) => String(i));
+  const nameless = columns.indexOf("");
+  if (nameless >= 0)
     throw unexpected(
       "column",
       source,
-      "label column",
-      `one named ${LABEL_NAMES.join(", ")}, or the name of another`,
-      `columns ${columns.slice(0, 10).join(", ")}`,
+      `line ${first.line}`,
+      "a name for every column",
+      `none for column ${nameless + 1} (an index? pandas leaves it out with to_csv(..., index=False))`,
     );
+
+  const labelColumn = labelPlace(source, columns, named, options);
   const groupColumn =
     options.group !== undefined
       ? column(source, "group", options.group, columns, named)
       : named
-        ? guess(columns, GROUP_NAMES)
+        ? (among(columns, GROUP_NAMES).at(0) ?? -1)
         : -1;
   const features = [...columns.keys()].filter((i) => i !== labelColumn && i !== groupColumn);
   const shape = options.shape ?? [features.length];
@@ -90,42 +150,78 @@ export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions =
       `${shape.join("x")} numbers beside label and group`,
       String(features.length),
     );
+  return { width, named, columns, labelColumn, groupColumn, features, shape, trailing };
+}
 
-  // There are at most as many records as lines; what blank lines leave over is cut off at the end.
-  const most = text.split("\n").length;
-  const inputs = new Float32Array(sharedBuffer(4 * most * features.length));
-  const labels: string[] = [];
-  const groups: string[] = [];
-  let out = 0;
-  const take = ({ line, fields }: Line): void => {
-    if (fields.length !== width)
-      throw unexpected("count", source, `line ${line}`, `${width} fields`, String(fields.length));
-    for (const i of features) {
-      const field = fields[i];
-      if (!isNumber(field))
-        throw unexpected(
-          "number",
-          source,
-          `line ${line}, column "${columns[i]}"`,
-          "a number",
-          JSON.stringify(field.slice(0, 40)),
-        );
-      inputs[out++] = Number(field);
-    }
-    if (labelColumn >= 0) labels.push(fields[labelColumn].trim());
-    if (groupColumn >= 0) groups.push(fields[groupColumn].trim());
-  };
-  if (!named) take(first);
-  for (const line of lines) take(line);
+/** Whether the first line's fields are the columns' names. @throws DataError `column` where they could be either. */
+function namesColumns(source: string, fields: readonly string[], { label }: CsvOptions): boolean {
+  const numbers = fields.filter(isNumber).length;
+  if (numbers === 0) return true;
+  const names = typeof label === "string" && !isNumber(label) ? [label] : LABEL_NAMES;
+  if (among(fields, names).length > 0) return true;
+  // pandas names columns 0, 1, 2 where nobody else does.
+  const counted = fields.every(
+    (field, i) => field === String(i) || (numbers === i && !isNumber(field)),
+  );
+  if (counted && fields.length >= 3 && numbers >= fields.length - 1)
+    throw unexpected(
+      "column",
+      source,
+      "line 1",
+      "names of columns, or an example",
+      `${fields.slice(0, 10).join(", ")}, which could be either (name the label's column: label)`,
+    );
+  return false;
+}
 
-  return makeDataset(source, {
-    shape,
-    inputs: inputs.subarray(0, out),
-    ...(labelColumn >= 0
-      ? numbered(source, labels, options.classes)
-      : { classes: options.classes }),
-    groups: groupColumn >= 0 ? groupNumbers(groups) : undefined,
-  });
+/**
+ * The label's column, or -1 where there may be none and is none.
+ * @throws DataError `column` where there is none, or two could be meant
+ */
+function labelPlace(
+  source: string,
+  columns: readonly string[],
+  named: boolean,
+  { label, unlabelled, shape }: CsvOptions,
+): number {
+  if (label !== undefined) return column(source, "label", label, columns, named);
+  if (unlabelled && columns.length === sizeOf(shape)) return -1;
+  if (!named) return columns.length - 1;
+  const axes = among(columns, ["z"]).length > 0;
+  const clear = among(columns, LABEL_NAMES);
+  const found = clear.length > 0 || axes ? clear : among(columns, [LAST_RESORT]);
+  if (found.length > 1)
+    throw unexpected(
+      "column",
+      source,
+      "label column",
+      "one that could be meant, or its name (--label)",
+      found.map((i) => columns[i]).join(" and "),
+    );
+  if (found.length === 0 && !unlabelled)
+    throw unexpected(
+      "column",
+      source,
+      "label column",
+      `one named ${[...LABEL_NAMES, ...(axes ? [] : [LAST_RESORT])].join(", ")}, or the name of another (--label)`,
+      `columns ${columns.slice(0, 10).join(", ")}`,
+    );
+  return found.at(0) ?? -1;
+}
+
+/** Places of the columns with one of these names, in capitals or small letters. */
+const among = (columns: readonly string[], names: readonly string[]): number[] =>
+  [...columns.keys()].filter((i) =>
+    names.some((name) => name.toLowerCase() === columns[i].toLowerCase()),
+  );
+
+const shown = (field: string): string => JSON.stringify(field.slice(0, 40));
+
+function delimiterOf(text: string): string {
+  const firstLine = text.slice(0, text.indexOf("\n") + 1 || text.length);
+  return [",", ";", "\t"].reduce((best, candidate) =>
+    firstLine.split(candidate).length > firstLine.split(best).length ? candidate : best,
+  );
 }
 
 interface Line {
@@ -190,14 +286,6 @@ function sizeOf(shape?: readonly number[]): number | undefined {
   return shape?.reduce((product, n) => product * n, 1);
 }
 
-function isNumber(field: string): boolean {
-  return field.trim() !== "" && !Number.isNaN(Number(field));
-}
-
-function guess(columns: readonly string[], names: readonly string[]): number {
-  return columns.findIndex((name) => names.includes(name.trim().toLowerCase()));
-}
-
 function column(
   source: string,
   what: string,
@@ -205,9 +293,11 @@ function column(
   columns: readonly string[],
   named: boolean,
 ): number {
-  const byName = named ? columns.findIndex((name) => name.trim() === String(wanted)) : -1;
+  const byName = named ? [...columns.keys()].filter((i) => columns[i] === String(wanted)) : [];
   const index = Number(wanted);
-  const found = byName >= 0 ? byName : index < 0 ? columns.length + index : index;
+  const found = byName.at(0) ?? (index < 0 ? columns.length + index : index);
+  if (byName.length > 1)
+    throw unexpected("column", source, `${what} column`, "one", `${byName.length} of that name`);
   if (!(Number.isInteger(found) && found >= 0 && found < columns.length))
     throw unexpected(
       "column",
@@ -217,39 +307,4 @@ function column(
       JSON.stringify(wanted),
     );
   return found;
-}
-
-/**
- * Class numbers of label texts: by name where names are known, else integers as they are, else
- * texts in sorted order.
- */
-function numbered(
-  source: string,
-  labels: readonly string[],
-  classes?: readonly string[],
-): { labels: ArrayLike<number>; classes?: readonly string[] } {
-  const integers = labels.every((label) => INTEGER.test(label));
-  const names = classes ?? (integers ? undefined : [...new Set(labels)].sort());
-  const numbers = new Map(names?.map((name, i) => [name, i]));
-  const unknown = labels.findIndex((label) => !numbers.has(label));
-  if (names && unknown < 0)
-    return {
-      labels: labels.map((label) => numbers.get(label)!),
-      classes: names,
-    };
-  if (integers) return { labels: labels.map(Number), classes };
-  throw unexpected(
-    "label",
-    source,
-    `label of example ${unknown}`,
-    `one of the class names ${names?.slice(0, 10).join(", ")}`,
-    JSON.stringify(labels[unknown].slice(0, 40)),
-  );
-}
-
-/** Integers as they are, else texts numbered in sorted order. */
-function groupNumbers(groups: readonly string[]): number[] {
-  if (groups.every((group) => INTEGER.test(group))) return groups.map(Number);
-  const numbers = new Map([...new Set(groups)].sort().map((name, i) => [name, i]));
-  return groups.map((group) => numbers.get(group)!);
 }

@@ -14,6 +14,13 @@ export interface Dataset {
   readonly labels: Int32Array;
   /** Class names; its length is the number of classes. */
   readonly classes: readonly string[];
+  /**
+   * The classes are texts in alphabetical order, since nothing says another: a label's number means
+   * nothing outside of this data set, its name does.
+   */
+  readonly alphabetical?: true;
+  /** Names of an example's numbers, end to end, where the source has them (a CSV file's header). */
+  readonly columns?: readonly string[];
   /** One group per example (a person, a device) where the source has one: natural clients. */
   readonly groups?: Int32Array;
 }
@@ -54,6 +61,11 @@ export interface Examples {
   readonly groups?: ArrayLike<number>;
   /** Without names the classes are numbered up to the largest label. */
   readonly classes?: readonly string[];
+  readonly alphabetical?: true;
+  readonly columns?: readonly string[];
+  /** Where inputs and groups were read, where not in `source`. */
+  readonly inputsFrom?: string;
+  readonly groupsFrom?: string;
 }
 
 /** More classes than this is taken for a mistake (a column of measurements read as labels). */
@@ -66,29 +78,23 @@ const MAX_CLASSES = 10_000;
  * @throws DataError `count` where lengths differ, `label` out of range, `not-finite` input, `group` not an integer
  */
 export function makeDataset(source: string, examples: Examples): Dataset {
-  const { shape, inputs } = examples;
+  const { shape, inputs, columns, alphabetical } = examples;
+  const { inputsFrom = source, groupsFrom = source } = examples;
   const size = shape.reduce((product, n) => product * n, 1);
-  const count = examples.labels?.length ?? inputs.length / size;
+  const count = examples.labels?.length ?? Math.floor(inputs.length / size);
   if (inputs.length === 0 || count === 0 || size === 0)
     throw unexpected("count", source, "examples", "at least one", "none");
   if (inputs.length !== count * size)
     throw unexpected(
       "count",
-      source,
+      inputsFrom,
       "inputs",
-      `${count} examples of ${shape.join("x")} (one per label)`,
-      `${inputs.length} numbers, which is ${inputs.length / size} examples`,
+      examples.labels
+        ? `${count * size} numbers (${count} labels, examples of ${shape.join("x")})`
+        : `whole examples of ${shape.join("x")}, ${size} numbers each`,
+      String(inputs.length),
     );
-  if (inputs instanceof Float32Array)
-    for (let i = 0; i < inputs.length; i++)
-      if (!Number.isFinite(inputs[i]))
-        throw unexpected(
-          "not-finite",
-          source,
-          `inputs, example ${Math.floor(i / size)}`,
-          "finite numbers",
-          String(inputs[i]),
-        );
+  checkFinite(inputsFrom, inputs, shape, size);
 
   const bound = examples.classes?.length ?? MAX_CLASSES;
   const labels = examples.labels
@@ -96,18 +102,49 @@ export function makeDataset(source: string, examples: Examples): Dataset {
     : new Int32Array(sharedBuffer(4 * count)).fill(-1);
   const largest = labels.reduce((a, b) => Math.max(a, b), -1);
   const classes = examples.classes ?? Array.from({ length: largest + 1 }, (_, i) => String(i));
-  if (!examples.groups) return { shape, inputs, labels, classes };
+  const dataset = {
+    shape,
+    inputs,
+    labels,
+    classes,
+    ...(alphabetical && { alphabetical }),
+    ...(columns && { columns }),
+  };
+  if (!examples.groups) return dataset;
   if (examples.groups.length !== count)
     throw unexpected(
       "count",
-      source,
+      groupsFrom,
       "groups",
-      `${count} (one per label)`,
+      `${count}, one per example`,
       String(examples.groups.length),
     );
   const limit = 2 ** 31 - 1;
-  const groups = integers(source, "group", examples.groups, -limit, limit);
-  return { shape, inputs, labels, classes, groups };
+  return { ...dataset, groups: integers(groupsFrom, "group", examples.groups, -limit, limit) };
+}
+
+function checkFinite(
+  source: string,
+  inputs: Dataset["inputs"],
+  shape: readonly number[],
+  size: number,
+): void {
+  if (inputs instanceof Uint8Array) return;
+  const wrong = inputs.findIndex((value) => !Number.isFinite(value));
+  if (wrong < 0) return;
+  const place: number[] = [];
+  let rest = wrong % size;
+  for (const length of [...shape].reverse()) {
+    place.unshift(rest % length);
+    rest = Math.floor(rest / length);
+  }
+  throw unexpected(
+    "not-finite",
+    source,
+    `inputs, example ${Math.floor(wrong / size)} at [${place.join(", ")}]`,
+    "finite numbers",
+    String(inputs[wrong]),
+  );
 }
 
 /**

@@ -92,6 +92,7 @@ export function readIdxPair(
   return makeDataset(labels?.source ?? images.source, {
     shape: shape.length === 2 ? [...shape, 1] : shape,
     inputs: inputs.values,
+    inputsFrom: images.source,
     labels: targets?.values,
     classes,
   });

@@ -10,8 +10,11 @@ export interface NpyArray {
   readonly length: number;
   /** Element i in C order, as a number; for text NaN. */
   at(i: number): number;
-  /** The elements' bytes. */
+  /** Where element i in C order begins in `bytes`. */
+  place(i: number): number;
+  /** The elements' bytes, in the file's order. */
   readonly bytes: Uint8Array;
+  readonly littleEndian: boolean;
 }
 
 type Read = (view: DataView, at: number, littleEndian: boolean) => number;
@@ -25,13 +28,14 @@ const NUMBERS: Record<string, Read> = {
   i4: (view, at, little) => view.getInt32(at, little),
   u8: (view, at, little) => Number(view.getBigUint64(at, little)),
   i8: (view, at, little) => Number(view.getBigInt64(at, little)),
+  f2: (view, at, little) => float16(view.getUint16(at, little)),
   f4: (view, at, little) => view.getFloat32(at, little),
   f8: (view, at, little) => view.getFloat64(at, little),
 };
 
 /**
- * Reads an NPY file, versions 1 to 3 (numpy.lib.format), in C order.
- * @throws DataError `magic`, `truncated`, `header`, `type` (not a number of at most 8 bytes, nor text), `order`, `count`
+ * Reads an NPY file, versions 1 to 3 (numpy.lib.format), in C or Fortran order.
+ * @throws DataError `magic`, `truncated`, `header`, `type` (not a number of at most 8 bytes, nor text), `count`
  */
 export function readNpy(source: string, bytes: Uint8Array): NpyArray {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -67,25 +71,17 @@ export function readNpy(source: string, bytes: Uint8Array): NpyArray {
       header.trim().slice(0, 120),
     );
   const type = descr[2];
-  const text = /^U\d+$/.test(type);
+  const text = /^[US]\d+$/.test(type);
   const read = NUMBERS[type];
   if (!read && !text)
     throw unexpected("type", source, "type", `one of ${Object.keys(NUMBERS).join(", ")}`, type);
-  if (order[1] === "True" && dims[1].split(",").filter((d) => d.trim()).length > 1)
-    throw unexpected(
-      "order",
-      source,
-      "order",
-      "C order (numpy.ascontiguousarray)",
-      "Fortran order",
-    );
   const shape = dims[1]
     .split(",")
     .map((d) => d.trim().replace("L", ""))
     .filter((d) => d !== "")
     .map(Number);
   const length = shape.reduce((product, n) => product * n, 1);
-  const size = text ? 4 * Number(type.slice(1)) : Number(type.slice(1));
+  const size = (type.startsWith("U") ? 4 : 1) * Number(type.slice(1));
   if (bytes.length !== end + length * size)
     throw unexpected(
       bytes.length < end + length * size ? "truncated" : "count",
@@ -95,44 +91,77 @@ export function readNpy(source: string, bytes: Uint8Array): NpyArray {
       String(bytes.length),
     );
   const littleEndian = descr[1] !== ">";
+  const place =
+    order[1] === "True" && shape.length > 1
+      ? (i: number) => size * fortranPlace(i, shape)
+      : (i: number) => size * i;
   return {
     source,
     shape,
     type,
     length,
-    at: read ? (i) => read(view, end + i * size, littleEndian) : () => NaN,
+    at: read ? (i) => read(view, end + place(i), littleEndian) : () => NaN,
+    place,
     bytes: bytes.subarray(end),
+    littleEndian,
   };
+}
+
+/** Where element i in C order (the last axis moves first) lies in Fortran order (the first does). */
+function fortranPlace(i: number, shape: readonly number[]): number {
+  let place = 0;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    place += i % shape[axis];
+    i = Math.floor(i / shape[axis]);
+    if (axis > 0) place *= shape[axis - 1];
+  }
+  return place;
+}
+
+/** An IEEE 754 half: a sign, 5 bits of exponent, 10 of fraction. */
+function float16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0x1f) return fraction === 0 ? sign * Infinity : NaN;
+  return exponent === 0
+    ? sign * fraction * 2 ** -24
+    : sign * (1024 + fraction) * 2 ** (exponent - 25);
 }
 
 /** The array's numbers on shared memory: bytes as bytes, all else as float32. */
 export function numbersOf(array: NpyArray): Uint8Array | Float32Array {
-  if (array.type === "u1") {
-    const bytes = new Uint8Array(sharedBuffer(array.length));
-    bytes.set(array.bytes);
-    return bytes;
-  }
-  const values = new Float32Array(sharedBuffer(4 * array.length));
+  if (isText(array)) throw unexpected("type", array.source, "type", "numbers", "text");
+  const values =
+    array.type === "u1"
+      ? new Uint8Array(sharedBuffer(array.length))
+      : new Float32Array(sharedBuffer(4 * array.length));
   for (let i = 0; i < values.length; i++) values[i] = array.at(i);
   return values;
 }
 
-/**
- * The strings of a text array (UTF-32, little-endian). @throws DataError `type` for an array of
- * numbers.
- */
+/** Whether the elements are texts: of letters (U, UTF-32) or of bytes (S, taken for UTF-8). */
+export const isText = ({ type }: NpyArray): boolean => /^[US]/.test(type);
+
+/** The texts of an array, without the zeros behind them. @throws DataError `type` for an array of numbers. */
 export function textsOf(array: NpyArray): string[] {
-  if (!array.type.startsWith("U"))
-    throw unexpected("type", array.source, "type", "text (U)", array.type);
-  const width = Number(array.type.slice(1));
-  const { bytes } = array;
+  const { bytes, type, source, length, littleEndian, place } = array;
+  if (!isText(array)) throw unexpected("type", source, "type", "text (U or S)", type);
+  const width = Number(type.slice(1));
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Array.from({ length: array.length }, (_, i) => {
+  const decoder = new TextDecoder();
+  const letters = (at: number): string => {
     let text = "";
     for (let j = 0; j < width; j++) {
-      const point = view.getUint32(4 * (i * width + j), true);
+      const point = view.getUint32(at + 4 * j, littleEndian);
       if (point !== 0 && point <= 0x10ffff) text += String.fromCodePoint(point);
     }
     return text;
+  };
+  return Array.from({ length }, (_, i) => {
+    const at = place(i);
+    return type.startsWith("U")
+      ? letters(at)
+      : decoder.decode(bytes.slice(at, at + width)).replace(/\0+$/, "");
   });
 }

@@ -1,30 +1,37 @@
 import { makeDataset, unexpected, type Dataset } from "./dataset.js";
-import { numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
+import { groupNumbers, labelsOf, type Labels } from "./labels.js";
+import { isText, numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
 import { readZip } from "./zip.js";
 
+const USED = /^((x|y|group|groups|subject)(_train|_test)?|classes)$/;
+
+/** Arrays by name; undefined are those of names that mean nothing here, which nobody looks into. */
+export type Arrays = ReadonlyMap<string, NpyArray | undefined>;
+
+/** Whether an array of this name is looked into. */
+export const isUsed = (name: string): boolean => USED.test(name);
+
 /** The arrays of an NPZ file, by name. @throws DataError */
-export async function readNpz(
-  source: string,
-  bytes: Uint8Array,
-  limit?: number,
-): Promise<Map<string, NpyArray>> {
-  const arrays = new Map<string, NpyArray>();
-  for (const [name, content] of await readZip(source, bytes, limit))
-    if (name.endsWith(".npy"))
-      arrays.set(name.slice(0, -4), readNpy(`${source}/${name.slice(0, -4)}`, content));
+export async function readNpz(source: string, bytes: Uint8Array, limit?: number): Promise<Arrays> {
+  const arrays = new Map<string, NpyArray | undefined>();
+  const files = await readZip(source, bytes, limit, (name) => isUsed(name.replace(/\.npy$/, "")));
+  for (const [file, content] of files) {
+    const name = file.replace(/\.npy$/, "");
+    if (name !== file) arrays.set(name, content && readNpy(`${source}/${name}`, content));
+  }
   return arrays;
 }
 
 /**
  * Data sets from named arrays: x and y (training), or x_train, y_train, x_test, y_test; beside each optionally one of
- * group, groups or subject (group_train, ...), and `classes` as text. x of bytes with shape [n, height, width] is grey
+ * group, groups or subject (group_train, ...), and `classes` as text. Labels and groups are whole numbers or texts. x of bytes with shape [n, height, width] is grey
  * images and gets a channel axis; any other x keeps the shape it has.
  * @param unlabelled allow x without y: labels are then -1
  * @throws DataError
  */
 export function datasetsOf(
   source: string,
-  arrays: ReadonlyMap<string, NpyArray>,
+  arrays: Arrays,
   classes?: readonly string[],
   unlabelled = false,
 ): { train?: Dataset; test?: Dataset } {
@@ -59,9 +66,10 @@ export function datasetsOf(
     return makeDataset(y?.source ?? x.source, {
       shape: x.type === "u1" && shape.length === 2 ? [...shape, 1] : shape,
       inputs: numbersOf(x),
-      labels: y && valuesOf(y),
-      groups: group && valuesOf(group),
-      classes: names,
+      inputsFrom: x.source,
+      ...(y ? labelsIn(y, names) : { classes: names }),
+      groups: group && (isText(group) ? groupNumbers(textsOf(group)) : valuesOf(group)),
+      groupsFrom: group?.source,
     });
   };
   const train = one("_train") ?? one("");
@@ -77,7 +85,12 @@ export function datasetsOf(
   return { train, test };
 }
 
-function valuesOf(array: NpyArray): Float64Array {
-  if (array.type.startsWith("U")) throw unexpected("type", array.source, "type", "numbers", "text");
-  return Float64Array.from({ length: array.length }, (_, i) => array.at(i));
+/** The classes of labels that are numbers, or texts. */
+function labelsIn(y: NpyArray, names: readonly string[] | undefined): Labels {
+  if (!isText(y)) return { labels: valuesOf(y), classes: names };
+  const texts = textsOf(y).map((text) => text.trim());
+  return labelsOf(y.source, texts, (i) => `label of example ${i}`, names);
 }
+
+const valuesOf = (array: NpyArray): Float64Array =>
+  Float64Array.from({ length: array.length }, (_, i) => array.at(i));

@@ -4,6 +4,7 @@ import { inflate, INFLATE_LIMIT } from "./inflate.js";
 
 /**
  * The files of a ZIP archive, stored or deflated (APPNOTE.TXT 4.3; no ZIP64, no encryption), each checked against its CRC.
+ * A file whose name is not wanted is only named.
  * @param limit most bytes that all files together may unpack to
  * @throws DataError `magic`, `truncated`, `corrupt`, `too-large`, `type`
  */
@@ -11,7 +12,8 @@ export async function readZip(
   source: string,
   bytes: Uint8Array,
   limit = INFLATE_LIMIT,
-): Promise<Map<string, Uint8Array>> {
+  wanted: (name: string) => boolean = () => true,
+): Promise<Map<string, Uint8Array | undefined>> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   // The directory's end record stands last, before a comment of at most 65,535 bytes.
   let end = bytes.length - 22;
@@ -20,7 +22,7 @@ export async function readZip(
   if (end < first)
     throw unexpected("truncated", source, "end", "a ZIP directory", "none (a file cut off?)");
 
-  const files = new Map<string, Uint8Array>();
+  const files = new Map<string, Uint8Array | undefined>();
   const count = view.getUint16(end + 10, true);
   let at = view.getUint32(end + 16, true);
   let room = limit;
@@ -54,6 +56,10 @@ export async function readZip(
     const header = view.getUint32(at + 42, true);
     at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
 
+    if (!wanted(name)) {
+      files.set(name, undefined);
+      continue;
+    }
     const file = `${source}/${name}`;
     if (size > room || size === 0xffffffff)
       throw unexpected(

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import type { Normalisation } from "../data/dataset.js";
+import type { Expected } from "../data/matching.js";
 import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
@@ -16,18 +17,28 @@ export interface Model {
   readonly normalisation?: Normalisation;
   /** Class names; one per logit. */
   readonly classes: readonly string[];
+  /** Names of an example's numbers, end to end, where the data it learned from had them. */
+  readonly columns?: readonly string[];
 }
 
 /** What a model file says besides its weights. */
-export type ModelCard = Pick<Model, "description" | "normalisation" | "classes">;
+export type ModelCard = Pick<Model, "description" | "normalisation" | "classes" | "columns">;
+
+/** What the model asks of data: see `matched`. */
+export const expectedBy = ({ description, classes, columns }: ModelCard): Expected => ({
+  input: description.input,
+  classes,
+  columns,
+});
 
 /** The safetensors metadata of a model's blob: the key `model` holds the card as JSON. */
 export const modelMetadata = ({
   description,
   normalisation,
   classes,
+  columns,
 }: ModelCard): Record<string, string> => ({
-  model: JSON.stringify({ description, normalisation, classes }),
+  model: JSON.stringify({ description, normalisation, classes, columns }),
 });
 
 /** A model file: the weights as safetensors, the card in its metadata. */
@@ -58,22 +69,29 @@ const card = v.looseObject(
       ),
     ),
     classes: v.array(v.string("a name"), "a list of class names"),
+    columns: v.optional(v.array(v.string("a name"), "a list of column names")),
   },
   "a JSON object with description, normalisation and classes",
 );
 
 /**
- * Reads a model card: `{description, normalisation?, classes}`, an object parsed from JSON.
+ * Reads a model card: `{description, normalisation?, classes, columns?}`, an object parsed from JSON.
  * @throws ModelError `model-file` or `description` that names the field.
  */
 export function parseCard(json: unknown): ModelCard {
-  const { description: described, normalisation, classes } = check(card, json, "model");
+  const { description: described, normalisation, classes, columns } = check(card, json, "model");
   const description = parseDescription(described);
   const network = networkOf(description);
   if (classes.length !== network.classes)
     throw new ModelError(
       "model-file",
       `"model.classes" expected ${network.classes} names, one per logit, got ${classes.length}`,
+    );
+  const size = network.input.reduce((product, n) => product * n, 1);
+  if (columns !== undefined && columns.length !== size)
+    throw new ModelError(
+      "model-file",
+      `"model.columns" expected ${size} names, one per number of an example, got ${columns.length}`,
     );
   const channels = network.input[network.input.length - 1];
   for (const field of ["mean", "deviation"] as const) {
@@ -84,7 +102,7 @@ export function parseCard(json: unknown): ModelCard {
         `"model.normalisation.${field}" expected one number or one for each of ${channels} channels, got ${length}`,
       );
   }
-  return { description, normalisation, classes };
+  return { description, normalisation, classes, ...(columns && { columns }) };
 }
 
 /**

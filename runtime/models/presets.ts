@@ -20,10 +20,13 @@ const head = (...units: readonly number[]): readonly LayerDescription[] => [
   ),
 ];
 
+interface Preset {
+  readonly classes: number;
+  describe(classes: number, input?: readonly number[]): ModelDescription;
+}
+
 /** The networks that come with the package; each takes the number of classes. */
-const PRESETS: Readonly<
-  Record<string, { classes: number; describe(classes: number): ModelDescription }>
-> = {
+const PRESETS: Readonly<Record<string, Preset>> = {
   /** The MAN paper's CIFAR network (arXiv:2512.08314): 815,332 parameters at 100 classes. */
   cifar: {
     classes: 100,
@@ -67,6 +70,14 @@ const PRESETS: Readonly<
       layers: [...convolution(16), ...convolution(32), ...head(128, classes)],
     }),
   },
+  /** For tables of numbers, as wide as they are. */
+  perceptron: {
+    classes: 2,
+    describe: (classes, input = [1]) => ({
+      input,
+      layers: [...(input.length > 1 ? head(64, classes) : head(64, classes).slice(1))],
+    }),
+  },
 };
 
 /** Names of the presets. */
@@ -74,13 +85,18 @@ export const PRESET_NAMES: readonly string[] = Object.keys(PRESETS);
 
 /**
  * The description of a preset, with its own number of classes or another.
+ * @param input shape of one example, for a preset that takes any
  * @throws ModelError `unknown-preset`
  */
-export function preset(name: string, classes?: number): ModelDescription {
+export function preset(
+  name: string,
+  classes?: number,
+  input?: readonly number[],
+): ModelDescription {
   if (!Object.hasOwn(PRESETS, name))
     throw new ModelError(
       "unknown-preset",
       `"preset" expected one of ${PRESET_NAMES.join(", ")}, got "${name}"`,
     );
-  return PRESETS[name].describe(classes ?? PRESETS[name].classes);
+  return PRESETS[name].describe(classes ?? PRESETS[name].classes, input);
 }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { OpenedData } from "../../cli/data.js";
-import { modelNamed } from "../../cli/model.js";
+import { modelNamed, presetFor } from "../../cli/model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-model-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -51,7 +51,42 @@ test("a file holds a description, or a whole card", async () => {
     normalisation: { scale: 2, mean: [1], deviation: [3] },
     classes: ["no", "yes"],
   };
-  assert.deepEqual(await modelNamed(file(card), data([4], ["a", "b"])), card);
+  assert.deepEqual(await modelNamed(file(card), data([4], ["0", "1"])), card);
+  assert.deepEqual(await modelNamed(file(card), data([4], ["yes", "no"])), card);
+});
+
+test("column names come with the data, and go into the model's file", async () => {
+  const opened = data([4], ["0", "1"]);
+  const columns = ["a", "b", "c", "d"];
+  const named = { ...opened, train: { ...opened.train!, columns } };
+  assert.deepEqual((await modelNamed(file(description), named)).columns, columns);
+  const card = { description, classes: ["no", "yes"], columns: ["d", "c", "b", "a"] };
+  assert.deepEqual((await modelNamed(file(card), named)).columns, card.columns);
+  await assert.rejects(modelNamed(file({ ...card, columns: ["a"] })), {
+    code: "model-file",
+    message: '"model.columns" expected 4 names, one per number of an example, got 1',
+  });
+});
+
+test("without a name the data's shape decides; a table gets a perceptron of its width", async () => {
+  const table = data([3], ["no", "yes"]);
+  assert.equal(presetFor(table), "perceptron");
+  const card = await modelNamed("perceptron", table);
+  assert.deepEqual(card.description, {
+    input: [3],
+    layers: [
+      { type: "dense", units: 64, activation: "relu" },
+      { type: "dense", units: 2 },
+    ],
+  });
+  assert.deepEqual(card.normalisation, { scale: 1, mean: [0, 0, 0], deviation: [1, 1, 1] });
+  assert.equal(presetFor(data([128, 9], ["a"])), "sensor");
+  assert.equal(presetFor(data([32, 32, 3], ["a"])), "cifar");
+  assert.equal(presetFor(), "fashion-small");
+  assert.throws(() => presetFor(data([5, 5, 5], ["a"])), {
+    message: /"--model" expected a file with a description, .* 5x5x5/,
+  });
+  await assert.rejects(modelNamed("perceptron"), { message: /"--model" expected data/ });
 });
 
 test("what does not fit is refused by name", async () => {
@@ -70,4 +105,15 @@ test("what does not fit is refused by name", async () => {
     /expected 2 classes .* got 3/,
     data([4], ["a", "b", "c"]),
   );
+  await refused(
+    file({ description, classes: ["no", "yes"] }),
+    /expected one of the model's classes, "no", "yes", got "a"/,
+    data([4], ["a", "b"]),
+  );
+  for (const classes of [["a", "b", "c"], ["a"]])
+    await refused(
+      file(description),
+      new RegExp(`"data" expected 2 classes for the model .*, got ${classes.length}`),
+      data([4], classes),
+    );
 });

@@ -59,7 +59,8 @@ test("text labels are numbered in sorted order, or by the class names given", ()
   assert.throws(() => read(text, { classes: ["run", "walk"] }), {
     name: "DataError",
     code: "label",
-    message: '"d.csv" label of example 1 expected one of the class names run, walk, got "sit"',
+    message:
+      '"d.csv" line 3, column "label" expected one of the class names "run", "walk", got "sit"',
   });
 });
 
@@ -82,14 +83,14 @@ test("what is wrong is said with line and column", () => {
   refuse("", '"d.csv" lines expected at least one, got none');
   refuse(
     "a,b\n1,2\n",
-    '"d.csv" label column expected one named label, class, target, y, or the name of another, got columns a, b',
+    '"d.csv" label column expected one named label, class, target, y, or the name of another (--label), got columns a, b',
   );
   refuse("a,label\n1,0\n2\n", '"d.csv" line 3 expected 2 fields, got 1');
   refuse("a,label\n1,0\nabc,0\n", '"d.csv" line 3, column "a" expected a number, got "abc"');
   refuse("a,label\n,0\n", '"d.csv" line 2, column "a" expected a number, got ""');
   refuse(
     "a,label\nInfinity,0\n",
-    '"d.csv" inputs, example 0 expected finite numbers, got Infinity',
+    '"d.csv" line 2, column "a" expected a finite number, got "Infinity"',
   );
   refuse(
     "a,label\n1,-1\n",
@@ -105,6 +106,103 @@ test("what is wrong is said with line and column", () => {
   refuse("a,label\n1,0\n", '"d.csv" columns expected 2x2 numbers beside label and group, got 1', {
     shape: [2, 2],
   });
+});
+
+test("the label's column is the one whose name says so, before the y of an axis", () => {
+  const acceleration = "timestamp,x,y,z,label\n0,3.7,-0.2,0.1,0\n1,0,3.2,-0.4,2\n";
+  assert.deepEqual(read(acceleration).labels, [0, 2]);
+  assert.deepEqual(read(acceleration).classes, ["0", "1", "2"]);
+  assert.deepEqual(read("y,target\n1,0\n2,1\n").inputs, [1, 2]);
+  assert.deepEqual(read("x,Y\n1,0\n2,1\n").labels, [0, 1]);
+  assert.throws(() => read("x,y,z\n1,0,2\n"), {
+    message:
+      '"d.csv" label column expected one named label, class, target, or the name of another (--label), got columns x, y, z',
+  });
+  assert.throws(() => read("a,Label,class\n1,0,2\n"), {
+    message:
+      '"d.csv" label column expected one that could be meant, or its name (--label), got Label and class',
+  });
+  assert.deepEqual(read("a,label,class\n1,0,2\n", { label: "class" }).labels, [2]);
+});
+
+test("a label that is no class is refused by line and column; it renumbers nothing", () => {
+  const refuse = (text: string, message: string, options?: CsvOptions) =>
+    assert.throws(() => read(text, options), { name: "DataError", code: "label", message });
+  refuse(
+    "a,label\n1,0\n2,\n3,11\n",
+    '"d.csv" line 3, column "label" expected a class, by number or name, got nothing',
+  );
+  refuse(
+    "a,label\n1,0\n2,l\n3,11\n",
+    '"d.csv" line 3, column "label" expected a number like most labels (classes.txt can name classes of both kinds), got "l"',
+  );
+  refuse(
+    "a,label\n1,walk\n2,7\n3,sit\n",
+    '"d.csv" line 3, column "label" expected a name like most labels (classes.txt can name classes of both kinds), got "7"',
+  );
+  refuse(
+    "a,y\n1,2\n2,3.701\n",
+    '"d.csv" line 3, column "y" expected a class, which is a whole number or a name and no measurement, got "3.701"',
+  );
+  // Where names are numbers, a number is a name.
+  const classes = ["1", "2", "3"];
+  assert.deepEqual(read("a,label\n1,3\n2,1\n", { classes }).labels, [2, 0]);
+  refuse(
+    "a,label\n1,3\n2,0\n",
+    '"d.csv" line 3, column "label" expected one of the class names "1", "2", "3", got "0"',
+    { classes },
+  );
+  assert.deepEqual(read("a,label\n1,7\n2,x\n", { classes: ["x", "7"] }).labels, [1, 0]);
+  // pandas writes whole numbers with a point where some were missing.
+  assert.deepEqual(read("a,label\n1,10.0\n2,2.0\n").labels, [10, 2]);
+});
+
+test("a delimiter at the end of each line is no column", () => {
+  const { inputs, labels, classes } = read("0.5,0.25,0,\n1.5,1.25,1,\n");
+  assert.deepEqual(
+    [inputs, labels, classes],
+    [
+      [0.5, 0.25, 1.5, 1.25],
+      [0, 1],
+      ["0", "1"],
+    ],
+  );
+  assert.deepEqual(read("a,label,\n1,0,\n").labels, [0]);
+  assert.throws(() => read("1,2,\n3,4,1\n"), {
+    message: '"d.csv" line 2 expected nothing behind the last ",", as in the first line, got "1"',
+  });
+});
+
+test("a header of numbers is a header where it names the label, and never an example", () => {
+  const { inputs, labels } = read("0,1,2,label\n0.1,0.2,0.3,0\n1.1,1.2,1.3,11\n");
+  assert.equal(inputs.length, 6);
+  assert.deepEqual(labels, [0, 11]);
+  assert.deepEqual(read("400,410,kind\n1,2,0\n", { label: "kind" }).labels, [0]);
+  const either = /line 1 expected names of columns, or an example, got .* which could be either/;
+  assert.throws(() => read("0,1,2,activity\n0.1,0.2,0.3,walk\n"), either);
+  assert.throws(() => read("0,1,2,3\n0.1,0.2,0.3,1\n"), either);
+  assert.throws(() => read("0,1,activity\n1,2,0\n3,4,1\n", { header: false }), {
+    message: /line 1, column "2" expected a number like most labels .*, got "activity"/,
+  });
+  assert.throws(() => read(",a,label\n0,1,0\n"), {
+    message: /line 1 expected a name for every column, got none for column 1 /,
+  });
+});
+
+test("UTF-16 is read by its mark, and text of no known encoding is refused", () => {
+  const text = "a\tlabel\r\n1\t0\r\n3\t1\r\n";
+  const little = Buffer.from(`\ufeff${text}`, "utf16le");
+  const labels = (bytes: Uint8Array) => [...readCsv("d.csv", bytes).labels];
+  assert.deepEqual(labels(little), [0, 1]);
+  assert.deepEqual(labels(Buffer.from(little).swap16()), [0, 1]);
+  assert.deepEqual(labels(Buffer.from(`\ufeff${text}`, "utf8")), [0, 1]);
+  const refused = (bytes: Uint8Array, got: string) =>
+    assert.throws(() => labels(bytes), {
+      code: "encoding",
+      message: `"d.csv" text expected UTF-8 (save it as such), got ${got}`,
+    });
+  refused(little.subarray(2), "UTF-16 or no text");
+  refused(Buffer.from("a,label\n1,caf\xe9\n", "latin1"), "other bytes");
 });
 
 test("any text either reads or is refused by a DataError", () => {

@@ -74,7 +74,7 @@ test("an IDX pair that is wrong is refused by file and field", () => {
   refuse(
     pair(idx(0x0d, [1, 1, 1], [0x7f, 0xc0, 0, 0]), idx(8, [1], [0])),
     "not-finite",
-    '"labels" inputs, example 0 expected finite numbers, got NaN',
+    '"images" inputs, example 0 at [0, 0, 0] expected finite numbers, got NaN',
   );
 });
 

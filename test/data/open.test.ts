@@ -225,22 +225,118 @@ test("data to predict may come without labels", async (t) => {
       ...[1, 2, 3, 4],
     ]),
   });
-  const options = {
-    unlabelled: true,
-    shape: [2, 2, 1],
-    classes: ["no", "yes"],
-  };
+  const options = { unlabelled: true, shape: [2, 2, 1] };
   const labels = async (name: string) => {
     const { train } = await openData(join(folder, name), options);
     assert.deepEqual(train!.shape, [2, 2, 1]);
     assert.deepEqual([...train!.inputs.subarray(0, 4)], [1, 2, 3, 4]);
-    assert.deepEqual(train!.classes, ["no", "yes"]);
     return [...train!.labels];
   };
   assert.deepEqual(await labels("pixels.csv"), [-1, -1]);
   assert.deepEqual(await labels("named.csv"), [-1]);
   assert.deepEqual(await labels("labelled.csv"), [1]);
   assert.deepEqual(await labels("images"), [-1]);
+});
+
+test("NPY to predict needs no labels, and one file no name", async (t) => {
+  const npy = Uint8Array.from([
+    ...[0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 62, 0],
+    ...new TextEncoder().encode(
+      "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 2, 1), }".padEnd(62),
+    ),
+    ...[1, 2, 3, 4, 5, 6],
+  ]);
+  const folder = folderOf(t, { "x.npy": npy, "others/new.npy": npy });
+  for (const path of [folder, join(folder, "x.npy"), join(folder, "others", "new.npy")]) {
+    const { train } = await openData(path, { unlabelled: true });
+    assert.deepEqual([...train!.inputs], [1, 2, 3, 4, 5, 6], path);
+    assert.deepEqual([...train!.labels], [-1, -1, -1]);
+  }
+  await refuse(folder, "missing", /arrays expected both x and y, got x$/);
+});
+
+test("a folder's other arrays are not looked into", async (t) => {
+  const npy = (shape: string, bytes: number[]) => {
+    const header = `{'descr': '|u1', 'fortran_order': False, 'shape': ${shape}, }`.padEnd(64);
+    return Uint8Array.from([
+      ...[0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 64, 0],
+      ...new TextEncoder().encode(header),
+      ...bytes,
+    ]);
+  };
+  const { train } = await openData(
+    folderOf(t, {
+      "x.npy": npy("(2, 1)", [5, 6]),
+      "y.npy": npy("(2,)", [1, 0]),
+      "meta.npy": "no array at all",
+    }),
+  );
+  assert.deepEqual([...train!.labels], [1, 0]);
+});
+
+test("columns with names are taken by name, in whatever order they stand", async (t) => {
+  const { train, test } = await openData(
+    folderOf(t, {
+      "train.csv": "a,b,label\n0,100,0\n1,101,1\n",
+      "test.csv": "b,label,a\n100,0,0\n101,1,1\n",
+    }),
+  );
+  assert.deepEqual(train!.columns, ["a", "b"]);
+  assert.deepEqual(test!.columns, ["a", "b"]);
+  assert.deepEqual([...test!.inputs], [0, 100, 1, 101]);
+  assert.deepEqual([...test!.labels], [0, 1]);
+  const train2 = "a,b,label\n0,100,0\n";
+  await refuse(
+    folderOf(t, { "train.csv": train2, "test.csv": "a,c,label\n0,100,0\n" }),
+    "columns",
+    /^"test data of .*" expected the columns "a", "b", got none named "b"$/,
+  );
+});
+
+test("test data with class names in another order are mapped by name", async (t) => {
+  const { train, test } = await openData(
+    folderOf(t, {
+      "train.csv": "a,label\n0,walk\n1,sit\n2,walk\n",
+      "test.csv": "a,label\n5,walk\n",
+    }),
+  );
+  assert.deepEqual(train!.classes, ["sit", "walk"]);
+  assert.deepEqual([...test!.labels], [1]);
+  await refuse(
+    folderOf(t, { "train.csv": "a,label\n0,walk\n", "test.csv": "a,label\n5,run\n" }),
+    "label",
+    /label of example 0 expected one of the model's classes, "walk", got "run"$/,
+  );
+});
+
+test("IDX is known by its names, with that of a set before them", async (t) => {
+  const images = Uint8Array.from([0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 7]);
+  const labels = Uint8Array.from([0, 0, 8, 1, 0, 0, 0, 1, 1]);
+  const set = (name: string) => ({
+    [`${name}train-images-idx3-ubyte.gz`]: gzipSync(images),
+    [`${name}train-labels-idx1-ubyte.gz`]: gzipSync(labels),
+    [`${name}test-images-idx3-ubyte`]: images,
+    [`${name}test-labels-idx1-ubyte`]: labels,
+  });
+  const letters = folderOf(t, set("emnist-letters-"));
+  const { train, test } = await openData(letters);
+  assert.deepEqual([[...train!.labels], [...test!.labels]], [[1], [1]]);
+  const both = folderOf(t, { ...set("emnist-letters-"), ...set("emnist-digits-") });
+  await refuse(
+    both,
+    "unknown-data",
+    /expected one data set, got emnist-digits-\*, emnist-letters-\* \(name one of the files\)$/,
+  );
+  const one = await openData(join(both, "emnist-digits-train-images-idx3-ubyte.gz"));
+  assert.deepEqual([[...one.train!.labels], one.test], [[1], undefined]);
+});
+
+test("a name that stands twice in classes.txt is refused", async (t) => {
+  await refuse(
+    folderOf(t, { "a.csv": "a,label\n1,x\n", "classes.txt": "x\ny\nx\n" }),
+    "label",
+    /^"classes.txt" names expected one for each class, got "x" twice$/,
+  );
 });
 
 test("what FEDFLAT_DATA holds opens, and has the published statistics", async (t) => {

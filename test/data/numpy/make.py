@@ -30,3 +30,25 @@ np.savez_compressed(
     classes=np.array(["sit", "stand", "gehön"]),
 )
 np.savez("stored.npz", x=np.arange(4, dtype="u1").reshape(1, 2, 2), y=np.array([3]))
+
+# Orders, halves and texts.
+save("fortran-u1", np.asfortranarray(np.arange(24, dtype="u1").reshape(2, 3, 4)), (1, 0))
+save("f2", np.array([1, -2.5, 65504, 2**-24, -(2**-14), 1 / 3, np.inf], dtype="f2"), (1, 0))
+two = np.zeros((2, 1), dtype="f4")
+np.savez(
+    "big-endian-names.npz",
+    x=two,
+    y=np.array([0, 2]),
+    classes=np.array(["aa", "bb", "gehön"]).astype(">U5"),
+)
+np.savez(
+    "texts.npz",
+    x=np.zeros((4, 1), dtype="f4"),
+    y=np.array(["walk", "sit", "stand", "walk"]),
+    subject=np.array(["bob", "ann", "ann", "bob"]),
+)
+np.savez("byte-texts.npz", x=two, y=np.array([b"walk", b"sit"]))
+np.savez("extra-object.npz", x=two, y=np.array([0, 1]), meta=np.array([{"a": 1}, None], dtype=object))
+wrong = np.zeros((2, 3, 4), dtype="f4")
+wrong[1, 2, 3] = np.nan
+np.savez("nan.npz", x=wrong, y=np.array([0, 1]))

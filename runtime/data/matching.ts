@@ -1,0 +1,105 @@
+import { DataError } from "../errors.js";
+import { sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { countable, listed, numbered } from "./labels.js";
+
+/** What a model says of the data that it takes. */
+export interface Expected {
+  /** Shape of one example. */
+  readonly input: readonly number[];
+  /** Class names; one per logit. */
+  readonly classes: readonly string[];
+  /** Names of an example's numbers, where the model knows them. */
+  readonly columns?: readonly string[];
+}
+
+/**
+ * The data set as the model takes it: columns and labels are matched by name where both sides have
+ * names, and nothing is renumbered otherwise. The same data set where nothing changes.
+ * @param source what the data are called in the error's sentence
+ * @throws DataError `columns`, `shape`, `label`
+ */
+export function matched(source: string, dataset: Dataset, model: Expected): Dataset {
+  const arranged = withColumns(source, dataset, model.columns);
+  if (arranged.shape.join() !== model.input.join())
+    throw new DataError(
+      "shape",
+      `"${source}" expected examples of shape [${model.input.join(", ")}], got [${arranged.shape.join(", ")}]`,
+    );
+  return withClasses(source, arranged, model.classes);
+}
+
+/**
+ * The data set with its labels counted by these names. Numbers stay as they are, unless names are
+ * numbers in another order.
+ * @throws DataError `label` where a label is none of them
+ */
+export function withClasses(source: string, dataset: Dataset, names: readonly string[]): Dataset {
+  const { classes, labels, alphabetical } = dataset;
+  if (same(classes, names)) return dataset;
+  const refuse = (i: number) => {
+    const name = classes[labels[i]] ?? String(labels[i]);
+    const among = `one of the model's classes, ${listed(names)}`;
+    return unexpected("label", source, `label of example ${i}`, among, JSON.stringify(name));
+  };
+  // Numbers that the data bring mean the classes' numbers, where one side has nothing else.
+  const byNumber = numbered(classes)
+    ? countable(names)
+    : numbered(names) && alphabetical === undefined;
+  if (byNumber) {
+    const outside = labels.findIndex((label) => label >= names.length);
+    if (outside >= 0) throw refuse(outside);
+    return dataset;
+  }
+  const places = new Map(names.map((name, place) => [name, place]));
+  const moved = new Int32Array(sharedBuffer(4 * labels.length));
+  for (let i = 0; i < moved.length; i++) {
+    const place = labels[i] < 0 ? -1 : places.get(classes[labels[i]]);
+    if (place === undefined) throw refuse(i);
+    moved[i] = place;
+  }
+  const { alphabetical: _, ...rest } = dataset;
+  return { ...rest, labels: moved, classes: names };
+}
+
+/**
+ * The data set with its columns in this order, where both sides have names.
+ * @throws DataError `columns` where they are not the same ones
+ */
+export function withColumns(
+  source: string,
+  dataset: Dataset,
+  names: readonly string[] | undefined,
+): Dataset {
+  const { columns, inputs } = dataset;
+  if (names === undefined || columns === undefined || same(columns, names)) return dataset;
+  const missing = names.find((name) => !columns.includes(name));
+  const beyond = columns.find((name) => !names.includes(name));
+  if (missing !== undefined || beyond !== undefined || columns.length !== names.length)
+    throw new DataError(
+      "columns",
+      `"${source}" expected the columns ${listed(names)}, got ${
+        missing !== undefined
+          ? `none named ${JSON.stringify(missing)}`
+          : beyond !== undefined
+            ? `${JSON.stringify(beyond)} too`
+            : "another number of them"
+      }`,
+    );
+  const width = names.length;
+  if (new Set(names).size !== width)
+    throw new DataError(
+      "columns",
+      `"${source}" expected names that differ or the order of the model's columns, got two columns of one name`,
+    );
+  const from = names.map((name) => columns.indexOf(name));
+  const moved =
+    inputs instanceof Uint8Array
+      ? new Uint8Array(sharedBuffer(inputs.length))
+      : new Float32Array(sharedBuffer(4 * inputs.length));
+  for (let row = 0; row < inputs.length; row += width)
+    for (let i = 0; i < width; i++) moved[row + i] = inputs[row + from[i]];
+  return { ...dataset, inputs: moved, columns: names };
+}
+
+const same = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((name, i) => name === b[i]));
