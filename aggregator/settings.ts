@@ -64,8 +64,8 @@ const schema = v.strictObject({
   absence: v.optional(duration, 15_000),
   storageDeadline: v.optional(duration, 60_000),
 
-  /** Most samples that a client may claim. */
-  maxSamples: v.optional(whole(1, 2 ** 28), 1_000_000),
+  /** Samples that a client counts with at most; a multiple of the clients' median if not given. */
+  maxSamples: v.optional(whole(1, 2 ** 28)),
   /** Largest size of a number in an update. */
   maxAbs: v.optional(v.pipe(between(0, 1e30), v.gtValue(0)), 1024),
   /** Largest norm of a vector in an update; 0 for no limit. */

@@ -5,11 +5,14 @@ import { allowRelaxedSimd, readKernelBinaries } from "../runtime/platform/node-k
 import {
   CEILING_OPERATIONS,
   SCRATCH_BYTES,
+  TRANSPOSE_A,
+  TRANSPOSE_B,
   type KernelBuild,
   type Kernels,
 } from "../runtime/wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../runtime/wasm/load.js";
 import { ownHeap } from "../runtime/wasm/own-heap.js";
+import { WINDOW_WORDS, writeWindow, type Window } from "../runtime/wasm/window.js";
 import { here, takeTurns, type Compare, type Contender, type Figure } from "./comparison.js";
 
 // Our kernels against the ceiling of their build and against tfjs-wasm's own (XNNPACK), one thread;
@@ -31,6 +34,8 @@ interface Bench {
   readonly kernels: Kernels;
   readonly scratch: number;
   readonly build: KernelBuild;
+  /** Writes a window for the kernels; its address. */
+  window(window: Window): number;
   /** `size` floats of noise, and how to read them. */
   floats(size: number): { address: number; read(): Float32Array };
 }
@@ -138,9 +143,21 @@ function gemm(product: keyof typeof PRODUCTS): Comparison {
     for (const index of transposes) {
       const [transposeA, transposeB, letters] = TRANSPOSES[index];
       const name = `${product} ${letters}`;
-      // prettier-ignore
-      const run = () => void kernels.gemm(transposeA, transposeB, m, n, k, a.address, transposeA ? m : k,
-        b.address, transposeB ? k : n, c.address, n, 0, 0, 0, 0, scratch);
+      const run = () =>
+        void kernels.gemm(
+          transposeA * TRANSPOSE_A + transposeB * TRANSPOSE_B,
+          m,
+          n,
+          k,
+          a.address,
+          transposeA ? m : k,
+          b.address,
+          transposeB ? k : n,
+          c.address,
+          n,
+          0,
+          scratch,
+        );
       run();
       const left = tf.reshape(x, transposeA ? [k, m] : [m, k]) as tf.Tensor2D;
       const right = tf.reshape(y, transposeB ? [n, k] : [k, n]) as tf.Tensor2D;
@@ -198,9 +215,20 @@ function convolution(layer: keyof typeof CONVOLUTIONS): Comparison {
   const [kernelHeight, kernelWidth, filters] = kernel;
   const outHeight = height + 2 * pad - kernelHeight + 1;
   const outWidth = width + 2 * pad - kernelWidth + 1;
-  // prettier-ignore
-  const geometry = [BATCH, height, width, channels, outHeight, outWidth, filters,
-    kernelHeight, kernelWidth, 1, 1, pad, pad] as const;
+  const window: Window = {
+    inHeight: height,
+    inWidth: width,
+    inChannels: channels,
+    outHeight,
+    outWidth,
+    outChannels: filters,
+    kernelHeight,
+    kernelWidth,
+    strideHeight: 1,
+    strideWidth: 1,
+    padTop: pad,
+    padLeft: pad,
+  };
   const shapes = {
     x: [BATCH, height, width, channels],
     w: [kernelHeight, kernelWidth, channels, filters],
@@ -211,18 +239,16 @@ function convolution(layer: keyof typeof CONVOLUTIONS): Comparison {
   const padding = pad ? "same" : "valid";
   return async (bench) => {
     const { kernels, scratch } = bench;
+    const at = bench.window(window);
     const [x, dx] = [0, 1].map(() => bench.floats(size(shapes.x)));
     const [w, dw] = [0, 1].map(() => bench.floats(size(shapes.w)));
     const [y, dy] = [0, 1].map(() => bench.floats(size(shapes.y)));
-    // prettier-ignore
-    const forward = () => void kernels.conv2d(
-      x.address, w.address, 0, y.address, ...geometry, 0, 0, scratch);
-    // prettier-ignore
-    const input = () => kernels.conv2dBackpropInput(
-      dy.address, w.address, dx.address, ...geometry, scratch);
-    // prettier-ignore
-    const filter = () => kernels.conv2dBackpropFilter(
-      x.address, dy.address, dw.address, ...geometry, scratch);
+    const forward = () =>
+      void kernels.conv2d(at, BATCH, x.address, w.address, 0, y.address, 0, 0, scratch);
+    const input = () =>
+      kernels.conv2dBackpropInput(at, BATCH, dy.address, w.address, dx.address, scratch);
+    const filter = () =>
+      kernels.conv2dBackpropFilter(at, BATCH, x.address, dy.address, dw.address, scratch);
     forward();
     input();
     const stockX = tf.tensor4d(x.read(), [...shapes.x]);
@@ -311,6 +337,11 @@ export const compare: Compare = async (report, part) => {
       kernels,
       build,
       scratch: heap.allocate(SCRATCH_BYTES),
+      window(window) {
+        const address = heap.allocate(4 * WINDOW_WORDS);
+        writeWindow(heap.memory, address, window);
+        return address;
+      },
       floats(size) {
         const address = heap.allocate(4 * size);
         const view = () => new Float32Array(heap.memory.buffer, address, size);

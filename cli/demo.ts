@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import asciichart from "asciichart";
+import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { listen } from "../aggregator/server/server.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
@@ -20,6 +20,7 @@ import {
   type Reports,
 } from "./federation.js";
 import { modelNamed } from "./model.js";
+import { terminalChart } from "./plots/terminal-chart.js";
 import type { SettingsOf } from "./settings.js";
 import { openView, type View } from "./view.js";
 
@@ -35,14 +36,14 @@ const DATA = fileURLToPath(new URL("../../examples/data/fashion-mnist", import.m
  */
 export async function demo(settings: SettingsOf<"demo">, signal: AbortSignal): Promise<void> {
   const folder = settings.run ?? newRunFolder();
-  const view = openView(settings.json);
+  const view = openView(settings.json, { steady: true });
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
   try {
-    const federation = (zeta: number, name: string) =>
-      train(settings, zeta, join(folder, name), trainer, view, signal);
-    const plain = await federation(0, "plain");
+    const federation = (zeta: number, name: string, port: number) =>
+      train(settings, zeta, join(folder, name), port, trainer, view, signal);
+    const { port, reports: plain } = await federation(0, "plain", 0);
     if (signal.aborted) return;
-    const man = await federation(settings.zeta, "man");
+    const { reports: man } = await federation(settings.zeta, "man", port);
     if (signal.aborted) return;
     compare(view, settings.zeta, plain, man, join(folder, "man", "model"));
   } finally {
@@ -51,15 +52,19 @@ export async function demo(settings: SettingsOf<"demo">, signal: AbortSignal): P
   }
 }
 
-/** One federation, from the first client's start to the last one's end. */
+/**
+ * One federation, from the first client's start to the last one's end. Listens on that port, or on
+ * any other where it is taken.
+ */
 async function train(
   settings: SettingsOf<"demo">,
   zeta: number,
   folder: string,
+  port: number,
   trainer: Trainer,
   view: View,
   signal: AbortSignal,
-): Promise<Reports> {
+): Promise<{ readonly port: number; readonly reports: Reports }> {
   const { clients, rounds, localEpochs, seed } = settings;
   const opened = await openData(DATA);
   const aggregator = aggregatorOf({
@@ -83,13 +88,22 @@ async function train(
       evaluateFraction: 0,
     },
   });
-  const server = await listen(aggregator, { port: 0 });
+  const server = await listen(aggregator, { port }).catch(() => listen(aggregator, { port: 0 }));
+  const page = server.url.replace(/^ws/, "http");
   const states = await mkdtemp(join(tmpdir(), "fedflat-demo-"));
   let children: Client[] = [];
   let running = true;
   try {
     await aggregator.start();
+    view.say(
+      "page",
+      { page },
+      server.port === port
+        ? undefined
+        : `Live page: ${page}\n${clients} client processes train twice, without MAN and with it; ${durationOf(settings)}.`,
+    );
     const run = watch(aggregator, view, true);
+    showArrivals(aggregator, view, clients);
     children = Array.from({ length: clients }, (_, i) =>
       startClient(settings, i + 1, server.url, join(states, String(i + 1))),
     );
@@ -97,7 +111,7 @@ async function train(
     view.say(
       "federation",
       { zeta, url: server.url, processes, run: folder },
-      `\n${zeta === 0 ? "Without MAN" : `With MAN, zeta ${zeta}`}: ${clients} client processes train with the aggregator at ${server.url}.`,
+      `\n${zeta === 0 ? "Without MAN" : `With MAN, zeta ${zeta}`}. The client processes, of which you may kill one: ${processes.join(" ")}.`,
     );
     for (const [i, { ended }] of children.entries())
       void ended.then((how) => {
@@ -112,13 +126,40 @@ async function train(
       clients: "of their own",
     });
     running = false;
-    return run.reports;
+    return { port: server.port, reports: run.reports };
   } finally {
     await server.close();
     for (const { process } of children) process.kill();
     await Promise.all(children.map(({ ended }) => ended));
     await rm(states, { recursive: true });
   }
+}
+
+/** How many clients are there, until the first round begins. */
+function showArrivals(aggregator: Aggregator, view: View, clients: number): void {
+  const ready = new Set<string>();
+  let begun = false;
+  const show = () => {
+    if (!begun)
+      view.progress("starting", ready.size / clients, `${ready.size} of ${clients} clients`);
+  };
+  aggregator.on("opened", () => (begun = true));
+  aggregator.on("client", ({ client, change }) => {
+    if (change === "ready") ready.add(client);
+    if (change === "left") ready.delete(client);
+    show();
+  });
+  show();
+}
+
+/** Seconds on two cores, with some room: a pass of all clients over their data, and a client's start. */
+const [A_PASS, A_START] = [2.5, 1];
+
+/** How long both federations take, about. */
+function durationOf({ clients, rounds, localEpochs }: SettingsOf<"demo">): string {
+  const minutes = (2 * (rounds * localEpochs * A_PASS + clients * A_START)) / 60;
+  if (minutes <= 1) return "a minute at most on two cores";
+  return `about ${Math.round(minutes)} minutes on two cores`;
 }
 
 interface Client {
@@ -151,50 +192,38 @@ function startClient(
   return { process, ended };
 }
 
-/** Width and height of the drawing, in characters. */
-const [WIDTH, HEIGHT] = [60, 12];
-
 function compare(view: View, zeta: number, plain: Reports, man: Reports, model: string): void {
-  const curves = [plain, man].map((reports) =>
+  const [without, withMan] = [plain, man].map((reports) =>
     reports.flatMap(({ accuracy }) => (accuracy === undefined ? [] : [100 * accuracy])),
   );
-  const names = ["without MAN", `with MAN, zeta ${zeta}`];
-  const colors = [asciichart.blue, asciichart.green];
-  const coloured = (i: number) =>
-    process.stdout.isTTY ? `${colors[i]}${names[i]}${asciichart.reset}` : names[i];
-  const draw = (lines: number[][], title: string, colors?: string[]) =>
-    view.draw(
-      `\nTest accuracy (%) of rounds 1 to ${lines[0].length}, ${title}\n\n${asciichart.plot(
-        lines.map((line) => stretched(line, WIDTH)),
-        {
-          height: HEIGHT,
-          colors,
-          format: (value) => value.toFixed(1).padStart(6),
-        },
-      )}\n`,
-    );
-  if (process.stdout.isTTY) draw(curves, `${coloured(0)} and ${coloured(1)}`, colors);
-  else curves.forEach((curve, i) => draw([curve], names[i]));
-
-  const [before, after] = curves.map((curve) => curve.at(-1) ?? NaN);
+  const name = `with MAN, zeta ${zeta}`;
+  const chart = terminalChart(
+    [
+      { mark: "o", name: "without MAN", points: without },
+      { mark: "x", name, points: withMan },
+    ],
+    Math.min(72, (process.stdout.columns ?? 80) - 1),
+  );
+  view.draw(`\nTest accuracy (%) by round\n\n${chart}\n`);
+  const [before, after] = [without, withMan].map((curve) => curve.at(-1) ?? NaN);
   view.say(
     "compared",
     { plain: before / 100, man: after / 100, zeta, model },
     [
-      `Test accuracy: ${before.toFixed(1)} % ${names[0]}, ${after.toFixed(1)} % ${names[1]}.`,
+      `Test accuracy: ${before.toFixed(1)} % without MAN, ${after.toFixed(1)} % ${name}.`,
       `The model is in ${model}. To use it:`,
-      `  node dist/cli/main.js predict --model ${model} --data ${relative(process.cwd(), DATA)}`,
+      `  ${commandLine("predict", "--model", model, "--data", relative(process.cwd(), DATA))}`,
     ].join("\n"),
   );
 }
 
-/** The curve through these points, drawn that wide. */
-function stretched(points: readonly number[], width: number): number[] {
-  const last = points.length - 1;
-  return Array.from({ length: width }, (_, column) => {
-    const at = (last * column) / (width - 1);
-    const left = Math.min(Math.floor(at), Math.max(0, last - 1));
-    const right = Math.min(left + 1, last);
-    return points[left] + (at - left) * (points[right] - points[left]);
-  });
-}
+/** The command as it can be typed here: by its file in the repository, by npx where fedflat is installed. */
+const commandLine = (...args: readonly string[]): string =>
+  [
+    ...(MAIN.includes("node_modules")
+      ? ["npx", "fedflat"]
+      : ["node", relative(process.cwd(), MAIN)]),
+    ...args,
+  ]
+    .map((word) => (/^[\w./:\\+-]+$/.test(word) ? word : `"${word}"`))
+    .join(" ");

@@ -181,6 +181,9 @@ async function main(): Promise<void> {
     process.exit();
   });
   process.stdout.on("error", () => process.exit(0));
+  // Node's own listener prints for programmers.
+  process.removeAllListeners("warning");
+  process.on("warning", ({ message }) => void process.stderr.write(`fedflat: ${message}\n`));
   const { version } = JSON.parse(
     readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
   ) as { version: string };

@@ -68,6 +68,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       deadline: Math.round(1000 * settings.deadline),
       absence: Math.round(1000 * settings.absence),
       maxNorm: settings.maxNorm,
+      maxSamples: settings.maxSamples,
       clipUpdateNorm: settings.clipUpdateNorm,
       budgetBytes: Math.round(settings.uploadMemory * 1e6),
     },

@@ -607,6 +607,11 @@ const ROUND = {
     help: "norm to which a longer update is scaled down; 0 for none",
     commands: ["serve"],
   },
+  maxSamples: {
+    ...integer(1, 2 ** 28),
+    help: "samples that a client counts with at most (4 times the median of the clients' where not given)",
+    commands: ["serve"],
+  },
   uploadMemory: {
     ...number(1, 1_000_000),
     default: 48,

@@ -33,10 +33,14 @@ export interface View {
   close(): void;
 }
 
-/** The view that fits where standard output leads to. */
-export function openView(json: boolean): View {
+/**
+ * The view that fits where standard output leads to. A `steady` one is never silent for long, in a
+ * plain log too.
+ */
+export function openView(json: boolean, { steady = false } = {}): View {
   if (json) return jsonView();
-  return process.stdout.isTTY ? terminalView() : plainView();
+  if (process.stdout.isTTY) return terminalView();
+  return steady ? steadyView(plainView()) : plainView();
 }
 
 const print = (line: string) => void process.stdout.write(`${line}\n`);
@@ -79,6 +83,42 @@ function plainView(): View {
   };
 }
 
+/** Milliseconds without a word after which a steady view says how far the work is. */
+const SILENCE = 4000;
+
+/** The same view, but when it has said nothing for a while it says the newest progress as a line. */
+export function steadyView(view: View): View {
+  let newest: string | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const wait = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (newest !== undefined) view.draw(newest);
+      wait();
+    }, SILENCE);
+    timer.unref();
+  };
+  wait();
+  return {
+    ...view,
+    say(event, facts, sentence) {
+      view.say(event, facts, sentence);
+      if (sentence !== undefined) wait();
+    },
+    progress(what, share, ...doing) {
+      newest = [what, percent(share), ...doing].join(", ");
+    },
+    round(report) {
+      view.round(report);
+      wait();
+    },
+    close() {
+      clearTimeout(timer);
+      view.close();
+    },
+  };
+}
+
 const COLUMNS = ["Round", "Accuracy", "Loss", "Activation norm", "Clients", "Seconds"];
 
 const WIDTHS = COLUMNS.map((name) => Math.max(10, name.length + 2));
@@ -115,9 +155,10 @@ function tableOf(rows: readonly (readonly string[])[]): string {
 
 /**
  * A text in lines of at most so many characters, broken between words; a longer word has a line of
- * its own.
+ * its own. A text that begins with spaces is a command: it stays whole, so that it can be copied.
  */
 export function wrapped(text: string, columns: number): string[] {
+  if (text.startsWith("  ")) return [text];
   const lines: string[] = [];
   for (const word of text.split(" ")) {
     const line = lines.at(-1);

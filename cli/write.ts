@@ -1,13 +1,16 @@
-import { rename, writeFile } from "node:fs/promises";
+import { basename, dirname } from "node:path";
+import { nodeFiles, writeWhole as write } from "../runtime/platform/node-files.js";
 
 /** Writes a file whole, or not at all. */
-export async function writeWhole(
-  path: string,
-  content: string | NodeJS.ArrayBufferView,
-): Promise<void> {
-  await writeFile(`${path}.new`, content);
-  await rename(`${path}.new`, path);
-}
+export const writeWhole = (path: string, content: string | NodeJS.ArrayBufferView): Promise<void> =>
+  write(
+    nodeFiles,
+    dirname(path),
+    basename(path),
+    typeof content === "string"
+      ? Buffer.from(content)
+      : new Uint8Array(content.buffer, content.byteOffset, content.byteLength),
+  );
 
 /** The same with a value as JSON. */
 export const writeJson = (path: string, value: unknown): Promise<void> =>

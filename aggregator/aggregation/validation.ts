@@ -44,8 +44,6 @@ export interface Offered {
   readonly before: string | undefined;
   readonly bytes: number;
   readonly expectedBytes: number;
-  readonly samples: number;
-  readonly maxSamples: number;
 }
 
 /** What became of an assignment, in words. */
@@ -75,13 +73,6 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
     code: "bytes",
     wrong: ({ bytes, expectedBytes }) =>
       bytes === expectedBytes ? undefined : `"bytes" expected ${expectedBytes}, got ${bytes}`,
-  },
-  {
-    code: "samples",
-    wrong: ({ samples, maxSamples }) =>
-      samples <= maxSamples
-        ? undefined
-        : `"samples" expected at most ${maxSamples}, got ${samples}`,
   },
 ];
 

@@ -3,6 +3,7 @@ import type { Roster } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
 import type { Session } from "../sessions/session.js";
 import type { Blob } from "../storage/ledger.js";
+import { MOST_SAMPLES, sampleCap } from "./claims.js";
 
 /** A piece of work for one client, under the id that stands in every message about it. */
 export interface Assignment {
@@ -21,6 +22,8 @@ export interface Assignment {
   lease: NodeJS.Timeout | undefined;
   /** The update that was offered for it. */
   offer: ClientMessageOf<"offer"> | undefined;
+  /** Samples that the update counts with: those offered, up to the round's cap. */
+  weight: number;
   /** In the sum of the round that is open. */
   folded: boolean;
   /** How it ended without being counted: `late`, `abandoned`, or why it was refused. */
@@ -31,7 +34,7 @@ export interface Assignment {
 export interface Client {
   readonly id: string;
   session: Session | undefined;
-  /** n_k, if known. */
+  /** n_k, if known, as `believed`. */
   samples: number | null;
   /** Kernels it computes with. */
   build: string | null;
@@ -88,29 +91,51 @@ export function standingOf(client: Client): Standing {
   return client.ready ? "ready" : "busy";
 }
 
-/** Who can be drawn, and the figures of all who are registered. */
-export function rosterOf(clients: Iterable<Client>): Roster {
+/**
+ * The samples that a client says it has, as they are taken from it.
+ * @param most what the run's settings allow
+ */
+export const believed = (samples: number, most = MOST_SAMPLES): number => Math.min(samples, most);
+
+/** Whether the client can be given work, now or as soon as its line is back. */
+const canBeDrawn = ({ registered, ready, lacks }: Client): boolean =>
+  registered && ready && lacks === undefined;
+
+/**
+ * The most samples that one of these clients counts with, by those that can be drawn now.
+ * @param most what the run's settings allow
+ */
+export function capOf(clients: Iterable<Client>, most: number | undefined): number {
+  const counts: number[] = [];
+  for (const client of clients)
+    if (client.samples !== null && canBeDrawn(client)) counts.push(client.samples);
+  return sampleCap(counts, most);
+}
+
+/**
+ * Who can be drawn, and the figures that a round freezes.
+ * @param most samples of a client that count, as the run's settings have it
+ */
+export function rosterOf(clients: Iterable<Client>, most: number | undefined): Roster {
   const ids: string[] = [];
   const here: string[] = [];
+  const counts: number[] = [];
   let population = 0;
-  let known = 0;
-  let samples = 0;
   for (const client of clients) {
     if (!client.registered) continue;
     population++;
-    if (client.samples !== null) {
-      known++;
-      samples += client.samples;
-    }
-    if (!client.ready || client.lacks !== undefined) continue;
+    if (!canBeDrawn(client)) continue;
     ids.push(client.id);
     if (client.said) here.push(client.id);
+    if (client.samples !== null) counts.push(client.samples);
   }
+  const cap = sampleCap(counts, most);
+  const sum = counts.reduce((total, count) => total + Math.min(count, cap), 0);
   return {
     ids: ids.sort(),
     here: here.sort(),
     population,
-    meanSamples: known === 0 ? 0 : samples / known,
+    meanSamples: counts.length === 0 ? 0 : sum / counts.length,
   };
 }
 

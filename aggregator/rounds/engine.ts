@@ -62,10 +62,7 @@ export interface Step<State> {
   readonly effects: readonly RoundEffect[];
 }
 
-/**
- * The clients that could be drawn now, and the figures of the registered ones that a round freezes
- * when it opens.
- */
+/** The clients that can be drawn now, and the figures that a round freezes when it opens. */
 export interface Roster {
   /** Sorted. */
   readonly ids: readonly string[];
@@ -73,7 +70,7 @@ export interface Roster {
   readonly here: readonly string[];
   /** m, all registered clients, eligible now or not. */
   readonly population: number;
-  /** mean(n) over the registered clients. */
+  /** mean(n) over those that can be drawn, each of them up to the cap (clients/claims.ts). */
   readonly meanSamples: number;
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { assignmentId } from "../clients/assignments.js";
-import type { Assignment, Client } from "../clients/clients.js";
+import { capOf, rosterOf, type Assignment, type Client } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import type { RunDefinition } from "./definition.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
@@ -87,6 +87,7 @@ export function openAttempts(
     due: 0,
     lease: undefined,
     offer: undefined,
+    weight: 0,
     folded: false,
     over: undefined,
   });
@@ -103,24 +104,20 @@ export function openAttempts(
     },
 
     async begin(wanted) {
-      // Where nobody is selected, an update may come from any client, and may have been admitted
-      // while the round before was open.
+      const { mode, maxSamples: most } = settings;
+      const cap = capOf(parts.clients.values(), most);
+      // Where nobody is selected, an update may come from any client.
       const anybody = wanted.selected.length === 0;
-      const asked = anybody ? [...parts.clients.keys()] : wanted.selected;
-      const known = asked.map((id) => clientOf(id).samples);
-      const before = anybody ? (latest?.maxSamples ?? 0) : 0;
-      const { maxSamples, mode } = settings;
+      const asked = anybody ? rosterOf(parts.clients.values(), most).ids : wanted.selected;
+      const counts = asked.map((id) => clientOf(id).samples);
+      const known = counts.filter((count) => count !== null);
       // Room for data that grew since the client said how many it has, and no more: the limit
       // decides how fine the grid is.
-      const limit = known.includes(null)
-        ? maxSamples
-        : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...(known as number[]))));
-      const attempt: AttemptRecord = {
-        ...wanted,
-        maxSamples: Math.min(maxSamples, Math.max(before, limit)),
-        key,
-        mode,
-      };
+      const limit =
+        known.length < counts.length || known.length === 0
+          ? cap
+          : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...known)));
+      const attempt: AttemptRecord = { ...wanted, maxSamples: Math.min(cap, limit), key, mode };
       await durably(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);

@@ -1,7 +1,7 @@
 import { copyOf, release } from "../../runtime/tensors/memory.js";
 import { nameOf } from "../clients/assignments.js";
 import type { Attempts } from "./attempts.js";
-import { rosterOf, type Assignment } from "../clients/clients.js";
+import { believed, rosterOf, type Assignment } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
@@ -63,6 +63,7 @@ export async function commitRound(
       await parts.ledger.commit(parts.epoch, record, checkpoint);
       const commitSeconds = (performance.now() - finished) / 1000;
       models.keep(open.round, checkpoint.model);
+      refresh(parts, counted);
       await announce(parts, counted);
       const timings: RoundTimings = {
         round: open.round,
@@ -76,6 +77,27 @@ export async function commitRound(
       follow(parts, line, timings);
     });
   });
+}
+
+/**
+ * What the round has shown of its clients holds from the next one on: an update says on how many
+ * samples it was trained, and those may have grown since the client said hello.
+ */
+function refresh(
+  { definition, clients, durably, ledger, epoch, send }: CommitParts,
+  counted: readonly Assignment[],
+): void {
+  const { maxSamples } = definition.settings;
+  let changed = false;
+  for (const { client: id, offer } of counted) {
+    const client = clients.get(id);
+    const samples = believed(offer!.samples, maxSamples);
+    if (client === undefined || client.samples === samples) continue;
+    client.samples = samples;
+    changed = true;
+    void durably(() => ledger.register(epoch, { id, samples }));
+  }
+  if (changed) send({ type: "roster", roster: rosterOf(clients.values(), maxSamples) });
 }
 
 /** Tells those whose updates are in the round, then all the others. */
@@ -109,7 +131,7 @@ function follow(
   folder?.round(line, timings, models.current);
   tell("round", line, timings);
   if (round % evaluateEvery === 0 || round === rounds) {
-    const { ids } = rosterOf(parts.clients.values());
+    const { ids } = rosterOf(parts.clients.values(), definition.settings.maxSamples);
     parts.evaluations.begin(round, models.current, ids);
   }
   send({ type: "committed" });

@@ -120,6 +120,7 @@ export function openEvaluations(options: {
       due: performance.now() + deadline,
       lease: undefined,
       offer: undefined,
+      weight: 0,
       folded: false,
       over: undefined,
     }));

@@ -1,7 +1,7 @@
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
 import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import { nameOf } from "../clients/assignments.js";
-import { lackOf, rosterOf, type Client } from "../clients/clients.js";
+import { believed, lackOf, rosterOf, type Client } from "../clients/clients.js";
 import type { KeyRing } from "../sessions/enrolment.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
@@ -78,7 +78,7 @@ export function openPresence(
   function rosterChanged(): void {
     rosterDue ??= setImmediate(() => {
       rosterDue = undefined;
-      send({ type: "roster", roster: rosterOf(clients.values()) });
+      send({ type: "roster", roster: rosterOf(clients.values(), settings.maxSamples) });
     });
   }
 
@@ -114,7 +114,7 @@ export function openPresence(
 
     remember({ id, samples }, asked) {
       const client = clientOf(id);
-      client.samples = samples;
+      client.samples = samples === null ? null : believed(samples, settings.maxSamples);
       client.registered = true;
       client.ready = true;
       // Whoever takes part in the attempt that was cut short may be waiting as long as a back-off
@@ -139,10 +139,15 @@ export function openPresence(
           { client: client.id.slice(0, 32) },
           `a client cannot take part: it lacks ${client.lacks}`,
         );
-      else if (!client.registered || client.samples !== hello.samples) {
-        client.registered = true;
-        client.samples = hello.samples;
-        void durably(() => ledger.register(epoch, { id: client.id, samples: hello.samples }));
+      else {
+        // What its last update was trained on is known better than nothing.
+        const samples =
+          hello.samples === null ? client.samples : believed(hello.samples, settings.maxSamples);
+        if (!client.registered || client.samples !== samples) {
+          client.registered = true;
+          client.samples = samples;
+          void durably(() => ledger.register(epoch, { id: client.id, samples }));
+        }
       }
       const sameRun = hello.run === run;
       const pending = new Set(sameRun ? hello.pending.map(({ assignment }) => assignment) : []);

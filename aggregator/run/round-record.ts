@@ -68,7 +68,9 @@ export function roundLine(
     algorithm: settings.algorithm,
     participants: assignments.map(({ client }) => client),
     updates: assignments.map(({ offer }) => offer!.sha256),
-    ...clientMeans(assignments.map(({ offer }) => offer!)),
+    ...clientMeans(
+      assignments.map(({ weight, offer }) => ({ samples: weight, metrics: offer!.metrics })),
+    ),
     learningRate: learningRateOf(settings, round),
     staleness:
       assignments.reduce((sum, { work }) => sum + round - work.round, 0) / assignments.length,

@@ -84,8 +84,6 @@ export function openUpdates(
         before: last?.assignment === offer.assignment ? last.sha256 : assignment?.offer?.sha256,
         bytes: offer.bytes,
         expectedBytes: updateBytes,
-        samples: offer.samples,
-        maxSamples: attempt()?.maxSamples ?? settings.maxSamples,
       });
       if (refusal !== undefined || assignment === undefined)
         return refuse(client, offer.assignment, refusal!);
@@ -116,9 +114,16 @@ export function openUpdates(
 
     async fold(assignment) {
       const { id, client, work } = assignment;
-      const { samples, metrics } = assignment.offer!;
-      const { round, goal } = attempt()!;
+      const { samples: offered, metrics } = assignment.offer!;
+      const { round, goal, maxSamples } = attempt()!;
       const staleness = round - work.round;
+      const samples = Math.min(offered, maxSamples);
+      if (samples < offered)
+        log.info(
+          { client: client.slice(0, 32), round, samples: offered, weight: samples },
+          "an update counts with fewer samples than it was trained on",
+        );
+      assignment.weight = samples;
       const begun = performance.now();
       let norm: number;
       try {

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
-import { nodeFiles, writeWhole } from "../storage/file-layer.js";
+import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
 
 /**
  * Who may take part, as a folder that an operator's command and a running server share:
@@ -69,7 +69,7 @@ export async function openKeyRing(folder: string): Promise<KeyRing> {
     to: ["enrolled" | "revoked", string],
   ): Promise<boolean> {
     try {
-      await rename(join(inside(from[0]), from[1]), join(inside(to[0]), to[1]));
+      await nodeFiles.rename(join(inside(from[0]), from[1]), join(inside(to[0]), to[1]));
     } catch (error) {
       if (isMissing(error)) return false;
       throw error;

@@ -1,8 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { ConfigError, FedflatError } from "../../runtime/errors.js";
-import { nodeFiles, writeWhole, type FileLayer, type WritableFile } from "./file-layer.js";
+import {
+  lock,
+  nodeFiles,
+  writeWhole,
+  type FileLayer,
+  type WritableFile,
+} from "../../runtime/platform/node-files.js";
 import { emptyHistory, LedgerRecord, remember } from "./history.js";
 import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
 import {
@@ -19,12 +24,6 @@ import { requireEpoch } from "./memory.js";
 const KEPT = 3;
 
 /**
- * Folders that this process has open, by file layer: a lock with our own process id is stale only
- * if it is not among them.
- */
-const held = new WeakMap<FileLayer, Set<string>>();
-
-/**
  * The ledger in a folder: `journal` (see journal.ts), `blobs/<sha256>` and `lock`. Blobs are
  * durable before the record that names them is written, so whatever the moment of a crash, what the
  * journal says is there.
@@ -36,6 +35,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
   let length = 0;
   let previous = FIRST;
   let broken: FedflatError | undefined;
+  let unlock = async () => {};
   let queue: Promise<unknown> = Promise.resolve();
 
   /** One write after the other, each only in the epoch it was meant for. */
@@ -98,7 +98,6 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     try {
       await writeWhole(files, blobs, sha256, bytes);
     } catch (error) {
-      await files.remove(`${blobs}/.${sha256}.tmp`).catch(() => {});
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === "ENOSPC" || code === "EDQUOT") throw storageFull(error);
       // The blob is named by nothing yet, so the ledger itself is sound; but a disk that fails is
@@ -156,7 +155,12 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     async open(genesis): Promise<Opened> {
       try {
         await files.makeFolder(blobs);
-        await lock(files, folder);
+        unlock = await lock(
+          files,
+          folder,
+          (pid) =>
+            `"${folder}" expected no other server, got one with process id ${pid} (if there is none, remove ${folder}/lock)`,
+        );
       } catch (error) {
         throw unusable(error);
       }
@@ -206,7 +210,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
       } catch (error) {
         await journal?.close().catch(() => {});
         journal = undefined;
-        await unlock(files, folder).catch(() => {});
+        await unlock().catch(() => {});
         throw unusable(error);
       }
     },
@@ -237,7 +241,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         await journal.close();
       } finally {
         journal = undefined;
-        await unlock(files, folder);
+        await unlock();
       }
     },
   };
@@ -351,87 +355,3 @@ function understand(path: string, bytes: Uint8Array): Understood {
 }
 
 const sha256Of = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
-
-/**
- * Takes the folder's lock, a file that names a process. One whose process is gone is taken over.
- * @throws ConfigError `state-locked`
- */
-async function lock(files: FileLayer, folder: string): Promise<void> {
-  const path = `${folder}/lock`;
-  let ours = held.get(files);
-  if (ours === undefined) held.set(files, (ours = new Set()));
-  for (let tries = 0; ; tries++)
-    try {
-      const file = await files.open(path, "exclusive");
-      try {
-        await file.write(new TextEncoder().encode(holder(process.pid)));
-      } catch (error) {
-        await files.remove(path).catch(() => {});
-        throw error;
-      } finally {
-        await file.close();
-      }
-      ours.add(folder);
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || tries > 0) throw error;
-      const text = await settled(files, path);
-      const pid = Number.parseInt(text);
-      const alive =
-        pid === process.pid ? ours.has(folder) : text.endsWith("\n") && text === holder(pid);
-      if (alive)
-        throw new ConfigError(
-          "state-locked",
-          `"${folder}" expected no other server, got one with process id ${pid} (if there is none, remove ${path})`,
-        );
-      await files.remove(path);
-    }
-}
-
-/**
- * A lock's text. One that is not whole is perhaps being written; still not whole a moment later, a
- * crash left it.
- */
-async function settled(files: FileLayer, path: string): Promise<string> {
-  const read = async () => new TextDecoder().decode((await files.read(path)) ?? new Uint8Array());
-  const text = await read();
-  if (text.endsWith("\n")) return text;
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  return read();
-}
-
-async function unlock(files: FileLayer, folder: string): Promise<void> {
-  held.get(files)?.delete(folder);
-  await files.remove(`${folder}/lock`);
-}
-
-/**
- * Names a process that lives, and no other one that has its id at another time: where the system
- * says so (Linux) the text has the boot and the moment of the process's start. Empty where there is
- * no such process.
- */
-function holder(pid: number): string {
-  if (!isAlive(pid)) return "";
-  let started = "";
-  try {
-    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-    // The 20th field behind the name, which is in brackets and may hold anything
-    // (proc_pid_stat(5)).
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    started = ` ${boot} ${fields[19]}`;
-  } catch {
-    // The id alone has to do.
-  }
-  return `${pid}${started}\n`;
-}
-
-function isAlive(pid: number): boolean {
-  if (!Number.isSafeInteger(pid) || pid < 1) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}

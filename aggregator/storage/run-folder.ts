@@ -2,8 +2,8 @@ import { appendFile, readFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
+import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
 import type { Log } from "../log.js";
-import { nodeFiles, writeWhole } from "./file-layer.js";
 import type { Blob } from "./ledger.js";
 
 /**

@@ -4,8 +4,8 @@ import {
   A_TABLE, BLOCK_ROWS, C_ROWS, EDGE, PACKED, PACKED_BYTES, PADDED, PADDED_BYTES, PATCHES, PATCHES_BYTES,
 } from "../lanes/scratch";
 import {
-  batch, inChannels, inHeight, inWidth, kernelHeight, kernelWidth, outHeight, outWidth, padLeft, padTop, setGeometry, strideHeight,
-  strideWidth,
+  Window, batch, inChannels, inHeight, inWidth, kernelHeight, kernelWidth, outChannels, outHeight, outWidth,
+  padLeft, padTop, setGeometry, strideHeight, strideWidth,
 } from "../lanes/geometry";
 import { axpy } from "./vector";
 import { planWinogradRows, winogradRowsBackpropFilter, winogradRowsBackpropInput, winogradRowsConv2d } from "./winograd-rows";
@@ -90,12 +90,8 @@ function begin(): void {
 const DIRECT: i32 = 0, TILES: i32 = 1, ROWS: i32 = 2;
 
 /** Sets the convolution at work, and tells how it is best done. */
-function choose(
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-  shortestRun: i32, scratch: usize,
-): i32 {
-  setGeometry(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+function choose(window: Window, count: i32, shortestRun: i32, scratch: usize): i32 {
+  setGeometry(window, count);
   if (batch * outHeight * outWidth >= MANY_OUTPUTS) {
     if (planWinograd(scratch)) return TILES;
     if (planWinogradRows(shortestRun, scratch)) return ROWS;
@@ -201,12 +197,9 @@ function addPadded(dx: usize, scratch: usize): void {
 }
 
 export function conv2d(
-  x: usize, w: usize, bias: usize, y: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-  relu: i32, norm: i32, scratch: usize,
+  window: Window, count: i32, x: usize, w: usize, bias: usize, y: usize, relu: i32, norm: i32, scratch: usize,
 ): f64 {
-  const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, READ_RUN, scratch);
+  const way = choose(window, count, READ_RUN, scratch);
   if (way == TILES) return winogradConv2d(x, w, bias, y, relu, norm);
   if (way == ROWS) return winogradRowsConv2d(x, w, bias, y, relu, norm);
   clearSquares();
@@ -273,13 +266,10 @@ function gatherPatches(kernelHeight: i32, run: i32, scratch: usize): void {
 
 // dx: like x.
 export function conv2dBackpropInput(
-  dy: usize, w: usize, dx: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-  scratch: usize,
+  window: Window, count: i32, dy: usize, w: usize, dx: usize, scratch: usize,
 ): void {
+  const way = choose(window, count, WRITTEN_RUN, scratch);
   memory.fill(dx, 0, <usize>(batch * inHeight * inWidth * inChannels) << 2);
-  const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, WRITTEN_RUN, scratch);
   if (way == TILES) return winogradBackpropInput(dy, w, dx);
   if (way == ROWS) return winogradRowsBackpropInput(dy, w, dx);
   const outPixel = <usize>outChannels << 2;
@@ -309,12 +299,9 @@ export function conv2dBackpropInput(
 
 // dw: like w.
 export function conv2dBackpropFilter(
-  x: usize, dy: usize, dw: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, outChannels: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-  scratch: usize,
+  window: Window, count: i32, x: usize, dy: usize, dw: usize, scratch: usize,
 ): void {
-  const way = choose(batch, inHeight, inWidth, inChannels, outHeight, outWidth, outChannels, kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft, READ_RUN, scratch);
+  const way = choose(window, count, READ_RUN, scratch);
   if (way == TILES) return winogradBackpropFilter(x, dy, dw);
   if (way == ROWS) return winogradRowsBackpropFilter(x, dy, dw);
   const outPixel = <usize>outChannels << 2;

@@ -1,3 +1,4 @@
+import { Window } from "../lanes/geometry";
 import { high, low, madd, positive, sum4 } from "../lanes/lanes";
 
 // y[b, oy, ox, c M + q] = relu?(bias[c M + q] + sum over ky, kx of x[b, oy sh + ky - padTop, ox sw
@@ -24,12 +25,14 @@ function last(start: i32, kernel: i32, size: i32): i32 {
 }
 
 export function depthwiseConv2d(
-  x: usize, w: usize, bias: usize, y: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-  relu: i32, norm: i32,
+  window: Window, batch: i32, x: usize, w: usize, bias: usize, y: usize, relu: i32, norm: i32,
 ): f64 {
-  const outChannels = inChannels * multiplier;
+  const inHeight = window.inHeight, inWidth = window.inWidth, inChannels = window.inChannels;
+  const outHeight = window.outHeight, outWidth = window.outWidth;
+  const outChannels = window.outChannels, kernelHeight = window.kernelHeight;
+  const kernelWidth = window.kernelWidth, strideHeight = window.strideHeight;
+  const strideWidth = window.strideWidth, padTop = window.padTop, padLeft = window.padLeft;
+  const multiplier = outChannels / inChannels;
   const vectors = multiplier == 1 ? inChannels & ~3 : 0;
   const tap = <usize>outChannels << 2;
   const pixel = <usize>inChannels << 2;
@@ -78,11 +81,14 @@ export function depthwiseConv2d(
 
 // dx: like x. Every output adds dy w to the inputs of its window.
 export function depthwiseConv2dBackpropInput(
-  dy: usize, w: usize, dx: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+  window: Window, batch: i32, dy: usize, w: usize, dx: usize,
 ): void {
-  const outChannels = inChannels * multiplier;
+  const inHeight = window.inHeight, inWidth = window.inWidth, inChannels = window.inChannels;
+  const outHeight = window.outHeight, outWidth = window.outWidth;
+  const outChannels = window.outChannels, kernelHeight = window.kernelHeight;
+  const kernelWidth = window.kernelWidth, strideHeight = window.strideHeight;
+  const strideWidth = window.strideWidth, padTop = window.padTop, padLeft = window.padLeft;
+  const multiplier = outChannels / inChannels;
   const vectors = multiplier == 1 ? inChannels & ~3 : 0;
   const tap = <usize>outChannels << 2;
   const pixel = <usize>inChannels << 2;
@@ -121,11 +127,14 @@ export function depthwiseConv2dBackpropInput(
 // dw: like w. For every weight the sum over all outputs of x dy; a row of outputs in float32, rows
 // in float64.
 export function depthwiseConv2dBackpropFilter(
-  x: usize, dy: usize, dw: usize,
-  batch: i32, inHeight: i32, inWidth: i32, inChannels: i32, outHeight: i32, outWidth: i32, multiplier: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
+  window: Window, batch: i32, x: usize, dy: usize, dw: usize,
 ): void {
-  const outChannels = inChannels * multiplier;
+  const inHeight = window.inHeight, inWidth = window.inWidth, inChannels = window.inChannels;
+  const outHeight = window.outHeight, outWidth = window.outWidth;
+  const outChannels = window.outChannels, kernelHeight = window.kernelHeight;
+  const kernelWidth = window.kernelWidth, strideHeight = window.strideHeight;
+  const strideWidth = window.strideWidth, padTop = window.padTop, padLeft = window.padLeft;
+  const multiplier = outChannels / inChannels;
   const vectors = multiplier == 1 ? inChannels & ~3 : 0;
   const outPixel = <usize>outChannels << 2;
   const pixel = <usize>inChannels << 2;

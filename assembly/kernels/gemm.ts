@@ -19,24 +19,14 @@ const BLOCK_INNER: i32 = 256;
 /** A block of B stays in the second-level cache. */
 const BLOCK_COLUMNS: i32 = 512;
 
+/** What to do beside the product; runtime/wasm/kernels.ts names the same bits. */
+const TRANSPOSE_A: i32 = 1, TRANSPOSE_B: i32 = 2, ADD: i32 = 4, RECTIFY: i32 = 8, SUM_SQUARES: i32 = 16;
+
 export function gemm(
-  transposeA: i32,
-  transposeB: i32,
-  m: i32,
-  n: i32,
-  k: i32,
-  a: usize,
-  lda: i32,
-  b: usize,
-  ldb: i32,
-  c: usize,
-  ldc: i32,
-  accumulate: i32,
-  bias: usize,
-  relu: i32,
-  norm: i32,
-  scratch: usize,
+  how: i32, m: i32, n: i32, k: i32, a: usize, lda: i32, b: usize, ldb: i32, c: usize, ldc: i32, bias: usize, scratch: usize,
 ): f64 {
+  const transposeA = (how & TRANSPOSE_A) != 0, transposeB = (how & TRANSPOSE_B) != 0;
+  const accumulate = how & ADD, relu = how & RECTIFY, norm = how & SUM_SQUARES;
   const aStride = <usize>lda << 2;
   const bStride = <usize>ldb << 2;
   const cStride = <usize>ldc << 2;
@@ -44,7 +34,7 @@ export function gemm(
     transposeB && (m & 3 | accumulate | relu | norm | <i32>bias) == 0 &&
     m * k + m * n <= k * n >> 1 && m * n <= <i32>(PADDED_BYTES >> 2)
   ) {
-    gemm(0, 1 - transposeA, n, m, k, b, ldb, a, lda, scratch + PADDED, m, 0, 0, 0, 0, scratch);
+    gemm(transposeA ? 0 : TRANSPOSE_B, n, m, k, b, ldb, a, lda, scratch + PADDED, m, 0, scratch);
     transpose(scratch + PADDED, <usize>m << 2, c, cStride, n, m);
     return 0;
   }

@@ -1,3 +1,4 @@
+import { Window } from "../lanes/geometry";
 import { reluBackpropSumRows, ROWS_AT_ONCE } from "./activation-norm";
 import { copyRun } from "../lanes/pack";
 
@@ -9,11 +10,12 @@ import { copyRun } from "../lanes/pack";
 
 // y = the largest element of the window. argmax (int32, like y, may be null): its index into x, the
 // first if several are equal.
-export function maxPool(
-  x: usize, y: usize, argmax: usize,
-  batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-): void {
+export function maxPool(window: Window, batch: i32, x: usize, y: usize, argmax: usize): void {
+  const inHeight = window.inHeight, inWidth = window.inWidth, channels = window.inChannels;
+  const outHeight = window.outHeight, outWidth = window.outWidth;
+  const kernelHeight = window.kernelHeight, kernelWidth = window.kernelWidth;
+  const strideHeight = window.strideHeight, strideWidth = window.strideWidth;
+  const padTop = window.padTop, padLeft = window.padLeft;
   for (let image = 0; image < batch; image++) {
     for (let oy = 0; oy < outHeight; oy++) {
       const top = oy * strideHeight - padTop;
@@ -140,11 +142,12 @@ export function gatherByIndex(x: usize, index: usize, y: usize, size: i32): void
 }
 
 // y = the mean of the window.
-export function avgPool(
-  x: usize, y: usize,
-  batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-): void {
+export function avgPool(window: Window, batch: i32, x: usize, y: usize): void {
+  const inHeight = window.inHeight, inWidth = window.inWidth, channels = window.inChannels;
+  const outHeight = window.outHeight, outWidth = window.outWidth;
+  const kernelHeight = window.kernelHeight, kernelWidth = window.kernelWidth;
+  const strideHeight = window.strideHeight, strideWidth = window.strideWidth;
+  const padTop = window.padTop, padLeft = window.padLeft;
   for (let image = 0; image < batch; image++) {
     for (let oy = 0; oy < outHeight; oy++) {
       const top = oy * strideHeight - padTop;
@@ -180,11 +183,12 @@ export function avgPool(
 }
 
 // dx = 0, then every output adds its share of dy to the elements of its window.
-export function avgPoolBackprop(
-  dy: usize, dx: usize,
-  batch: i32, inHeight: i32, inWidth: i32, channels: i32, outHeight: i32, outWidth: i32,
-  kernelHeight: i32, kernelWidth: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32,
-): void {
+export function avgPoolBackprop(window: Window, batch: i32, dy: usize, dx: usize): void {
+  const inHeight = window.inHeight, inWidth = window.inWidth, channels = window.inChannels;
+  const outHeight = window.outHeight, outWidth = window.outWidth;
+  const kernelHeight = window.kernelHeight, kernelWidth = window.kernelWidth;
+  const strideHeight = window.strideHeight, strideWidth = window.strideWidth;
+  const padTop = window.padTop, padLeft = window.padLeft;
   memory.fill(dx, 0, <usize>(batch * inHeight * inWidth * channels) << 2);
   const pixel = <usize>channels << 2;
   for (let image = 0; image < batch; image++) {

@@ -11,11 +11,16 @@ export const avgPoolGrad: Registration<{ dy: TensorInfo; input: TensorInfo }, Po
   kernelName: AvgPoolGrad,
   compute({ inputs: { dy, input }, attrs, ...call }) {
     checkTensor("AvgPoolGrad.input", input, 4);
-    const { geometry, outShape, inside } = pooling(input.shape, attrs);
+    const { window, batch, outShape, inside } = pooling(input.shape, attrs);
     if (!inside) return call.leave("pad", "windows inside the image", attrs.pad);
     checkTensor("AvgPoolGrad.dy", dy, outShape);
     const dx = call.output(input.shape);
-    call.kernels.avgPoolBackprop(call.addressOf(dy), call.addressOf(dx), ...geometry);
+    call.kernels.avgPoolBackprop(
+      call.window(window),
+      batch,
+      call.addressOf(dy),
+      call.addressOf(dx),
+    );
     return dx;
   },
 };

@@ -18,10 +18,11 @@ export const conv2dBackpropFilter: Registration<
     checkTensor("Conv2DBackpropFilter.dy", dy, form.outShape);
     const dw = call.output(attrs.filterShape);
     call.kernels.conv2dBackpropFilter(
+      call.window(form.window),
+      form.batch,
       call.addressOf(x),
       call.addressOf(dy),
       call.addressOf(dw),
-      ...form.geometry,
       call.scratch,
     );
     return dw;

@@ -15,10 +15,11 @@ export const conv2dBackpropInput: Registration<
     checkTensor("Conv2DBackpropInput.dy", dy, form.outShape);
     const dx = call.output(attrs.inputShape);
     call.kernels.conv2dBackpropInput(
+      call.window(form.window),
+      form.batch,
       call.addressOf(dy),
       call.addressOf(filter),
       call.addressOf(dx),
-      ...form.geometry,
       call.scratch,
     );
     return dx;

@@ -12,11 +12,12 @@ export const conv2d: Registration<{ x: TensorInfo; filter: TensorInfo }, Convolu
     if ("obstacle" in form) return call.leave(...form.obstacle);
     const y = call.output(form.outShape);
     call.kernels.conv2d(
+      call.window(form.window),
+      form.batch,
       call.addressOf(x),
       call.addressOf(filter),
       0,
       call.addressOf(y),
-      ...form.geometry,
       0,
       0,
       call.scratch,

@@ -1,5 +1,6 @@
 import { backend_util } from "@tensorflow/tfjs-core";
 import { MAX_PATCH } from "../wasm/kernels.js";
+import type { Window } from "../wasm/window.js";
 
 /** What tfjs hands to every kernel of the convolution family. */
 export interface ConvolutionAttributes {
@@ -12,23 +13,6 @@ export interface ConvolutionAttributes {
    */
   readonly dataFormat?: "NHWC" | "NCHW";
 }
-
-/** The numbers that our convolutions take after their addresses, in their order. */
-export type Geometry = [
-  batch: number,
-  inHeight: number,
-  inWidth: number,
-  inChannels: number,
-  outHeight: number,
-  outWidth: number,
-  outChannelsOrMultiplier: number,
-  kernelHeight: number,
-  kernelWidth: number,
-  strideHeight: number,
-  strideWidth: number,
-  padTop: number,
-  padLeft: number,
-];
 
 /** What our convolutions cannot do: the argument, what they expect, what it is. */
 export type Obstacle = [argument: string, expected: string, got: string];
@@ -45,7 +29,7 @@ export function convolution(
   attrs: ConvolutionAttributes,
   depthwise = false,
 ):
-  | { readonly geometry: Geometry; readonly outShape: readonly number[] }
+  | { readonly window: Window; readonly batch: number; readonly outShape: readonly number[] }
   | { readonly obstacle: Obstacle } {
   if (attrs.dataFormat !== undefined && attrs.dataFormat !== "NHWC")
     return { obstacle: ["dataFormat", "NHWC", attrs.dataFormat] };
@@ -73,20 +57,20 @@ export function convolution(
     };
   return {
     outShape: info.outShape,
-    geometry: [
-      info.batchSize,
-      info.inHeight,
-      info.inWidth,
-      info.inChannels,
-      info.outHeight,
-      info.outWidth,
-      depthwise ? filterShape[3] : info.outChannels,
-      info.filterHeight,
-      info.filterWidth,
-      info.strideHeight,
-      info.strideWidth,
-      info.padInfo.top,
-      info.padInfo.left,
-    ],
+    batch: info.batchSize,
+    window: {
+      inHeight: info.inHeight,
+      inWidth: info.inWidth,
+      inChannels: info.inChannels,
+      outHeight: info.outHeight,
+      outWidth: info.outWidth,
+      outChannels: info.outChannels,
+      kernelHeight: info.filterHeight,
+      kernelWidth: info.filterWidth,
+      strideHeight: info.strideHeight,
+      strideWidth: info.strideWidth,
+      padTop: info.padInfo.top,
+      padLeft: info.padInfo.left,
+    },
   };
 }

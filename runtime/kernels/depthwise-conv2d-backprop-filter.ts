@@ -21,10 +21,11 @@ export const depthwiseConv2dBackpropFilter: Registration<
     checkTensor("DepthwiseConv2dNativeBackpropFilter.dy", dy, form.outShape);
     const dw = call.output(attrs.filterShape);
     call.kernels.depthwiseConv2dBackpropFilter(
+      call.window(form.window),
+      form.batch,
       call.addressOf(x),
       call.addressOf(dy),
       call.addressOf(dw),
-      ...form.geometry,
     );
     return dw;
   },

@@ -21,10 +21,11 @@ export const depthwiseConv2dBackpropInput: Registration<
     checkTensor("DepthwiseConv2dNativeBackpropInput.dy", dy, form.outShape);
     const dx = call.output(attrs.inputShape);
     call.kernels.depthwiseConv2dBackpropInput(
+      call.window(form.window),
+      form.batch,
       call.addressOf(dy),
       call.addressOf(filter),
       call.addressOf(dx),
-      ...form.geometry,
     );
     return dx;
   },

@@ -23,11 +23,12 @@ export const fusedConv2d: Registration<
     }
     const y = call.output(form.outShape);
     call.kernels.conv2d(
+      call.window(form.window),
+      form.batch,
       call.addressOf(x),
       call.addressOf(filter),
       call.addressOf(bias),
       call.addressOf(y),
-      ...form.geometry,
       attrs.activation === "relu" ? 1 : 0,
       0,
       call.scratch,

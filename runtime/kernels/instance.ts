@@ -2,6 +2,7 @@ import { readKernelBinaries } from "#kernel-binaries";
 import type { Heap, KernelBuild, Kernels } from "../wasm/kernels.js";
 import { SCRATCH_BYTES } from "../wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../wasm/load.js";
+import { WINDOW_WORDS } from "../wasm/window.js";
 import { checkedBackend, heapOf, type WasmBackend } from "../wasm/tfjs-heap.js";
 
 /** Our module on the memory of one tfjs-wasm backend. */
@@ -10,6 +11,8 @@ export interface Lent {
   readonly heap: Heap;
   readonly kernels: Kernels;
   readonly scratch: number;
+  /** Room for the window of one call. */
+  readonly window: number;
   readonly build: KernelBuild;
 }
 
@@ -32,6 +35,7 @@ export function lentBy(backend: object): Lent {
     heap,
     kernels: instantiateKernels(compiled, heap.memory),
     scratch: heap.allocate(SCRATCH_BYTES),
+    window: heap.allocate(4 * WINDOW_WORDS),
     build: compiled.build,
   };
   lent.set(backend, made);

@@ -1,4 +1,5 @@
 import { broadcast_util, type TensorInfo } from "@tensorflow/tfjs-core";
+import { RELU, TRANSPOSE_A, TRANSPOSE_B } from "../wasm/kernels.js";
 import { checkTensor, type Call } from "./registration.js";
 
 export interface MatMulAttributes {
@@ -54,12 +55,12 @@ export function matMul(
   );
   const aPlaces = placesIn(a.shape.slice(0, -2), outDimensions);
   const bPlaces = placesIn(b.shape.slice(0, -2), outDimensions);
+  const how = (transposeA ? TRANSPOSE_A : 0) + (transposeB ? TRANSPOSE_B : 0) + (relu ? RELU : 0);
   const c = call.output([...outDimensions, m, n]);
   const [aAddress, bAddress, cAddress] = [a, b, c].map(call.addressOf);
   aPlaces.forEach((aPlace, i) =>
     call.kernels.gemm(
-      transposeA ? 1 : 0,
-      transposeB ? 1 : 0,
+      how,
       m,
       n,
       k,
@@ -69,10 +70,7 @@ export function matMul(
       bColumns,
       cAddress + 4 * i * m * n,
       n,
-      0,
       call.addressOf(bias),
-      relu ? 1 : 0,
-      0,
       call.scratch,
     ),
   );

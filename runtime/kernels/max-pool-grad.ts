@@ -11,14 +11,20 @@ export const maxPoolGrad: Registration<{ dy: TensorInfo; input: TensorInfo }, Po
   kernelName: MaxPoolGrad,
   compute({ inputs: { dy, input }, attrs, ...call }) {
     checkTensor("MaxPoolGrad.input", input, 4);
-    const { geometry, outShape } = pooling(input.shape, attrs);
+    const { window, batch, outShape } = pooling(input.shape, attrs);
     checkTensor("MaxPoolGrad.dy", dy, outShape);
     const sizeOf = (shape: readonly number[]) =>
       shape.reduce((product, length) => product * length);
     const outSize = sizeOf(outShape);
     const dx = call.output(input.shape);
     const argmax = call.borrow(4 * outSize);
-    call.kernels.maxPool(call.addressOf(input), call.borrow(4 * outSize), argmax, ...geometry);
+    call.kernels.maxPool(
+      call.window(window),
+      batch,
+      call.addressOf(input),
+      call.borrow(4 * outSize),
+      argmax,
+    );
     call.kernels.maxPoolBackprop(
       call.addressOf(dy),
       argmax,

@@ -1,4 +1,5 @@
 import { backend_util } from "@tensorflow/tfjs-core";
+import type { Window } from "../wasm/window.js";
 import type { ConvolutionAttributes } from "./convolution.js";
 
 /** What tfjs hands to every kernel of the pooling family, whose images are always NHWC. */
@@ -9,22 +10,6 @@ export interface PoolingAttributes extends Pick<
   readonly filterSize: [number, number] | number;
 }
 
-/** The numbers that our pools take after their addresses, in their order. */
-type PoolGeometry = [
-  batch: number,
-  inHeight: number,
-  inWidth: number,
-  channels: number,
-  outHeight: number,
-  outWidth: number,
-  kernelHeight: number,
-  kernelWidth: number,
-  strideHeight: number,
-  strideWidth: number,
-  padTop: number,
-  padLeft: number,
-];
-
 /**
  * Shape and attributes of a pool as our kernels' numbers. @throws Error of tfjs for strides and
  * padding that make no sense.
@@ -33,7 +18,8 @@ export function pooling(
   inShape: readonly number[],
   { filterSize, strides, pad, dimRoundingMode }: PoolingAttributes,
 ): {
-  readonly geometry: PoolGeometry;
+  readonly window: Window;
+  readonly batch: number;
   readonly outShape: readonly number[];
   /** Whether every window lies in the image as a whole. */
   readonly inside: boolean;
@@ -49,20 +35,21 @@ export function pooling(
   const { top, left } = info.padInfo;
   return {
     outShape: info.outShape,
-    geometry: [
-      info.batchSize,
-      info.inHeight,
-      info.inWidth,
-      info.inChannels,
-      info.outHeight,
-      info.outWidth,
-      info.filterHeight,
-      info.filterWidth,
-      info.strideHeight,
-      info.strideWidth,
-      top,
-      left,
-    ],
+    batch: info.batchSize,
+    window: {
+      inHeight: info.inHeight,
+      inWidth: info.inWidth,
+      inChannels: info.inChannels,
+      outHeight: info.outHeight,
+      outWidth: info.outWidth,
+      outChannels: info.inChannels,
+      kernelHeight: info.filterHeight,
+      kernelWidth: info.filterWidth,
+      strideHeight: info.strideHeight,
+      strideWidth: info.strideWidth,
+      padTop: top,
+      padLeft: left,
+    },
     inside:
       top === 0 &&
       left === 0 &&

@@ -7,6 +7,7 @@ import {
   type TensorInfo,
 } from "@tensorflow/tfjs-core";
 import type { Kernels } from "../wasm/kernels.js";
+import { writeWindow, type Window } from "../wasm/window.js";
 import { lentBy } from "./instance.js";
 
 /** One call of a tfjs kernel on the wasm backend, as a registration of ours sees it. */
@@ -20,6 +21,8 @@ export interface Call<Inputs, Attributes> {
   addressOf(tensor: TensorInfo | null | undefined): number;
   /** A new float32 tensor, its elements not yet set. */
   output(shape: readonly number[]): TensorInfo;
+  /** Writes how windows slide, and says where the kernels read it. */
+  window(window: Window): number;
   /** Memory for the duration of this call. */
   borrow(bytes: number): number;
   /**
@@ -51,7 +54,7 @@ export function register<Inputs, Attributes>({
     kernelName,
     backendName: "wasm",
     kernelFunc(params) {
-      const { backend, heap, kernels, scratch } = lentBy(params.backend);
+      const { backend, heap, kernels, scratch, window } = lentBy(params.backend);
       const borrowed: number[] = [];
       try {
         return compute({
@@ -61,6 +64,10 @@ export function register<Inputs, Attributes>({
           scratch,
           addressOf: (tensor) => (tensor ? backend.dataIdMap.get(tensor.dataId).memoryOffset : 0),
           output: (shape) => backend.makeOutput(shape, "float32"),
+          window(form) {
+            writeWindow(heap.memory, window, form);
+            return window;
+          },
           borrow(bytes) {
             const address = heap.allocate(bytes);
             borrowed.push(address);

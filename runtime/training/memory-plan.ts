@@ -1,6 +1,7 @@
 import { elements, type Cells } from "../models/layers/layer.js";
 import type { Network, NetworkLayer } from "../models/network.js";
 import { SCRATCH_BYTES } from "../wasm/kernels.js";
+import { WINDOW_WORDS } from "../wasm/window.js";
 
 /** What a plan is compiled for: each purpose needs more memory than the one before it. */
 export type Purpose = "predict" | "train" | "curvature";
@@ -98,6 +99,7 @@ export function arrange(
   // A layer that works on the network's input in place finds it there.
   if (!learns) for (let i = 0; i < layers.length && layers[i].inPlace.forward; i++) y[i] = inputs;
   const memory = layers.map(({ remembers }) => (remembers > 0 ? take(maxBatch * remembers) : 0));
+  const windows = layers.map(({ window }) => (window === undefined ? 0 : take(WINDOW_WORDS)));
   const nowhere = layers.map(() => 0);
   const dy = learns
     ? alternate(turnsOf("backward"), merged).map((at, i) => (merged[i] ? y[i] : at))
@@ -126,6 +128,7 @@ export function arrange(
       x: i === 0 ? inputs : y[i - 1],
       y: y[i],
       memory: memory[i],
+      window: windows[i],
       parameters: at(parameters, layer),
       dy: dy[i],
       dx: before ? dy[i - 1] : 0,

@@ -3,6 +3,7 @@ import type { Network } from "../models/network.js";
 import type { Vector } from "../tensors/layout.js";
 import type { Random } from "../tensors/random.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
+import { writeWindow } from "../wasm/window.js";
 import { arrange, memoryNeeded, type Purpose } from "./memory-plan.js";
 
 /** What one batch measured. */
@@ -102,6 +103,9 @@ export function compile(
   const places = arrange(network, maxBatch, purpose, base);
   const { layers, layout, classes } = network;
   const { cells, logits, labels } = places;
+  layers.forEach(({ window }, i) => {
+    if (window !== undefined) writeWindow(heap.memory, cells[i].window, window);
+  });
   const run: Run = {
     kernels,
     memory: heap.memory,
@@ -192,8 +196,15 @@ export function compile(
         const squares = layers[i].forward(run, cells[i], layers[i].rectified);
         if (layers[i].rectified) activationNorms.push(squares / (batch * sizes[i]));
       }
-      // prettier-ignore
-      const loss = kernels.softmaxCrossEntropy(logits, labels, places.logitsGradient, 0, batch, classes, 1 / batch);
+      const loss = kernels.softmaxCrossEntropy(
+        logits,
+        labels,
+        places.logitsGradient,
+        0,
+        batch,
+        classes,
+        1 / batch,
+      );
       const correct = kernels.countCorrect(logits, labels, batch, classes);
       if (penalty.includesLogits)
         activationNorms.push(kernels.squaredNorm(logits, batch * classes) / (batch * classes));
@@ -211,8 +222,15 @@ export function compile(
         layers[i].forward(run, cells[i], false);
         if (i >= firstLearning) layers[i].forwardTangent(run, cells[i]);
       }
-      // prettier-ignore
-      kernels.softmaxCrossEntropy(logits, labels, logitsGradient, probabilities, batch, classes, 1 / batch);
+      kernels.softmaxCrossEntropy(
+        logits,
+        labels,
+        logitsGradient,
+        probabilities,
+        batch,
+        classes,
+        1 / batch,
+      );
       softmaxTangent(heap.memory, cells[last], probabilities, batch, classes);
       backward(batch, penalty, (i, coefficient) =>
         layers[i].backwardTangent(run, cells[i], coefficient),

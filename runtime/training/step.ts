@@ -78,7 +78,6 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
     const factor = (squaredNorm: number) =>
       (radius * scale) / (scale * Math.sqrt(squaredNorm) + tiny);
     if (kind === "sam") {
-      // prettier-ignore
       kernels.samAscent(theta, kept, gradient, layout.size, factor(squares));
       return;
     }
@@ -93,7 +92,6 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
       sum += kernels.asamSquaredNorm(kept + at, gradient + at, size, eta);
     const length = factor(sum);
     for (const { at, size, eta } of parts)
-      // prettier-ignore
       kernels.asamAscent(theta + at, kept + at, gradient + at, size, length, eta);
   }
 
@@ -107,11 +105,30 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
       }
       const scale =
         settings.clipNorm > 0
-          ? // prettier-ignore
-            clipScale(Math.sqrt(kernels.stepSquaredNorm(gradient, theta, center, correction, layout.size, proximity)))
+          ? clipScale(
+              Math.sqrt(
+                kernels.stepSquaredNorm(
+                  gradient,
+                  theta,
+                  center,
+                  correction,
+                  layout.size,
+                  proximity,
+                ),
+              ),
+            )
           : 1;
-      // prettier-ignore
-      kernels.step(theta, gradient, center, correction, layout.size, proximity, scale, settings.learningRate, weightDecay);
+      kernels.step(
+        theta,
+        gradient,
+        center,
+        correction,
+        layout.size,
+        proximity,
+        scale,
+        settings.learningRate,
+        weightDecay,
+      );
       return measured;
     },
     free,

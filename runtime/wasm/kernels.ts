@@ -2,19 +2,20 @@
  * What the AssemblyScript module exports, as TypeScript sees it; both builds (SIMD and relaxed
  * SIMD) export the same. Addresses are byte offsets in the memory the module was instantiated on.
  * Tensors are float32, row-major, images NHWC, filters HWIO [kernelHeight, kernelWidth, inChannels,
- * outChannels]. Flags are 0 or 1. A null address is 0. `scratch` is `SCRATCH_BYTES` of 16-byte
- * aligned memory that a call may overwrite.
+ * outChannels]. Flags are 0 or 1. A null address is 0. `window` is the address of a window
+ * (window.ts), `scratch` that of `SCRATCH_BYTES` of 16-byte aligned memory that a call may
+ * overwrite.
  */
 export interface Kernels {
   // gemm.ts
   /**
    * C = op(A) op(B) [+ C] [+ bias], then ReLU if asked. op(A) is m x k, op(B) is k x n; lda, ldb,
-   * ldc are row strides of the stored matrices in elements. bias has n elements. Returns the sum of
-   * squares of what was stored if `norm`, else 0.
+   * ldc are row strides of the stored matrices in elements. bias has n elements. `how` is a sum of
+   * `TRANSPOSE_A`, `TRANSPOSE_B`, `ACCUMULATE` (+ C), `RELU`, `NORM`. Returns the sum of squares of
+   * what was stored with `NORM`, else 0.
    */
   gemm(
-    transposeA: number,
-    transposeB: number,
+    how: number,
     m: number,
     n: number,
     k: number,
@@ -24,10 +25,7 @@ export interface Kernels {
     ldb: number,
     c: number,
     ldc: number,
-    accumulate: number,
     bias: number,
-    relu: number,
-    norm: number,
     scratch: number,
   ): number;
 
@@ -35,126 +33,60 @@ export interface Kernels {
   // kernelHeight * kernelWidth * inChannels is at most MAX_PATCH.
   /** y = relu?(conv(x, w) + bias?). Returns the sum of squares of y if `norm`, else 0. */
   conv2d(
+    window: number,
+    batch: number,
     x: number,
     w: number,
     bias: number,
     y: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    inChannels: number,
-    outHeight: number,
-    outWidth: number,
-    outChannels: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
     relu: number,
     norm: number,
     scratch: number,
   ): number;
   /** dx = the gradient of conv2d with respect to its input. */
   conv2dBackpropInput(
+    window: number,
+    batch: number,
     dy: number,
     w: number,
     dx: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    inChannels: number,
-    outHeight: number,
-    outWidth: number,
-    outChannels: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
     scratch: number,
   ): void;
   /** dw = the gradient of conv2d with respect to its filter. */
   conv2dBackpropFilter(
+    window: number,
+    batch: number,
     x: number,
     dy: number,
     dw: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    inChannels: number,
-    outHeight: number,
-    outWidth: number,
-    outChannels: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
     scratch: number,
   ): void;
 
   // depthwise.ts: filter [kernelHeight, kernelWidth, inChannels, multiplier], outChannels =
   // inChannels * multiplier.
   depthwiseConv2d(
+    window: number,
+    batch: number,
     x: number,
     w: number,
     bias: number,
     y: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    inChannels: number,
-    outHeight: number,
-    outWidth: number,
-    multiplier: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
     relu: number,
     norm: number,
   ): number;
   depthwiseConv2dBackpropInput(
+    window: number,
+    batch: number,
     dy: number,
     w: number,
     dx: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    inChannels: number,
-    outHeight: number,
-    outWidth: number,
-    multiplier: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
   ): void;
   depthwiseConv2dBackpropFilter(
+    window: number,
+    batch: number,
     x: number,
     dy: number,
     dw: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    inChannels: number,
-    outHeight: number,
-    outWidth: number,
-    multiplier: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
   ): void;
 
   // pool.ts
@@ -162,23 +94,7 @@ export interface Kernels {
    * argmax (int32, may be null) keeps, per output element, the index into x of the first largest
    * element of its window.
    */
-  maxPool(
-    x: number,
-    y: number,
-    argmax: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    channels: number,
-    outHeight: number,
-    outWidth: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
-  ): void;
+  maxPool(window: number, batch: number, x: number, y: number, argmax: number): void;
   /** dx = 0, then dx[argmax[i]] += dy[i] for `outSize` elements. */
   maxPoolBackprop(dy: number, argmax: number, dx: number, inSize: number, outSize: number): void;
   /**
@@ -201,38 +117,8 @@ export interface Kernels {
   /** y[i] = x[argmax[i]]: the directional derivative of max-pool. */
   gatherByIndex(x: number, index: number, y: number, size: number): void;
   /** Mean over the part of each window that lies inside the image. */
-  avgPool(
-    x: number,
-    y: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    channels: number,
-    outHeight: number,
-    outWidth: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
-  ): void;
-  avgPoolBackprop(
-    dy: number,
-    dx: number,
-    batch: number,
-    inHeight: number,
-    inWidth: number,
-    channels: number,
-    outHeight: number,
-    outWidth: number,
-    kernelHeight: number,
-    kernelWidth: number,
-    strideHeight: number,
-    strideWidth: number,
-    padTop: number,
-    padLeft: number,
-  ): void;
+  avgPool(window: number, batch: number, x: number, y: number): void;
+  avgPoolBackprop(window: number, batch: number, dy: number, dx: number): void;
 
   // group-norm.ts: x is [batch, positions, channels]; statistics per example and group of
   // channels/groups channels.
@@ -402,6 +288,13 @@ export interface Kernels {
   // iterations; returns a value to keep it alive.
   ceiling(iterations: number): number;
 }
+
+/** What `gemm` does beside the product. */
+export const TRANSPOSE_A = 1;
+export const TRANSPOSE_B = 2;
+export const ACCUMULATE = 4;
+export const RELU = 8;
+export const NORM = 16;
 
 /** Bytes of scratch memory that gemm and the convolutions may use. */
 export const SCRATCH_BYTES = 4 * 1024 * 1024;

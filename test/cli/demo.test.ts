@@ -19,6 +19,9 @@ test("npm start, scaled down: client processes train without and with MAN, one i
     ...["demo", "--clients", "3", "--rounds", "2", "--local-epochs", "1"],
     ...["--run", folder, "--json"],
   );
+  // The page comes first, and shows the run while it runs.
+  const [, page] = await demo.until(/^\{"event":"page","page":"(http:[^"]+)"\}\n/);
+  assert.match(await (await fetch(page)).text(), /<html/);
   const [, pids] = await demo.until(/"processes":\[([^\]]+)\]/);
   // Committed: the event comes later, when the model has been evaluated too.
   const rounds = join(folder, "plain", "rounds.jsonl");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
-import { progressLines, wrapped } from "../../cli/view.js";
+import { mock, test } from "node:test";
+import { progressLines, steadyView, wrapped, type View } from "../../cli/view.js";
 
 test("progress is one line where it fits, and several within the terminal's columns where it does not", () => {
   assert.deepEqual(progressLines(80, "round 2/9", 0.5, ["3 of 6 updates"]), [
@@ -21,4 +21,38 @@ test("progress is one line where it fits, and several within the terminal's colu
 
 test("a word that is longer than the line has a line of its own", () => {
   assert.deepEqual(wrapped("a ws://127.0.0.1:7400 b c", 10), ["a", "ws://127.0.0.1:7400", "b c"]);
+});
+
+test("a command stays whole, so that it can be copied", () => {
+  const command = "  node main.js predict --model runs/2026-11-30/model --data some/folder";
+  assert.deepEqual(wrapped(command, 40), [command]);
+});
+
+test("a steady view in a plain log says the newest progress whenever it was silent for four seconds", () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  const said: string[] = [];
+  const silent: View = {
+    say: (_event, _facts, sentence) => void (sentence === undefined || said.push(sentence)),
+    progress() {},
+    round: ({ round }) => void said.push(`round ${round}`),
+    draw: (text) => void said.push(text),
+    close() {},
+  };
+  const view = steadyView(silent);
+  mock.timers.tick(4000);
+  view.progress("round 1/9", 0.1, "1 of 3 updates");
+  view.progress("round 1/9", 0.5, "2 of 3 updates");
+  mock.timers.tick(3000);
+  view.say("client", {}, "somebody came");
+  view.say("client", {});
+  mock.timers.tick(3999);
+  assert.deepEqual(said, ["somebody came"]);
+  mock.timers.tick(1);
+  assert.deepEqual(said, ["somebody came", "round 1/9, 50.0 %, 2 of 3 updates"]);
+  mock.timers.tick(4000);
+  assert.equal(said.length, 3);
+  view.close();
+  mock.timers.tick(60_000);
+  assert.equal(said.length, 3);
+  mock.timers.reset();
 });

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { landscape } from "../../cli/plots/landscape.js";
 import { lineChart } from "../../cli/plots/line-chart.js";
 import { toPng } from "../../cli/plots/png.js";
+import { terminalChart } from "../../cli/plots/terminal-chart.js";
 
 const chart = lineChart({
   title: `Accuracy <of> "A & B"`,
@@ -138,4 +139,35 @@ test("the PNG has twice the pixels of the SVG, and is not blank", async () => {
   assert.ok(Math.abs(w - 2 * Number(width)) <= 1 && Math.abs(h - 2 * Number(height)) <= 1);
   const blank = await toPng(chart.replace(/<(text|path|line)[^]*<\/svg>/, "</svg>"));
   assert.ok(png.length > 4 * blank.length);
+});
+
+test("a chart of characters tells its curves apart without colours, and both axes have ticks", () => {
+  const chart = terminalChart(
+    [
+      { mark: "o", name: "falls", points: [10, 0] },
+      { mark: "x", name: "rises", points: [0, 10] },
+    ],
+    40,
+  );
+  const lines = chart.split("\n");
+  const body = lines.slice(0, 12).map((line) => line.slice(9).padEnd(31));
+  assert.equal(body[0][0] + body[0][30], "ox");
+  assert.equal(body[11][0] + body[11][30], "xo");
+  // They meet in the middle.
+  assert.match(body.map((line) => line[15]).join(""), /\*/);
+  for (const label of ["10", "0"])
+    assert.ok(lines.some((line) => line.trim().startsWith(`${label} ┤`)));
+  assert.match(chart, /\n {9}1 +2 round\n/);
+  for (const name of ["o falls", "x rises", "* both"]) assert.ok(chart.includes(name), name);
+});
+
+test("a chart of characters fits its columns, whatever the curves", () => {
+  const long = Array.from({ length: 300 }, (_, i) => 100 * Math.sin(i));
+  for (const columns of [40, 80])
+    for (const points of [[], [5], [5, 5], long])
+      for (const line of terminalChart([{ mark: "o", name: "s", points }], columns).split("\n"))
+        assert.ok(
+          line.replace(/ round$/, "").length <= columns && !/NaN|undefined/.test(line),
+          line,
+        );
 });

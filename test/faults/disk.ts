@@ -1,4 +1,4 @@
-import type { FileLayer } from "../../aggregator/storage/file-layer.js";
+import type { FileLayer } from "../../runtime/platform/node-files.js";
 import { random } from "../../runtime/tensors/random.js";
 
 /** What goes wrong at one call of a disk. */

@@ -1,7 +1,7 @@
 import { Aggregator } from "../../aggregator/run/aggregator.js";
 import { listen } from "../../aggregator/server/server.js";
 import { stateFolder } from "../../aggregator/storage/run-folder.js";
-import { nodeFiles, type FileLayer } from "../../aggregator/storage/file-layer.js";
+import { nodeFiles, type FileLayer } from "../../runtime/platform/node-files.js";
 import { fileLedger } from "../../aggregator/storage/files.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { LAB, labModel } from "./fixtures.js";

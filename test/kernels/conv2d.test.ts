@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { eachGeometry, geometry, type Case } from "./geometry.js";
+import { eachGeometry, windowOf, type Case } from "./geometry.js";
 import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 import { inputSize, outputPixels, taps } from "./reference.js";
@@ -87,11 +87,11 @@ for (const build of BUILDS)
           const y = lab.room(plain.length);
           const run = () =>
             kernels.conv2d(
+              ...windowOf(lab, g, channels),
               inX.address,
               inW.address,
               full ? inBias.address : 0,
               y.address,
-              ...geometry(g, channels),
               full,
               full,
               scratch,
@@ -117,10 +117,10 @@ for (const build of BUILDS)
         const [inDy, inW, dx] = [lab.put(dy), lab.put(w), lab.room(inputSize(g))];
         const run = () =>
           kernels.conv2dBackpropInput(
+            ...windowOf(lab, g, channels),
             inDy.address,
             inW.address,
             dx.address,
-            ...geometry(g, channels),
             scratch,
           );
         run();
@@ -147,10 +147,10 @@ for (const build of BUILDS)
         ];
         const run = () =>
           kernels.conv2dBackpropFilter(
+            ...windowOf(lab, g, channels),
             inX.address,
             inDy.address,
             dw.address,
-            ...geometry(g, channels),
             scratch,
           );
         run();

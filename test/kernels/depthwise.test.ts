@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { eachGeometry, geometry, type Case } from "./geometry.js";
+import { eachGeometry, windowOf, type Case } from "./geometry.js";
 import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 import { inputSize, outputPixels, taps } from "./reference.js";
@@ -32,11 +32,11 @@ for (const build of BUILDS)
         for (const full of [0, 1]) {
           const y = lab.room(plain.length);
           const squares = kernels.depthwiseConv2d(
+            ...windowOf(lab, g, channels),
             inX.address,
             inW.address,
             full ? inBias.address : 0,
             y.address,
-            ...geometry(g, multiplier),
             full,
             full,
           );
@@ -57,10 +57,10 @@ for (const build of BUILDS)
         const w = noise(taps(g) * channels, 2);
         const dx = lab.room(inputSize(g));
         kernels.depthwiseConv2dBackpropInput(
+          ...windowOf(lab, g, channels),
           lab.put(dy).address,
           lab.put(w).address,
           dx.address,
-          ...geometry(g, multiplier),
         );
         const expected = reference.depthwise.backpropInput(g, multiplier, dy, w);
         assertClose(dx.read(), expected, 1e-6, what);
@@ -74,10 +74,10 @@ for (const build of BUILDS)
         const dy = noise(outputPixels(g) * channels, 2);
         const dw = lab.room(taps(g) * channels);
         kernels.depthwiseConv2dBackpropFilter(
+          ...windowOf(lab, g, channels),
           lab.put(x).address,
           lab.put(dy).address,
           dw.address,
-          ...geometry(g, multiplier),
         );
         const expected = reference.depthwise.backpropFilter(g, multiplier, x, dy);
         assertClose(dw.read(), expected, 1e-6, what);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { ACCUMULATE, NORM, RELU, TRANSPOSE_A, TRANSPOSE_B } from "../../runtime/wasm/kernels.js";
 import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 
@@ -49,11 +50,16 @@ for (const build of BUILDS)
               const [accumulate, withBias, relu, norm] = [1, 2, 4, 8].map((bit) =>
                 variant & bit ? 1 : 0,
               );
+              const how =
+                transposeA * TRANSPOSE_A +
+                transposeB * TRANSPOSE_B +
+                accumulate * ACCUMULATE +
+                relu * RELU +
+                norm * NORM;
               const c = lab.put(before);
               const run = () =>
                 lab.kernels.gemm(
-                  transposeA,
-                  transposeB,
+                  how,
                   m,
                   n,
                   k,
@@ -63,10 +69,7 @@ for (const build of BUILDS)
                   ldb,
                   c.address,
                   ldc,
-                  accumulate,
                   withBias ? inBias.address : 0,
-                  relu,
-                  norm,
                   lab.scratch,
                 );
               const squares = run();
@@ -108,7 +111,6 @@ for (const build of BUILDS)
           const [inA, inB, c] = [lab.put(a), lab.put(b), lab.room(m * n)];
           lab.kernels.gemm(
             0,
-            0,
             m,
             n,
             k,
@@ -118,9 +120,6 @@ for (const build of BUILDS)
             n,
             c.address,
             n,
-            0,
-            0,
-            0,
             0,
             lab.scratch,
           );

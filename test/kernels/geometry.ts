@@ -1,3 +1,4 @@
+import type { Lab } from "./fixtures.js";
 import { windows, type Windows } from "./reference.js";
 
 /**
@@ -33,40 +34,17 @@ export function eachGeometry(
         );
 }
 
-/**
- * The arguments of a convolution kernel after its buffers; `channels` is outChannels or the
- * multiplier.
- */
-export const geometry = (g: Windows, channels: number) =>
-  [
-    g.batch,
-    g.inHeight,
-    g.inWidth,
-    g.inChannels,
-    g.outHeight,
-    g.outWidth,
-    channels,
-    g.kernelHeight,
-    g.kernelWidth,
-    g.strideHeight,
-    g.strideWidth,
-    g.padTop,
-    g.padLeft,
-  ] as const;
-
-/** The arguments of a pooling kernel after its buffers. */
-export const poolGeometry = (g: Windows) =>
-  [
-    g.batch,
-    g.inHeight,
-    g.inWidth,
-    g.inChannels,
-    g.outHeight,
-    g.outWidth,
-    g.kernelHeight,
-    g.kernelWidth,
-    g.strideHeight,
-    g.strideWidth,
-    g.padTop,
-    g.padLeft,
-  ] as const;
+/** The first arguments of a kernel with windows: its window, put into memory, and the batch. */
+export const windowOf = (
+  lab: Lab,
+  g: Windows,
+  outChannels = g.inChannels,
+): [window: number, batch: number] => [
+  lab.put(
+    Int32Array.of(
+      ...[g.inHeight, g.inWidth, g.inChannels, g.outHeight, g.outWidth, outChannels],
+      ...[g.kernelHeight, g.kernelWidth, g.strideHeight, g.strideWidth, g.padTop, g.padLeft],
+    ),
+  ).address,
+  g.batch,
+];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { eachGeometry, poolGeometry, type Case } from "./geometry.js";
+import { eachGeometry, windowOf, type Case } from "./geometry.js";
 import { assertClose, BUILDS, noise, openLab } from "./fixtures.js";
 import * as reference from "./reference.js";
 import { inputSize, outputPixels } from "./reference.js";
@@ -29,9 +29,9 @@ for (const build of BUILDS)
         const inX = lab.put(x);
         const [y, plain] = [lab.room(size), lab.room(size)];
         const argmax = lab.put(new Int32Array(size).fill(-1));
-        const arguments_ = poolGeometry(g);
-        kernels.maxPool(inX.address, y.address, argmax.address, ...arguments_);
-        kernels.maxPool(inX.address, plain.address, 0, ...arguments_);
+        const window = windowOf(lab, g);
+        kernels.maxPool(...window, inX.address, y.address, argmax.address);
+        kernels.maxPool(...window, inX.address, plain.address, 0);
         assertClose(y.read(), expected.y, 0, what);
         assertClose(plain.read(), expected.y, 0, `${what}, no argmax`);
         assert.deepEqual(argmax.read(), expected.argmax, what);
@@ -86,8 +86,8 @@ for (const build of BUILDS)
         const x = noise(inputSize(g), 1);
         const dy = noise(outputPixels(g) * g.inChannels, 2);
         const [y, dx] = [lab.room(dy.length), lab.room(x.length)];
-        kernels.avgPool(lab.put(x).address, y.address, ...poolGeometry(g));
-        kernels.avgPoolBackprop(lab.put(dy).address, dx.address, ...poolGeometry(g));
+        kernels.avgPool(...windowOf(lab, g), lab.put(x).address, y.address);
+        kernels.avgPoolBackprop(...windowOf(lab, g), lab.put(dy).address, dx.address);
         assertClose(y.read(), reference.avgPool(g, x), 1e-6, what);
         assertClose(dx.read(), reference.avgPoolBackprop(g, dy), 1e-6, `${what}: gradient`);
         lab.close();

@@ -25,9 +25,7 @@ export function biasedActivationBackward(
   const { kernels, batch } = run;
   const { y, dy, gradients } = cells;
   const rows = (batch * elements(form.output)) / columns;
-  if (form.rectified)
-    // prettier-ignore
-    kernels.reluBackpropSumRows(y, dy, dy, gradients[1], rows, columns, penalty);
+  if (form.rectified) kernels.reluBackpropSumRows(y, dy, dy, gradients[1], rows, columns, penalty);
   else {
     activationBackward(run, cells, form, penalty);
     kernels.sumRows(dy, gradients[1], rows, columns);

@@ -1,36 +1,33 @@
-import { slid, type Window } from "./fields.js";
+import type { Window } from "../../wasm/window.js";
+import { slid } from "./fields.js";
 import { OUT_OF_PLACE, type Layer, type Run, type Shape } from "./layer.js";
 
 /** The mean over each window: linear, so its tangents are the same maps on other tensors. */
 export function averageLayer(
   input: Shape,
   window: Window,
-  output: Shape = slid(input, window, window.inChannels),
+  output: Shape = slid(input, window),
 ): Layer {
-  const { inHeight, inWidth, inChannels, outHeight, outWidth } = window;
-  const { kernelHeight, kernelWidth, strideHeight, strideWidth } = window;
-  const { padTop, padLeft } = window;
-  const forward = ({ kernels, batch }: Run, x: number, y: number) =>
-    // prettier-ignore
-    kernels.avgPool(x, y, batch, inHeight, inWidth, inChannels, outHeight, outWidth,
-      kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
-  const backward = ({ kernels, batch }: Run, dy: number, dx: number) =>
-    // prettier-ignore
-    kernels.avgPoolBackprop(dy, dx, batch, inHeight, inWidth, inChannels, outHeight, outWidth,
-      kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+  const forward = ({ kernels, batch }: Run, window: number, x: number, y: number) =>
+    kernels.avgPool(window, batch, x, y);
+  const backward = ({ kernels, batch }: Run, window: number, dy: number, dx: number) =>
+    kernels.avgPoolBackprop(window, batch, dy, dx);
   return {
     input,
     output,
     parameters: [],
     rectified: false,
     remembers: 0,
+    window,
     inPlace: OUT_OF_PLACE,
-    forward(run, { x, y }) {
-      forward(run, x, y);
+    forward(run, { window, x, y }) {
+      forward(run, window, x, y);
       return 0;
     },
-    backward: (run, { dy, dx }) => backward(run, dy, dx),
-    forwardTangent: (run, { xTangent, yTangent }) => forward(run, xTangent, yTangent),
-    backwardTangent: (run, { dyTangent, dxTangent }) => backward(run, dyTangent, dxTangent),
+    backward: (run, { window, dy, dx }) => backward(run, window, dy, dx),
+    forwardTangent: (run, { window, xTangent, yTangent }) =>
+      forward(run, window, xTangent, yTangent),
+    backwardTangent: (run, { window, dyTangent, dxTangent }) =>
+      backward(run, window, dyTangent, dxTangent),
   };
 }

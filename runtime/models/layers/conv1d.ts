@@ -23,19 +23,19 @@ export const conv1d = layerKind({
       [1, strides],
       padding,
       complain,
+      filters,
     );
     checkPatch(window, complain);
     return convolutionLayer(
       input,
       window,
-      filters,
       {
         name: "kernel",
         shape: [kernelSize, window.inChannels, filters],
         initial: { fanIn: kernelSize * window.inChannels },
       },
       relu || description.activation === "relu",
-      fullConvolution(window, filters),
+      fullConvolution,
     );
   },
 });

@@ -35,20 +35,20 @@ export const conv2d = layerKind({
       axes("strides", strides, input, complain),
       padding,
       complain,
+      filters,
     );
     checkPatch(window, complain);
     const { kernelHeight, kernelWidth, inChannels } = window;
     return convolutionLayer(
       input,
       window,
-      filters,
       {
         name: "kernel",
         shape: [kernelHeight, kernelWidth, inChannels, filters],
         initial: { fanIn: kernelHeight * kernelWidth * inChannels },
       },
       relu || description.activation === "relu",
-      fullConvolution(window, filters),
+      fullConvolution,
     );
   },
 });

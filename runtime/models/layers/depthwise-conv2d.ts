@@ -28,26 +28,27 @@ export const depthwiseConv2d = layerKind({
   resolve(description, input, relu, complain) {
     const { kernelSize, strides = 1, padding = "valid" } = description;
     const { multiplier = 1 } = description;
+    const image = imageOf(input, [3], complain);
     const window = windowOf(
-      imageOf(input, [3], complain),
+      image,
       "kernelSize",
       axes("kernelSize", kernelSize, input, complain),
       axes("strides", strides, input, complain),
       padding,
       complain,
+      image.channels * multiplier,
     );
     const { kernelHeight, kernelWidth, inChannels } = window;
     return convolutionLayer(
       input,
       window,
-      inChannels * multiplier,
       {
         name: "kernel",
         shape: [kernelHeight, kernelWidth, inChannels, multiplier],
         initial: { fanIn: kernelHeight * kernelWidth },
       },
       relu || description.activation === "relu",
-      depthwiseConvolution(window, multiplier),
+      depthwiseConvolution,
     );
   },
 });

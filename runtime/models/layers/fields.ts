@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { MAX_PATCH } from "../../wasm/kernels.js";
+import type { Window } from "../../wasm/window.js";
 import type { Complain, Shape } from "./layer.js";
 
 // The fields that several kinds of layer share. A schema's message is the end of a sentence:
@@ -27,21 +28,6 @@ export interface Image {
   readonly height: number;
   readonly width: number;
   readonly channels: number;
-}
-
-/** How a window (a filter, a pool) slides over an image. */
-export interface Window {
-  readonly inHeight: number;
-  readonly inWidth: number;
-  readonly inChannels: number;
-  readonly outHeight: number;
-  readonly outWidth: number;
-  readonly kernelHeight: number;
-  readonly kernelWidth: number;
-  readonly strideHeight: number;
-  readonly strideWidth: number;
-  readonly padTop: number;
-  readonly padLeft: number;
 }
 
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
@@ -85,6 +71,7 @@ export function windowOf(
   stride: readonly [number, number],
   padding: "valid" | "same",
   complain: Complain,
+  outChannels = image.channels,
 ): Window {
   const along = (size: number, kernel: number, stride: number) => {
     if (padding === "valid") {
@@ -108,6 +95,7 @@ export function windowOf(
     inChannels: image.channels,
     outHeight: vertical.out,
     outWidth: horizontal.out,
+    outChannels,
     kernelHeight: kernel[0],
     kernelWidth: kernel[1],
     strideHeight: stride[0],
@@ -129,5 +117,5 @@ export function checkPatch(window: Window, complain: Complain): void {
 }
 
 /** The shape of the window's output, of the same rank as its input. */
-export const slid = (input: Shape, window: Window, channels: number): Shape =>
-  input.length === 2 ? [window.outWidth, channels] : [window.outHeight, window.outWidth, channels];
+export const slid = (input: Shape, { outHeight, outWidth, outChannels }: Window): Shape =>
+  input.length === 2 ? [outWidth, outChannels] : [outHeight, outWidth, outChannels];

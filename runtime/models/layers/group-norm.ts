@@ -41,18 +41,41 @@ export const groupNorm = layerKind({
       inPlace: OUT_OF_PLACE,
       forward({ kernels, batch }, { x, y, memory, parameters }, norm) {
         const deviation = memory + 4 * batch * groups;
-        // prettier-ignore
-        return kernels.groupNorm(x, parameters[0], parameters[1], y, memory, deviation, batch, positions, channels,
-          groups, epsilon, Number(relu), Number(norm));
+        return kernels.groupNorm(
+          x,
+          parameters[0],
+          parameters[1],
+          y,
+          memory,
+          deviation,
+          batch,
+          positions,
+          channels,
+          groups,
+          epsilon,
+          Number(relu),
+          Number(norm),
+        );
       },
       backwardActivation: (run, cells, penalty) => activationBackward(run, cells, form, penalty),
       backward({ kernels, batch }, cells) {
         const { x, dy, dx, memory, parameters, gradients } = cells;
         const deviation = memory + 4 * batch * groups;
         // Where nothing before it learns, dx takes dy's place.
-        // prettier-ignore
-        kernels.groupNormBackprop(x, parameters[0], memory, deviation, dy, dx === 0 ? dy : dx, gradients[0], gradients[1],
-          batch, positions, channels, groups);
+        kernels.groupNormBackprop(
+          x,
+          parameters[0],
+          memory,
+          deviation,
+          dy,
+          dx === 0 ? dy : dx,
+          gradients[0],
+          gradients[1],
+          batch,
+          positions,
+          channels,
+          groups,
+        );
       },
       forwardTangent(run, cells) {
         tangents.forward(run, cells);

@@ -1,6 +1,7 @@
 import type * as v from "valibot";
 import type { Random } from "../../tensors/random.js";
 import type { Kernels } from "../../wasm/kernels.js";
+import type { Window } from "../../wasm/window.js";
 
 /**
  * Shape of one example, without the batch: [features], [length, channels] or [height, width,
@@ -47,6 +48,8 @@ export interface Cells {
   readonly y: number;
   /** What the layer remembers from forward to backward (`Layer.remembers`). */
   readonly memory: number;
+  /** The layer's window (`Layer.window`), as kernels read it. */
+  readonly window: number;
   readonly parameters: readonly number[];
   /** Gradient of the objective with respect to the output; the backward pass may overwrite it. */
   readonly dy: number;
@@ -81,6 +84,8 @@ export interface Layer {
   readonly rectified: boolean;
   /** 4-byte words per example that are kept from forward to backward. */
   readonly remembers: number;
+  /** How the layer's windows slide over its input, where it has such. */
+  readonly window?: Window;
   /** The output takes its input's place in memory; the same for the gradients. */
   readonly inPlace: { readonly forward: boolean; readonly backward: boolean };
   /**

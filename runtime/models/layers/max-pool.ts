@@ -24,10 +24,7 @@ export const maxPool = layerKind({
       padding,
       complain,
     );
-    const { inHeight, inWidth, inChannels, outHeight, outWidth } = window;
-    const { kernelHeight, kernelWidth, strideHeight, strideWidth } = window;
-    const { padTop, padLeft } = window;
-    const output = slid(input, window, inChannels);
+    const output = slid(input, window);
     const inSize = elements(input);
     const outSize = elements(output);
     return {
@@ -36,25 +33,29 @@ export const maxPool = layerKind({
       parameters: [],
       rectified: false,
       remembers: outSize,
+      window,
       inPlace: OUT_OF_PLACE,
-      forward({ kernels, batch, remember }, { x, y, memory }) {
-        // prettier-ignore
-        kernels.maxPool(x, y, remember ? memory : 0, batch, inHeight, inWidth, inChannels, outHeight, outWidth,
-          kernelHeight, kernelWidth, strideHeight, strideWidth, padTop, padLeft);
+      forward({ kernels, batch, remember }, { window, x, y, memory }) {
+        kernels.maxPool(window, batch, x, y, remember ? memory : 0);
         return 0;
       },
       backward: ({ kernels, batch }, { dy, dx, memory }) =>
-        // prettier-ignore
         kernels.maxPoolBackprop(dy, memory, dx, batch * inSize, batch * outSize),
       backwardThroughRelu: ({ kernels, batch }, cells, bias, penalty) =>
-        // prettier-ignore
-        kernels.maxPoolReluBackprop(cells.x, cells.y, cells.dy, cells.memory, bias,
-          batch * inSize, batch * outSize, inChannels, penalty),
+        kernels.maxPoolReluBackprop(
+          cells.x,
+          cells.y,
+          cells.dy,
+          cells.memory,
+          bias,
+          batch * inSize,
+          batch * outSize,
+          window.inChannels,
+          penalty,
+        ),
       forwardTangent: ({ kernels, batch }, { xTangent, yTangent, memory }) =>
-        // prettier-ignore
         kernels.gatherByIndex(xTangent, memory, yTangent, batch * outSize),
       backwardTangent: ({ kernels, batch }, { dyTangent, dxTangent, memory }) =>
-        // prettier-ignore
         kernels.maxPoolBackprop(dyTangent, memory, dxTangent, batch * inSize, batch * outSize),
     };
   },

@@ -25,7 +25,8 @@ export interface RawOptions {
   readonly url: string;
   /** Makes the key; the same seed is the same client. */
   readonly seed: string;
-  readonly samples?: number;
+  /** Null says nothing of how many. */
+  readonly samples?: number | null;
   readonly algorithms?: readonly string[];
   readonly layers?: readonly string[];
   readonly token?: string;
@@ -192,7 +193,7 @@ export class RawClient {
         codecs: ["float32"],
         build: "raw",
       },
-      samples: samples ?? 10,
+      samples: samples === undefined ? 10 : samples,
       counted: counted ?? null,
       pending: pending ?? [],
       agent: "raw test client",

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { nodeFiles } from "../../../aggregator/storage/file-layer.js";
+import { nodeFiles } from "../../../runtime/platform/node-files.js";
 import { fileLedger } from "../../../aggregator/storage/files.js";
 import { crc32c } from "../../../aggregator/storage/journal.js";
 import {

@@ -40,7 +40,6 @@ const OUTCOMES: Readonly<Record<string, string>> = {
   norm: "refused: norm",
   range: "refused: range",
   "not-finite": "refused: not finite",
-  samples: "refused: samples",
 };
 
 /** The clients: how many are at what, and some of them row by row. */

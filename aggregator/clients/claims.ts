@@ -1,0 +1,28 @@
+// What clients say of themselves, and how far one of them is believed: so far that no single client
+// decides what is made of the words of all.
+
+/** A client's samples count up to so many times the median of the clients that can be drawn. */
+const TIMES_THE_MEDIAN = 4;
+
+/** Samples that a client counts with at most where nobody says how many there are. */
+export const MOST_SAMPLES = 1_000_000;
+
+/**
+ * The number in the middle, the lower one of the two where two are; 0 of no numbers. One client
+ * more or less moves it by one place in their order.
+ */
+export function lowerMedian(values: Iterable<number>): number {
+  const sorted = Float64Array.from(values).sort();
+  return sorted.length === 0 ? 0 : sorted[(sorted.length - 1) >> 1];
+}
+
+/**
+ * The most samples that one of these clients counts with, in a weight and in a mean.
+ * @param counts what they say that they have; those without samples have no say
+ * @param given what the run's settings say, which goes before the clients' median
+ */
+export function sampleCap(counts: Iterable<number>, given: number | undefined): number {
+  if (given !== undefined) return given;
+  const median = lowerMedian([...counts].filter((count) => count > 0));
+  return median === 0 ? MOST_SAMPLES : Math.min(MOST_SAMPLES, TIMES_THE_MEDIAN * median);
+}

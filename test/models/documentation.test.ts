@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { LAYER_KINDS, parseDescription } from "../../runtime/models/description.js";
+import { networkOf, type Network } from "../../runtime/models/network.js";
+import { repository } from "../cli/command.js";
+
+const page = readFileSync(repository("docs/models.md"), "utf8");
+
+const [, chapter] = /^## Layers\n([^]*?)^## /m.exec(page)!;
+/** What the page says of each layer, by the name in its heading. */
+const sections = new Map(
+  chapter.split(/^### /m).flatMap((text): [string, string][] => {
+    const [, name] = /^`(\w+)`\n/.exec(text) ?? [];
+    return name === undefined ? [] : [[name, text]];
+  }),
+);
+
+interface Field {
+  readonly name: string;
+  /** As JSON where the page gives a number or a text, in words, or "". */
+  readonly byDefault: string;
+}
+
+/** The rows of a section's table of fields. */
+const fieldsOf = (section: string): Field[] =>
+  [...section.matchAll(/^\| `(\w+)` +\|.*\| +(.*?) *\|$/gm)].map(([, name, byDefault]) => ({
+    name,
+    byDefault,
+  }));
+
+/** A description of each kind with no optional field, and an input for it. */
+const SHORTEST: Record<keyof typeof LAYER_KINDS, { input: number[]; fields: object }> = {
+  dense: { input: [12], fields: { units: 3 } },
+  conv1d: { input: [12, 4], fields: { filters: 3, kernelSize: 3 } },
+  conv2d: { input: [12, 12, 4], fields: { filters: 3, kernelSize: 3 } },
+  depthwiseConv2d: { input: [12, 12, 4], fields: { kernelSize: 3 } },
+  maxPool: { input: [12, 12, 4], fields: { size: 2 } },
+  avgPool: { input: [12, 12, 4], fields: { size: 2 } },
+  globalAvgPool: { input: [12, 12, 4], fields: {} },
+  flatten: { input: [12, 12, 4], fields: {} },
+  groupNorm: { input: [12, 12, 4], fields: { groups: 2 } },
+  relu: { input: [12, 12, 4], fields: {} },
+  dropout: { input: [12, 12, 4], fields: { rate: 0.5 } },
+};
+
+function withFields(type: keyof typeof LAYER_KINDS, more: object = {}): Network {
+  const { input, fields } = SHORTEST[type];
+  const layers = [{ type, ...fields, ...more }, { type: "flatten" }, { type: "dense", units: 2 }];
+  return networkOf(
+    parseDescription({ input, layers: type === "dense" ? [layers[0], layers[2]] : layers }),
+  );
+}
+
+test("the page on models has a section for every kind of layer, and for no other", () => {
+  assert.deepEqual([...sections.keys()].sort(), Object.keys(LAYER_KINDS).sort());
+});
+
+for (const type of Object.keys(LAYER_KINDS) as (keyof typeof LAYER_KINDS)[])
+  test(`the page on models names every field of ${type}, which may be left out, and its default`, () => {
+    const section = sections.get(type)!;
+    const fields = fieldsOf(section);
+    const { type: _, ...entries } = LAYER_KINDS[type].schema.entries as Record<
+      string,
+      { readonly type: string }
+    >;
+    assert.deepEqual(fields.map(({ name }) => name).sort(), Object.keys(entries).sort());
+    if (fields.length === 0) assert.match(section, /No\s+fields but `type`/);
+    const plain = withFields(type);
+    for (const { name, byDefault } of fields) {
+      assert.equal(byDefault !== "", entries[name].type === "optional", `default of ${name}`);
+      const [, json] = /^`(.*)`$/.exec(byDefault) ?? [];
+      if (json === undefined) continue;
+      const said = withFields(type, { [name]: JSON.parse(json) });
+      assert.deepEqual(said.layers[0].output, plain.layers[0].output, name);
+      assert.deepEqual(said.layout, plain.layout, name);
+    }
+    for (const { name } of plain.layers[0].parameters)
+      assert.match(section, new RegExp(`\`${name}\` \\[`));
+    if (plain.layers[0].parameters.length === 0) assert.match(section, /[Nn]o\s+parameters/);
+  });
+
+test("the descriptions that the page shows are such, and have as many parameters as it says", () => {
+  const shown = [...page.matchAll(/```json\n([^]*?)```/g)].map(([, text]) => {
+    const json: unknown = JSON.parse(text);
+    return networkOf(parseDescription(json)).layout.size.toLocaleString("en");
+  });
+  const said = [...page.matchAll(/\b(\d[\d,]+)\s+parameters/g)].map(([, number]) => number);
+  assert.equal(shown.length, 4);
+  assert.deepEqual(shown, said);
+});
+
+test("the page on models says what cannot be trained", () => {
+  assert.match(page, /classification only/);
+  assert.match(page, /softmax cross-entropy/);
+});
