@@ -1,7 +1,7 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
 import { release } from "./tensors/memory.js";
-import { checkMemory, failureCode, trainAssignment } from "./client/assignment.js";
+import { checkMemory, failureCode, readable, trainAssignment } from "./client/assignment.js";
 import { Declined } from "./client/declined.js";
 import { examplesOf, flat, type Examples } from "./client/examples.js";
 import {
@@ -656,12 +656,10 @@ export class FederatedClient {
       { description, weights, normalisation, part: test },
       { signal: controller.signal },
     );
+    const evaluation = { count, correct, loss };
+    const report = readable({ type: "report" as const, assignment, evaluation });
     work.void = true;
-    this.#connection?.offer({
-      type: "report",
-      assignment,
-      evaluation: { count, correct, loss },
-    });
+    this.#connection?.offer(report);
     this.#emit("assignment", { assignment, round, what: "reported" });
   }
 

@@ -146,9 +146,9 @@ export class Session {
   }
 
   /** Answers a frame that is of no use; too many of them end the line. */
-  complain(code: string, message: string): void {
+  complain(code: string, message: string, assignment?: string): void {
     this.#log("warn", "refused a frame", { code, message });
-    this.send({ type: "error", code, message: message.slice(0, 4096) });
+    this.send({ type: "error", code, message: message.slice(0, 4096), assignment });
     if (++this.#badFrames >= BAD_FRAMES) {
       this.#log("warn", "closed a line after too many bad frames");
       this.close(1008, "too-many-bad-frames");
@@ -211,7 +211,8 @@ export class Session {
 
   #text(text: string): void {
     const decoded = decodeClientMessage(text);
-    if (!decoded.ok) return this.complain(decoded.error.code, decoded.error.message);
+    if (!decoded.ok)
+      return this.complain(decoded.error.code, decoded.error.message, decoded.assignment);
     const { message } = decoded;
     switch (message.type) {
       case "ping":

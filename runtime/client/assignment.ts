@@ -5,7 +5,7 @@ import type { Part } from "../data/dataset.js";
 import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js";
 import { networkOf } from "../models/network.js";
 import { readBlob, readState, writeBlob } from "../tensors/blob.js";
-import type { OutgoingClientMessage } from "../protocol/messages.js";
+import { isReadable, type OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
 import type { JobOptions, Snapshot, Trainer } from "../training/job.js";
@@ -97,28 +97,39 @@ export async function trainAssignment(
         "diverged",
         `"update" expected finite numbers, got NaN or infinite ones`,
       );
+  const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
+  const metrics = { lossBefore, lossAfter, activationNorms: [...activationNorms], seconds };
   const update = float32.encode(layout, result.update);
   const kept = algorithm.client.state.length > 0 ? writeBlob(layout, result.state) : undefined;
   release(result.delta.buffer);
   // Rounded, they are copies of our own.
   if (settings.grid !== undefined)
     for (const { buffer } of Object.values(result.update)) release(buffer);
-  const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   return {
-    offer: {
+    offer: readable({
       type: "offer",
       assignment,
       sha256: await sha256(update),
       bytes: update.length,
       samples,
-      metrics: {
-        lossBefore,
-        lossAfter,
-        activationNorms: [...activationNorms],
-        seconds,
-      },
-    },
+      metrics,
+    }),
     update,
     state: kept,
   };
+}
+
+/**
+ * The message, if its figures are within the bounds of docs/protocol.md: finite, and of a size that
+ * a loss or a norm has.
+ * @throws ModelError `diverged`
+ */
+export function readable<M extends Extract<OutgoingClientMessage, { type: "offer" | "report" }>>(
+  message: M,
+): M {
+  if (isReadable(message)) return message;
+  throw new ModelError(
+    "diverged",
+    `"${message.type}" expected losses and norms of at most 1e30, got larger ones or none`,
+  );
 }

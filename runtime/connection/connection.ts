@@ -355,7 +355,8 @@ export class Connection {
         return;
       case "error":
         this.#complaint = message.message;
-        return this.#options.events.problem(new ProtocolError(message.code, message.message));
+        this.#options.events.problem(new ProtocolError(message.code, message.message));
+        return this.#misunderstood(message);
       case "wait":
         if (message.retryAfter !== null) this.#notBefore = performance.now() + message.retryAfter;
         return this.#options.events.message(message);
@@ -484,6 +485,20 @@ export class Connection {
         `"${download.blob.sha256}" expected to be sent, got ${code}`,
       );
     }
+  }
+
+  /** What the aggregator could not read it never will: the work ends, for both ends. */
+  #misunderstood({ assignment, message }: ServerMessageOf<"error">): void {
+    if (!this.isUp || assignment === null || !this.#offers.has(assignment)) return;
+    this.#forget(assignment);
+    this.#send({ type: "failed", assignment, code: "other", message: message.slice(0, 1024) });
+    this.#options.events.message({
+      type: "refused",
+      assignment,
+      code: "other",
+      message,
+      retryAfter: null,
+    });
   }
 
   #refused({ assignment, retryAfter }: ServerMessageOf<"refused">): void {

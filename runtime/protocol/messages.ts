@@ -40,7 +40,7 @@ const either = {
   abort: message("abort", { transfer, code }),
   ping: message("ping", { id: orNull(whole(0)) }),
   pong: message("pong", { id: orNull(whole(0)) }),
-  error: message("error", { code, message: text(4096) }),
+  error: message("error", { code, message: text(4096), assignment: orNull(assignment) }),
 };
 
 /** What a client sends. */
@@ -211,7 +211,12 @@ export function encode(message: OutgoingClientMessage | OutgoingServerMessage): 
  */
 export type Decoded<M> =
   | { readonly ok: true; readonly message: M }
-  | { readonly ok: false; readonly error: ProtocolError };
+  | {
+      readonly ok: false;
+      readonly error: ProtocolError;
+      /** The assignment that the frame is about, where it names one: for the answer's own field. */
+      readonly assignment?: string;
+    };
 
 /** Reads a text frame that a client sent. Never throws. */
 export const decodeClientMessage = (text: string): Decoded<ClientMessage> =>
@@ -252,8 +257,17 @@ function decode<T extends Table>(table: T, text: string): Decoded<Incoming<T>> {
   const result = v.safeParse(schema, value, { abortEarly: true });
   return result.success
     ? { ok: true, message: result.output }
-    : bad("bad-field", describe(type, result.issues[0]));
+    : {
+        ...bad("bad-field", describe(type, result.issues[0])),
+        ...("assignment" in value && v.is(assignment, value.assignment)
+          ? { assignment: value.assignment }
+          : {}),
+      };
 }
+
+/** Whether the other end will be able to read this message. */
+export const isReadable = (message: OutgoingClientMessage): boolean =>
+  v.is(clientMessages[message.type], message);
 
 /** The sentence for the first thing wrong: `"offer.samples" expected >=1, got 0`. */
 export function describe(label: string, issue: v.BaseIssue<unknown>): string {

@@ -662,6 +662,55 @@ test("a client whose worker cannot start says so once, leaves, and ends with the
   await ended;
 });
 
+test("figures that no message may hold are told as failed: the work does not hang", async () => {
+  const server = await scriptedServer();
+  await start(server, {
+    trainer: {
+      ...trainer,
+      train: async (job, options) => {
+        const { delta, metrics } = await trainer.train(job, options);
+        return { delta, metrics: { ...metrics, lossAfter: Infinity } };
+      },
+      evaluate: async () => ({ count: 4, correct: 1, loss: 1e31 }),
+    },
+  });
+  const { line } = await server.welcomed();
+  line.send(assignOf());
+  await serveModel(line, first);
+  assert.equal((await line.next("failed")).code, "diverged");
+  line.send(assignOf({ task: "evaluate", settings: {} }));
+  assert.equal((await line.next("failed")).code, "diverged");
+});
+
+test("an offer that the aggregator cannot read is told as failed, and forgotten", async () => {
+  const server = await scriptedServer();
+  const { events, problems } = await start(server);
+  const { line } = await server.welcomed();
+  const { assignment } = assignOf();
+  line.send(assignOf({ assignment }));
+  await serveModel(line, first);
+  await line.next("offer");
+  const about = { type: "error" as const, code: "bad-field", message: "no such number" };
+  line.send({ ...about, assignment: "0".repeat(32) });
+  line.send({ ...about, assignment });
+  assert.deepEqual(await line.next("failed"), {
+    type: "failed",
+    assignment,
+    code: "other",
+    message: "no such number",
+  });
+  line.send(assignOf());
+  await line.next("offer");
+  assert.deepEqual(
+    events.map(({ what }) => what),
+    ["accepted", "offered", "refused", "accepted", "offered"],
+  );
+  assert.equal(problems.length, 2);
+  line.socket.terminate();
+  const { hello } = await server.welcomed();
+  assert.equal(hello.pending.length, 1);
+});
+
 test("an evaluation runs on the examples held out, and is reported", async () => {
   const server = await scriptedServer();
   await start(server);

@@ -73,6 +73,16 @@ test("the sentence names the field, what was expected and what came", () => {
   assert.equal(decoded.error.message, '"offer.samples" expected >=1, got 0');
 });
 
+test("a message that cannot be read is answered with the assignment that it names", () => {
+  const about = (changes: object) => {
+    const decoded = decodeClientMessage(JSON.stringify({ ...fromClient[8], ...changes }));
+    return decoded.ok ? "readable" : decoded.assignment;
+  };
+  assert.equal(about({ samples: 0 }), id);
+  assert.equal(about({ samples: 0, assignment: "not an id" }), undefined);
+  assert.equal(about({ assignment: 3 }), undefined);
+});
+
 test("nothing in a frame reaches a prototype", () => {
   const decoded = decodeServerMessage(
     `{"__proto__":{"polluted":1},"constructor":{"prototype":{"polluted":1}},"type":"assign","assignment":"${id}","round":1,"attempt":1,"phase":"train","task":"train","model":{"sha256":"${hash}","bytes":1,"__proto__":{"polluted":1}},"codec":"float32","settings":{"__proto__":{"polluted":1},"zeta":1},"deadline":1}`,
