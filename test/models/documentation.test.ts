@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { LAYER_KINDS, parseDescription } from "../../runtime/models/description.js";
+import type { ModelCard } from "../../runtime/models/model.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
+import { preset, PRESET_NAMES } from "../../runtime/models/presets.js";
 import { repository } from "../cli/command.js";
 
 const page = readFileSync(repository("docs/models.md"), "utf8");
@@ -88,6 +90,17 @@ test("the descriptions that the page shows are such, and have as many parameters
   const said = [...page.matchAll(/\b(\d[\d,]+)\s+parameters/g)].map(([, number]) => number);
   assert.equal(shown.length, 4);
   assert.deepEqual(shown, said);
+});
+
+test("the page on models names every field of the card and every preset", () => {
+  const card: Required<ModelCard> = {
+    description: preset("sensor"),
+    normalisation: { scale: 1, mean: [0], deviation: [1] },
+    classes: [],
+    columns: [],
+  };
+  for (const field of [...Object.keys(card), ...Object.keys(card.normalisation), ...PRESET_NAMES])
+    assert.match(page, new RegExp(`[\\W]${field}\\W`));
 });
 
 test("the page on models says what cannot be trained", () => {

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { createHash, createPrivateKey, createPublicKey, sign, type KeyObject } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
 import {
@@ -20,6 +22,7 @@ import {
   sending,
   sendingDone,
 } from "../../runtime/protocol/transfer.js";
+import { repository } from "../cli/command.js";
 
 test("a chunk's bytes on the wire", () => {
   const frame = encodeChunk({
@@ -139,16 +142,35 @@ test("a transfer refuses what does not continue it", () => {
   });
 });
 
-test("the signed bytes are those that docs/protocol.md shows", () => {
+test("the signed bytes, the client's id and the signature are those that docs/protocol.md shows", () => {
+  const page = readFileSync(repository("docs/protocol.md"), "utf8");
+  const shown = (name: string) => {
+    const [, hex] = new RegExp(`^${name} +([0-9a-f]{64}(?:\\s+[0-9a-f]{64}$)?)`, "m").exec(page)!;
+    return Buffer.from(hex.replace(/\s/g, ""), "hex");
+  };
+  const bytes = proofBytes({
+    run: "00".repeat(16),
+    host: "fl.example.org:8443",
+    clientNonce: "11".repeat(32),
+    serverNonce: "22".repeat(32),
+  });
   assert.equal(
-    new TextDecoder().decode(
-      proofBytes({
-        run: "00".repeat(16),
-        host: "fl.example.org:8443",
-        clientNonce: "11".repeat(32),
-        serverNonce: "22".repeat(32),
-      }),
-    ),
+    new TextDecoder().decode(bytes),
     `fedflat/1 proof\n${"00".repeat(16)}\nfl.example.org:8443\n${"11".repeat(32)}\n${"22".repeat(32)}`,
   );
+  assert.equal(bytes.length, 198);
+  const key = createPrivateKey({
+    key: Buffer.concat([
+      Buffer.from("302e020100300506032b657004220420", "hex"),
+      shown("secret key"),
+    ]),
+    format: "der",
+    type: "pkcs8",
+  });
+  assert.deepEqual(sign(null, bytes, key), shown("signature"));
+  assert.ok(publicKeyOf(key).equals(shown("key")));
+  assert.deepEqual(createHash("sha256").update(shown("key")).digest(), shown("client's id"));
 });
+
+const publicKeyOf = (key: KeyObject) =>
+  createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-32);
