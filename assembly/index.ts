@@ -6,7 +6,6 @@ export { maxPool, maxPoolBackprop, maxPoolReluBackprop, gatherByIndex, avgPool, 
 export { groupNorm, groupNormBackprop } from "./kernels/group-norm";
 export { relu, reluBackprop, reluBackpropSumRows, squaredNorm } from "./kernels/activation-norm";
 export { softmaxCrossEntropy, countCorrect } from "./kernels/loss";
-export { fill, axpy, axpby, multiply, dot, sumRows, unsortedSegmentSum } from "./kernels/vector";
+export { axpy, multiply, sumRows, unsortedSegmentSum } from "./kernels/vector";
 export { stepSquaredNorm, step, samAscent, asamSquaredNorm, asamAscent } from "./kernels/optimizer";
 export { foldFloat32, foldFloat16, foldInt8, checkRange, checkRangeFloat16 } from "./kernels/fold";
-export { ceiling } from "./kernels/ceiling";

@@ -4,29 +4,12 @@ import { high, low, madd, sum2 } from "../lanes/lanes";
 // at a time: nothing behind the end is read or written. Sums run in float64, four accumulators of
 // two lanes, so that they keep their accuracy over millions.
 
-// y[i] = value
-export function fill(y: usize, size: i32, value: f32): void {
-  const v = f32x4.splat(value);
-  const end = y + (<usize>size << 2);
-  for (; y + 16 <= end; y += 16) v128.store(y, v);
-  for (; y < end; y += 4) store<f32>(y, value);
-}
-
 // y[i] += coefficient x[i]
 export function axpy(y: usize, x: usize, size: i32, coefficient: f32): void {
   const a = f32x4.splat(coefficient);
   const end = y + (<usize>size << 2);
   for (; y + 16 <= end; y += 16, x += 16) v128.store(y, madd(a, v128.load(x), v128.load(y)));
   for (; y < end; y += 4, x += 4) store<f32>(y, load<f32>(y) + coefficient * load<f32>(x));
-}
-
-// y[i] = a x[i] + b y[i]
-export function axpby(y: usize, x: usize, size: i32, a: f32, b: f32): void {
-  const a4 = f32x4.splat(a);
-  const b4 = f32x4.splat(b);
-  const end = y + (<usize>size << 2);
-  for (; y + 16 <= end; y += 16, x += 16) v128.store(y, madd(a4, v128.load(x), f32x4.mul(b4, v128.load(y))));
-  for (; y < end; y += 4, x += 4) store<f32>(y, a * load<f32>(x) + b * load<f32>(y));
 }
 
 // y[i] = x1[i] x2[i]

@@ -12,6 +12,6 @@ const RELAXED_MADD = Uint8Array.of(
   ...[0x20, 0x00, 0x20, 0x01, 0x20, 0x02, 0xfd, 0x85, 0x02, 0x0b],
 );
 
-/** The build that this engine will train with, told without loading either. */
+/** The build that this engine takes: relaxed SIMD where it is known, else SIMD. */
 export const engineBuild = (): KernelBuild =>
   WebAssembly.validate(RELAXED_MADD) ? "relaxed" : "simd";

@@ -203,15 +203,10 @@ export interface Kernels {
   countCorrect(logits: number, labels: number, batch: number, classes: number): number;
 
   // vector.ts
-  fill(y: number, size: number, value: number): void;
   /** y += coefficient x */
   axpy(y: number, x: number, size: number, coefficient: number): void;
-  /** y = a x + b y */
-  axpby(y: number, x: number, size: number, a: number, b: number): void;
   /** y = x1 x2, element by element */
   multiply(y: number, x1: number, x2: number, size: number): void;
-  /** sum of x_i y_i, in float64 accuracy. */
-  dot(x: number, y: number, size: number): number;
   /** out[c] = sum over rows of x[rows, columns]: a bias' gradient. */
   sumRows(x: number, out: number, rows: number, columns: number): void;
   /**
@@ -283,10 +278,6 @@ export interface Kernels {
   checkRange(x: number, size: number, maxAbs: number): number;
   /** How many elements of float16 x are not finite or larger than maxAbs in size. */
   checkRangeFloat16(x: number, size: number, maxAbs: number): number;
-
-  // ceiling.ts (for the bench): a register-only multiply-add loop of CEILING_OPERATIONS *
-  // iterations; returns a value to keep it alive.
-  ceiling(iterations: number): number;
 }
 
 /** What `gemm` does beside the product. */
@@ -304,9 +295,6 @@ export const SCRATCH_BYTES = 4 * 1024 * 1024;
  * filter must fit into scratch.
  */
 export const MAX_PATCH = 49152;
-
-/** Floating-point operations in one iteration of `ceiling`. */
-export const CEILING_OPERATIONS = 96;
 
 /**
  * Where kernels work: a memory, and a way to get and give back parts of it. Addresses are 16-byte

@@ -1,4 +1,5 @@
 import { ConfigError } from "../errors.js";
+import { engineBuild } from "./engine-build.js";
 import type { KernelBuild, Kernels } from "./kernels.js";
 
 /**
@@ -13,18 +14,13 @@ export interface CompiledKernels {
   readonly module: WebAssembly.Module;
 }
 
-/** The build this engine takes: relaxed SIMD where it is known, else SIMD. */
-export function chooseBuild(binaries: KernelBinaries): KernelBuild {
-  return WebAssembly.validate(binaries.relaxed) ? "relaxed" : "simd";
-}
-
 /**
  * Compiles the best build, or the one named.
  * @throws ConfigError `no-simd` if this engine does not know the build's instructions.
  */
 export async function compileKernels(
   binaries: KernelBinaries,
-  build: KernelBuild = chooseBuild(binaries),
+  build: KernelBuild = engineBuild(),
 ): Promise<CompiledKernels> {
   const bytes = binaries[build];
   if (!WebAssembly.validate(bytes))

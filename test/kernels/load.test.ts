@@ -4,28 +4,26 @@ import { test } from "node:test";
 import { ConfigError } from "../../runtime/errors.js";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
 import { engineBuild } from "../../runtime/wasm/engine-build.js";
-import { chooseBuild, compileKernels } from "../../runtime/wasm/load.js";
+import { compileKernels } from "../../runtime/wasm/load.js";
 
 const binaries = readKernelBinaries();
 const nonsense = { simd: new Uint8Array(8), relaxed: new Uint8Array(8) };
 
 test("the build follows the engine, unless one is named", async () => {
-  assert.equal(chooseBuild({ ...binaries, relaxed: new Uint8Array(8) }), "simd");
   assert.equal((await compileKernels(binaries, "simd")).build, "simd");
-  assert.equal((await compileKernels(binaries)).build, chooseBuild(binaries));
-  assert.equal(engineBuild(), chooseBuild(binaries));
+  assert.equal((await compileKernels(binaries)).build, engineBuild());
 });
 
 test("a process started with relaxed SIMD takes the relaxed build", () => {
   const url = (path: string) => new URL(path, import.meta.url).href;
   const script = `
-    import { chooseBuild } from "${url("../../runtime/wasm/load.js")}";
+    import { compileKernels } from "${url("../../runtime/wasm/load.js")}";
     import { engineBuild } from "${url("../../runtime/wasm/engine-build.js")}";
     import { readKernelBinaries } from "${url("../../runtime/platform/node-kernels.js")}";
-    console.log(chooseBuild(readKernelBinaries()), engineBuild());`;
+    console.log((await compileKernels(readKernelBinaries())).build, engineBuild());`;
   const flags = [
     // Node 20 asks for it; later ones have it on and know no such flag.
-    ...(chooseBuild(binaries) === "relaxed" ? [] : ["--experimental-wasm-relaxed-simd"]),
+    ...(engineBuild() === "relaxed" ? [] : ["--experimental-wasm-relaxed-simd"]),
     "--input-type=module",
     "-e",
     script,

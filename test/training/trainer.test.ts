@@ -7,12 +7,11 @@ import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { random } from "../../runtime/tensors/random.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
-import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
 import type { WorkerPort } from "../../runtime/platform/platform.js";
 import type { Trainer, TrainJob } from "../../runtime/training/job.js";
 import type { Progress } from "../../runtime/training/local-round.js";
 import { trainerOf } from "../../runtime/training/trainer.js";
-import { chooseBuild } from "../../runtime/wasm/load.js";
+import { engineBuild } from "../../runtime/wasm/engine-build.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { trainerHere } from "./engines.js";
 
@@ -102,7 +101,7 @@ const bits = ({ delta }: { delta: Float32Array }) =>
 
 test("a worker gives the same bits as this thread, the same seed gives the same bits, another seed others", async () => {
   const { trainer } = open();
-  const build = chooseBuild(readKernelBinaries());
+  const build = engineBuild();
   const here = await trainerHere(build);
   const [first, again, other] = [
     await trainer.train(job()),

@@ -7,7 +7,7 @@ import { openKernels } from "./engines.js";
 const port: HostPort = { post: (message) => parentPort!.postMessage(message) };
 serveJobs(port, async () => {
   const { kernels, heap } = await openKernels("simd");
-  const fill = () => kernels.fill(heap.memory.buffer.byteLength, 1, 0);
-  return engineOn({ ...kernels, maxPool: fill }, heap);
+  const trap = () => kernels.axpy(heap.memory.buffer.byteLength, 0, 1, 0);
+  return engineOn({ ...kernels, maxPool: trap }, heap);
 });
 parentPort!.on("message", (message) => port.onMessage?.(message));
