@@ -104,7 +104,7 @@ export function logInto(file: string): Log {
 
 export interface FederationOptions extends Pick<
   AggregatorOptions,
-  "algorithm" | "folder" | "resume" | "hold" | "config" | "admission" | "log"
+  "algorithm" | "folder" | "resume" | "hold" | "clientsAreAll" | "config" | "admission" | "log"
 > {
   readonly card: ModelCard;
   readonly settings: GivenSettings;
@@ -151,6 +151,8 @@ export function aggregatorOf(options: FederationOptions): Aggregator {
       }),
   });
 }
+
+const UNTIL_READY = " It is not asked again before something has changed.";
 
 /** What a run has shown: its rounds in order, each with its evaluation where it had one. */
 export type Reports = readonly RoundReport[];
@@ -239,6 +241,16 @@ export function watch(
     wait = setTimeout(() => view.say("waiting", { sentence }, sentence), 1000);
     wait.unref();
   });
+  aggregator.on("missed", ({ client, round, code, reason, barred }) =>
+    view.say(
+      "missed",
+      { client, round, code, reason, barred },
+      // Somebody is late, away or busy in nearly every round of many devices.
+      reason === undefined || code === "declined-busy" || code === "failed-stopped"
+        ? undefined
+        : `Round ${round} goes without client ${client.slice(0, 8)} (${reason}).${barred ? UNTIL_READY : ""}`,
+    ),
+  );
   aggregator.on("refused", ({ client, code, message }) =>
     view.say(
       "refused",

@@ -68,6 +68,7 @@ export async function simulate(
     trainer,
     folder,
     resume: settings.resume,
+    clientsAreAll: true,
     algorithm: own,
     config: { command: "simulate", data: settings.data, split: settings.split },
     log: logInto(join(folder, "log.jsonl")),

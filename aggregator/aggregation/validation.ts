@@ -145,7 +145,7 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
       const infinite = outOfRange(subject, FINITE);
       return infinite
         ? `"${infinite.name}" has ${infinite.count} numbers that are not finite`
-        : `"${beyond.name}" has ${beyond.count} numbers beyond ${subject.maxAbs}`;
+        : `"${beyond.name}" has ${beyond.count} numbers beyond ${subject.maxAbs}: a smaller learning rate or a clip may help`;
     },
   },
   {

@@ -4,6 +4,7 @@ import type { Work } from "../rounds/participants.js";
 import type { Session } from "../sessions/session.js";
 import type { Blob } from "../storage/ledger.js";
 import { MOST_SAMPLES, sampleCap } from "./claims.js";
+import { troubleAfter, type Trouble } from "./troubles.js";
 
 /** A piece of work for one client, under the id that stands in every message about it. */
 export interface Assignment {
@@ -42,6 +43,8 @@ export interface Client {
   registered: boolean;
   /** What the run needs and the client does not have, in words. */
   lacks: string | undefined;
+  /** Why its work of a kind came to nothing, since it last said `ready` or did better. */
+  readonly troubles: Partial<Record<Assignment["task"], Trouble>>;
   /** The last it said, also on a line before: may it be drawn? */
   ready: boolean;
   /** Why not, if it said so. */
@@ -63,6 +66,7 @@ const newClient = (id: string): Client => ({
   build: null,
   registered: false,
   lacks: undefined,
+  troubles: {},
   ready: false,
   reason: undefined,
   said: false,
@@ -88,6 +92,7 @@ export function standingOf(client: Client): Standing {
   if (client.lacks !== undefined) return "unfit";
   if (client.inHand !== undefined)
     return client.inHand.task === "train" ? "training" : "evaluating";
+  if (isBarred(client, "train")) return "unfit";
   return client.ready ? "ready" : "busy";
 }
 
@@ -97,9 +102,29 @@ export function standingOf(client: Client): Standing {
  */
 export const believed = (samples: number, most = MOST_SAMPLES): number => Math.min(samples, most);
 
+/** Whether it would come to nothing again to ask the client for this kind of work. */
+export const isBarred = ({ troubles }: Client, task: Assignment["task"]): boolean =>
+  troubles[task]?.until !== undefined;
+
+/** Remembers that work came to nothing; what is known of this trouble of the client now. */
+export function addTrouble(
+  { troubles }: Client,
+  task: Assignment["task"],
+  trouble: Pick<Trouble, "what" | "code" | "message">,
+): Trouble {
+  return (troubles[task] = troubleAfter(troubles[task], trouble));
+}
+
 /** Whether the client can be given work, now or as soon as its line is back. */
-const canBeDrawn = ({ registered, ready, lacks }: Client): boolean =>
-  registered && ready && lacks === undefined;
+const canBeDrawn = (client: Client, task: Assignment["task"] = "train"): boolean =>
+  client.registered && client.ready && client.lacks === undefined && !isBarred(client, task);
+
+/** The clients that can be asked for their evaluation. */
+export const evaluators = (clients: Iterable<Client>): string[] =>
+  [...clients]
+    .filter((client) => canBeDrawn(client, "evaluate"))
+    .map(({ id }) => id)
+    .sort();
 
 /**
  * The most samples that one of these clients counts with, by those that can be drawn now.
@@ -121,9 +146,11 @@ export function rosterOf(clients: Iterable<Client>, most: number | undefined): R
   const here: string[] = [];
   const counts: number[] = [];
   let population = 0;
+  let barred = 0;
   for (const client of clients) {
     if (!client.registered) continue;
     population++;
+    if (isBarred(client, "train")) barred++;
     if (!canBeDrawn(client)) continue;
     ids.push(client.id);
     if (client.said) here.push(client.id);
@@ -135,6 +162,7 @@ export function rosterOf(clients: Iterable<Client>, most: number | undefined): R
     ids: ids.sort(),
     here: here.sort(),
     population,
+    barred,
     meanSamples: counts.length === 0 ? 0 : sum / counts.length,
   };
 }

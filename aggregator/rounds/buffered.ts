@@ -11,6 +11,7 @@ import { Members, sameWork, type Member, type Work } from "./participants.js";
 import {
   and,
   arm,
+  barredIn,
   committing,
   commonOf,
   finish,
@@ -258,7 +259,8 @@ function fill(rules: BufferedRules, from: Buffering): Step {
       : { state, effects };
   // Nobody has work in hand, and there is nobody to give some.
   const counted = state.members.count("counted");
-  const all = Math.min(rules.buffer, state.roster.population);
+  const { population, barred = 0 } = state.roster;
+  const all = Math.min(rules.buffer, population - barred);
   if (counted > 0 && counted >= rules.quorum * all) return close(rules, state);
   if (state.draining)
     return enough(rules, state)
@@ -308,7 +310,8 @@ function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
 function enough(rules: BufferedRules, state: Buffering): boolean {
   const { members, roster } = state;
   const others = roster.ids.filter((id) => !members.has(id)).length;
-  const reach = Math.min(rules.buffer, members.size + others);
+  const able = [...members].filter(([, { barred }]) => !barred).length;
+  const reach = Math.min(rules.buffer, able + others);
   const needed = Math.max(Math.min(rules.minimum, rules.buffer), Math.ceil(rules.quorum * reach));
   return members.count("counted") >= needed;
 }
@@ -402,11 +405,16 @@ function gaveUp(
   const told =
     event.type === "expired" && (inHand || member === undefined) ? [late({ client, work })] : [];
   if (!inHand) return { state, effects: told };
-  const lost: Member = {
-    status: event.type === "refused" ? "refused" : "lost",
-    work,
-    code: event.type === "expired" ? "late" : event.code,
-  };
+  const lost: Member =
+    event.type === "expired"
+      ? { status: "lost", work, code: "late" }
+      : {
+          status: event.type === "refused" ? "refused" : "lost",
+          work,
+          code: event.code,
+          reason: event.reason,
+          barred: event.barred,
+        };
   return then(told, settled(rules, withMember(state, client, lost)));
 }
 
@@ -448,7 +456,7 @@ function waitsFor(rules: BufferedRules, state: BufferedState): string {
     case "gathering":
       if (state.held)
         return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.here.length} clients are ready.`;
-      return `Round ${state.round} waits for clients: ${state.roster.here.length} of ${state.need} are ready.`;
+      return `Round ${state.round} waits for clients: ${state.roster.here.length} of ${state.need} are ready${barredIn(state.roster)}.`;
     case "opening":
       return `Round ${state.open.round} waits for the storage to open its buffer${state.paused ? `: ${state.paused}` : ""}.`;
     case "buffering": {
@@ -460,7 +468,7 @@ function waitsFor(rules: BufferedRules, state: BufferedState): string {
         return `${has}, and waits for ${asked} of at most ${rules.concurrency} clients at work.`;
       return state.resting
         ? `${has}, and rests for ${rules.pause} ms before it asks those again who gave up: ${out}.`
-        : `${has}, and waits for clients: none that is not in it is ready.`;
+        : `${has}, and waits for clients: none that is not in it is ready${barredIn(state.roster)}.`;
     }
     default:
       return waitsForAlike(state);

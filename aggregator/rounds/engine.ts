@@ -70,6 +70,8 @@ export interface Roster {
   readonly here: readonly string[];
   /** m, all registered clients, eligible now or not. */
   readonly population: number;
+  /** Those of them that are not asked, since their work would come to nothing again. */
+  readonly barred?: number;
   /** mean(n) over those that can be drawn, each of them up to the cap (clients/claims.ts). */
   readonly meanSamples: number;
 }
@@ -95,19 +97,19 @@ export type RoundEvent =
   | { readonly type: "begun" }
   /** A client's update is whole and has passed every check. */
   | { readonly type: "admitted"; readonly client: string; readonly work: Work }
-  /** A client's update was refused for good. */
+  /**
+   * A client's update was refused for good (`refused`); a client left for longer than it may,
+   * declined, or failed (`gone`).
+   */
   | {
-      readonly type: "refused";
+      readonly type: "refused" | "gone";
       readonly client: string;
       readonly work: Work;
       readonly code: string;
-    }
-  /** A client left for longer than it may, declined, or failed. */
-  | {
-      readonly type: "gone";
-      readonly client: string;
-      readonly work: Work;
-      readonly code: string;
+      /** The code and what was said beside it, in words. */
+      readonly reason?: string;
+      /** To ask this client again would end in the same way: the round is made without it. */
+      readonly barred?: boolean;
     }
   /** The time that `assign` gave this client for its work is over. */
   | { readonly type: "expired"; readonly client: string; readonly work: Work }
@@ -119,7 +121,7 @@ export type RoundEvent =
   | { readonly type: "committed" }
   /** The storage cannot take it now (a full disk) and is tried again. */
   | { readonly type: "paused"; readonly reason: string }
-  /** The storage failed, and nothing may go on. */
+  /** Nothing may go on: the storage failed, or no client can train that ever will. */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "deadline"; readonly number: number }
   /** Finish the attempt in progress, open no other. */

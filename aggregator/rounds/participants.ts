@@ -15,8 +15,11 @@ export interface Member {
   /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */
   readonly status: "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
   readonly work: Work;
-  /** Why it was lost or refused. */
+  /** Why it was lost or refused: the code, and the same in words. */
   readonly code?: string;
+  readonly reason?: string;
+  /** To ask it again would end in the same way. */
+  readonly barred?: boolean;
 }
 
 type Counts = Readonly<Record<Member["status"], number>>;

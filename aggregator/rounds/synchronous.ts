@@ -11,6 +11,8 @@ import { select, type Selection } from "./selection.js";
 import {
   and,
   arm,
+  barredIn,
+  blaming,
   committedOf,
   committing,
   commonOf,
@@ -275,13 +277,28 @@ function settle(
       [{ type: "fold", client, work }],
       check(rules, withMember(state, client, { status: "counted" })),
     );
-  return check(
-    rules,
-    withMember(state, client, {
-      status: event.type === "refused" ? "refused" : "lost",
-      code: event.code,
-    }),
+  const { code, reason, barred } = event;
+  const lost = withMember(state, client, {
+    status: event.type === "refused" ? "refused" : "lost",
+    code,
+    reason,
+    barred,
+  });
+  return check(rules, barred ? withoutBarred(rules, lost) : lost);
+}
+
+/**
+ * A round is made with those who can: whoever cannot, now and later, is not among those of whom the
+ * quorum is a part. The selection's minimum stays.
+ */
+function withoutBarred({ phases, selection }: RoundRules, state: Collecting): Collecting {
+  const able = [...state.members].filter(([, { barred }]) => !barred).length;
+  const goal = Math.min(state.goal, able);
+  const quorum = Math.max(
+    Math.min(state.quorum, selection.minimum),
+    Math.ceil(phases[state.phase].quorum * goal),
   );
+  return { ...state, goal: Math.max(goal, quorum), quorum };
 }
 
 /**
@@ -296,7 +313,7 @@ function check(rules: RoundRules, state: Collecting): Step {
     return abandon(
       rules,
       state,
-      `${counted} of ${state.quorum} updates needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come`,
+      `${counted} of ${state.quorum} updates needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
     );
   return asked === 0 ? closePhase(rules, state) : { state, effects: [] };
 }
@@ -368,7 +385,7 @@ function expire(rules: RoundRules, state: Running): Step {
         : abandon(
             rules,
             state,
-            `${counted} of ${state.quorum} updates needed were there at the deadline`,
+            `${counted} of ${state.quorum} updates needed were there at the deadline${blaming(dismiss(state).members)}`,
           );
     }
   }
@@ -382,7 +399,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
         return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.ids.length} clients are ready.`;
       return state.resting
         ? `Round ${state.round} rests for ${rules.pause} ms before attempt ${state.attempt}.`
-        : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready.`;
+        : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready${barredIn(state.roster)}.`;
     case "opening":
       return `Round ${state.open.round} waits for the storage to write down attempt ${state.open.attempt}${state.paused ? `: ${state.paused}` : ""}.`;
     case "collecting": {

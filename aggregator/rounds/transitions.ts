@@ -1,5 +1,5 @@
 import { random } from "../../runtime/tensors/random.js";
-import type { Attempt, EngineState, RoundEffect, RoundEvent, Step } from "./engine.js";
+import type { Attempt, EngineState, RoundEffect, RoundEvent, Roster, Step } from "./engine.js";
 import type { Members, Work } from "./participants.js";
 
 // What engines are written with, and what every mode does alike.
@@ -144,6 +144,30 @@ export const late = (
   { client, work }: { readonly client: string; readonly work: Work },
   code: "late" | "stale" = "late",
 ): RoundEffect => ({ type: "late", client, work, code });
+
+/** Clients that a sentence names. */
+const NAMED = 3;
+
+/** `client 0a1b2c3d (data: ...), client ...`, and how many more. */
+export function namesOf(clients: readonly (readonly [id: string, why: string])[]): string {
+  const named = clients.slice(0, NAMED).map(([id, why]) => `client ${id.slice(0, 8)} (${why})`);
+  const more = clients.length - named.length;
+  return named.join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
+/** Those from whom nothing came, and why, behind what was said before; nothing where all came. */
+export function blaming(members: Members): string {
+  const absent = [...members].flatMap(([id, { status, code, reason }]) =>
+    status === "lost" || status === "refused" || status === "late"
+      ? [[id, reason ?? code ?? "late"] as const]
+      : [],
+  );
+  return absent.length === 0 ? "" : `: ${namesOf(absent)}`;
+}
+
+/** How many of the registered clients are not asked, in a half sentence. */
+export const barredIn = ({ barred = 0 }: Roster): string =>
+  barred === 0 ? "" : `; ${barred} cannot train`;
 
 /** What the run waits for, in a sentence. */
 export function waitsForAlike(state: Committing | Ended): string {

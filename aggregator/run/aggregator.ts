@@ -33,6 +33,7 @@ import type { AggregatorSettings } from "../settings.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
 import type { Blob } from "../storage/ledger.js";
 import { summaryOf } from "./summary.js";
+import { openRoster } from "./roster.js";
 import { openUpdates, type Updates } from "./updates.js";
 import { openUploads, type Uploads } from "../clients/uploads.js";
 
@@ -178,6 +179,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       await this.#begin(from);
     } catch (error) {
       this.#presence.close();
+      this.#parts.roster.close();
       await from.desk.close();
       await from.ledger.close();
       throw error;
@@ -198,7 +200,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     );
     if (attempt !== undefined) await this.#attempts.open(attempt);
     this.#beat = setInterval(() => this.#lookAfter(), Math.min(BEAT, this.settings.heartbeat / 2));
-    this.#presence.rosterChanged();
+    this.#parts.roster.changed();
     this.#driver.start(round, attempt);
     if (this.#options.hold) this.hold();
   }
@@ -230,6 +232,13 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       folder,
       clients: this.#clients,
       clientOf: clientIn(this.#clients),
+      roster: openRoster({
+        settings,
+        rounds: this.#rounds,
+        send: (event) => this.#driver.send(event),
+        clients: this.#clients,
+        clientsAreAll: this.#options.clientsAreAll ?? false,
+      }),
     };
     this.#parts = parts;
     this.#updates = openUpdates(parts, () => this.#attempts.latest);
@@ -431,6 +440,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#assignments.close();
     this.#evaluations.cut();
     this.#presence.close();
+    this.#parts.roster.close();
     this.#lines.close(this.#rounds.at === "finished");
     await this.#parts.folder?.written();
     await this.#parts.desk.close();

@@ -1,7 +1,7 @@
 import { copyOf, release } from "../../runtime/tensors/memory.js";
 import { nameOf } from "../clients/assignments.js";
 import type { Attempts } from "./attempts.js";
-import { believed, rosterOf, type Assignment } from "../clients/clients.js";
+import { believed, evaluators, type Assignment } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
@@ -11,7 +11,10 @@ import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
 type CommitParts = RunContext &
   RunStorage &
-  Pick<Parts, "desk" | "models" | "uploads" | "assignments" | "evaluations" | "folder" | "clients">;
+  Pick<
+    Parts,
+    "desk" | "models" | "uploads" | "assignments" | "evaluations" | "folder" | "clients" | "roster"
+  >;
 
 /**
  * Moves the model by the fold and makes the round durable; then everybody may know, and the model
@@ -81,23 +84,25 @@ export async function commitRound(
 
 /**
  * What the round has shown of its clients holds from the next one on: an update says on how many
- * samples it was trained, and those may have grown since the client said hello.
+ * samples it was trained, and those may have grown since the client said hello. What a client could
+ * not do from the model before, it may be able to do from this one.
  */
 function refresh(
-  { definition, clients, durably, ledger, epoch, send }: CommitParts,
+  { definition, clients, durably, ledger, epoch, roster }: CommitParts,
   counted: readonly Assignment[],
 ): void {
   const { maxSamples } = definition.settings;
-  let changed = false;
   for (const { client: id, offer } of counted) {
     const client = clients.get(id);
     const samples = believed(offer!.samples, maxSamples);
     if (client === undefined || client.samples === samples) continue;
     client.samples = samples;
-    changed = true;
     void durably(() => ledger.register(epoch, { id, samples }));
   }
-  if (changed) send({ type: "roster", roster: rosterOf(clients.values(), maxSamples) });
+  for (const { troubles } of clients.values())
+    for (const task of ["train", "evaluate"] as const)
+      if (troubles[task]?.until === "model") delete troubles[task];
+  roster.tell();
 }
 
 /** Tells those whose updates are in the round, then all the others. */
@@ -131,8 +136,7 @@ function follow(
   folder?.round(line, timings, models.current);
   tell("round", line, timings);
   if (round % evaluateEvery === 0 || round === rounds) {
-    const { ids } = rosterOf(parts.clients.values(), definition.settings.maxSamples);
-    parts.evaluations.begin(round, models.current, ids);
+    parts.evaluations.begin(round, models.current, evaluators(parts.clients.values()));
   }
   send({ type: "committed" });
 }

@@ -8,6 +8,7 @@ import type { Log } from "../log.js";
 import type { Models } from "../storage/model-cache.js";
 import type { RoundEvent, Rounds } from "../rounds/engine.js";
 import type { Tell } from "./options.js";
+import type { RosterTeller } from "./roster.js";
 import type { RunFolder } from "../storage/run-folder.js";
 import type { Ledger } from "../storage/ledger.js";
 import type { Uploads } from "../clients/uploads.js";
@@ -38,6 +39,7 @@ export interface Parts extends RunContext, RunStorage {
   readonly desk: Desk;
   readonly models: Models;
   readonly uploads: Uploads;
+  readonly roster: RosterTeller;
   readonly assignments: Assignments;
   readonly evaluations: Evaluations;
   /** Where people read of the run, if anywhere. */

@@ -1,5 +1,6 @@
 import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
-import type { Client } from "../clients/clients.js";
+import { addTrouble, type Client } from "../clients/clients.js";
+import { wordsOf } from "../clients/troubles.js";
 import type { Parts, RunContext } from "./context.js";
 import type { Presence } from "./registry.js";
 import type { Session } from "../sessions/session.js";
@@ -7,7 +8,8 @@ import type { Updates } from "./updates.js";
 
 /** What a client's message about its work does. */
 export function clientMessages(
-  parts: RunContext & Pick<Parts, "uploads" | "assignments" | "evaluations" | "clientOf">,
+  parts: RunContext &
+    Pick<Parts, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">,
   presence: Pick<Presence, "stand" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
 ): (session: Session, message: ClientMessage) => void {
@@ -39,6 +41,14 @@ export function clientMessages(
       },
       `a client ${what} its assignment${message.message ? `: ${message.message}` : ""}`,
     );
+    const { code: given, message: words } = message;
+    const trouble = addTrouble(client, assignment.task, {
+      what,
+      code: given,
+      message: words ?? "",
+    });
+    const barred = trouble.until !== undefined;
+    if (barred) parts.roster.changed();
     if (assignment.task === "evaluate") {
       assignments.forget(assignment);
       assignments.free(assignment);
@@ -47,9 +57,10 @@ export function clientMessages(
     if (assignment.folded) return;
     updates.drop(assignment.id);
     assignments.free(assignment);
-    const code = `${what}-${message.code}`;
-    tell("missed", { client: client.id, round: work.round, code });
-    send({ type: "gone", client: client.id, work, code });
+    const code = `${what}-${given}`;
+    const reason = wordsOf(trouble);
+    tell("missed", { client: client.id, round: work.round, code, reason, barred });
+    send({ type: "gone", client: client.id, work, code, reason, barred });
   }
 
   function report(
@@ -73,6 +84,7 @@ export function clientMessages(
       assignments.free(assignment);
       return evaluations.answered(assignment, undefined);
     }
+    delete client.troubles.evaluate;
     session.send({ type: "received", assignment: id });
     assignments.free(assignment);
     evaluations.answered(assignment, evaluation);

@@ -27,6 +27,11 @@ export interface AggregatorOptions {
   readonly resume?: boolean;
   /** Open no round, or none after the one that is open, before `release`. */
   readonly hold?: boolean;
+  /**
+   * No client but those that come at the beginning will ever come, and none of them changes, as in
+   * a simulation: the run ends where too few of them can train.
+   */
+  readonly clientsAreAll?: boolean;
   /** What else is to stand in the run's config.json. */
   readonly config?: Readonly<Record<string, unknown>>;
   /**
@@ -96,6 +101,10 @@ export interface AggregatorEvents {
       readonly client: string;
       readonly round: number;
       readonly code: string;
+      /** Why, in words, where the client said so. */
+      readonly reason?: string;
+      /** The client is not asked again before it says that something has changed. */
+      readonly barred?: boolean;
     },
   ];
   refused: [refusal: Refusal & { readonly client: string }];

@@ -1,7 +1,7 @@
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
 import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import { nameOf } from "../clients/assignments.js";
-import { believed, lackOf, rosterOf, type Client } from "../clients/clients.js";
+import { believed, lackOf, type Client } from "../clients/clients.js";
 import type { KeyRing } from "../sessions/enrolment.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
@@ -35,8 +35,6 @@ export interface Presence {
    * A key that is revoked while its client is connected loses its line, and what it has in hand.
    */
   sendAwayRevoked(keys: KeyRing): Promise<void>;
-  /** Who can be drawn is told to the rounds, once for all that happens at a turn. */
-  rosterChanged(): void;
   /** Tells everybody that the run is finished. */
   sayFarewell(): Promise<void>;
   /** Nobody is waited for any more. */
@@ -46,14 +44,13 @@ export interface Presence {
 export function openPresence(
   parts: RunContext &
     RunStorage &
-    Pick<Parts, "models" | "assignments" | "evaluations" | "clients" | "clientOf">,
+    Pick<Parts, "models" | "assignments" | "evaluations" | "clients" | "clientOf" | "roster">,
   /** A client says what it has in hand. */
   takeUp: (client: Client, pending: ReadonlySet<string>) => void,
 ): Presence {
   const { run, definition, log, rounds, send, tell, ledger, epoch } = parts;
-  const { durably, models, assignments, clients, clientOf } = parts;
+  const { durably, models, assignments, clients, clientOf, roster } = parts;
   const { settings, needs, updateBytes } = definition;
-  let rosterDue: NodeJS.Immediate | undefined;
   let closed = false;
 
   /** Waits for a client that is away, or has not said anything yet; at the end it is gone. */
@@ -66,20 +63,13 @@ export function openPresence(
     clearTimeout(client.absence);
     client.ready = false;
     assignments.withdraw(client);
-    rosterChanged();
+    roster.changed();
     parts.evaluations.gone(client.id);
     log.info({ client: client.id.slice(0, 32) }, `a client is gone: ${code}`);
     for (const { work } of assignments.openOf(client.id)) {
       tell("missed", { client: client.id, round: work.round, code });
       send({ type: "gone", client: client.id, code, work });
     }
-  }
-
-  function rosterChanged(): void {
-    rosterDue ??= setImmediate(() => {
-      rosterDue = undefined;
-      send({ type: "roster", roster: rosterOf(clients.values(), settings.maxSamples) });
-    });
   }
 
   function sayWait(client: Client): void {
@@ -110,7 +100,6 @@ export function openPresence(
   return {
     sayWait,
     gone,
-    rosterChanged,
 
     remember({ id, samples }, asked) {
       const client = clientOf(id);
@@ -202,12 +191,16 @@ export function openPresence(
       client.said = true;
       client.ready = busy === undefined;
       client.reason = busy;
+      if (client.ready) {
+        delete client.troubles.train;
+        delete client.troubles.evaluate;
+      }
       tell("client", {
         client: client.id,
         change: client.ready ? "ready" : "busy",
         reason: busy,
       });
-      rosterChanged();
+      roster.changed();
       if (!client.ready) return;
       if (client.lacks !== undefined) {
         client.session?.send({
@@ -228,7 +221,7 @@ export function openPresence(
       client.session = undefined;
       client.said = false;
       tell("client", { client: client.id, change: "left" });
-      rosterChanged();
+      roster.changed();
       if (!closed) expect(client);
     },
 
@@ -249,7 +242,6 @@ export function openPresence(
 
     close() {
       closed = true;
-      if (rosterDue) clearImmediate(rosterDue);
       for (const { absence } of clients.values()) clearTimeout(absence);
     },
   };

@@ -1,4 +1,5 @@
 import { standingOf, type Client } from "../clients/clients.js";
+import { wordsOf } from "../clients/troubles.js";
 import type { Models } from "../storage/model-cache.js";
 import type { Rounds } from "../rounds/engine.js";
 import type { Load, Situation, Status } from "./options.js";
@@ -64,6 +65,8 @@ function stateOf(client: Client): string {
     return client.inHand.task === "train"
       ? `works on round ${client.inHand.work.round}`
       : `evaluates round ${client.inHand.work.round}`;
+  const { train } = client.troubles;
+  if (train?.until !== undefined) return `cannot train: ${wordsOf(train)}`;
   if (client.session === undefined) return "away";
   return client.ready ? "ready" : `busy${client.reason ? `: ${client.reason}` : ""}`;
 }

@@ -1,6 +1,7 @@
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { nameOf } from "../clients/assignments.js";
-import type { Assignment, Client } from "../clients/clients.js";
+import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
+import { wordsOf } from "../clients/troubles.js";
 import { brokenBy } from "../storage/retry.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
@@ -26,12 +27,12 @@ export interface Updates {
 export function openUpdates(
   parts: RunContext &
     Pick<RunStorage, "ledger"> &
-    Pick<Parts, "desk" | "models" | "uploads" | "assignments" | "clientOf">,
+    Pick<Parts, "desk" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
   /** The last attempt that was begun, open or not. */
   attempt: () => AttemptRecord | undefined,
 ): Updates {
   const { definition, log, rounds, send, tell, ledger, desk } = parts;
-  const { models, uploads, assignments, clientOf } = parts;
+  const { models, uploads, assignments, clientOf, roster } = parts;
   const { settings, updateBytes } = definition;
   /** Those in the fold. */
   let counted = 0;
@@ -44,14 +45,24 @@ export function openUpdates(
     assignments.refuse(client, id, refusal);
     const assignment = assignments.own(client, id);
     if (assignment?.task !== "train" || assignment.folded) return;
-    assignment.over ??= refusal.code;
+    const { code } = refusal;
+    // An update that is over already was refused, or came too late, before.
+    const trouble =
+      assignment.over === undefined
+        ? addTrouble(client, "train", { what: "refused", ...refusal })
+        : undefined;
+    assignment.over ??= code;
+    const barred = trouble?.until !== undefined;
+    if (barred) roster.changed();
     drop(id);
     assignments.free(assignment);
     send({
       type: "refused",
       client: client.id,
       work: assignment.work,
-      code: refusal.code,
+      code,
+      reason: trouble && wordsOf(trouble),
+      barred,
     });
   }
 
@@ -135,6 +146,7 @@ export function openUpdates(
       // Called off while it was folded: the client knows.
       if (assignment.over !== undefined) return;
       assignment.folded = true;
+      delete clientOf(client).troubles.train;
       uploads.release(id);
       clientOf(client).session?.send({ type: "received", assignment: id });
       const { clipUpdateNorm } = settings;

@@ -179,6 +179,21 @@ test("a client whose data do not fit the run's model declines, and says why", as
   assert.equal(last.run, at("declined"));
 });
 
+test("a simulation in which no update can be used ends with one sentence that says why", async () => {
+  const { code, stdout, stderr } = await run(
+    ...simulate("--data", FASHION, "--samples", "200", "--clients", "2", "--local-epochs", "1"),
+    ...["--learning-rate", "1000", "--clip-norm", "0"],
+  );
+  rmSync(at("run"), { recursive: true });
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^fedflat: [^\n]*too few clients can train: client [0-9a-f]{8} \((range|diverged): [^\n]*a smaller learning rate or a clip may help\), client [^\n]*\n$/,
+  );
+  assert.match(stdout, /attempt 1 was abandoned: 0 of 1 updates needed/);
+  assert.doesNotMatch(stdout, /attempt 2/);
+});
+
 test("a run's folder that cannot be written", async () => {
   writeFileSync(at("file"), "");
   const { code, stdout, stderr } = await run(

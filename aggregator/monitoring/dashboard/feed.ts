@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { networkOf } from "../../../runtime/models/network.js";
 import type { Aggregator } from "../../run/aggregator.js";
 import { standingOf, type Client } from "../../clients/clients.js";
+import { wordsOf } from "../../clients/troubles.js";
 import type { Traffic } from "../metrics.js";
 import type { AggregatorEvents } from "../../run/options.js";
 import {
@@ -196,13 +197,14 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       own.outcome = "counted";
       wake();
     },
-    missed({ client, round, code }) {
+    missed({ client, round, code, reason = code }) {
       workOf(client).outcome = code;
       enter(
         "warning",
-        `Round ${round} goes without client ${client.slice(0, 8)}: ${code}.`,
+        `Round ${round} goes without client ${client.slice(0, 8)}: ${sentenceEnd(reason)}`,
         `missed ${code}`,
-        (count) => `Round ${round} goes without ${count} clients: ${code}.`,
+        (count) =>
+          `Round ${round} goes without ${count} clients, the last of them: ${sentenceEnd(reason)}`,
       );
     },
     refused({ client, code, message }) {
@@ -217,7 +219,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       );
     },
     abandoned({ round, attempt, reason }) {
-      enter("warning", `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`);
+      enter("warning", `Round ${round}, attempt ${attempt} was abandoned: ${sentenceEnd(reason)}`);
     },
     round(line, timings) {
       learn(line.round, {
@@ -294,10 +296,11 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
 
   function row(client: Readonly<Client>): ClientRow {
     const own = work.get(client.id);
+    const { train } = client.troubles;
     return {
       id: client.id,
       standing: standingOf(client),
-      note: client.lacks ? `lacks ${client.lacks}` : client.reason,
+      note: client.lacks ? `lacks ${client.lacks}` : train?.until ? wordsOf(train) : client.reason,
       samples: client.samples,
       ...(own && {
         share: Math.round(own.share * 100) / 100,
@@ -457,6 +460,9 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     },
   };
 }
+
+/** A reason as the end of a sentence: others may have ended it themselves. */
+const sentenceEnd = (reason: string) => (reason.endsWith(".") ? reason : `${reason}.`);
 
 const short = (value: number): number => Number(value.toPrecision(4));
 

@@ -14,6 +14,8 @@ export type Act =
       who: number;
       /** About work from before. */
       old: boolean;
+      /** It will not go better the next time. */
+      barred: boolean;
     };
 
 /** @param most clients at a time */
@@ -44,6 +46,7 @@ export const anyAct = (most: number): fc.Arbitrary<Act> =>
         ),
         who: fc.nat(12),
         old: fc.boolean(),
+        barred: fc.boolean(),
       }),
     },
   );

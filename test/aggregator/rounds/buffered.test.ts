@@ -177,6 +177,21 @@ test("a client that left and comes back in time with what it has is counted", ()
   );
 });
 
+test("a buffer is committed with those who can fill it, where the others cannot train", () => {
+  const run = drive({ buffer: 3, concurrency: 3, quorum: 1 });
+  run.roster(ids(3));
+  const [a, b, c] = run.asked().map(([client]) => client);
+  run.send({ type: "gone", client: a, work: workOf(1), code: "declined-data", barred: true });
+  run.send({
+    type: "roster",
+    roster: { ids: [b, c], here: [b, c], population: 3, barred: 1, meanSamples: 10 },
+  });
+  run.admit(b, 1);
+  assert.equal(run.of("close").length, 0);
+  run.admit(c, 1);
+  assert.equal(run.of("close").length, 1);
+});
+
 test("whoever gave up is not asked again before the next buffer, unless nobody else is left", () => {
   const run = drive({ concurrency: 3 });
   run.roster(ids(3));

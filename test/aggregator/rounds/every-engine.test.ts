@@ -386,7 +386,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
               run.send(
                 act.what === "back"
                   ? { type: "back", client }
-                  : { type: act.what, client, work, code: "left" },
+                  : { type: act.what, client, work, code: "left", barred: act.barred },
               );
             }
           }

@@ -132,7 +132,12 @@ test("with the quorum at the deadline the round closes, without it the attempt i
   run.send({ type: "admitted", client: ids(1)[0], work: run.work() });
   run.expire();
   const [abandoned] = run.of("abandon");
-  assert.equal(abandoned.reason, "1 of 2 updates needed were there at the deadline");
+  // Their ids begin alike.
+  const late = "client client-0 (late)";
+  assert.equal(
+    abandoned.reason,
+    `1 of 2 updates needed were there at the deadline: ${late}, ${late}, ${late}`,
+  );
   assert.deepEqual(
     [abandoned.open.round, abandoned.open.attempt, run.state.at],
     [2, 1, "gathering"],
@@ -156,6 +161,39 @@ test("clients that leave are looked at again: nobody waits for them until the de
   run.send({ type: "gone", client: b, work: run.work(), code: "left" });
   run.send({ type: "gone", client: c, work: run.work(), code: "left" });
   assert.equal(run.of("abandon").length, 1, "the quorum is out of reach");
+});
+
+test("a client that cannot train now or later is no part of the quorum: those who can make the round", () => {
+  const needsAll: Partial<RoundRules> = {
+    phases: [{ name: "train", asks: "selected", quorum: 1, deadline: 1000 }],
+    selection: { ...everybody, minimum: 2 },
+  };
+  const run = drive(rulesWith(needsAll));
+  run.roster(4);
+  const [a, b, c, d] = ids(4);
+  const work = run.work();
+  run.send({ type: "gone", client: a, work, code: "declined-data", barred: true });
+  run.send({ type: "admitted", client: b, work });
+  run.send({ type: "refused", client: c, work, code: "range", barred: true });
+  assert.equal(run.of("close").length, 0);
+  run.send({ type: "admitted", client: d, work });
+  assert.equal(run.of("close").length, 1);
+  // The minimum stays: with one left the attempt is abandoned, and says for whom.
+  const next = run.work();
+  for (const client of [a, b])
+    run.send({
+      type: "gone",
+      client,
+      work: next,
+      code: "declined-data",
+      reason: "data: no rabbit is known here",
+      barred: true,
+    });
+  assert.equal(run.of("abandon").length, 0);
+  run.send({ type: "gone", client: c, work: next, code: "left" });
+  const [{ reason }] = run.of("abandon");
+  assert.match(reason, /^0 of 2 updates needed were there, and only 1 more could come: client /);
+  assert.match(reason, /\(data: no rabbit is known here\), client client-0 \(left\)$/);
 });
 
 test("a lost client that comes back in time is asked again and counted", () => {
@@ -453,7 +491,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
               send(
                 act.what === "back"
                   ? { type: "back", client }
-                  : { type: act.what, client, work, code: "x" },
+                  : { type: act.what, client, work, code: "x", barred: act.barred },
               );
             }
           }

@@ -1,0 +1,54 @@
+import { isBarred, rosterOf, type Client } from "../clients/clients.js";
+import { wordsOf } from "../clients/troubles.js";
+import { namesOf } from "../rounds/transitions.js";
+import type { RoundEvent, Rounds } from "../rounds/engine.js";
+import type { RunDefinition } from "./definition.js";
+
+/** Who can be drawn, as the rounds are told of it. */
+export interface RosterTeller {
+  /** Tells the rounds, once for all that happens at a turn. */
+  changed(): void;
+  /** Tells them at once. */
+  tell(): void;
+  close(): void;
+}
+
+export function openRoster(options: {
+  readonly settings: RunDefinition["settings"];
+  readonly rounds: Pick<Rounds, "at">;
+  readonly send: (event: RoundEvent) => void;
+  readonly clients: ReadonlyMap<string, Client>;
+  /** No client but these will come, and none of them changes. */
+  readonly clientsAreAll: boolean;
+}): RosterTeller {
+  const { rounds, send, clients, clientsAreAll } = options;
+  const { maxSamples, minimum, gather = minimum } = options.settings;
+  let due: NodeJS.Immediate | undefined;
+
+  function tell(): void {
+    send({ type: "roster", roster: rosterOf(clients.values(), maxSamples) });
+    if (clientsAreAll && rounds.at !== "committing") endIfStuck();
+  }
+
+  /** Where too few can train, and nothing can change that, there is nothing to wait for. */
+  function endIfStuck(): void {
+    if (clients.size < gather) return;
+    const barred = [...clients.values()].filter((client) => isBarred(client, "train"));
+    if (clients.size - barred.length >= Math.max(1, minimum)) return;
+    const names = namesOf(barred.map(({ id, troubles }) => [id, wordsOf(troubles.train!)]));
+    send({ type: "broken", reason: `too few clients can train: ${names}` });
+  }
+
+  return {
+    tell,
+    changed() {
+      due ??= setImmediate(() => {
+        due = undefined;
+        tell();
+      });
+    },
+    close() {
+      if (due) clearImmediate(due);
+    },
+  };
+}
