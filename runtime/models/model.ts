@@ -107,7 +107,8 @@ export function parseCard(json: unknown): ModelCard {
 
 /**
  * Reads a model file, or a model blob that carries more than the weights.
- * @throws ModelError `safetensors`, `model-file` (no or a wrong card), `description`, or `layout` (weights that do not fit).
+ * @throws ModelError `safetensors`, `model-file` (no or a wrong card), `description`, `layout`
+ * (weights that do not fit), or `not-finite`.
  */
 export function loadModel(bytes: Uint8Array): Model {
   const text = readSafetensors(bytes).metadata["model"];

@@ -75,7 +75,8 @@ export function blobForm(
 /**
  * Reads the named vectors of a blob: as views of `bytes` where a vector lies there whole and aligned, as in every blob that
  * `writeBlob` wrote, else as copies.
- * @throws ModelError `safetensors` where it is no such file, `layout` where a tensor is missing, has another shape or is not float32.
+ * @throws ModelError `safetensors` where it is no such file, `layout` where a tensor is missing, has
+ * another shape or is not float32, `not-finite` where a number is NaN or infinite.
  */
 export function readBlob(
   bytes: Uint8Array,
@@ -132,6 +133,7 @@ function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
         "layout",
         `"${name}" expected ${expected}, got ${data.constructor.name} [${shape.join(", ")}]`,
       );
+    requireFinite(name, shape, data);
     return data;
   });
   const [first] = parts;
@@ -145,4 +147,24 @@ function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
   const data = new Kind(size) as InstanceType<K>;
   parts.forEach((part, i) => data.set(part, parameters[i].offset));
   return data;
+}
+
+function requireFinite(
+  name: string,
+  shape: readonly number[],
+  data: Float32Array | Float64Array,
+): void {
+  for (let i = 0; i < data.length; i++) {
+    if (Number.isFinite(data[i])) continue;
+    const place: number[] = [];
+    let rest = i;
+    for (const size of [...shape].reverse()) {
+      place.unshift(rest % size);
+      rest = Math.floor(rest / size);
+    }
+    throw new ModelError(
+      "not-finite",
+      `"${name}" expected finite numbers, got ${data[i]} at [${place.join(", ")}]`,
+    );
+  }
 }

@@ -88,3 +88,26 @@ test("a folder without a model, and a damaged model, are refused", async () => {
   assert.equal(outcome.code, 1);
   assert.match(outcome.stderr, /^fedflat: "header" expected .*\n$/);
 });
+
+test("a model whose numbers are not finite is refused by tensor and place", async () => {
+  const diverged = join(folder, "diverged");
+  mkdirSync(diverged);
+  writeFileSync(
+    join(diverged, "weights.safetensors"),
+    writeModel({
+      description,
+      layout,
+      weights: Float32Array.of(1, 0, NaN, 1, 0, 0),
+      classes: ["no", "yes"],
+    }),
+  );
+  for (const command of ["predict", "flatness"]) {
+    const outcome = await run(command, "--model", diverged, "--data", data);
+    assert.equal(outcome.code, 1);
+    assert.equal(outcome.stdout, "");
+    assert.equal(
+      outcome.stderr,
+      'fedflat: "0.kernel" expected finite numbers, got NaN at [1, 0]\n',
+    );
+  }
+});

@@ -55,3 +55,18 @@ test("what is missing or of another kind is a ModelError that names it", () => {
   ] as const)
     assert.throws(read, (error) => error instanceof ModelError && message.test(error.message));
 });
+
+test("a number that is not finite is refused by tensor and place, whatever is read", () => {
+  const at = (index: number, value: number) => numbers.map((x, i) => (i === index ? value : x));
+  for (const [index, value, message] of [
+    [5, NaN, '"drift/0.kernel" expected finite numbers, got NaN at [2, 1]'],
+    [0, Infinity, '"drift/0.kernel" expected finite numbers, got Infinity at [0, 0]'],
+    [7, -Infinity, '"drift/0.bias" expected finite numbers, got -Infinity at [1]'],
+  ] as const) {
+    const narrow = writeBlob(layout, { drift: Float32Array.from(at(index, value)) });
+    const wide = writeBlob(layout, { drift: Float64Array.from(at(index, value)) });
+    const error = { name: "ModelError", code: "not-finite", message };
+    assert.throws(() => readBlob(narrow, layout, ["drift"]), error);
+    assert.throws(() => readState(wide, layout, ["drift"]), error);
+  }
+});
