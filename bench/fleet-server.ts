@@ -3,6 +3,7 @@ import { Aggregator } from "../aggregator/run/aggregator.js";
 import { keepYoungSmall } from "../aggregator/memory.js";
 import { listen } from "../aggregator/server/server.js";
 import type { GivenSettings } from "../aggregator/settings.js";
+import { openMetrics } from "../cli/metrics.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { networkOf } from "../runtime/models/network.js";
@@ -77,7 +78,12 @@ process.once("message", async (order: ServerOrder) => {
   await aggregator.start();
   keepYoungSmall();
   const { tls, connections } = order;
-  const server = await listen(aggregator, { port: 0, tls, connections });
+  const server = await listen(aggregator, {
+    port: 0,
+    metrics: openMetrics(aggregator),
+    tls,
+    connections,
+  });
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION });
   delay.enable();
   process.on("message", () => {

@@ -19,6 +19,7 @@ import {
   wholeOf,
   type Reports,
 } from "./federation.js";
+import { openMetrics } from "./metrics.js";
 import { modelNamed } from "./model.js";
 import { terminalChart } from "./plots/terminal-chart.js";
 import type { SettingsOf } from "./settings.js";
@@ -88,7 +89,10 @@ async function train(
       evaluateFraction: 0,
     },
   });
-  const server = await listen(aggregator, { port }).catch(() => listen(aggregator, { port: 0 }));
+  const metrics = openMetrics(aggregator);
+  const server = await listen(aggregator, { port, metrics }).catch(() =>
+    listen(aggregator, { port: 0, metrics }),
+  );
   const page = server.url.replace(/^ws/, "http");
   const states = await mkdtemp(join(tmpdir(), "fedflat-demo-"));
   let children: Client[] = [];

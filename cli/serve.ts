@@ -19,6 +19,7 @@ import {
   watch,
   wholeOf,
 } from "./federation.js";
+import { openMetrics } from "./metrics.js";
 import { modelNamed, presetFor } from "./model.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
@@ -83,6 +84,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     publicModels: settings.publicModels,
     adminToken,
     healthPort: settings.healthPort,
+    metrics: openMetrics(aggregator),
     tls: cert && key ? { cert, key, ca, crl } : undefined,
   });
   try {

@@ -111,6 +111,32 @@ test("every import between rooms runs one way", () => {
   assert.deepEqual(wrong, []);
 });
 
+test("each package imports the packages it depends on, and uses all of them", () => {
+  const read = (path: string) =>
+    JSON.parse(readFileSync(join(root, path), "utf8")) as Record<string, Record<string, string>>;
+  const main = read("package.json");
+  const names = (...records: Record<string, string>[]) => records.flatMap(Object.keys).sort();
+  // The live page is bundled when it is built.
+  const bundled = /^aggregator\/monitoring\/dashboard\/browser\//;
+  const used = (folders: RegExp) => {
+    const found = files
+      .filter((file) => folders.test(file) && !bundled.test(file))
+      .flatMap((file) => [
+        ...readFileSync(join(root, file), "utf8").matchAll(
+          /(?:\b(?:from|import) |\b(?:import|resolve)\()"((?:@[^"/]+\/)?[^".#/:]+)(?:\/[^"]*)?"/g,
+        ),
+      ])
+      .map(([, name]) => name)
+      .filter((name) => name !== "fedflat");
+    return [...new Set(found)].sort();
+  };
+  assert.deepEqual(
+    used(/^(runtime|aggregator)\//),
+    names(main.dependencies, main.peerDependencies),
+  );
+  assert.deepEqual(used(/^cli\//), names(read("cli/package.json").dependencies));
+});
+
 test("no circle among files", () => {
   const done = new Set<string>();
   const visit = (file: string, path: readonly string[]) => {

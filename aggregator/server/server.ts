@@ -13,8 +13,8 @@ import { frameDone } from "../memory.js";
 import { connectionsAllowed, HEALTH_CONNECTIONS, limitConnections } from "./connection-limit.js";
 import { sameText } from "../sessions/authentication.js";
 import { Pace, type LinePace } from "../sessions/fair-scheduling.js";
-import { openMetrics, type Metrics } from "../monitoring/metrics.js";
-import type { Role } from "../monitoring/dashboard/browser/messages.js";
+import type { Metrics, Traffic } from "../monitoring/metrics.js";
+import type { Role } from "../monitoring/dashboard/messages.js";
 import { openSite, type Site } from "../monitoring/dashboard/site.js";
 
 export interface ServerOptions {
@@ -65,6 +65,8 @@ export interface ServerOptions {
    * first one is flooded.
    */
   readonly healthPort?: number;
+  /** What `/metrics` answers with; 404 where not given. */
+  readonly metrics?: Metrics;
 }
 
 export interface AggregatorServer {
@@ -93,7 +95,7 @@ export async function listen(
   aggregator: Aggregator,
   options: ServerOptions,
 ): Promise<AggregatorServer> {
-  const { host = "127.0.0.1", port, tls, adminToken } = options;
+  const { host = "127.0.0.1", port, tls, adminToken, metrics } = options;
   const loopback = LOOPBACK.has(host);
   const allowed = connectionsAllowed(options.connections);
   if (
@@ -115,10 +117,11 @@ export async function listen(
 
   if (maskedBy === "ws")
     aggregator.log.warn({}, "frames are unmasked byte by byte: this version of ws is not known");
-  const metrics = openMetrics(aggregator);
+  const traffic: Traffic = { received: 0, sent: 0 };
+  const ended = (why: string) => metrics?.ended(why);
   const pace = new Pace();
   const site = openSite(aggregator, {
-    traffic: metrics.traffic,
+    traffic,
     hasAdmin: adminToken !== undefined,
     roleOf,
     keep: (connection) => connections.keep(connection),
@@ -129,6 +132,7 @@ export async function listen(
       {
         publicModels: options.publicModels,
         metrics,
+        traffic,
         site,
         isOurs,
         keep: connections.keep,
@@ -189,7 +193,7 @@ export async function listen(
       const { remoteAddress, remotePort } = request.socket;
       const ends = { remoteAddress, remotePort };
       connections.isLine(ends);
-      aggregator.attach(socketOf(line, aggregator, metrics, pace.line(line)), {
+      aggregator.attach(socketOf(line, aggregator, traffic, ended, pace.line(line)), {
         host: request.headers.host!.toLowerCase(),
         address: remoteAddress ?? "unknown",
         proven: () => connections.keep(ends),
@@ -198,7 +202,7 @@ export async function listen(
   });
 
   function turnedAway(why: string, facts: object): void {
-    metrics.ended(why);
+    ended(why);
     aggregator.doorLog.warn({ why, ...facts }, "refused a connection");
   }
 
@@ -265,7 +269,7 @@ export async function listen(
     health = createServer(timeouts(), (request, response) =>
       answer(
         aggregator,
-        { metrics, isOurs, mayLook: isDialledLocally, keep() {} },
+        { metrics, traffic, isOurs, mayLook: isDialledLocally, keep() {} },
         request,
         response,
       ),
@@ -293,7 +297,6 @@ export async function listen(
       }, 1000);
       await closed;
       clearTimeout(patience);
-      metrics.close();
     },
   };
 }
@@ -359,7 +362,8 @@ const CLOSING = 2000;
 function socketOf(
   line: WebSocket,
   aggregator: Aggregator,
-  { traffic, ended }: Metrics,
+  traffic: Traffic,
+  ended: (why: string) => void,
   pace: LinePace,
 ): Socket {
   const socket: Socket = {
@@ -409,8 +413,8 @@ function socketOf(
 
 function answer(
   aggregator: Aggregator,
-  options: Pick<ServerOptions, "publicModels"> & {
-    readonly metrics: Metrics;
+  options: Pick<ServerOptions, "publicModels" | "metrics"> & {
+    readonly traffic: Traffic;
     readonly site?: Site;
     mayLook(request: IncomingMessage): boolean;
     isOurs(request: IncomingMessage): boolean;
@@ -446,7 +450,10 @@ function answer(
   if (path === "/status" || path === "/metrics") {
     if (!options.mayLook(request)) return end(401);
     if (!aggregator.begun) return end(503, "the run has not begun\n");
-    if (path === "/metrics") return void tell(options.metrics, response);
+    if (path === "/metrics") {
+      if (options.metrics === undefined) return end(404);
+      return void tell(options.metrics, options.traffic, response);
+    }
     response
       .writeHead(200, { "content-type": "application/json" })
       .end(JSON.stringify(aggregator.status(), null, 2) + "\n");
@@ -466,8 +473,9 @@ function answer(
 const bearerOf = (request: IncomingMessage): string | undefined =>
   /^Bearer (\S+)$/.exec(request.headers.authorization ?? "")?.[1];
 
-async function tell(metrics: Metrics, response: ServerResponse): Promise<void> {
-  response.writeHead(200, { "content-type": metrics.contentType }).end(await metrics.text());
+async function tell(metrics: Metrics, traffic: Traffic, response: ServerResponse): Promise<void> {
+  const text = await metrics.text(traffic);
+  response.writeHead(200, { "content-type": metrics.contentType }).end(text);
 }
 
 /** Answers with the bytes, or with those from `Range: bytes=N-` on. */

@@ -18,7 +18,7 @@ import {
   type RunCard,
   type TableChange,
   type Update,
-} from "./browser/messages.js";
+} from "./messages.js";
 import {
   figuresOfEvaluation,
   figuresOfRound,

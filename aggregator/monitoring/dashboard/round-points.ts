@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { readRunFolder, type RunFolderLine } from "../../storage/run-folder.js";
 import type { EvaluationLine } from "../../run/evaluations.js";
 import type { RoundLine, RoundTimings } from "../../run/round-record.js";
-import type { RoundPoint } from "./browser/messages.js";
+import type { RoundPoint } from "./messages.js";
 
 /** Rounds that a page is told of; of a longer run, the last ones. */
 export const ROUNDS_KEPT = 2000;

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Aggregator } from "../../run/aggregator.js";
 import type { Traffic } from "../metrics.js";
-import type { Role } from "./browser/messages.js";
+import type { Role } from "./messages.js";
 import { filterOf, openFeed } from "./feed.js";
 
 /** Pages that may be open at a time. */

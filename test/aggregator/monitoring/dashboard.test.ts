@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Update } from "../../../aggregator/monitoring/dashboard/browser/messages.js";
+import type { Update } from "../../../aggregator/monitoring/dashboard/messages.js";
 import { listen } from "../../../aggregator/server/server.js";
 import { federation, type Federation } from "../run/federation.js";
 import { updateFor } from "../run/raw-client.js";

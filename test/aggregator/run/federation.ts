@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { Aggregator, type AggregatorOptions } from "../../../aggregator/run/aggregator.js";
 import { listen, type ServerOptions } from "../../../aggregator/server/server.js";
 import type { GivenSettings } from "../../../aggregator/settings.js";
+import { openMetrics } from "../../../cli/metrics.js";
 import { layoutOf } from "../../../runtime/tensors/layout.js";
 import type { Model } from "../../../runtime/models/model.js";
 import { RawClient, type RawOptions } from "./raw-client.js";
@@ -70,7 +71,11 @@ export async function federation(
     settings: { ...QUICK, ...settings },
   });
   await aggregator.start();
-  const listening = await listen(aggregator, { port: 0, ...server });
+  const listening = await listen(aggregator, {
+    port: 0,
+    metrics: openMetrics(aggregator),
+    ...server,
+  });
   const clients: RawClient[] = [];
   const { url } = listening;
   const stranger: Federation["stranger"] = (seed, more) => {

@@ -6,7 +6,7 @@ import {
   type ClientFilter,
   type ClientRow,
   type TableChange,
-} from "./messages.js";
+} from "../messages.js";
 
 const FILTERS: readonly (readonly [ClientFilter, string])[] = [
   ["all", "All"],

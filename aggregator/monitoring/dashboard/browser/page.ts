@@ -1,7 +1,7 @@
 import { openClients } from "./clients.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, clock, countdown, percent, plain, seconds } from "./format.js";
-import type { LogEntry, Now, RoundPoint, RunCard, Update } from "./messages.js";
+import type { LogEntry, Now, RoundPoint, RunCard, Update } from "../messages.js";
 import { openPlots } from "./plots.js";
 import { openStream } from "./stream.js";
 

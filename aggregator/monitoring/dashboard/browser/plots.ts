@@ -1,7 +1,7 @@
 import uPlot from "uplot";
 import { byId, element, setText } from "./dom.js";
 import { bytes, percent, plain, seconds, wholePercent } from "./format.js";
-import type { RoundPoint } from "./messages.js";
+import type { RoundPoint } from "../messages.js";
 
 /** One line of a plot, or one part of its bars. */
 interface Line {

@@ -1,4 +1,4 @@
-import type { ClientFilter, Update } from "./messages.js";
+import type { ClientFilter, Update } from "../messages.js";
 
 /**
  * Waits between two tries to reach the aggregator, in milliseconds; the last one for ever after.

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { federation } from "../run/federation.js";
-import { updateFor } from "../run/raw-client.js";
+import { federation } from "../aggregator/run/federation.js";
+import { updateFor } from "../aggregator/run/raw-client.js";
 
 const httpOf = (url: string) => url.replace(/^ws/, "http");
 
@@ -83,7 +83,7 @@ test("every figure of the Grafana dashboard is one that the aggregator gives", a
   try {
     const text = await (await scrape(f.url)).text();
     const dashboard = JSON.parse(
-      readFileSync(new URL("../../../../examples/grafana/fedflat.json", import.meta.url), "utf8"),
+      readFileSync(new URL("../../../examples/grafana/fedflat.json", import.meta.url), "utf8"),
     ) as { panels: { targets: { expr: string }[] }[] };
     const named = dashboard.panels
       .flatMap(({ targets }) => targets)

@@ -1,0 +1,20 @@
+export {
+  Aggregator,
+  type AggregatorEvents,
+  type AggregatorOptions,
+  type Ending,
+  type EvaluationLine,
+  type EvaluationResult,
+  type RoundLine,
+  type RoundTimings,
+  type Situation,
+  type Status,
+} from "./run/aggregator.js";
+export type { ClientStatus, Load } from "./run/options.js";
+export type { Tested } from "./run/evaluations.js";
+export { listen, type AggregatorServer, type ServerOptions } from "./server/server.js";
+export { openKeyRing, type KeyRing } from "./sessions/enrolment.js";
+export type { Admission } from "./sessions/authentication.js";
+export type { AggregatorSettings, GivenSettings } from "./settings.js";
+export type { Metrics, Traffic } from "./monitoring/metrics.js";
+export type { Log } from "./log.js";

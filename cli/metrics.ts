@@ -1,0 +1,198 @@
+import {
+  collectDefaultMetrics,
+  Counter,
+  exponentialBuckets,
+  Gauge,
+  Histogram,
+  Registry,
+} from "prom-client";
+import type { Metrics, Traffic } from "../aggregator/monitoring/metrics.js";
+import type { Aggregator } from "../aggregator/run/aggregator.js";
+import type { AggregatorEvents } from "../aggregator/run/options.js";
+
+/**
+ * Reasons that have a series of their own; a client can name others, and a label must not grow by
+ * what clients say.
+ */
+const REASONS = new Set(
+  [
+    "late stale left bye unknown-assignment conflict bytes layout hash not-finite range norm samples busy",
+    ..."busy task algorithm codec layer settings model-bytes memory seconds data other"
+      .split(" ")
+      .map((code) => `declined-${code}`),
+    ..."model data diverged trap memory seconds stopped other"
+      .split(" ")
+      .map((code) => `failed-${code}`),
+  ].flatMap((codes) => codes.split(" ")),
+);
+const reason = (code: string) => (REASONS.has(code) ? code : "other");
+
+/** Seconds: a fold of a small model to a round that takes a night. */
+const SECONDS = exponentialBuckets(0.0005, 4, 14);
+const NORMS = exponentialBuckets(0.001, 3.1623, 14);
+
+/**
+ * What Prometheus is told of an aggregator, beside the figures of the process itself (memory, CPU,
+ * event-loop lag). It listens to the aggregator's events and keeps sums, so that its size does not
+ * depend on how many clients there are: no label names a client.
+ */
+export function openMetrics(aggregator: Aggregator): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  let frames: Readonly<Traffic> = { received: 0, sent: 0 };
+  collectDefaultMetrics({ register: registry });
+
+  const histogram = <T extends string>(
+    name: string,
+    help: string,
+    labelNames: T[] = [],
+    buckets = SECONDS,
+  ) => new Histogram({ name, help, labelNames, buckets, registers });
+  const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
+    new Counter({ name, help, labelNames, registers });
+
+  const phases = histogram(
+    "fedflat_round_phase_seconds",
+    "Committed rounds by phase: collect (until the last update), finish (moving the model), commit (to disk)",
+    ["phase"],
+  );
+  const rounds = histogram("fedflat_round_seconds", "Committed rounds, from their opening on");
+  const outcomes = counter("fedflat_rounds_total", "Attempts at rounds by outcome", ["outcome"]);
+  const updates = counter(
+    "fedflat_updates_total",
+    "Work given to clients by what became of it: counted, refused or missed, and why",
+    ["result", "code"],
+  );
+  const ended = counter(
+    "fedflat_lines_ended_total",
+    "Connections that the aggregator refused or ended, and why",
+    ["why"],
+  );
+  const updateBytes = counter(
+    "fedflat_update_bytes_total",
+    "Bytes of the updates that were folded",
+  );
+  const clippedUpdates = counter(
+    "fedflat_updates_clipped_total",
+    "Updates that were scaled down to the norm allowed before they were folded",
+  );
+  const fold = histogram("fedflat_fold_seconds", "Folding one update");
+  const norm = histogram(
+    "fedflat_update_norm",
+    "Euclidean norm of the deltas that were folded, before a clip",
+    [],
+    NORMS,
+  );
+  const staleness = histogram(
+    "fedflat_update_staleness",
+    "Rounds committed since the model that a counted update was trained from",
+    [],
+    [0, 1, 2, 3, 5, 10, 20, 50],
+  );
+  const training = histogram(
+    "fedflat_client_training_seconds",
+    "Local training, as clients report it",
+  );
+  const accuracy = new Gauge({
+    name: "fedflat_accuracy_ratio",
+    help: "Accuracy of the last evaluated model, on the server's test data or the clients' hold-outs",
+    labelNames: ["on"],
+    registers,
+  });
+  const loss = new Gauge({
+    name: "fedflat_loss",
+    help: "Mean cross-entropy of the last evaluated model",
+    labelNames: ["on"],
+    registers,
+  });
+  new Gauge({
+    name: "fedflat_round",
+    help: "Rounds committed",
+    registers,
+    collect() {
+      this.set(aggregator.committed);
+    },
+  });
+  new Gauge({
+    name: "fedflat_clients",
+    help: "Clients of the run by state",
+    labelNames: ["state"],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(aggregator.load().clients))
+        this.set({ state }, count);
+    },
+  });
+  new Gauge({
+    name: "fedflat_lines",
+    help: "Connections",
+    registers,
+    collect() {
+      this.set(aggregator.load().lines);
+    },
+  });
+  new Gauge({
+    name: "fedflat_bytes_in_flight",
+    help: "Memory taken by updates on their way in",
+    registers,
+    collect() {
+      this.set(aggregator.load().bytesInFlight);
+    },
+  });
+  new Counter({
+    name: "fedflat_frame_bytes_total",
+    help: "Bytes of frames by direction, seen from the aggregator",
+    labelNames: ["direction"],
+    registers,
+    collect() {
+      this.reset();
+      this.inc({ direction: "received" }, frames.received);
+      this.inc({ direction: "sent" }, frames.sent);
+    },
+  });
+
+  const listeners: Listeners = {
+    counted(update) {
+      updates.inc({ result: "counted", code: "" });
+      updateBytes.inc(update.bytes);
+      if (update.clipped) clippedUpdates.inc();
+      fold.observe(update.foldSeconds);
+      norm.observe(update.norm);
+      staleness.observe(update.staleness);
+      training.observe(update.trainSeconds);
+    },
+    refused: ({ code }) => updates.inc({ result: "refused", code: reason(code) }),
+    missed: ({ code }) => updates.inc({ result: "missed", code: reason(code) }),
+    abandoned: () => outcomes.inc({ outcome: "abandoned" }),
+    round(_line, timings) {
+      outcomes.inc({ outcome: "committed" });
+      rounds.observe(timings.seconds);
+      phases.observe({ phase: "collect" }, timings.collectSeconds);
+      phases.observe({ phase: "finish" }, timings.finishSeconds);
+      phases.observe({ phase: "commit" }, timings.commitSeconds);
+    },
+    evaluation(line) {
+      for (const on of ["test", "federated"] as const) {
+        const result = line[on];
+        if (result === undefined) continue;
+        accuracy.set({ on }, result.accuracy);
+        loss.set({ on }, result.loss);
+      }
+    },
+  };
+  for (const [event, listener] of Object.entries(listeners))
+    aggregator.on(event as keyof AggregatorEvents, listener);
+
+  return {
+    ended: (why) => ended.inc({ why }),
+    contentType: registry.contentType,
+    text(traffic) {
+      frames = traffic;
+      return registry.metrics();
+    },
+  };
+}
+
+type Listeners = {
+  readonly [E in keyof AggregatorEvents]?: (...args: AggregatorEvents[E]) => void;
+};

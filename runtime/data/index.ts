@@ -1,0 +1,16 @@
+export {
+  makeDataset,
+  type Dataset,
+  type Examples,
+  type Normalisation,
+  type Part,
+} from "./dataset.js";
+export { readIdx, readIdxPair } from "./idx.js";
+export { numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
+export { datasetsOf, readNpz } from "./npz.js";
+export { readCsv, type CsvOptions } from "./csv.js";
+export { CIFAR_10, CIFAR_100, readCifar, type CifarLayout } from "./cifar.js";
+export { HAR_CLASSES, harFiles, readHar } from "./har.js";
+export { inflate, isGzip } from "./inflate.js";
+export { normalisationOf, normalisations } from "./normalise.js";
+export { classCounts, parseSplit, splitRows, splitTable, type Split } from "./split.js";
