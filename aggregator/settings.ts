@@ -87,7 +87,10 @@ const schema = v.strictObject({
   windowBytes: v.optional(whole(1024), 256 * 1024),
   /** Memory for updates on their way in, in bytes; never less than two updates. */
   budgetBytes: v.optional(whole(1), 48_000_000),
-  /** An upload that has not moved for so long loses its room to one that waits. */
+  /**
+   * Over so long the pace of an upload is measured; one that waits for another's room has it after
+   * twice as long.
+   */
   stall: v.optional(duration, 10_000),
   /** Bytes a second below which an upload counts as stalled. */
   minimumRate: v.optional(whole(0), 1024),

@@ -16,8 +16,13 @@ import type { Session } from "../sessions/session.js";
  * budget, so however many clients offer at once, the memory is bounded: an upload holds its bytes
  * from `grant` until it is folded or dropped. They lie in shared memory that a worker can read
  * where it is, and that the next upload takes over: to free and allocate as much for each one would
- * keep several times the budget waiting for the garbage collector. When others wait, one that has
- * not moved for `stall` ms loses its room (`abort` `evicted`) and waits again.
+ * keep several times the budget waiting for the garbage collector.
+ *
+ * While others wait, one gives its room up (`abort` `evicted`) and waits again: it hardly moves, or
+ * at its pace cannot be whole when it is due; and where nobody who waits has been given room for
+ * twice `stall` ms, the one that would take longest. So the fastest lines go first, whoever is just
+ * fast enough keeps nobody waiting, and of lines of one pace the one that is nearest to its end
+ * gets there.
  */
 export interface Uploads {
   /** A client offers an update, for the first time or again after its line broke. */
@@ -35,7 +40,7 @@ export interface Uploads {
   trim(): void;
   /** Bytes of the budget that are taken. */
   readonly taken: number;
-  /** Looks for stalled uploads; to be called now and then. */
+  /** Looks who has to give way; to be called now and then. */
   sweep(now: number): void;
 }
 
@@ -43,6 +48,8 @@ export interface OfferedUpdate {
   readonly assignment: string;
   readonly sha256: string;
   readonly bytes: number;
+  /** When it is of no use any more, in the time of `performance.now()`. */
+  readonly due: number;
 }
 
 interface Upload extends OfferedUpdate {
@@ -55,9 +62,11 @@ interface Upload extends OfferedUpdate {
   receiving: Receiving | undefined;
   /** All bytes have been handed on. */
   whole: boolean;
-  /** When it last moved, at the least rate demanded, and what was here then. */
-  moved: number;
-  movedTo: number;
+  /** Since when its pace is being measured, and what was here then. */
+  measured: number;
+  measuredAt: number;
+  /** Bytes a second, over the last `stall` ms that were measured; undefined before that. */
+  pace: number | undefined;
 }
 
 /** What a line has to do with uploads. */
@@ -75,6 +84,7 @@ const KEEP_BUFFERS = 10_000;
 export function openUploads(options: {
   readonly budgetBytes: number;
   readonly windowBytes: number;
+  /** Milliseconds over which the pace of an upload is measured. */
   readonly stall: number;
   /** Bytes a second below which an upload counts as one that does not move. */
   readonly minimumRate: number;
@@ -97,6 +107,8 @@ export function openUploads(options: {
   let free: Uint8Array[] = [];
   let taken = 0;
   let used = 0;
+  /** When one who waited was last given room, or began to wait with nobody before it. */
+  let served = 0;
 
   function attach(upload: Upload, session: Session): void {
     detach(upload);
@@ -125,6 +137,9 @@ export function openUploads(options: {
     taken += upload.bytes;
     partial.add(upload);
     upload.buffer = free.pop() ?? newPart(upload.bytes);
+    upload.measuredAt = performance.now();
+    upload.measured = upload.held;
+    upload.pace = undefined;
   }
 
   function newPart(bytes: number): Uint8Array {
@@ -162,19 +177,37 @@ export function openUploads(options: {
     options.evicted(upload.assignment);
   }
 
-  /** One whose room is better given to another: its client is away, or it does not move. */
-  function stalled(now: number): Upload | undefined {
-    let still: Upload | undefined;
+  function measure(upload: Upload, now: number): void {
+    const time = now - upload.measuredAt;
+    if (time < stall) return;
+    upload.pace = (1000 * (upload.held - upload.measured)) / time;
+    upload.measured = upload.held;
+    upload.measuredAt = now;
+  }
+
+  /** When an upload will be whole at its pace, which is known. */
+  function endOf({ bytes, held, pace = 0 }: Upload, now: number): number {
+    return pace < minimumRate ? Infinity : now + (1000 * (bytes - held)) / pace;
+  }
+
+  /** One whose room is better given to another, if any is. */
+  function givingWay(now: number): Upload | undefined {
+    let last: Upload | undefined;
+    let end = -Infinity;
     for (const upload of partial) {
       if (upload.session === undefined) return upload;
-      if (now - upload.moved > stall) still ??= upload;
+      measure(upload, now);
+      if (upload.pace === undefined || endOf(upload, now) <= end) continue;
+      last = upload;
+      end = endOf(upload, now);
     }
-    return still;
+    const isOverdue = last !== undefined && end > last.due;
+    return isOverdue || end === Infinity || now - served > 2 * stall ? last : undefined;
   }
 
   function hasRoom(bytes: number, now: number): boolean {
     while (taken + bytes > budgetBytes) {
-      const victim = stalled(now);
+      const victim = givingWay(now);
       if (victim === undefined) return false;
       evict(victim);
     }
@@ -182,8 +215,6 @@ export function openUploads(options: {
   }
 
   function grant(upload: Upload, session: Session): void {
-    upload.moved = performance.now();
-    upload.movedTo = upload.held;
     const transfer = session.nextUpload();
     const begin = { offset: upload.held, window: windowBytes };
     upload.receiving = receiving(transfer, upload.bytes, begin);
@@ -203,6 +234,7 @@ export function openUploads(options: {
     for (const upload of waiting) {
       if (count-- === 0 || !hasRoom(upload.bytes, now)) return;
       waiting.delete(upload);
+      served = now;
       takeRoom(upload);
       grant(upload, upload.session!);
     }
@@ -215,7 +247,7 @@ export function openUploads(options: {
   };
 
   return {
-    offer(session, { assignment, sha256, bytes }) {
+    offer(session, { assignment, sha256, bytes, due }) {
       let upload = uploads.get(assignment);
       if (upload?.whole) return;
       if (upload?.session === session && upload.receiving !== undefined) return;
@@ -224,19 +256,22 @@ export function openUploads(options: {
           assignment,
           sha256,
           bytes,
+          due,
           session,
           buffer: undefined,
           held: 0,
           receiving: undefined,
           whole: false,
-          moved: 0,
-          movedTo: 0,
+          measured: 0,
+          measuredAt: 0,
+          pace: undefined,
         };
         uploads.set(assignment, upload);
       }
       attach(upload, session);
       // What lost its line goes on where it was.
       if (upload.buffer !== undefined) return grant(upload, session);
+      if (waiting.size === 0) served = performance.now();
       waiting.add(upload);
       grantAll();
       if (upload.receiving === undefined)
@@ -270,12 +305,7 @@ export function openUploads(options: {
       }
       upload.buffer.set(bytes, offset);
       upload.held = state.held;
-      const now = performance.now();
-      const demanded = (minimumRate * (now - upload.moved)) / 1000;
-      if (upload.held - upload.movedTo >= demanded) {
-        upload.moved = now;
-        upload.movedTo = upload.held;
-      }
+      measure(upload, performance.now());
       if (ackDue(state)) {
         session.send({ type: "ack", transfer, offset: state.held });
         state = ackSent(state);

@@ -105,7 +105,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       stall: settings.stall,
       minimumRate: settings.minimumRate,
       arrived: (update, bytes) => void this.#updates.arrived(update, bytes),
-      evicted: (assignment) => this.log.warn({ assignment }, "a stalled upload lost its room"),
+      evicted: (assignment) =>
+        this.log.warn({ assignment }, "an upload lost its room to one that waits"),
     });
     this.#assignments = openAssignments({
       clientOf: clientIn(this.#clients),

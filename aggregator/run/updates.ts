@@ -101,7 +101,8 @@ export function openUpdates(
       if (assignment.folded) return session.send({ type: "received", assignment: assignment.id });
       assignment.offer = offer;
       assignments.inHand(assignment);
-      uploads.offer(session, offer);
+      // What was given before a restart may have no time of its own.
+      uploads.offer(session, { ...offer, due: assignment.due || Infinity });
     },
 
     async arrived({ assignment: id, sha256 }, bytes) {

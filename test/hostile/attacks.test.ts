@@ -134,36 +134,47 @@ test("a flood of WebSocket pings whose answers nobody reads", () =>
     await floodWith(url, many, 1500, { deaf: true });
   }));
 
-test("slow writers: uploads by drops give their room to others", async () => {
-  let dripping: NodeJS.Timeout | undefined;
-  try {
-    await underAttack(
-      async ({ client, good }) => {
-        const slow = [await client("slow 1"), await client("slow 2")];
-        for (const one of [...slow, ...good]) one.send({ type: "ready" });
-        // Room for two updates, and both are taken before the good clients come.
-        const drops = await Promise.all(
-          slow.map(async (one) => {
-            const assign = await one.next("assign");
-            const model = await one.fetch(assign["model"]);
-            const update = updateFor(model, () => 1);
-            one.offer(assign["assignment"], update);
-            const { transfer } = await one.next("grant");
-            let at = 0;
-            return () => {
-              one.sendChunk(transfer, at, update.subarray(at, at + 1));
-              at++;
-            };
-          }),
-        );
-        dripping = setInterval(() => drops.forEach((drop) => drop()), 20);
-      },
-      { settings: { budgetBytes: 1, stall: 100, gather: 4, deadline: 4000 } },
-    );
-  } finally {
-    clearInterval(dripping);
-  }
-});
+for (const [what, bytes, settings] of [
+  ["by drops", 1, { deadline: 4000 }],
+  // 10 kB a second, and all of the deadline to send 1 MB.
+  ["that are just fast enough", 200, { deadline: 600_000, clientsPerRound: 2, overSelection: 2 }],
+] as const)
+  test(`slow writers: uploads ${what} give their room to others`, async () => {
+    let dripping: NodeJS.Timeout | undefined;
+    try {
+      await underAttack(
+        async ({ client, good }) => {
+          const slow = [await client("slow 1"), await client("slow 2")];
+          for (const one of [...slow, ...good]) one.send({ type: "ready" });
+          // Room for two updates, and both are taken before the good clients come.
+          const drops = await Promise.all(
+            slow.map(async (one) => {
+              const assign = await one.next("assign");
+              const model = await one.fetch(assign["model"]);
+              const update = updateFor(model, () => 1);
+              one.offer(assign["assignment"], update);
+              let { transfer } = await one.next("grant");
+              let at = 0;
+              return () => {
+                const abort = one.messages.findLast((m) => m.type === "abort");
+                if (abort?.["transfer"] === transfer) transfer = 0;
+                if (transfer === 0) return;
+                one.sendChunk(transfer, at, update.subarray(at, at + bytes));
+                at += bytes;
+              };
+            }),
+          );
+          dripping = setInterval(() => drops.forEach((drop) => drop()), 20);
+        },
+        {
+          settings: { budgetBytes: 1, stall: 100, gather: 4, ...settings },
+          aggregator: { model: tinyModel(50_000) },
+        },
+      );
+    } finally {
+      clearInterval(dripping);
+    }
+  });
 
 test("slow headers, or none at all: a request that never ends is cut off", () =>
   underAttack(

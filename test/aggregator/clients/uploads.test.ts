@@ -46,7 +46,7 @@ test("grants come from one budget; a stalled upload loses its room to one that w
     assert.equal(again["offset"], 0);
     await whose.client.upload(again, whose.update);
     await whose.client.next("received");
-    assert.ok(logged(f, /a stalled upload lost its room/));
+    assert.ok(logged(f, /an upload lost its room to one that waits/));
     // The other one sends its rest, or begins again where it lost its room meanwhile too.
     const other = whose === a ? b : a;
     const grant = other.client.messages.findLast((m) => m.type === "grant")!;
