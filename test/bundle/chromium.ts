@@ -41,15 +41,27 @@ const TYPES: Record<string, string> = {
   ".wasm": "application/wasm",
 };
 
-/**
- * Serves dist/ on loopback, an empty page at its root, and the scripts given, by their paths; all
- * with these headers.
- */
-export async function serveDist(
+export interface Site {
+  readonly url: string;
+  close(): void;
+}
+
+/** As `serveFolder`, with dist/. */
+export const serveDist = (
   scripts: Readonly<Record<string, string>> = {},
   headers: Readonly<Record<string, string>> = {},
-): Promise<{ url: string; close(): void }> {
-  const dist = fileURLToPath(new URL("../../../dist/", import.meta.url));
+): Promise<Site> =>
+  serveFolder(fileURLToPath(new URL("../../../dist/", import.meta.url)), scripts, headers);
+
+/**
+ * Serves a folder on loopback, an empty page at its root, and the scripts given, by their paths;
+ * all with these headers.
+ */
+export async function serveFolder(
+  folder: string,
+  scripts: Readonly<Record<string, string>> = {},
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Site> {
   const server = createServer(async (request, response) => {
     const path = normalize(new URL(request.url!, "http://host").pathname);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
@@ -59,7 +71,7 @@ export async function serveDist(
       return;
     }
     try {
-      const bytes = scripts[path] ?? (await readFile(join(dist, path)));
+      const bytes = scripts[path] ?? (await readFile(join(folder, path)));
       response.setHeader("content-type", TYPES[extname(path)] ?? "text/plain");
       response.end(bytes);
     } catch {

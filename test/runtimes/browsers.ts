@@ -17,6 +17,21 @@ export function found(...names: (string | undefined)[]): string | undefined {
     .find((path) => existsSync(path));
 }
 
+/** The programs under way, by the number of their process group. */
+const running = new Set<number>();
+const end = (group: number) => {
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+};
+// The runner ends a file that takes too long; no test's own ending is run then.
+process.once("SIGTERM", () => {
+  running.forEach(end);
+  process.exit(1);
+});
+
 /** Starts a program that is ended, with all that it has started, when the test is. */
 export function startProgram(
   t: TestContext,
@@ -30,13 +45,11 @@ export function startProgram(
   child.stdout.on("data", (data) => (output += String(data)));
   child.stderr.on("data", (data) => (output += String(data)));
   const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  running.add(child.pid!);
   t.after(async () => {
-    try {
-      process.kill(-child.pid!, "SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
+    end(child.pid!);
     await ended;
+    running.delete(child.pid!);
   });
   return { process: child, output: () => output };
 }

@@ -1,23 +1,18 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
 import { promisify } from "node:util";
 import { repository } from "../cli/command.js";
 
 const run = promisify(execFile);
 
 /**
- * A folder with the packed package in its node_modules, as it comes from the registry, and what it
- * needs beside it; and with these files.
+ * A new folder with the packed package in its node_modules, as it comes from the registry, and what
+ * it needs beside it; and with these files.
  */
-export async function projectWith(
-  t: { after: TestContext["after"] },
-  files: Readonly<Record<string, string>>,
-): Promise<string> {
+export async function projectWith(files: Readonly<Record<string, string>>): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-runtimes-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
   const modules = join(folder, "node_modules");
   await mkdir(join(modules, "fedflat"), { recursive: true });
   const { stdout } = await run(
@@ -36,7 +31,3 @@ export async function projectWith(
   }
   return folder;
 }
-
-/** Puts a dependency of the repository's in reach of a folder's programs. */
-export const link = (folder: string, name: string) =>
-  symlink(repository(`node_modules/${name}`), join(folder, "node_modules", name), "dir");
