@@ -12,7 +12,10 @@ export const conv2dBackpropInput: Registration<
     checkTensor("Conv2DBackpropInput.filter", filter, 4);
     const form = convolution("Conv2DBackpropInput", attrs.inputShape, filter.shape, attrs);
     if ("obstacle" in form) return call.leave(...form.obstacle);
-    checkTensor("Conv2DBackpropInput.dy", dy, form.outShape);
+    checkTensor("Conv2DBackpropInput.dy", dy, 4);
+    // An output shape that contradicts the input's, which tf.conv2dTranspose takes.
+    if (dy.shape.join() !== form.outShape.join())
+      return call.leave("dy", `[${form.outShape.join(", ")}]`, `[${dy.shape.join(", ")}]`);
     const dx = call.output(attrs.inputShape);
     call.kernels.conv2dBackpropInput(
       call.window(form.window),

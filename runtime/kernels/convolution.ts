@@ -1,6 +1,7 @@
-import { backend_util } from "@tensorflow/tfjs-core";
+import { backend_util, type TensorInfo } from "@tensorflow/tfjs-core";
 import { MAX_PATCH } from "../wasm/kernels.js";
 import type { Window } from "../wasm/window.js";
+import type { Call } from "./registration.js";
 
 /** What tfjs hands to every kernel of the convolution family. */
 export interface ConvolutionAttributes {
@@ -17,6 +18,12 @@ export interface ConvolutionAttributes {
 /** What our convolutions cannot do: the argument, what they expect, what it is. */
 export type Obstacle = [argument: string, expected: string, got: string];
 
+interface Obstructed {
+  readonly obstacle: Obstacle;
+  /** Why tfjs's own forward must not be called either. */
+  readonly beyondTfjs?: Obstacle;
+}
+
 /**
  * Shapes and attributes as our kernels' numbers, or what stands against it. NHWC is looked at first: tfjs's own arithmetic
  * of shapes is right for our kernels only there.
@@ -30,7 +37,7 @@ export function convolution(
   depthwise = false,
 ):
   | { readonly window: Window; readonly batch: number; readonly outShape: readonly number[] }
-  | { readonly obstacle: Obstacle } {
+  | Obstructed {
   if (attrs.dataFormat !== undefined && attrs.dataFormat !== "NHWC")
     return { obstacle: ["dataFormat", "NHWC", attrs.dataFormat] };
   if (filterShape[2] !== inShape[3])
@@ -46,14 +53,17 @@ export function convolution(
     attrs.dimRoundingMode,
     depthwise,
   );
+  const beyondTfjs = miscounted(info, attrs);
   if (info.dilationHeight !== 1 || info.dilationWidth !== 1)
     return {
       obstacle: ["dilations", "1", `[${info.dilationHeight}, ${info.dilationWidth}]`],
+      beyondTfjs,
     };
   const patch = info.filterHeight * info.filterWidth * info.inChannels;
   if (!depthwise && patch > MAX_PATCH)
     return {
       obstacle: ["filter", `at most ${MAX_PATCH} inputs per output`, String(patch)],
+      beyondTfjs,
     };
   return {
     outShape: info.outShape,
@@ -74,3 +84,40 @@ export function convolution(
     },
   };
 }
+
+/**
+ * Leaves a forward to tfjs's own kernel.
+ * @throws RangeError where that would write beyond its output, or be wrong; it names kernel and argument.
+ */
+export function leaveForward(
+  call: Pick<Call<unknown, unknown>, "leave" | "refuse">,
+  { obstacle, beyondTfjs }: Obstructed,
+): TensorInfo {
+  return beyondTfjs === undefined ? call.leave(...obstacle) : call.refuse(...beyondTfjs);
+}
+
+/**
+ * XNNPACK, which tfjs's own forward calls, counts the outputs itself, from window, stride and
+ * padding of each side. Where tfjs counted otherwise (it takes the height's numbers for the width
+ * where the padding is a number), XNNPACK writes beyond tfjs's tensor; where "same" needs no padding
+ * on one side, it shifts the window.
+ */
+function miscounted(
+  { inHeight, inWidth, outHeight, outWidth, strideHeight, strideWidth, padInfo, ...info }: Info,
+  { pad }: ConvolutionAttributes,
+): Obstacle | undefined {
+  const sides = [
+    [inHeight, outHeight, info.effectiveFilterHeight, strideHeight, padInfo.top + padInfo.bottom],
+    [inWidth, outWidth, info.effectiveFilterWidth, strideWidth, padInfo.left + padInfo.right],
+  ] as const;
+  const agree = sides.every(([size, count, window, stride, padding]) =>
+    pad === "same"
+      ? (count - 1) * stride + window >= size
+      : count > 0 && count === Math.floor((size + padding - window) / stride) + 1,
+  );
+  return agree
+    ? undefined
+    : ["pad", "a padding for which tfjs's own kernel counts as many outputs as tfjs", String(pad)];
+}
+
+type Info = ReturnType<typeof backend_util.computeConv2DInfo>;

@@ -1,25 +1,26 @@
 import { _FusedMatMul, type TensorInfo } from "@tensorflow/tfjs-core";
+import { activated, type ActivationAttributes } from "./activation.js";
 import { matMul, type MatMulAttributes } from "./mat-mul.js";
 import { checkTensor, type Registration } from "./registration.js";
 
-/**
- * tf.fused.matMul with a bias, ReLU, both or neither; other activations are left to tfjs's own
- * kernel.
- */
+/** tf.fused.matMul, which tfjs-wasm gets wrong with a bias and a transposed `b`. */
 export const fusedMatMul: Registration<
-  { a: TensorInfo; b: TensorInfo; bias?: TensorInfo },
-  MatMulAttributes & { readonly activation: string }
+  {
+    a: TensorInfo;
+    b: TensorInfo;
+    bias?: TensorInfo;
+    preluActivationWeights?: TensorInfo;
+  },
+  MatMulAttributes & ActivationAttributes
 > = {
   kernelName: _FusedMatMul,
   compute(call) {
-    const { activation, transposeB } = call.attrs;
-    const { b, bias } = call.inputs;
-    if (activation !== "linear" && activation !== "relu")
-      return call.leave("activation", "linear or relu", activation);
+    const { b, bias, preluActivationWeights } = call.inputs;
     if (bias) {
-      const columns = b.shape.at(transposeB ? -2 : -1)!;
+      const columns = b.shape.at(call.attrs.transposeB ? -2 : -1)!;
       checkTensor("_FusedMatMul.bias", bias, [columns]);
     }
-    return matMul("_FusedMatMul", call, bias, activation === "relu");
+    const y = (relu: boolean) => matMul("_FusedMatMul", call, bias, relu);
+    return activated(call, call.attrs, y, preluActivationWeights);
   },
 };

@@ -7,6 +7,7 @@ import { batchMatMul } from "./batch-mat-mul.js";
 import { conv2dBackpropFilter } from "./conv2d-backprop-filter.js";
 import { conv2dBackpropInput } from "./conv2d-backprop-input.js";
 import { conv2d } from "./conv2d.js";
+import { depthwiseConv2d, fusedDepthwiseConv2d } from "./depthwise-conv2d.js";
 import { depthwiseConv2dBackpropFilter } from "./depthwise-conv2d-backprop-filter.js";
 import { depthwiseConv2dBackpropInput } from "./depthwise-conv2d-backprop-input.js";
 import { fusedConv2d } from "./fused-conv2d.js";
@@ -22,17 +23,19 @@ export { changedInPlace } from "../wasm/tfjs-heap.js";
  * `import "fedflat/kernels"` puts our kernels into the user's own tfjs, under the names that tfjs
  * knows them by, so that plain tfjs code trains conv2d, conv1d, depthwiseConv2d and gather on the
  * wasm backend. It may stand before or after `tf.setBackend("wasm")`; nothing else has to be
- * called. tfjs's own kernels go on doing what ours cannot (dilated convolutions, activations other
- * than ReLU).
+ * called. tfjs's own kernels do what ours cannot (dilated convolutions), and activations other than
+ * ReLU.
  */
 register(avgPoolGrad);
 register(batchMatMul);
 register(conv2d);
 register(conv2dBackpropFilter);
 register(conv2dBackpropInput);
+register(depthwiseConv2d);
 register(depthwiseConv2dBackpropFilter);
 register(depthwiseConv2dBackpropInput);
 register(fusedConv2d);
+register(fusedDepthwiseConv2d);
 register(fusedMatMul);
 register(maxPoolGrad);
 register(unsortedSegmentSum);

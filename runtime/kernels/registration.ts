@@ -30,6 +30,15 @@ export interface Call<Inputs, Attributes> {
    * @throws RangeError naming kernel, argument and value where tfjs has none.
    */
   leave(argument: string, expected: string, got: unknown): TensorInfo;
+  /** @throws RangeError naming kernel, argument and value */
+  refuse(argument: string, expected: string, got: unknown): never;
+  /** The output of another kernel of this backend for input `x`, whose memory is freed. */
+  stock(
+    kernelName: string,
+    x: TensorInfo,
+    attrs: NamedAttrMap,
+    inputs?: NamedTensorInfoMap,
+  ): TensorInfo;
 }
 
 /** How one tfjs kernel is computed by ours. */
@@ -56,6 +65,9 @@ export function register<Inputs, Attributes>({
     kernelFunc(params) {
       const { backend, heap, kernels, scratch, window } = lentBy(params.backend);
       const borrowed: number[] = [];
+      const refuse = (argument: string, expected: string, got: unknown): never => {
+        throw new RangeError(`"${kernelName}.${argument}" expected ${expected}, got ${got}`);
+      };
       try {
         return compute({
           inputs: params.inputs as Inputs,
@@ -75,7 +87,18 @@ export function register<Inputs, Attributes>({
           },
           leave(argument, expected, got) {
             if (stock !== undefined) return stock.kernelFunc(params) as TensorInfo;
-            throw new RangeError(`"${kernelName}.${argument}" expected ${expected}, got ${got}`);
+            return refuse(argument, expected, got);
+          },
+          refuse,
+          stock(name, x, attrs, inputs) {
+            const kernel = getKernel(name, "wasm");
+            const y = kernel.kernelFunc({
+              inputs: { x, ...inputs },
+              attrs,
+              backend: params.backend,
+            }) as TensorInfo;
+            backend.disposeData(x.dataId);
+            return y;
           },
         });
       } finally {

@@ -176,6 +176,87 @@ test("depthwiseConv2d: values and gradients are those of tfjs's cpu backend", as
       );
 });
 
+test("convolutions whose window, stride and padding differ from side to side are right in value and gradient", async () => {
+  for (const [filter, strides] of [
+    [
+      [5, 2],
+      [3, 3],
+    ],
+    [
+      [1, 4],
+      [2, 1],
+    ],
+    [
+      [1, 4],
+      [2, 2],
+    ],
+    [
+      [3, 3],
+      [2, 1],
+    ],
+    [
+      [2, 3],
+      [1, 3],
+    ],
+  ] as const)
+    for (const channels of [1, 3, 4])
+      for (const pad of ["same", "valid", 1] as const) {
+        const rounding = pad === 1 ? "floor" : undefined;
+        const name = `[${filter}] of ${channels} channels, strides ${strides}, ${pad}`;
+        const both = [...strides] as [number, number];
+        await assertAsOnCpu(
+          `depthwiseConv2d ${name}`,
+          (x, filter) =>
+            tf.depthwiseConv2d(image(x), image(filter), both, pad, "NHWC", 1, rounding),
+          [1, 7, 9, channels],
+          [...filter, channels, 2],
+        );
+        await assertAsOnCpu(
+          `conv2d ${name}`,
+          (x, filter) => tf.conv2d(image(x), image(filter), both, pad, "NHWC", 1, rounding),
+          [1, 7, 9, channels],
+          [...filter, channels, 2],
+        );
+      }
+});
+
+test("a padding given as a number writes nowhere but into the output, or is refused by name", async () => {
+  await tf.setBackend("wasm");
+  const runs = [
+    (x: tf.Tensor4D, w: tf.Tensor4D) => tf.depthwiseConv2d(x, w, [2, 1], 1),
+    (x: tf.Tensor4D, w: tf.Tensor4D) => tf.conv2d(x, w, [2, 1], 1),
+    (x: tf.Tensor4D, filter: tf.Tensor4D) =>
+      tf.fused.depthwiseConv2d({ x, filter, strides: [2, 1], pad: 1, activation: "relu6" }),
+    (x: tf.Tensor4D, filter: tf.Tensor4D) =>
+      tf.fused.conv2d({ x, filter, strides: [2, 1], pad: 1, activation: "elu" }),
+  ];
+  for (let i = 0; i < 20; i++)
+    for (const channels of [1, 3, 4, 7])
+      for (const run of runs)
+        tf.tidy(() =>
+          run(
+            image(numbers([2, 7, 9, channels], i)),
+            image(numbers([3, 3, channels, 2], i)),
+          ).dataSync(),
+        );
+  assert.deepEqual([...tf.ones([3]).dataSync()], [1, 1, 1]);
+  // Dilated ones are tfjs's own, which would write 9 x 5 outputs into a tensor of 9 x 9.
+  const [x, filter] = [image(numbers([1, 9, 9, 2], 1)), image(numbers([1, 3, 2, 2], 2))];
+  for (const [name, run] of [
+    ["Conv2D", () => tf.conv2d(x, filter, 1, 0, "NHWC", [1, 2])],
+    ["DepthwiseConv2dNative", () => tf.depthwiseConv2d(x, filter, 1, 0, "NHWC", [1, 2])],
+    ["FusedConv2D", () => tf.fused.conv2d({ x, filter, strides: 1, pad: 0, dilations: [1, 2] })],
+    [
+      "FusedDepthwiseConv2D",
+      () => tf.fused.depthwiseConv2d({ x, filter, strides: 1, pad: 0, dilations: [1, 2] }),
+    ],
+  ] as const)
+    assert.throws(run, {
+      name: "RangeError",
+      message: `"${name}.pad" expected a padding for which tfjs's own kernel counts as many outputs as tfjs, got 0`,
+    });
+});
+
 test("separableConv2d: values and gradients are those of tfjs's cpu backend", async () => {
   await assertAsOnCpu(
     "separableConv2d",
@@ -261,8 +342,23 @@ test("maxPool and avgPool: gradients are those of tfjs's cpu backend, also where
       );
 });
 
-test("fused conv2d and matMul: values and gradients with bias and activation are those of tfjs's cpu backend", async () => {
+test("fused kernels: values and gradients with bias and activation are those of tfjs's cpu backend", async () => {
   for (const activation of ["linear", "relu", "relu6", "sigmoid"] as const) {
+    await assertAsOnCpu(
+      `fused.depthwiseConv2d ${activation}`,
+      (x, filter, bias) =>
+        tf.fused.depthwiseConv2d({
+          x: image(x),
+          filter: image(filter),
+          strides: 3,
+          pad: "same",
+          bias,
+          activation,
+        }),
+      [1, 7, 9, 3],
+      [5, 2, 3, 2],
+      [6],
+    );
     await assertAsOnCpu(
       `fused.conv2d ${activation}`,
       (x, filter, bias) =>
@@ -298,6 +394,35 @@ test("fused matMul adds its bias also to a transposed matrix, which tfjs-wasm's 
   );
 });
 
+test("fused kernels: activations that tfjs has no gradient of are those of its cpu backend", async () => {
+  const bias = () => numbers([4], 3) as tf.Tensor1D;
+  const run = async (backend: string) => {
+    await tf.setBackend(backend);
+    const x = image(numbers([2, 5, 6, 2], 1));
+    return (["elu", "leakyrelu", "prelu"] as const).flatMap((activation) => {
+      const behind = {
+        activation,
+        bias: bias(),
+        leakyreluAlpha: 0.3,
+        preluActivationWeights: activation === "prelu" ? numbers([4], 5) : undefined,
+      };
+      const over = { x, strides: 1, pad: "same" as const, ...behind };
+      return [
+        tf.fused.conv2d({ ...over, filter: image(numbers([3, 3, 2, 4], 2)) }),
+        tf.fused.depthwiseConv2d({ ...over, filter: image(numbers([3, 3, 2, 2], 2)) }),
+        tf.fused.matMul({
+          a: numbers([5, 6], 1),
+          b: numbers([4, 6], 2),
+          transposeB: true,
+          ...behind,
+        }),
+      ].map((y, i) => [`${activation} ${i}`, y.dataSync() as Float32Array] as const);
+    });
+  };
+  const expected = await run("cpu");
+  (await run("wasm")).forEach(([name, y], i) => assertClose(y, expected[i][1], name));
+});
+
 test("what our kernels cannot do is done by tfjs's own", async () => {
   const dilated: Op = (x, filter) => tf.conv2d(image(x), image(filter), 1, "valid", "NHWC", 2);
   const results = async (backend: string) => {
@@ -307,6 +432,10 @@ test("what our kernels cannot do is done by tfjs's own", async () => {
   const expected = (await results("cpu")).dataSync() as Float32Array;
   const actual = (await results("wasm")).dataSync() as Float32Array;
   assertClose(actual, expected, "dilated conv2d");
+  // An output shape that contradicts the input's; the cpu backend refuses it.
+  const [x, filter] = [image(numbers([1, 8, 8, 8], 1)), image(numbers([8, 8, 8, 8], 2))];
+  const y = tf.conv2dTranspose(x, filter, [1, 4, 4, 8], 1, "same");
+  assert.deepEqual(y.shape, [1, 4, 4, 8]);
 });
 
 test("what no kernel can do is refused by kernel, argument and value", async () => {
