@@ -13,12 +13,12 @@ import { openData } from "./data.js";
 import {
   aggregatorOf,
   conclude,
-  logInto,
   newRunFolder,
   watch,
   wholeOf,
   type Reports,
 } from "./federation.js";
+import { logInto } from "./log-file.js";
 import { openMetrics } from "./metrics.js";
 import { modelNamed } from "./model.js";
 import { terminalChart } from "./plots/terminal-chart.js";

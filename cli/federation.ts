@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { pino } from "pino";
 import {
   Aggregator,
   type AggregatorOptions,
@@ -8,7 +7,6 @@ import {
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
 import type { EvaluationLine } from "../aggregator/run/evaluations.js";
-import type { Log } from "../aggregator/log.js";
 import type { GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
@@ -86,21 +84,6 @@ export const wholeOf = (dataset: Dataset): Part => ({
   dataset,
   rows: Uint32Array.from(dataset.labels, (_, row) => row),
 });
-
-/**
- * The log of a run: JSON lines at the end of a file that is opened with the first of them, or `-`
- * for standard error.
- */
-export function logInto(file: string): Log {
-  let log: Log | undefined;
-  const opened = () =>
-    (log ??= pino(pino.destination(file === "-" ? 2 : { dest: file, mkdir: true })));
-  return {
-    info: (facts, sentence) => opened().info(facts, sentence),
-    warn: (facts, sentence) => opened().warn(facts, sentence),
-    error: (facts, sentence) => opened().error(facts, sentence),
-  };
-}
 
 export interface FederationOptions extends Pick<
   AggregatorOptions,

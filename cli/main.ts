@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { FedflatError } from "../runtime/errors.js";
+import { printableLines } from "../runtime/protocol/printable.js";
 import {
   COMMANDS,
   addOptions,
@@ -150,11 +151,10 @@ function fail(error: unknown): void {
     return;
   }
   const expected = error instanceof FedflatError ? error.message : systemSentence(error);
-  process.stderr.write(
-    expected === undefined
-      ? `fedflat: unexpected: ${error instanceof Error ? error.message : String(error)} (run again with FEDFLAT_TRACE=1 to see where)\n`
-      : `fedflat: ${expected}\n`,
-  );
+  const sentence =
+    expected ??
+    `unexpected: ${error instanceof Error ? error.message : String(error)} (run again with FEDFLAT_TRACE=1 to see where)`;
+  process.stderr.write(`fedflat: ${printableLines(sentence)}\n`);
   if (process.env.FEDFLAT_TRACE && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exitCode = error instanceof FedflatError && error.code === "usage" ? 2 : 1;
 }
@@ -193,7 +193,7 @@ async function main(): Promise<void> {
     .exitOverride()
     .configureOutput({
       outputError: (text, write) =>
-        write(text.replace(/^error: /, "fedflat: ").replace(/\n(?=.)/g, " ")),
+        write(printableLines(text.replace(/^error: /, "fedflat: ").replace(/\n(?=.)/g, " "))),
     })
     .addHelpText("after", `\n${EXIT_CODES}`);
   for (const name of COMMANDS) add(program, name);

@@ -4,6 +4,7 @@ import { matched } from "../runtime/data/matching.js";
 import { ModelError } from "../runtime/errors.js";
 import { expectedBy, loadModel, type Model } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
+import { printableJson, printableLines } from "../runtime/protocol/printable.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData, openOptions } from "./data.js";
 import type { SettingsOf } from "./settings.js";
@@ -79,7 +80,8 @@ function write({ classes }: Model, labels: Int32Array, logits: Float32Array, jso
   const examples = labels.length;
   const accuracy = labelled ? correct / examples : undefined;
   if (json) lines.push(JSON.stringify({ event: "done", examples, accuracy }));
-  process.stdout.write(`${lines.join("\n")}\n`);
+  const shown = lines.map(json ? printableJson : printableLines);
+  process.stdout.write(`${shown.join("\n")}\n`);
   if (accuracy !== undefined)
     process.stderr.write(`accuracy ${(100 * accuracy).toFixed(2)} % of ${examples} examples\n`);
 }

@@ -13,12 +13,12 @@ import { openData, openOptions } from "./data.js";
 import {
   aggregatorOf,
   conclude,
-  logInto,
   newRunFolder,
   roundSettings,
   watch,
   wholeOf,
 } from "./federation.js";
+import { logInto } from "./log-file.js";
 import { openMetrics } from "./metrics.js";
 import { modelNamed, presetFor } from "./model.js";
 import type { SettingsOf } from "./settings.js";
@@ -58,7 +58,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     resume: settings.resume,
     hold,
     config: { command: "serve", test },
-    log: logInto(settings.log ?? join(folder, "log.jsonl")),
+    log: logInto(settings.log ?? join(folder, "log.jsonl"), 1e6 * settings.logSize),
     admission: await admissionOf(settings),
     settings: {
       ...rounds,

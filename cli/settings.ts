@@ -804,6 +804,12 @@ const OUTCOME = {
     help: "the log, JSON lines (log.jsonl in the run's folder; - for standard error)",
     commands: ["serve"],
   },
+  logSize: {
+    ...number(1, 1_000_000),
+    default: 200,
+    help: "megabytes that the log's file and the one before it may take; at half of it a new one begins",
+    commands: ["serve"],
+  },
   hold: {
     ...toggle,
     default: false,

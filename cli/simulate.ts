@@ -20,12 +20,12 @@ import { openData, openOptions, type OpenedData } from "./data.js";
 import {
   aggregatorOf,
   conclude,
-  logInto,
   newRunFolder,
   roundSettings,
   watch,
   wholeOf,
 } from "./federation.js";
+import { logInto } from "./log-file.js";
 import { openLab } from "./comparison.js";
 import { modelNamed, presetFor } from "./model.js";
 import { sampleOf } from "./sample.js";

@@ -1,17 +1,21 @@
 import * as v from "valibot";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { printable } from "../runtime/protocol/printable.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
+
+/** Words of clients, on their way to a terminal. */
+const words = v.pipe(v.string(), v.transform(printable));
 
 const Status = v.object({
   committed: v.number(),
   rounds: v.number(),
-  waitsFor: v.string(),
+  waitsFor: words,
   clients: v.array(
     v.object({
-      id: v.string(),
+      id: words,
       connected: v.boolean(),
-      state: v.string(),
+      state: words,
       samples: v.nullable(v.number()),
     }),
   ),

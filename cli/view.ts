@@ -1,5 +1,6 @@
 import { MultiBar, type SingleBar } from "cli-progress";
 import Table from "cli-table3";
+import { printable, printableJson, printableLines } from "../runtime/protocol/printable.js";
 
 /** What a finished round has to show. */
 export interface RoundReport {
@@ -46,7 +47,7 @@ export function openView(json: boolean, { steady = false } = {}): View {
 const print = (line: string) => void process.stdout.write(`${line}\n`);
 
 function jsonView(): View {
-  const write = (object: unknown) => print(JSON.stringify(object));
+  const write = (object: unknown) => print(printableJson(JSON.stringify(object)));
   return {
     say: (event, facts) => write({ event, ...facts }),
     progress() {},
@@ -74,7 +75,7 @@ const sentenceOf = ({
 function plainView(): View {
   return {
     say(_event, _facts, sentence) {
-      if (sentence !== undefined) print(sentence);
+      if (sentence !== undefined) print(printableLines(sentence));
     },
     progress() {},
     round: (report) => print(sentenceOf(report)),
@@ -207,7 +208,9 @@ function terminalView(): View {
   };
   const say = (text: string) => {
     const columns = columnsNow();
-    const lines = text.split("\n").flatMap((line) => wrapped(line, columns));
+    const lines = printableLines(text)
+      .split("\n")
+      .flatMap((line) => wrapped(line, columns));
     write(lines.join("\n"));
     headed = false;
   };
@@ -216,7 +219,7 @@ function terminalView(): View {
       if (sentence !== undefined) say(sentence);
     },
     progress(what, share, ...doing) {
-      const texts = progressLines(columnsNow(), what, share, doing);
+      const texts = progressLines(columnsNow(), what, share, doing.map(printable));
       lines ??= new MultiBar({
         format: "{line}",
         clearOnComplete: true,

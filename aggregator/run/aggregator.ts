@@ -12,7 +12,7 @@ import { openDurably } from "../storage/retry.js";
 import { openEvaluations, type EvaluationLine, type Evaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import { openLines } from "../sessions/open-sessions.js";
-import { calm, silent, type Log } from "../log.js";
+import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
 import { openRun, type OpenedRun } from "./open-run.js";
 import type { Parts } from "./context.js";
@@ -53,8 +53,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly settings: AggregatorSettings;
   readonly admission: Admission;
   readonly log: Log;
-  /** For what strangers cause, who may be many. */
-  readonly doorLog: Log;
+  /** For what others can cause, members too, who may be many. */
+  readonly othersLog: OthersLog;
   /**
    * Resolves when all rounds are committed and evaluated, or the run has stopped; never rejects.
    */
@@ -92,7 +92,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.settings = settings;
     this.admission = options.admission ?? { kind: "any" };
     this.log = options.log ?? silent;
-    this.doorLog = calm(this.log);
+    this.othersLog = calm(this.log);
     this.#rounds = roundsFor(settings, algorithm);
     this.#driver = driveRounds({
       rounds: this.#rounds,
@@ -106,15 +106,16 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       minimumRate: settings.minimumRate,
       arrived: (update, bytes) => void this.#updates.arrived(update, bytes),
       evicted: (assignment) =>
-        this.log.warn({ assignment }, "an upload lost its room to one that waits"),
+        this.othersLog.warn({ assignment }, "an upload lost its room to one that waits"),
     });
     this.#assignments = openAssignments({
       clientOf: clientIn(this.#clients),
       release: (id) => this.#updates.drop(id),
       refused: (client, assignment, { code, message }) => {
-        this.log.warn(
+        this.othersLog.warn(
           { client: client.id.slice(0, 32), assignment, code },
-          `refused an update: ${message}`,
+          "refused an update",
+          message,
         );
         this.#tell("refused", { client: client.id, code, message });
       },
@@ -214,6 +215,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       run,
       definition: this.#definition,
       log: this.log,
+      othersLog: this.othersLog,
       rounds: this.#rounds,
       send: (event) => this.#driver.send(event),
       tell: (event, ...args) => this.#tell(event, ...args),
@@ -256,7 +258,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       run,
       admission: this.admission,
       log: this.log,
-      doorLog: this.doorLog,
+      othersLog: this.othersLog,
       heartbeat: settings.heartbeat,
       helloDeadline: settings.helloDeadline,
       windowBytes: settings.windowBytes,

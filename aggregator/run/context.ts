@@ -4,7 +4,7 @@ import type { RunDefinition } from "./definition.js";
 import type { Desk } from "../aggregation/reducer.js";
 import type { Durably } from "../storage/retry.js";
 import type { Evaluations } from "./evaluations.js";
-import type { Log } from "../log.js";
+import type { Log, OthersLog } from "../log.js";
 import type { Models } from "../storage/model-cache.js";
 import type { RoundEvent, Rounds } from "../rounds/engine.js";
 import type { Tell } from "./options.js";
@@ -24,6 +24,8 @@ export interface RunContext {
   /** Tells whoever listens. */
   readonly tell: Tell;
   readonly log: Log;
+  /** For what clients can cause. */
+  readonly othersLog: OthersLog;
 }
 
 /** Where a run is remembered. */

@@ -13,7 +13,7 @@ export function clientMessages(
   presence: Pick<Presence, "stand" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
 ): (session: Session, message: ClientMessage) => void {
-  const { log, send, tell, assignments, evaluations } = parts;
+  const { othersLog, send, tell, assignments, evaluations } = parts;
 
   function progress(
     client: Client,
@@ -33,13 +33,14 @@ export function clientMessages(
     if (assignment === undefined) return;
     const { work } = assignment;
     const what = message.type === "decline" ? "declined" : "failed";
-    log.warn(
+    othersLog.warn(
       {
         client: client.id.slice(0, 32),
         round: work.round,
         code: message.code,
       },
-      `a client ${what} its assignment${message.message ? `: ${message.message}` : ""}`,
+      `a client ${what} its assignment`,
+      message.message,
     );
     const { code: given, message: words } = message;
     const trouble = addTrouble(client, assignment.task, {

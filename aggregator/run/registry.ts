@@ -48,7 +48,7 @@ export function openPresence(
   /** A client says what it has in hand. */
   takeUp: (client: Client, pending: ReadonlySet<string>) => void,
 ): Presence {
-  const { run, definition, log, rounds, send, tell, ledger, epoch } = parts;
+  const { run, definition, log, othersLog, rounds, send, tell, ledger, epoch } = parts;
   const { durably, models, assignments, clients, clientOf, roster } = parts;
   const { settings, needs, updateBytes } = definition;
   let closed = false;
@@ -65,7 +65,7 @@ export function openPresence(
     assignments.withdraw(client);
     roster.changed();
     parts.evaluations.gone(client.id);
-    log.info({ client: client.id.slice(0, 32) }, `a client is gone: ${code}`);
+    othersLog.info({ client: client.id.slice(0, 32) }, "a client is gone", code);
     for (const { work } of assignments.openOf(client.id)) {
       tell("missed", { client: client.id, round: work.round, code });
       send({ type: "gone", client: client.id, code, work });
@@ -124,7 +124,7 @@ export function openPresence(
       client.build = hello.capabilities.build;
       client.lacks = lackOf(needs, hello.capabilities);
       if (client.lacks !== undefined)
-        log.warn(
+        othersLog.warn(
           { client: client.id.slice(0, 32) },
           `a client cannot take part: it lacks ${client.lacks}`,
         );
@@ -146,7 +146,7 @@ export function openPresence(
         (!sameRun || hello.counted?.assignment !== last.assignment) &&
         !pending.has(last.assignment)
       )
-        log.warn(
+        othersLog.warn(
           { client: client.id.slice(0, 32), round: last.round },
           "a client has lost its state and starts at zero",
         );

@@ -203,7 +203,7 @@ export async function listen(
 
   function turnedAway(why: string, facts: object): void {
     ended(why);
-    aggregator.doorLog.warn({ why, ...facts }, "refused a connection");
+    aggregator.othersLog.warn({ why, ...facts }, "refused a connection");
   }
 
   /**
@@ -403,7 +403,7 @@ function socketOf(
   // ws has closed the line with the code that fits (1009 for a frame beyond all limits).
   line.on("error", ({ message }) => {
     ended("broken-frame");
-    aggregator.doorLog.warn({ message }, "closed a line that broke WebSocket");
+    aggregator.othersLog.warn({ message }, "closed a line that broke WebSocket");
   });
   line.on("close", (code, reason) =>
     pace.end(() => socket.onClose?.(code, reason.toString("utf8"))),

@@ -19,7 +19,7 @@ import {
   type Sending,
 } from "../../runtime/protocol/transfer.js";
 import { clientIdOf, notAdmitted, provenBy, type Admission } from "./authentication.js";
-import type { Log } from "../log.js";
+import type { Log, OthersLog } from "../log.js";
 
 /** Bytes of a model in one frame. */
 const CHUNK = 64 * 1024;
@@ -48,8 +48,8 @@ export interface SessionHost {
   readonly run: string;
   readonly admission: Admission;
   readonly log: Log;
-  /** For what strangers cause. */
-  readonly doorLog: Log;
+  /** For what others can cause, whoever they are. */
+  readonly othersLog: OthersLog;
   readonly heartbeat: number;
   readonly helloDeadline: number;
   readonly windowBytes: number;
@@ -92,7 +92,6 @@ export class Session {
   readonly #host: SessionHost;
   readonly #nonce = randomBytes(32).toString("hex");
   #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
-  #welcomed = false;
   #helloTimer: NodeJS.Timeout;
   #heard = performance.now();
   #said = performance.now();
@@ -171,8 +170,7 @@ export class Session {
   }
 
   #log(level: "info" | "warn", sentence: string, facts: Record<string, unknown> = {}): void {
-    const { log, doorLog } = this.#host;
-    (this.#welcomed ? log : doorLog)[level](
+    this.#host.othersLog[level](
       {
         client: this.client.slice(0, 32) || undefined,
         address: this.origin.address,
@@ -296,7 +294,6 @@ export class Session {
     }
     clearTimeout(this.#helloTimer);
     this.#at = "welcome";
-    this.#welcomed = true;
     this.origin.proven?.();
     this.#log("info", "client connected", { agent: this.hello!.agent });
     this.#host.admitted(this);

@@ -1,4 +1,5 @@
 import { MultiBar, type SingleBar } from "cli-progress";
+import { printableJson, printableLines } from "../../runtime/protocol/printable.js";
 
 /** What a run under way has to show. */
 export interface Standing {
@@ -32,7 +33,7 @@ export function openLiveView(json: boolean, lanes: number): LiveView {
 const print = (line: string) => void process.stdout.write(`${line}\n`);
 
 function programView(): LiveView {
-  const write = (fact: unknown) => print(JSON.stringify(fact));
+  const write = (fact: unknown) => print(printableJson(JSON.stringify(fact)));
   return {
     lane: (lane, standing) => standing && write({ event: "progress", lane, ...standing }),
     say: (event, facts) => write({ event, ...facts }),
@@ -43,7 +44,7 @@ function programView(): LiveView {
 
 const plainView = (): LiveView => ({
   lane() {},
-  say: (_event, _facts, sentence) => print(sentence),
+  say: (_event, _facts, sentence) => print(printableLines(sentence)),
   total() {},
   close() {},
 });
@@ -78,7 +79,7 @@ function terminalView(lanes: number): LiveView {
       row.update(round, { of: `${round}/${rounds}`, name, doing });
     },
     say(_event, _facts, sentence) {
-      bars.log(`${sentence}\n`);
+      bars.log(`${printableLines(sentence)}\n`);
       bars.update();
     },
     total(done, all) {

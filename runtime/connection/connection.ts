@@ -10,6 +10,7 @@ import {
   type ServerMessage,
   type ServerMessageOf,
 } from "../protocol/messages.js";
+import { printable } from "../protocol/printable.js";
 import { proofBytes } from "../protocol/signing.js";
 import {
   ackDue,
@@ -613,7 +614,7 @@ export class Connection {
     }
     for (const download of this.#downloads) download.receiving = undefined;
     // 1006: no close frame came.
-    const message = reason || (code === 1006 ? "the line broke" : `closed with ${code}`);
+    const message = printable(reason) || (code === 1006 ? "the line broke" : `closed with ${code}`);
     if (code === 4000) return this.#end("replaced", message);
     if (code === 4001) return this.#end("not-admitted", this.#complaint || message);
     if (code === 4003) return this.#end("version", this.#complaint || message);

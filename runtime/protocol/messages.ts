@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
+import { printable } from "./printable.js";
 
 /**
  * Every control message of docs/protocol.md, one table per direction. A text frame holds one
@@ -20,7 +21,10 @@ const bounded = (min: number, max: number) =>
 const whole = (min: number, max: number = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
 const hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`)));
-const text = (length: number) => v.pipe(v.string(), v.maxLength(length));
+/** Words of the other end, for people: what they hide is shown. */
+const text = (length: number) => v.pipe(v.string(), v.maxLength(length), v.transform(printable));
+/** What is only compared, as it is. */
+const secret = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const orNull = <S extends v.GenericSchema>(schema: S) => v.nullish(schema, null);
 
 const code = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,63}$/));
@@ -67,7 +71,7 @@ export const clientMessages = {
     ),
     agent: orNull(text(128)),
   }),
-  proof: message("proof", { signature: hex(64), token: orNull(text(1024)) }),
+  proof: message("proof", { signature: hex(64), token: orNull(secret(1024)) }),
   ready: message("ready", {}),
   busy: message("busy", { reason: text(1024) }),
   accept: message("accept", { assignment }),
@@ -130,7 +134,7 @@ export const serverMessages = {
       blobBytes: whole(1),
     }),
     heartbeat: whole(100, 3_600_000),
-    bearer: orNull(text(1024)),
+    bearer: orNull(secret(1024)),
     lastCounted: orNull(counted),
     round: whole(1),
     model: orNull(blob),
@@ -273,10 +277,10 @@ export const isReadable = (message: OutgoingClientMessage): boolean =>
 export function describe(label: string, issue: v.BaseIssue<unknown>): string {
   const path = v.getDotPath(issue);
   const expected = issue.expected ?? issue.message;
-  return `"${path ? `${label}.${path}` : label}" expected ${expected}, got ${shown(issue.received)}`;
+  return `"${printable(path ? `${label}.${path}` : label)}" expected ${expected}, got ${shown(issue.received)}`;
 }
 
-const shown = (text: string) => (text.length > 80 ? `${text.slice(0, 80)}...` : text);
+const shown = (text: string) => printable(text.length > 80 ? `${text.slice(0, 80)}...` : text);
 
 function longerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;

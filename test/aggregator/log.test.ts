@@ -29,3 +29,16 @@ test("a calm log has each sentence 20 times a second, and says how many it left 
     ["warn", { i: 1001, leftOut: undefined }, "knocked"],
   ]);
 });
+
+test("text of others in a calm log: cut, nothing hidden, and its sentence is one whatever it says", (t) => {
+  t.mock.method(performance, "now", () => 0);
+  const lines: [object, string][] = [];
+  const take = (facts: object, sentence: string) => void lines.push([facts, sentence]);
+  const quiet = calm({ info: take, warn: take, error: take });
+  for (let i = 0; i < 100; i++)
+    quiet.warn({ name: `${i}\u001b[2J` }, "a client failed", `${i}\u202e${"x".repeat(1000)}`);
+  assert.equal(lines.length, 20);
+  const [facts, sentence] = lines[7];
+  assert.deepEqual(facts, { name: "7\ufffd[2J", leftOut: undefined });
+  assert.equal(sentence, `a client failed: 7\ufffd${"x".repeat(254)}...`);
+});
