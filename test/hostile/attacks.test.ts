@@ -96,6 +96,51 @@ test("random frames, text and binary", () =>
     await bad.next("pong");
   }));
 
+test("a member that fills the log: refused wants and errors, each as long as it may be", () =>
+  underAttack(async (under) => {
+    const bad = await under.client("bad");
+    const before = JSON.stringify(under.log).length;
+    const error = { type: "error", code: "other", message: "\u0001".repeat(4096) };
+    const sha256 = "0".repeat(64);
+    const begun = performance.now();
+    for (let i = 0; i < 2000; i++) {
+      bad.send(error);
+      bad.send({ type: "want", transfer: 2 * i + 1, sha256, offset: 0, window: 1024 });
+    }
+    bad.send({ type: "ping", id: 7 });
+    await bad.next("pong");
+    const seconds = Math.ceil((performance.now() - begun) / 1000) + 1;
+    const bytes = JSON.stringify(under.log).length - before;
+    // Two sentences, 20 times a second each, with words of 259 characters.
+    assert.ok(bytes <= seconds * 2 * 20 * 1200, `${bytes} in ${seconds} s`);
+    assert.equal(logged(under, /the client complains/)?.["leftOut"], undefined);
+  }));
+
+test("words of a client: what they hide reaches neither log, status nor page", () =>
+  underAttack(async (under) => {
+    const bad = await under.client("bad");
+    const hidden = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/;
+    const evil = "on \u001b[2Jbattery\u009b31m\u202e\n";
+    bad.send({ type: "busy", reason: evil });
+    bad.send({ type: "error", code: "other", message: evil });
+    bad.sendFrame(evil);
+    await bad.next("error");
+    const { clients } = under.aggregator.status();
+    const state = clients.find(({ id }) => id === bad.id)!.state;
+    assert.equal(state, "busy: on \ufffd[2Jbattery\ufffd31m\ufffd\ufffd");
+    const words = under.log.flatMap((line) => Object.values(line)).map(String);
+    assert.deepEqual(
+      words.filter((text) => hidden.test(text)),
+      [],
+    );
+    const page = await fetch(`${under.url.replace("ws", "http")}/page/events`);
+    const reader = page.body!.pipeThrough(new TextDecoderStream()).getReader();
+    const { value } = await reader.read();
+    await reader.cancel();
+    assert.match(value!, /on \ufffd\[2Jbattery/);
+    assert.doesNotMatch(value!, hidden);
+  }));
+
 test("a slow reader: who acknowledges what it never reads loses its line before much piles up", () =>
   underAttack(
     async (under) => {
