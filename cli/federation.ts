@@ -234,6 +234,13 @@ export function watch(
         : `Round ${round} goes without client ${client.slice(0, 8)} (${reason}).${barred ? UNTIL_READY : ""}`,
     ),
   );
+  aggregator.on("doubted", ({ client, round, reason }) =>
+    view.say(
+      "doubted",
+      { client, round, reason },
+      `Client ${client.slice(0, 8)} cannot be right in round ${round}: ${reason}.`,
+    ),
+  );
   aggregator.on("refused", ({ client, code, message }) =>
     view.say(
       "refused",

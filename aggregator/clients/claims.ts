@@ -26,3 +26,19 @@ export function sampleCap(counts: Iterable<number>, given: number | undefined): 
   const median = lowerMedian([...counts].filter((count) => count > 0));
   return median === 0 ? MOST_SAMPLES : Math.min(MOST_SAMPLES, TIMES_THE_MEDIAN * median);
 }
+
+/** A loss or a norm counts up to so many times the median of those that others say. */
+const TIMES_THE_FIGURE = 10;
+
+/**
+ * Nats per example: a loss up to this counts wherever the median is. A guess among ten thousand
+ * classes has 9.
+ */
+const ORDINARY_LOSS = 20;
+
+/** The largest mean loss of one client that counts, by those of all. */
+export const lossCap = (losses: Iterable<number>): number =>
+  Math.max(ORDINARY_LOSS, TIMES_THE_FIGURE * lowerMedian(losses));
+
+/** The largest activation norm of one client that counts, by those of all. */
+export const normCap = (norms: Iterable<number>): number => TIMES_THE_FIGURE * lowerMedian(norms);

@@ -123,6 +123,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#evaluations = openEvaluations({
       seed: settings.seed,
       fraction: settings.evaluateFraction,
+      maxSamples: settings.maxSamples,
       deadline: settings.evaluateDeadline,
       test: options.evaluate,
       log: this.log,
@@ -130,6 +131,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       takeBack: (assignment) => {
         this.#assignments.end(assignment, "late");
         this.#assignments.forget(assignment);
+      },
+      doubted: (doubt) => {
+        const { client, round, reason } = doubt;
+        const facts = { client: client.slice(0, 32), round };
+        this.log.warn(facts, `a client's figures cannot be right: ${reason}`);
+        this.#tell("doubted", doubt);
       },
       done: (line) => {
         this.#evaluated = line;

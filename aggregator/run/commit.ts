@@ -3,9 +3,10 @@ import { nameOf } from "../clients/assignments.js";
 import type { Attempts } from "./attempts.js";
 import { believed, evaluators, type Assignment } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
+import { clientMeans } from "./client-means.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
-import { roundLine, type RoundLine, type RoundTimings } from "./round-record.js";
+import { roundLine, trainSecondsOf, type RoundLine, type RoundTimings } from "./round-record.js";
 import type { RoundEffect } from "../rounds/engine.js";
 import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
@@ -45,7 +46,13 @@ export async function commitRound(
     );
     const finished = performance.now();
     const builds = counted.map(({ client }) => clients.get(client)?.build);
-    const line = roundLine(settings, open, counted, checkpoint, {
+    const measured = counted.map(({ client, weight, offer }) => ({
+      client,
+      samples: weight,
+      metrics: offer!.metrics,
+    }));
+    const { means, doubts } = clientMeans(measured, definition.norms);
+    const line = roundLine(settings, open, counted, means, checkpoint, {
       build: desk.build,
       clientBuilds: [...new Set(builds.map((build) => build ?? "unknown"))].sort(),
     });
@@ -71,12 +78,19 @@ export async function commitRound(
       const timings: RoundTimings = {
         round: open.round,
         seconds: (performance.now() - openedAt) / 1000,
-        trainSeconds: Math.max(...counted.map(({ offer }) => offer!.metrics.seconds)),
+        trainSeconds: Math.max(...counted.map((one) => trainSecondsOf(settings, one))),
         updateBytes: counted.length * updateBytes,
         collectSeconds: (collected - openedAt) / 1000,
         finishSeconds: (finished - collected) / 1000,
         commitSeconds,
       };
+      for (const { client, reason } of doubts) {
+        parts.log.warn(
+          { client: client.slice(0, 32), round: open.round },
+          `a client's figures cannot be right: ${reason}`,
+        );
+        parts.tell("doubted", { client, round: open.round, reason });
+      }
       follow(parts, line, timings);
     });
   });

@@ -3,6 +3,7 @@ import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algor
 import { float32 } from "../../runtime/codecs/float32.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { modelMetadata } from "../../runtime/models/model.js";
+import { networkOf } from "../../runtime/models/network.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import type { Needs } from "../clients/clients.js";
 import type { AggregatorOptions } from "./options.js";
@@ -25,6 +26,8 @@ export interface RunDefinition {
   readonly updateBytes: number;
   /** That is so much that what a round leaves behind is worth a full collection. */
   readonly isLarge: boolean;
+  /** Activation norms that a client measures: one for each rectified layer, and the logits'. */
+  readonly norms: number;
   /** What it needs of a client. */
   readonly needs: Needs;
 }
@@ -44,6 +47,7 @@ export function definitionOf({
       "client-state",
       `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${name}, whose clients would keep what is clipped here`,
     );
+  const rectified = networkOf(model.description).layers.filter(({ rectified }) => rectified);
   const updateBytes = float32.form(model.layout, client.sends).bytes;
   return {
     settings: { ...settings, algorithm: name, algorithmSettings: all },
@@ -53,6 +57,7 @@ export function definitionOf({
     metadata: modelMetadata(model),
     updateBytes,
     isLarge: updateBytes > LARGE,
+    norms: rectified.length + (settings.manIncludesLogits ? 1 : 0),
     needs: {
       algorithm: name,
       layers: new Set(model.description.layers.map(({ type }) => type)),

@@ -3,7 +3,9 @@ import { random } from "../../runtime/tensors/random.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 import { assignmentId } from "../clients/assignments.js";
 import type { Assignment } from "../clients/clients.js";
+import { lossCap, sampleCap } from "../clients/claims.js";
 import type { Log } from "../log.js";
+import type { Doubt } from "./client-means.js";
 import type { Blob } from "../storage/ledger.js";
 
 /** Models that may wait for the server's own evaluation before one is passed over. */
@@ -48,6 +50,8 @@ export interface Evaluations {
 export function openEvaluations(options: {
   readonly seed: string;
   readonly fraction: number;
+  /** Samples that a client counts with at most; by the others' counts if not given. */
+  readonly maxSamples: number | undefined;
   /** Milliseconds for the clients' answers. */
   readonly deadline: number;
   /** Evaluates a model blob on the server's test data. */
@@ -56,6 +60,7 @@ export function openEvaluations(options: {
   readonly give: (assignment: Assignment) => void;
   /** The assignment was not answered in time. */
   readonly takeBack: (assignment: Assignment) => void;
+  readonly doubted: (doubt: Doubt & { readonly round: number }) => void;
   readonly done: (line: EvaluationLine) => void;
 }): Evaluations {
   const { seed, fraction, deadline, test, log } = options;
@@ -138,7 +143,9 @@ export function openEvaluations(options: {
           if (survey === ours) survey = undefined;
           for (const assignment of open.values()) options.takeBack(assignment);
           open.clear();
-          resolve(sumOf(results));
+          const { sum, doubts } = sumOf(results, options.maxSamples);
+          for (const doubt of doubts) options.doubted({ ...doubt, round });
+          resolve(sum);
         },
       };
       const timer = setTimeout(ours.end, deadline);
@@ -180,14 +187,35 @@ const resultOf = ({ count, correct, loss, topEigenvalue }: Tested): EvaluationRe
   ...(topEigenvalue !== undefined && { topEigenvalue }),
 });
 
-/** The sum over the clients, in the order of their ids, for the order decides the last bits. */
-function sumOf(results: ReadonlyMap<string, Evaluation>): EvaluationLine["federated"] {
+/**
+ * The sum over the clients, in the order of their ids, for the order decides the last bits. One
+ * counts with no more examples than the cap of all counts, and no larger a mean loss than theirs.
+ */
+function sumOf(
+  results: ReadonlyMap<string, Evaluation>,
+  maxSamples: number | undefined,
+): { readonly sum: EvaluationLine["federated"]; readonly doubts: readonly Doubt[] } {
+  const given = [...results].filter(([, result]) => result.count > 0);
+  const mostCount = sampleCap(
+    given.map(([, result]) => result.count),
+    maxSamples,
+  );
+  const mostLoss = lossCap(given.map(([, result]) => result.loss / result.count));
+  const doubts: Doubt[] = [];
   let [count, correct, loss] = [0, 0, 0];
-  for (const [, result] of [...results].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    count += result.count;
-    correct += result.correct;
-    loss += result.loss;
+  for (const [client, result] of given.sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const weight = Math.min(result.count, mostCount);
+    const part = weight / result.count;
+    const mean = result.loss / result.count;
+    if (mean > mostLoss)
+      doubts.push({
+        client,
+        reason: `"evaluation.loss" expected at most ${mostLoss} an example beside the others', got ${mean}`,
+      });
+    count += weight;
+    correct += part * result.correct;
+    loss += mean > mostLoss ? weight * mostLoss : part * result.loss;
   }
-  if (count === 0) return undefined;
-  return { ...resultOf({ count, correct, loss }), clients: results.size };
+  if (count === 0) return { sum: undefined, doubts };
+  return { sum: { ...resultOf({ count, correct, loss }), clients: results.size }, doubts };
 }

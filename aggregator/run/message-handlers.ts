@@ -76,12 +76,17 @@ export function clientMessages(
         message: "this client has no such evaluation in this run",
       });
     assignments.forget(assignment);
-    const { count, correct } = evaluation;
-    if (correct > count) {
-      assignments.refuse(client, id, {
-        code: "other",
-        message: `"evaluation.correct" expected at most ${count}, got ${correct}`,
-      });
+    const { count, correct, loss } = evaluation;
+    const wrong =
+      correct > count
+        ? `"evaluation.correct" expected at most ${count}, got ${correct}`
+        : loss < 0
+          ? `"evaluation.loss" expected 0 or more, got ${loss}`
+          : undefined;
+    if (wrong !== undefined) {
+      const refusal = { code: "other", message: wrong };
+      addTrouble(client, "evaluate", { what: "refused", ...refusal });
+      assignments.refuse(client, id, refusal);
       assignments.free(assignment);
       return evaluations.answered(assignment, undefined);
     }

@@ -4,6 +4,7 @@ import type { Standing } from "../clients/clients.js";
 import type { EvaluationLine, Tested } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import type { Log } from "../log.js";
+import type { Doubt } from "./client-means.js";
 import type { RoundLine, RoundTimings } from "./round-record.js";
 import type { Refusal } from "../aggregation/validation.js";
 import type { Progress } from "../rounds/engine.js";
@@ -108,6 +109,8 @@ export interface AggregatorEvents {
     },
   ];
   refused: [refusal: Refusal & { readonly client: string }];
+  /** What a client says that it measured cannot be right: it is left out, or counts as less. */
+  doubted: [doubt: Doubt & { readonly round: number }];
   abandoned: [
     attempt: {
       readonly round: number;

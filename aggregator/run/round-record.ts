@@ -1,4 +1,5 @@
 import type { Assignment } from "../clients/clients.js";
+import type { ClientMeans } from "./client-means.js";
 import type { AggregatorSettings } from "../settings.js";
 import type { Checkpoint } from "../storage/ledger.js";
 
@@ -37,28 +38,18 @@ export interface RoundTimings {
   readonly commitSeconds: number;
 }
 
-/**
- * What the participants measured, as they said it in their offers: means over all their samples.
- */
-export interface ClientMeans {
-  readonly samples: number;
-  readonly lossBefore: number;
-  readonly lossAfter: number;
-  /** By layer; empty where clients do not agree on the layers. */
-  readonly activationNorms: readonly number[];
-}
-
 /** eta_t = eta decay^t, t being the rounds committed before. */
 export const learningRateOf = (
   { learningRate, learningRateDecay }: AggregatorSettings,
   round: number,
 ): number => learningRate * learningRateDecay ** (round - 1);
 
-/** @param assignments those counted, sorted by client: the order decides the last bits of the means. */
+/** @param assignments those counted, sorted by client */
 export function roundLine(
   settings: AggregatorSettings,
   { round, attempt }: { readonly round: number; readonly attempt: number },
   assignments: readonly Assignment[],
+  means: ClientMeans,
   { model, state }: Checkpoint,
   builds: { readonly build: string; readonly clientBuilds: readonly string[] },
 ): RoundLine {
@@ -68,9 +59,7 @@ export function roundLine(
     algorithm: settings.algorithm,
     participants: assignments.map(({ client }) => client),
     updates: assignments.map(({ offer }) => offer!.sha256),
-    ...clientMeans(
-      assignments.map(({ weight, offer }) => ({ samples: weight, metrics: offer!.metrics })),
-    ),
+    ...means,
     learningRate: learningRateOf(settings, round),
     staleness:
       assignments.reduce((sum, { work }) => sum + round - work.round, 0) / assignments.length,
@@ -80,35 +69,6 @@ export function roundLine(
   };
 }
 
-/** Means weighted by samples, summed in the order given. */
-export function clientMeans(
-  clients: readonly {
-    readonly samples: number;
-    readonly metrics: {
-      readonly lossBefore: number;
-      readonly lossAfter: number;
-      readonly activationNorms: readonly number[];
-    };
-  }[],
-): ClientMeans {
-  let total = 0;
-  for (const { samples } of clients) total += samples;
-  type Metrics = (typeof clients)[number]["metrics"];
-  const mean = (pick: (metrics: Metrics) => number) => {
-    let sum = 0;
-    for (const { samples, metrics } of clients) sum += samples * pick(metrics);
-    return sum / total;
-  };
-  const layers = clients[0].metrics.activationNorms.length;
-  const agree = clients.every(({ metrics }) => metrics.activationNorms.length === layers);
-  return {
-    samples: total,
-    lossBefore: mean(({ lossBefore }) => lossBefore),
-    lossAfter: mean(({ lossAfter }) => lossAfter),
-    activationNorms: agree
-      ? Array.from({ length: layers }, (_, layer) =>
-          mean(({ activationNorms }) => activationNorms[layer]),
-        )
-      : [],
-  };
-}
+/** How long a client says that it trained, which cannot be longer than it had for it. */
+export const trainSecondsOf = ({ deadline }: AggregatorSettings, { offer }: Assignment): number =>
+  Math.min(offer!.metrics.seconds, deadline / 1000);

@@ -4,6 +4,7 @@ import { addTrouble, type Assignment, type Client } from "../clients/clients.js"
 import { wordsOf } from "../clients/troubles.js";
 import { brokenBy } from "../storage/retry.js";
 import type { Parts, RunContext, RunStorage } from "./context.js";
+import { trainSecondsOf } from "./round-record.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
 import { mostUpdates } from "../rounds/engine.js";
 import type { Session } from "../sessions/session.js";
@@ -126,7 +127,7 @@ export function openUpdates(
 
     async fold(assignment) {
       const { id, client, work } = assignment;
-      const { samples: offered, metrics } = assignment.offer!;
+      const { samples: offered } = assignment.offer!;
       const { round, goal, maxSamples } = attempt()!;
       const staleness = round - work.round;
       const samples = Math.min(offered, maxSamples);
@@ -166,7 +167,7 @@ export function openUpdates(
         norm,
         clipped: isClipped,
         foldSeconds: (performance.now() - begun) / 1000,
-        trainSeconds: metrics.seconds,
+        trainSeconds: trainSecondsOf(settings, assignment),
       });
       assignments.free(assignment);
     },

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { RoundLine } from "../../aggregator/run/aggregator.js";
+import type { EvaluationLine, RoundLine } from "../../aggregator/run/aggregator.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
 import { federation, type Federation } from "../aggregator/run/federation.js";
@@ -117,4 +117,70 @@ test("data that grew count up to the cap at once, and wholly from the next round
     );
     const [second] = honest[0].messages.filter(({ type }) => type === "assign").slice(1);
     assert.equal(second["settings"].meanSamples, 150);
+  }));
+
+const HONEST = { count: 10, correct: 5, loss: 10 };
+
+for (const [what, report] of [
+  ["more examples than a number can say, all right", { count: BEYOND, correct: BEYOND, loss: 0 }],
+  ["more examples than a number can say, all wrong", { count: BEYOND, correct: 0, loss: 0 }],
+  ["a loss as large as can be sent", { count: 10, correct: 5, loss: 1e30 }],
+  ["a loss below 0", { count: 10, correct: 5, loss: -5 }],
+  ["more right ones than examples", { count: 10, correct: 11, loss: 10 }],
+] as const)
+  test(`a liar that reports ${what} moves the clients' evaluation by its bound at most`, () =>
+    withLiar({ evaluateFraction: 1 }, { samples: SAMPLES }, async (f, honest, liar) => {
+      const told: string[] = [];
+      f.aggregator.on("doubted", ({ client }) => told.push(client));
+      f.aggregator.on("refused", ({ client }) => told.push(client));
+      const ended = new Promise<EvaluationLine>((resolve) =>
+        f.aggregator.on("evaluation", resolve),
+      );
+      for (const client of [...honest, liar]) client.send({ type: "ready" });
+      for (const client of [...honest, liar]) {
+        const { assignment, model } = await client.next("assign");
+        await client.deliver(
+          assignment,
+          updateFor(await client.fetch(model), () => 0),
+        );
+      }
+      for (const client of [...honest, liar]) {
+        const { assignment, task } = await client.next("assign");
+        assert.equal(task, "evaluate");
+        const evaluation = client === liar ? report : HONEST;
+        client.send({ type: "report", assignment, evaluation });
+      }
+      const { accuracy, loss, count } = (await ended).federated!;
+      // At most 4 / 7 of the examples are the liar's, and its loss is 20 an example at most.
+      assert.ok(Math.abs(accuracy - 0.5) <= (4 / 7) * 0.5 + 1e-12, `${accuracy}`);
+      assert.ok(loss >= (3 / 7) * 1 && loss <= 0.75 * 1 + 0.25 * 20, `${loss}`);
+      assert.ok(count <= 70, `${count}`);
+      const isOdd = report.loss < 0 || report.loss > 1e6 || report.correct > report.count;
+      assert.deepEqual(told, isOdd ? [liar.id] : []);
+    }));
+
+test("a liar whose losses and norms cannot be right is left out of a round's figures, and named", () =>
+  withLiar({}, { samples: SAMPLES }, async (f, honest, liar) => {
+    const told: string[] = [];
+    f.aggregator.on("doubted", ({ client }) => told.push(client));
+    const line = new Promise<RoundLine>((resolve) => f.aggregator.on("round", resolve));
+    const ends = honest.map((client) => client.work(sending(0)));
+    const metrics = { lossBefore: 1e30, lossAfter: -1e30, activationNorms: [1, 2], seconds: 1e9 };
+    await offering(liar, 0, { samples: SAMPLES, metrics });
+    await Promise.all(ends);
+    const { lossBefore, lossAfter, activationNorms } = await line;
+    assert.deepEqual([lossBefore, lossAfter, activationNorms], [2, 1, []]);
+    assert.deepEqual(told, [liar.id]);
+  }));
+
+test("a liar cannot have trained for longer than its round allows", () =>
+  withLiar({ deadline: 20_000 }, { samples: SAMPLES }, async (f, honest, liar) => {
+    const seconds = new Promise<number>((resolve) =>
+      f.aggregator.on("round", (_, { trainSeconds }) => resolve(trainSeconds)),
+    );
+    const ends = honest.map((client) => client.work(sending(0)));
+    const metrics = { lossBefore: 1, lossAfter: 1, activationNorms: [], seconds: 1e9 };
+    await offering(liar, 0, { samples: SAMPLES, metrics });
+    await Promise.all(ends);
+    assert.equal(await seconds, 20);
   }));

@@ -218,6 +218,15 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
         (count) => `Refused ${count} updates (${code}): ${message}.`,
       );
     },
+    doubted({ client, round, reason }) {
+      enter(
+        "warning",
+        `Client ${client.slice(0, 8)} cannot be right in round ${round}: ${sentenceEnd(reason)}`,
+        `doubted ${round}`,
+        (count) =>
+          `${count} figures of clients cannot be right in round ${round}, the last one: ${sentenceEnd(reason)}`,
+      );
+    },
     abandoned({ round, attempt, reason }) {
       enter("warning", `Round ${round}, attempt ${attempt} was abandoned: ${sentenceEnd(reason)}`);
     },

@@ -16,6 +16,8 @@ test("where evaluations are behind the oldest models are passed over, and the la
       return { count: 1, correct: 1, loss: 1 };
     },
     log: silent,
+    maxSamples: undefined,
+    doubted() {},
     give() {},
     takeBack() {},
     done: ({ round }) => lines.push(round),

@@ -273,7 +273,7 @@ export class RawClient {
       metrics: {
         lossBefore: 2,
         lossAfter: 1,
-        activationNorms: [0.5],
+        activationNorms: [],
         seconds: 0.1,
       },
       ...change,
