@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -30,4 +30,10 @@ export async function projectWith(files: Readonly<Record<string, string>>): Prom
     await writeFile(join(folder, name), content);
   }
   return folder;
+}
+
+/** Puts packages of the repository's, or a scope of them, in reach of a project's programs. */
+export async function link(project: string, ...names: readonly string[]): Promise<void> {
+  for (const name of names)
+    await symlink(repository(`node_modules/${name}`), join(project, "node_modules", name), "dir");
 }
