@@ -105,5 +105,6 @@ function show(client: FederatedClient, view: View, url: string): void {
     view.say("assignment", event, sentence && `Round ${round}: ${sentence}.`);
   });
   client.on("wait", ({ reason }) => view.say("wait", { reason }, `Waiting: ${reason}`));
+  client.on("notice", ({ message }) => view.say("notice", { message }, `${message}.`));
   client.on("problem", ({ message }) => view.say("problem", { message }, `Problem: ${message}`));
 }

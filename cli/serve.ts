@@ -21,6 +21,7 @@ import {
 import { logInto } from "./log-file.js";
 import { openMetrics } from "./metrics.js";
 import { modelNamed, presetFor } from "./model.js";
+import { remarkOn } from "./remarks.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { writeTensorBoard } from "./tensorboard.js";
@@ -89,6 +90,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   });
   try {
     await aggregator.start();
+    if (dataset !== undefined) remarkOn(view, settings.test ?? "", dataset, card);
     // Workers undo it: the one that folds, and the one of an evaluation.
     keepYoungSmall();
     aggregator.on("round", keepYoungSmall);

@@ -28,6 +28,7 @@ import {
 import { logInto } from "./log-file.js";
 import { openLab } from "./comparison.js";
 import { modelNamed, presetFor } from "./model.js";
+import { remarkOn } from "./remarks.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { writeTensorBoard } from "./tensorboard.js";
@@ -87,6 +88,7 @@ export async function simulate(
   const clients: FederatedClient[] = [];
   try {
     await aggregator.start();
+    remarkOn(view, settings.data, dataset, card);
     view.say(
       "simulating",
       { clients: parts.length, run: folder },

@@ -35,9 +35,11 @@ import {
   type Told,
 } from "./connection/connection.js";
 import { sha256 } from "./connection/hash.js";
-import type { Part } from "./data/dataset.js";
-import { ConfigError, FedflatError, ModelError, ProtocolError } from "./errors.js";
+import type { Dataset, Part } from "./data/dataset.js";
+import { scaleRemark } from "./data/scale.js";
+import { ConfigError, DataError, FedflatError, ModelError, ProtocolError } from "./errors.js";
 import { LAYER_KINDS } from "./models/description.js";
+import { expectedBy, type ModelCard } from "./models/model.js";
 import type { Layout } from "./tensors/layout.js";
 import type { Platform, StateStore } from "./platform/platform.js";
 import {
@@ -97,6 +99,11 @@ export class FederatedClient {
   #examples?: Examples;
   /** Why this client can go on no longer, whatever the aggregator does. */
   #unable?: ConfigError;
+  /** Whether the examples may fit the run's model; `undefined` until that has been looked at. */
+  #fits: true | DataError | undefined;
+  #checking = false;
+  /** The host has been told of inputs far from unit scale. */
+  #scaleSaid = false;
   /** Sample passes that took longer than the limit. */
   #tooMany = Infinity;
   #newest?: { readonly round?: number; readonly blob: BlobName };
@@ -124,10 +131,10 @@ export class FederatedClient {
       );
     this.#options = options;
     this.#platform = platform;
-    this.#models = modelShelf(async (blob, sink) => {
+    this.#models = modelShelf(async (blob, sink, cut) => {
       if (this.#connection === undefined)
         throw new ProtocolError("cancelled", `"run" expected to be under way`);
-      await this.#connection.fetch(blob, sink);
+      await this.#connection.fetch(blob, sink, cut?.signal, cut?.window);
     }, options.limits?.modelBytes);
   }
 
@@ -217,6 +224,7 @@ export class FederatedClient {
         this.#options.holdOut ?? HOLD_OUT,
         await sha256(identity.publicKey.slice()),
       );
+      this.#fits = undefined;
       await removeOrphans(store);
       const [run] = await knownRuns(store);
       const { reason, message } = await new Promise<{
@@ -309,6 +317,7 @@ export class FederatedClient {
       this.#inBackground(records.reset(lastCounted));
     }
     this.#inBackground(rememberRun(this.#store!, run));
+    this.#inBackground(this.#checkExamples(model));
     this.#inBackground(this.#offerPending(records));
     // Before the first commit there is a model to begin with, but no committed one.
     if (model !== null && round > 1) this.#news(round - 1, model);
@@ -432,6 +441,46 @@ export class FederatedClient {
     this.#emit("model", this.#committed);
   }
 
+  /**
+   * Makes sure, before the client says that it is ready, that examples which never change fit the
+   * model: those that do not are said once, and are not tried.
+   */
+  async #checkExamples(blob: BlobName | null): Promise<void> {
+    const { check } = this.#examples!;
+    if (check === undefined || blob === null) {
+      this.#fits ??= true;
+      return this.#checkAvailability();
+    }
+    if (this.#fits !== undefined || this.#checking) return;
+    this.#checking = true;
+    try {
+      const card = await this.#models.card(blob);
+      this.#lookAtScale(check(expectedBy(card)).dataset, card);
+    } catch (error) {
+      // What is wrong with the model is said where there is an assignment to decline.
+      if (error instanceof DataError) this.#misfit(error);
+    } finally {
+      this.#checking = false;
+      this.#fits ??= true;
+      this.#checkAvailability();
+    }
+  }
+
+  #misfit(error: DataError): void {
+    this.#fits = error;
+    this.#emit("problem", error);
+    this.#checkAvailability();
+  }
+
+  #lookAtScale(dataset: Dataset, { normalisation }: Pick<ModelCard, "normalisation">): void {
+    const { size } = this.#listeners.get("notice") ?? new Set();
+    if (size === 0 || this.#scaleSaid || normalisation !== undefined) return;
+    const message = scaleRemark(dataset);
+    if (message === undefined) return;
+    this.#scaleSaid = true;
+    this.#emit("notice", { message });
+  }
+
   // Assignments.
 
   #assigned(assign: ServerMessageOf<"assign">): void {
@@ -495,6 +544,7 @@ export class FederatedClient {
     const decline = (code: string, expected: string, got: string): never => {
       throw new Declined(code, `"${code}" expected ${expected}, got ${got}`);
     };
+    if (this.#fits instanceof DataError) throw new Declined("data", this.#fits.message);
     const available = this.#available();
     if (this.#work !== undefined || this.#stopping) decline("busy", "a free client", "one at work");
     if (available !== true) decline("busy", "a free client", available);
@@ -676,14 +726,16 @@ export class FederatedClient {
 
   async #split(
     { assign: { assignment, round, task }, controller: { signal } }: Work,
-    { model: { description, classes } }: Loaded,
+    { model }: Loaded,
   ): Promise<{ train: Part; test: Part }> {
-    const { input } = description;
-    const request = { assignment, round, task, input, classes };
+    const request = { assignment, round, task, ...expectedBy(model) };
     try {
-      return await unlessAborted(this.#examples!.split(request), signal);
+      const parts = await unlessAborted(this.#examples!.split(request), signal);
+      this.#lookAtScale(parts.train.dataset, model);
+      return parts;
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof DataError && this.#examples?.check) this.#misfit(error);
       throw new Declined("data", errorOf(error).message);
     }
   }
@@ -732,7 +784,9 @@ export class FederatedClient {
   }
 
   #checkAvailability(): void {
-    this.#connection?.available(this.#available());
+    const fits = this.#fits;
+    if (fits instanceof DataError) this.#connection?.available(fits.message.slice(0, 1024));
+    else this.#connection?.available(fits && this.#available());
   }
 
   #useTrainer(): Trainer {

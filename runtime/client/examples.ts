@@ -1,7 +1,9 @@
-import { makeDataset, type Dataset, type Part } from "../data/dataset.js";
+import { makeDataset, unexpected, type Dataset, type Part } from "../data/dataset.js";
+import { labelsOf } from "../data/labels.js";
+import { matched, type Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
-import { holdOut } from "../training/batches.js";
-import type { ClientData, ClientOptions, DataRequest, Inputs } from "./options.js";
+import { checkPart, holdOut } from "../training/batches.js";
+import type { ClientData, ClientOptions, DataRequest, Inputs, Numbers } from "./options.js";
 
 /**
  * The device's examples, split into those to train on and those held out, the same ones each time.
@@ -9,6 +11,12 @@ import type { ClientData, ClientOptions, DataRequest, Inputs } from "./options.j
 export interface Examples {
   /** How many there are to train on; null where it is not known before the first assignment. */
   readonly training: number | null;
+  /**
+   * Makes sure that examples which were given once and for all fit a model; absent where a function
+   * gives them.
+   * @throws as `partFor`
+   */
+  readonly check?: (model: Expected) => Part;
   /** @throws whatever the host's function throws, and as `partFor` */
   split(request: DataRequest): Promise<{ train: Part; test: Part }>;
 }
@@ -16,30 +24,43 @@ export interface Examples {
 /** `seed` decides which examples are held out, whatever is added behind them. */
 export function examplesOf(data: ClientOptions["data"], share: number, seed: string): Examples {
   let last: { data: ClientData; key: string; part: Part } | undefined;
-  let training =
-    typeof data === "function"
-      ? null
-      : holdOut({ dataset: NO_DATASET, rows: rowsOf(data) }, share, seed).train.rows.length;
+  const part = (given: ClientData, model: Expected): Part => {
+    // The same examples stay the same part, so that the worker need not be sent them again.
+    const key = JSON.stringify([model.input, model.classes, model.columns]);
+    if (last === undefined || last.data !== given || last.key !== key)
+      last = { data: given, key, part: partFor(given, model) };
+    return last.part;
+  };
+  const split = (rows: Part) => holdOut(rows, share, seed);
+  let training: number | null = null;
+  if (typeof data !== "function") {
+    const count = countOf(data);
+    if (count !== undefined)
+      training = split({ dataset: NO_DATASET, rows: rowsUpTo(count) }).train.rows.length;
+  }
   return {
     get training() {
       return training;
     },
+    check: typeof data === "function" ? undefined : (model) => part(data, model),
     async split(request) {
-      const { input, classes } = request;
-      const given = typeof data === "function" ? await data(request) : data;
-      // The same examples stay the same part, so that the worker need not be sent them again.
-      const key = [input, classes.length].join();
-      if (last?.data !== given || last.key !== key)
-        last = { data: given, key, part: partFor(given, input, classes) };
-      const split = holdOut(last.part, share, seed);
-      training = split.train.rows.length;
-      return split;
+      const parts = split(part(typeof data === "function" ? await data(request) : data, request));
+      training = parts.train.rows.length;
+      return parts;
     },
   };
 }
 
-const rowsOf = (data: ClientData): Uint32Array =>
-  "rows" in data ? data.rows : Uint32Array.from({ length: data.y.length }, (_, row) => row);
+const rowsUpTo = (count: number): Uint32Array => Uint32Array.from({ length: count }, (_, i) => i);
+
+/** How many examples there are, where the data are of a form that says so. */
+function countOf(data: unknown): number | undefined {
+  if (typeof data !== "object" || data === null) return undefined;
+  const list = "rows" in data ? data.rows : "y" in data ? data.y : undefined;
+  const length =
+    typeof list === "object" && list !== null && "length" in list ? list.length : undefined;
+  return typeof length === "number" && length >= 0 ? length : undefined;
+}
 
 const NO_DATASET: Dataset = {
   shape: [],
@@ -49,58 +70,96 @@ const NO_DATASET: Dataset = {
 };
 
 /**
- * The examples as a network with this input and these classes takes them.
- * @throws DataError `shape`, `count`, `label`, `not-finite`.
+ * The examples as this model takes them: class names and columns are matched by name.
+ * @throws DataError `data`, `shape`, `count`, `label`, `columns`, `not-finite`, `rows`, `empty`.
  */
-export function partFor(
-  data: ClientData,
-  input: readonly number[],
-  classes: readonly string[],
-): Part {
-  if ("rows" in data) {
-    const { shape } = data.dataset;
-    if (shape.join() !== input.join())
-      throw new DataError(
-        "shape",
-        `"data" expected examples of shape [${input.join(", ")}], got [${shape.join(", ")}]`,
-      );
-    return data;
-  }
-  const inputs = flat(data.x);
-  const dataset = makeDataset("data", {
-    shape: input,
-    inputs,
-    labels: data.y,
-    classes,
-  });
-  return { dataset, rows: rowsOf(data) };
+export function partFor(data: ClientData, model: Expected): Part {
+  const count = countOf(data);
+  if (count === undefined || !("rows" in data ? "dataset" in data : "x" in data))
+    throw new DataError(
+      "data",
+      `"data" expected { x, y } with a label for each example, or a part of a data set, got ${form(data)}`,
+    );
+  const part =
+    "rows" in data
+      ? partOf(data, model)
+      : { dataset: datasetOf(data, model), rows: rowsUpTo(count) };
+  checkPart(part, { input: model.input, classes: model.classes.length });
+  return part;
 }
 
+function partOf(part: Part, model: Expected): Part {
+  const dataset = matched("data", part.dataset, model);
+  return dataset === part.dataset ? part : { dataset, rows: part.rows };
+}
+
+function datasetOf({ x, y }: Exclude<ClientData, Part>, { input, classes }: Expected): Dataset {
+  return makeDataset("data", { shape: input, inputs: flat(x), ...labelled(y, classes) });
+}
+
+function labelled(y: Exclude<ClientData, Part>["y"], classes: readonly string[]) {
+  const given: ArrayLike<number | bigint | string> = y;
+  const labels = Array.from(given);
+  const where = (i: number) => `label of example ${i}`;
+  const names = labels.filter((label) => typeof label === "string");
+  if (names.length === 0) return { labels: labels.map(Number), classes };
+  const odd = labels.findIndex((label) => typeof label !== "string");
+  if (odd >= 0)
+    throw unexpected("label", "data", where(odd), "a name, as others are", String(labels[odd]));
+  return labelsOf("data", names, where, classes);
+}
+
+/** What was given in place of data, in words. */
+function form(value: unknown): string {
+  if (typeof value !== "object" || value === null) return String(value).slice(0, 40);
+  if (Array.isArray(value)) return "a list";
+  const fields = Object.keys(value).slice(0, 5).join(", ");
+  return fields === "" ? "an empty object" : `an object with ${fields}`;
+}
+
+const isList = (level: unknown): level is readonly unknown[] | Numbers =>
+  Array.isArray(level) || (ArrayBuffer.isView(level) && "length" in level);
+
 /**
- * Inputs end to end. @throws DataError `shape` where nested lists are not all of one length, or
- * hold no numbers.
+ * Inputs end to end: bytes as bytes, all else as float32.
+ * @throws DataError `shape` where nested lists are not all of one length, or hold no numbers; `type`
+ * for a Buffer, whose bytes could be those of other numbers.
  */
 export function flat(inputs: Inputs): Float32Array | Uint8Array {
-  if (inputs instanceof Float32Array || inputs instanceof Uint8Array) return inputs;
+  if (inputs instanceof Float32Array) return inputs;
+  if (inputs instanceof Uint8Array || inputs instanceof Uint8ClampedArray) {
+    refuseBuffer(inputs);
+    return new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.length);
+  }
+  if (!isList(inputs))
+    throw new DataError("shape", `"x" expected numbers in a list, got ${form(inputs)}`);
   const shape: number[] = [];
-  for (let level: unknown = inputs; Array.isArray(level); level = level[0])
-    shape.push(level.length);
+  for (let level: unknown = inputs; isList(level); level = level[0]) shape.push(level.length);
   const numbers = new Float32Array(shape.reduce((a, b) => a * b, 1));
   let filled = 0;
   const fill = (level: unknown, depth: number): void => {
     if (depth === shape.length) {
-      if (typeof level !== "number")
-        throw new DataError("shape", `"x" expected numbers, got ${typeof level}`);
-      numbers[filled++] = level;
+      if (typeof level !== "number" && typeof level !== "bigint")
+        throw new DataError("shape", `"x" expected numbers, got ${form(level)}`);
+      numbers[filled++] = Number(level);
       return;
     }
-    if (!Array.isArray(level) || level.length !== shape[depth])
+    if (!isList(level) || level.length !== shape[depth])
       throw new DataError(
         "shape",
         `"x" expected lists of ${shape[depth]} at depth ${depth}, got another length`,
       );
+    refuseBuffer(level);
     for (const item of level) fill(item, depth + 1);
   };
   fill(inputs, 0);
   return numbers;
+}
+
+function refuseBuffer(list: object): void {
+  if (list.constructor.name === "Buffer")
+    throw new DataError(
+      "type",
+      `"x" expected an array that says what its numbers are, got a Buffer (new Uint8Array(x) for bytes, new Float32Array(x.buffer, x.byteOffset, x.length / 4) for float32)`,
+    );
 }

@@ -1,7 +1,8 @@
 import { sha256 } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
-import { loadModel } from "../models/model.js";
+import { loadModel, readCard, type ModelCard } from "../models/model.js";
 import type { BlobName } from "../protocol/messages.js";
+import { bytesOfHeader } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
 import type { CommittedModel } from "./options.js";
 
@@ -11,12 +12,19 @@ export interface Loaded {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** Bytes on their way at once where only a header is wanted. */
+const HEADER_WINDOW = 16 * 1024;
+
 /**
  * Fetches models by name, and keeps the last one asked for in memory. `download` gives the bytes of
- * a blob to `sink`, in order; `largest` is the most bytes that the device's owner allows.
+ * a blob to `sink`, in order, until the signal cuts it; `largest` is the most bytes that the device's owner allows.
  */
 export function modelShelf(
-  download: (blob: BlobName, sink: (bytes: Uint8Array, offset: number) => void) => Promise<void>,
+  download: (
+    blob: BlobName,
+    sink: (bytes: Uint8Array, offset: number) => void,
+    cut?: { readonly signal: AbortSignal; readonly window: number },
+  ) => Promise<void>,
   largest = Infinity,
 ) {
   let kept: { readonly sha256: string; readonly loaded: Promise<Loaded> } | undefined;
@@ -34,6 +42,26 @@ export function modelShelf(
     );
   }
 
+  /** The header of a model's file, with whatever came behind it. */
+  async function fetchHeader(blob: BlobName): Promise<Uint8Array> {
+    let bytes = new Uint8Array();
+    const enough = new AbortController();
+    const sink = (chunk: Uint8Array) => {
+      const longer = new Uint8Array(bytes.length + chunk.length);
+      longer.set(bytes);
+      longer.set(chunk, bytes.length);
+      bytes = longer;
+      // Later, when the connection is done with this chunk.
+      if (bytes.length >= bytesOfHeader(bytes)) queueMicrotask(() => enough.abort());
+    };
+    await download(blob, sink, { signal: enough.signal, window: HEADER_WINDOW }).catch(
+      (error: unknown) => {
+        if (!enough.signal.aborted) throw error;
+      },
+    );
+    return bytes;
+  }
+
   /** @throws Declined `model-bytes` */
   function checkSize({ bytes }: BlobName): void {
     if (bytes > largest)
@@ -42,6 +70,16 @@ export function modelShelf(
 
   return {
     checkSize,
+    /**
+     * What a model says besides its weights: only the beginning of its file is fetched, and the
+     * hash is not checked.
+     * @throws as `load`
+     */
+    async card(blob: BlobName): Promise<ModelCard> {
+      if (kept?.sha256 === blob.sha256) return (await kept.loaded).model;
+      checkSize(blob);
+      return readCard(await fetchHeader(blob));
+    },
     /** @throws Declined `model-bytes`; ProtocolError `hash`, or as `Connection.fetch`; ModelError as `loadModel` */
     async load(blob: BlobName): Promise<Loaded> {
       checkSize(blob);

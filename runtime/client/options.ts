@@ -6,25 +6,42 @@ import type { SocketOptions } from "../platform/platform.js";
 import type { Trainer } from "../training/job.js";
 import type { Progress } from "../training/local-round.js";
 
+/** Any typed array of numbers; a Buffer is none, since its bytes may be those of other numbers. */
+export type Numbers =
+  | Float32Array
+  | Float64Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Uint32Array
+  | Int32Array
+  | BigInt64Array
+  | BigUint64Array;
 /** Numbers in nested lists, all of one length at each depth: [[...], [...]]. */
-export type Nested = readonly number[] | readonly Nested[];
-export type Inputs = Float32Array | Uint8Array | Nested;
+export type Nested = readonly number[] | readonly Numbers[] | readonly Nested[];
+export type Inputs = Numbers | Nested;
 
 /**
  * A device's own examples: `x` holds the inputs end to end (or as nested lists), `y` one class per
- * example, numbered from 0 as the model's classes are. Or a part of a data set, as the readers of
- * fedflat/data make them.
+ * example: its name, or its number from 0 in the model's `classes`. Or a part of a data set, as the
+ * readers of fedflat/data make them: its class names and columns are matched to the model's by
+ * name.
  */
-export type ClientData = { readonly x: Inputs; readonly y: ArrayLike<number> } | Part;
+export type ClientData =
+  | { readonly x: Inputs; readonly y: ArrayLike<number> | ArrayLike<bigint> | readonly string[] }
+  | Part;
 
 /** What a client is asked for data for. */
 export interface DataRequest {
   readonly assignment: string;
   readonly round: number;
   readonly task: string;
-  /** Shape of one example, and the class names, of the model at hand. */
+  /** Shape of one example, the class names, and names of columns where the model knows them. */
   readonly input: readonly number[];
   readonly classes: readonly string[];
+  readonly columns?: readonly string[];
 }
 
 export interface Limits {
@@ -121,6 +138,8 @@ export interface ClientEvents {
     readonly reason?: string;
     readonly retryIn?: number;
   };
+  /** Something about the data that the host should know, though nothing ends by it. */
+  notice: { readonly message: string };
   /** What the aggregator waits for. */
   wait: { readonly reason: string };
   /** Something went wrong that did not end the client. */

@@ -103,6 +103,8 @@ interface Offered {
 interface Download {
   readonly blob: BlobName;
   readonly sink: (bytes: Uint8Array, offset: number) => void;
+  /** Most bytes on their way at once. */
+  readonly window: number;
   readonly done: () => void;
   readonly failed: (error: Error) => void;
   held: number;
@@ -132,7 +134,7 @@ export class Connection {
   #nonce = "";
   /** The other end's last complaint on this line: why it closes it, in words. */
   #complaint = "";
-  #busy?: string = "starting";
+  #available: true | string | undefined = "starting";
   #finished = false;
   #ended = false;
   #nextTransfer = 1;
@@ -157,12 +159,12 @@ export class Connection {
   }
 
   /**
-   * Ready for assignments, or busy and why. Holds until the next call, over any number of lines.
+   * Ready for assignments, busy and why, or not known yet, of which nothing is said. Holds until the
+   * next call, over any number of lines.
    */
-  available(available: true | string): void {
-    const busy = available === true ? undefined : available;
-    if (busy === this.#busy) return;
-    this.#busy = busy;
+  available(available: true | string | undefined): void {
+    if (available === this.#available) return;
+    this.#available = available;
     if (this.isUp) this.#sayAvailability();
   }
 
@@ -213,12 +215,14 @@ export class Connection {
     blob: BlobName,
     sink: (bytes: Uint8Array, offset: number) => void,
     signal?: AbortSignal,
+    window = WINDOW_BYTES,
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       const cancel = () => this.#dropDownload(download, "cancelled", "the fetch was cancelled");
       const download: Download = {
         blob,
         sink,
+        window,
         held: 0,
         done: () => {
           signal?.removeEventListener("abort", cancel);
@@ -405,7 +409,10 @@ export class Connection {
   }
 
   #sayAvailability(): void {
-    this.#send(this.#busy === undefined ? { type: "ready" } : { type: "busy", reason: this.#busy });
+    if (this.#available === undefined) return;
+    this.#send(
+      this.#available === true ? { type: "ready" } : { type: "busy", reason: this.#available },
+    );
   }
 
   /**
@@ -521,7 +528,7 @@ export class Connection {
   #want(): void {
     const [download] = this.#downloads;
     if (!this.isUp || download === undefined || download.receiving) return;
-    const window = Math.min(WINDOW_BYTES, this.#welcome!.limits.windowBytes);
+    const window = Math.min(download.window, this.#welcome!.limits.windowBytes);
     const transfer = this.#nextTransfer;
     this.#nextTransfer += 2;
     download.receiving = receiving(transfer, download.blob.bytes, {

@@ -4,7 +4,7 @@ import type { Expected } from "../data/matching.js";
 import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
-import { readSafetensors } from "../tensors/safetensors.js";
+import { readMetadata, readSafetensors } from "../tensors/safetensors.js";
 import { check, parseDescription, type ModelDescription } from "./description.js";
 import { networkOf } from "./network.js";
 
@@ -111,7 +111,23 @@ export function parseCard(json: unknown): ModelCard {
  * (weights that do not fit), or `not-finite`.
  */
 export function loadModel(bytes: Uint8Array): Model {
-  const text = readSafetensors(bytes).metadata["model"];
+  const read = cardIn(readSafetensors(bytes).metadata);
+  const { layout } = networkOf(read.description);
+  return {
+    ...read,
+    layout,
+    weights: readBlob(bytes, layout, [MODEL])[MODEL],
+  };
+}
+
+/**
+ * The card of a model file, of which only the header needs to be there.
+ * @throws ModelError `safetensors`, `model-file`, `description`
+ */
+export const readCard = (bytes: Uint8Array): ModelCard => cardIn(readMetadata(bytes));
+
+function cardIn(metadata: Readonly<Record<string, string>>): ModelCard {
+  const text = metadata["model"];
   if (text === undefined)
     throw new ModelError(
       "model-file",
@@ -123,11 +139,5 @@ export function loadModel(bytes: Uint8Array): Model {
   } catch {
     throw new ModelError("model-file", `"model" expected JSON, got other text`);
   }
-  const read = parseCard(json);
-  const { layout } = networkOf(read.description);
-  return {
-    ...read,
-    layout,
-    weights: readBlob(bytes, layout, [MODEL])[MODEL],
-  };
+  return parseCard(json);
 }

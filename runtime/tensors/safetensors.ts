@@ -106,15 +106,28 @@ export function writeSafetensors(
   return bytes;
 }
 
+const fail = (message: string): never => {
+  throw new ModelError("safetensors", message);
+};
+
 /**
- * Reads a safetensors file. Tensors are views of `bytes` where alignment allows, copies elsewhere.
- * Tensors must lie end to end and fill the file, as the format asks, so nothing can hide between them.
- * @throws ModelError `safetensors` with what is wrong, for any input that is not such a file.
+ * How many bytes of a file are enough for `readMetadata`: told by its first 8, at most those that
+ * are read of any file.
  */
-export function readSafetensors(bytes: Uint8Array): TensorFile {
-  const fail = (message: string): never => {
-    throw new ModelError("safetensors", message);
-  };
+export function bytesOfHeader(bytes: Uint8Array): number {
+  if (bytes.length < 8) return 8;
+  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+  return 8 + Number(length > BigInt(MAX_HEADER) ? MAX_HEADER : length);
+}
+
+/**
+ * The metadata of a safetensors file, of which only the beginning needs to be there.
+ * @throws ModelError `safetensors`
+ */
+export const readMetadata = (bytes: Uint8Array): TensorFile["metadata"] =>
+  metadataOf(readHeader(bytes).header);
+
+function readHeader(bytes: Uint8Array): { readonly start: number; readonly header: object } {
   if (bytes.length < 8) fail(`"file" expected at least 8 bytes, got ${bytes.length}`);
   const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(Math.min(MAX_HEADER, bytes.length - 8)))
@@ -130,7 +143,30 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
   }
   if (typeof header !== "object" || header === null || Array.isArray(header))
     return fail(`"header" expected an object, got ${JSON.stringify(header)}`);
+  return { start, header };
+}
+
+function metadataOf(header: object): Record<string, string> {
   const metadata: Record<string, string> = Object.create(null);
+  const entry = "__metadata__" in header ? header.__metadata__ : {};
+  if (typeof entry !== "object" || entry === null)
+    return fail(`"__metadata__" expected an object, got ${JSON.stringify(entry)}`);
+  for (const [key, value] of Object.entries(entry))
+    metadata[key] =
+      typeof value === "string"
+        ? value
+        : fail(`"__metadata__.${key}" expected a string, got ${typeof value}`);
+  return metadata;
+}
+
+/**
+ * Reads a safetensors file. Tensors are views of `bytes` where alignment allows, copies elsewhere.
+ * Tensors must lie end to end and fill the file, as the format asks, so nothing can hide between them.
+ * @throws ModelError `safetensors` with what is wrong, for any input that is not such a file.
+ */
+export function readSafetensors(bytes: Uint8Array): TensorFile {
+  const { start, header } = readHeader(bytes);
+  const metadata = metadataOf(header);
   const spans: {
     name: string;
     kind: Kind;
@@ -139,17 +175,8 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
     to: number;
   }[] = [];
   for (const [name, entry] of Object.entries(header)) {
-    if (name === "__metadata__") {
-      if (typeof entry !== "object" || entry === null)
-        fail(`"__metadata__" expected an object, got ${JSON.stringify(entry)}`);
-      for (const [key, value] of Object.entries(entry as object))
-        metadata[key] =
-          typeof value === "string"
-            ? value
-            : fail(`"__metadata__.${key}" expected a string, got ${typeof value}`);
-      continue;
-    }
-    spans.push({ name, ...spanOf(name, entry, fail) });
+    if (name === "__metadata__") continue;
+    spans.push({ name, ...spanOf(name, entry) });
   }
   spans.sort((a, b) => a.from - b.from || a.to - b.to);
   let end = 0;
@@ -175,7 +202,6 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
 function spanOf(
   name: string,
   entry: unknown,
-  fail: (message: string) => never,
 ): { kind: Kind; shape: number[]; from: number; to: number } {
   if (typeof entry !== "object" || entry === null)
     return fail(`"${name}" expected an object, got ${JSON.stringify(entry)}`);

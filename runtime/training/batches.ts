@@ -40,7 +40,10 @@ export function* batchesOf(rows: Uint32Array, size: number): Generator<Uint32Arr
  * Makes sure that the part fits the network: shape of the examples, rows that exist, labels that are classes.
  * @throws DataError `shape`, `rows`, `label`, or `empty`.
  */
-export function checkPart({ dataset, rows }: Part, network: Network): void {
+export function checkPart(
+  { dataset, rows }: Part,
+  network: Pick<Network, "input" | "classes">,
+): void {
   const { shape, inputs, labels } = dataset;
   if (shape.join() !== network.input.join())
     throw new DataError(

@@ -50,7 +50,7 @@ test("the same seed gives the same bytes of rounds.jsonl with one worker, with t
   const events = await simulate("one", "--workers", "1");
   assert.deepEqual(
     events.map(({ event }) => event),
-    ["simulating", "round", "round", "round", "done"],
+    ["notice", "simulating", "round", "round", "round", "done"],
   );
   assert.equal(rounds("one").trim().split("\n").length, 3);
   await simulate("two", "--workers", "2");

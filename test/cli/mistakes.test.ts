@@ -156,7 +156,7 @@ test("an aggregator that cannot be reached", async () => {
   assert.match(stdout, /No line to ws:\/\/127.0.0.1:9/);
 });
 
-test("a client whose data do not fit the run's model declines, and says why", async () => {
+test("a client whose data do not fit the run's model is not ready, and says why", async () => {
   writeFileSync(at("wide.csv"), "1,2,0\n3,4,1\n5,6,1\n");
   const server = start(
     ...["serve", "--port", "0", "--minimum", "1", "--run", at("declined")],
@@ -167,7 +167,7 @@ test("a client whose data do not fit the run's model declines, and says why", as
     ...["join", "--url", url, "--data", at("wide.csv")],
     ...["--state", at("wide")],
   );
-  await client.until(/declined \(data\): .*28, 28, 1.*/);
+  await client.until(/Problem: "data" expected examples of shape \[28, 28, 1\], got \[2\]/);
   client.process.kill("SIGINT");
   server.process.kill("SIGINT");
   const [left, ended] = await Promise.all([client.ended, server.ended]);

@@ -587,6 +587,54 @@ test("what the device cannot or may not do is declined by name", async () => {
   assert.deepEqual(problems, []);
 });
 
+test("examples that do not fit the model are said before any work, and the client is busy", async () => {
+  const server = await scriptedServer();
+  const { problems, events } = await start(server, {
+    data: { ...data, y: data.y.map((label) => ["low", "middle", "huge"][label]) },
+  });
+  const { line } = await server.welcomed({ model: blobOf(first) });
+  // The model's beginning tells; the rest is not asked for.
+  const { transfer, window } = await line.next("want");
+  assert.equal(window, 16 * 1024);
+  line.chunk(transfer, 0, first.subarray(0, 1000));
+  const { reason } = await line.next("busy");
+  assert.match(
+    reason,
+    /^"data" label of example \d+ expected one of the class names .* got "huge"$/,
+  );
+  assert.deepEqual(
+    problems.map(({ message }) => message),
+    [reason],
+  );
+  line.send(assignOf());
+  assert.equal((await line.next("decline")).code, "data");
+  assert.equal(events.at(-1)!.message, reason);
+});
+
+test("examples that fit are ready, and are looked at once for all lines", async () => {
+  const server = await scriptedServer();
+  const notices: string[] = [];
+  const { client, problems } = await start(server, {
+    data: { ...data, x: data.x.map((value) => 100 * value) },
+  });
+  client.on("notice", ({ message }) => notices.push(message));
+  const plain = writeModel({ ...loadModel(first), normalisation: undefined });
+  const { line } = await server.welcomed({ model: blobOf(plain) });
+  const { transfer } = await line.next("want");
+  line.chunk(transfer, 0, plain.subarray(0, 1000));
+  await line.next("ready");
+  assert.equal(notices.length, 1);
+  assert.match(
+    notices[0],
+    /^Inputs are far from unit scale \(channel \d: mean .* no normalisation/,
+  );
+  line.socket.terminate();
+  const again = await server.welcomed({ model: blobOf(plain) });
+  assert.equal((await again.line.next("ready", "want")).type, "ready");
+  assert.deepEqual(problems, []);
+  assert.equal(notices.length, 1);
+});
+
 test("what goes wrong in training is told as failed, and the client goes on", async () => {
   const server = await scriptedServer();
   let trap = false;

@@ -44,7 +44,7 @@ export function learningData(
 /** Share of 600 fresh examples that a model blob gets right. */
 export async function accuracyOf(blob: Uint8Array, trainer: Trainer): Promise<number> {
   const { weights, classes } = loadModel(blob);
-  const part = partFor(learningData("test", 600), description.input, classes);
+  const part = partFor(learningData("test", 600), { input: description.input, classes });
   const { count, correct } = await trainer.evaluate({
     description,
     weights,

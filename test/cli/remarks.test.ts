@@ -1,0 +1,41 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { remarkOn } from "../../cli/remarks.js";
+import type { View } from "../../cli/view.js";
+import type { Dataset } from "../../runtime/data/dataset.js";
+import { preset } from "../../runtime/models/presets.js";
+
+function remarks(changes: Partial<Dataset>, normalised = true): string[] {
+  const said: string[] = [];
+  const view = {
+    say: (_: string, __: object, sentence?: string) => void said.push(sentence ?? ""),
+  } as unknown as View;
+  const dataset: Dataset = {
+    shape: [1],
+    inputs: Float32Array.of(100, 200),
+    labels: Int32Array.of(1, 2),
+    classes: ["0", "1", "2"],
+    ...changes,
+  };
+  const { classes } = dataset;
+  remarkOn(view, "my data", dataset, {
+    description: preset("perceptron", classes.length, dataset.shape),
+    classes,
+    normalisation: normalised ? { scale: 1, mean: [150], deviation: [50] } : undefined,
+  });
+  return said;
+}
+
+test("classes that are only numbered, and of which there is no example, are named", () => {
+  assert.deepEqual(remarks({}), ["Class 0 of 3 in my data has no example."]);
+  assert.deepEqual(remarks({ labels: Int32Array.of(0, 3), classes: ["0", "1", "2", "3"] }), [
+    "Classes 1, 2 of 4 in my data have no example.",
+  ]);
+  assert.deepEqual(remarks({ labels: Int32Array.of(0, 1), classes: ["0", "1"] }), []);
+  assert.deepEqual(remarks({ classes: ["cat", "dog", "rabbit"] }), []);
+});
+
+test("inputs far from unit scale are remarked on where the model has no normalisation", () => {
+  const [, sentence] = remarks({}, false);
+  assert.match(sentence, /^Inputs are far from unit scale \(channel 0: mean 150, deviation 50\)/);
+});
