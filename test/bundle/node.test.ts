@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { nodePlatform } from "../../runtime/platform/node.js";
@@ -59,6 +60,33 @@ test("the Node bundle's worker trains a local round to the delta of the unbundle
   t.after(() => [bundled, unbundled].forEach((trainer) => trainer.close()));
   const { delta } = await bundled.train(localRound());
   assert.deepEqual(delta, (await unbundled.train(localRound())).delta);
+});
+
+test("a program without the bundle's worker leaves the run, and says which file is not there", async (t) => {
+  const run = await federation({ rounds: 1, minimum: 1 }, { model: smallModel() });
+  t.after(() => run.end());
+  const alone = join(folder, "alone");
+  await mkdir(alone);
+  for (const file of ["client-node.js", "client-node-shared.js"])
+    await copyFile(join(folder, file), join(alone, file));
+  const program = join(alone, "device.mjs");
+  await writeFile(
+    program,
+    `import { FederatedClient } from "./client-node.js";
+    const [url, data] = process.argv.slice(2);
+    const { x, y } = JSON.parse(data);
+    const client = new FederatedClient({ url, state: "state", data: { x: new Float32Array(x), y } });
+    await client.run().catch(({ code, message }) => console.log(code, message));`,
+  );
+  const { x, y } = examples(30, 1);
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [program, run.url, JSON.stringify({ x: [...x], y })],
+    { cwd: alone },
+  );
+  const url = pathToFileURL(join(alone, "client-node-worker.js"));
+  assert.match(stdout, /^worker-unusable "worker" expected to start, got Cannot find module/);
+  assert.ok(stdout.includes(`(${url.href})`), stdout);
 });
 
 test("two processes that have nothing but the Node bundle train a round with a real aggregator", async (t) => {

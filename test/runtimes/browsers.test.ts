@@ -17,6 +17,13 @@ const PAGES = {
   "/service.html": page(
     `navigator.serviceWorker.register("/take-part.js" + location.search, { type: "module" });`,
   ),
+  // An engine that does not know Ed25519.
+  "/keyless.html": page(`
+    crypto.subtle.generateKey = async () => {
+      throw new DOMException("Unrecognized name.", "NotSupportedError");
+    };
+    import("/take-part.js");
+  `),
   // A client without its worker beside it.
   "/alone/take-part.js": program("/alone/client.js"),
   "/alone.html": page(`import "/alone/take-part.js";`),
@@ -35,13 +42,19 @@ async function open(
   return { said: await round.said(started), site: site.url, round };
 }
 
+const PLACES: Record<string, string> = {
+  page: "page",
+  worker: "Web Worker",
+  shared: "shared worker",
+};
+
 /** The browsers in which a shared worker can start workers. */
 const SHARED = ["Firefox"];
 
 for (const browser of BROWSERS)
   describe(browser.name, { skip: browser.missing }, () => {
     for (const place of ["page", "worker", ...(SHARED.includes(browser.name) ? ["shared"] : [])])
-      test(`a client in a ${place} without a bundler takes part in a committed round`, async (t) => {
+      test(`without a bundler, a client in a ${PLACES[place]} takes part in a committed round`, async (t) => {
         const { said, round } = await open(t, browser, place);
         await round.assertCommitted(said);
       });
@@ -57,6 +70,14 @@ for (const browser of BROWSERS)
           message: `"client" expected a page or a dedicated worker, where it can start its own worker, got ${scope}`,
         });
       });
+
+    test("a client where there is no Ed25519 says so", async (t) => {
+      const { said } = await open(t, browser, "keyless");
+      assert.deepEqual(said, {
+        code: "no-ed25519",
+        message: `"browser" expected one with Ed25519 keys, got NotSupportedError: Unrecognized name.`,
+      });
+    });
 
     test("a worker that is not served ends the client, which names its address", async (t) => {
       const { said, site } = await open(t, browser, "alone");

@@ -5,13 +5,16 @@ import { found, startProgram } from "./browsers.js";
 import { link, projectWith } from "./package.js";
 import { oneRound, program } from "./round.js";
 
+/** What Deno has to allow, as docs/client.md says. */
+const PERMISSIONS = ["--allow-net", "--allow-read", "--allow-write", "--allow-env", "--no-prompt"];
+
 /** Engines that run a program of Node's, and how each is told to. */
 const ENGINES = [
   { name: "Bun", command: found(process.env["FEDFLAT_BUN"], "bun"), argv: ["run"] },
   {
     name: "Deno",
     command: found(process.env["FEDFLAT_DENO"], "deno"),
-    argv: ["run", "--allow-all", "--node-modules-dir=manual", "--cached-only"],
+    argv: ["run", ...PERMISSIONS, "--node-modules-dir=manual", "--cached-only"],
   },
 ];
 
