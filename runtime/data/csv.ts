@@ -94,7 +94,8 @@ export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions =
   return makeDataset(source, {
     shape,
     inputs: inputs.subarray(0, out),
-    ...(labelColumn >= 0
+    // Of data to predict a column of labels may still be empty.
+    ...(labelColumn >= 0 && !(options.unlabelled && labels.every((label) => label === ""))
       ? labelsOf(source, labels, where, options.classes)
       : { classes: options.classes }),
     groups: groupColumn >= 0 ? groupNumbers(groups) : undefined,

@@ -5,9 +5,10 @@ export {
   type Normalisation,
   type Part,
 } from "./dataset.js";
+export { matched, type Expected } from "./matching.js";
 export { readIdx, readIdxPair } from "./idx.js";
 export { numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
-export { datasetsOf, readNpz } from "./npz.js";
+export { datasetsOf, readNpz, type Arrays } from "./npz.js";
 export { readCsv, type CsvOptions } from "./csv.js";
 export { CIFAR_10, CIFAR_100, readCifar, type CifarLayout } from "./cifar.js";
 export { HAR_CLASSES, harFiles, readHar } from "./har.js";

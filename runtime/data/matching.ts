@@ -38,7 +38,9 @@ export function withClasses(source: string, dataset: Dataset, names: readonly st
   if (same(classes, names)) return dataset;
   const refuse = (i: number) => {
     const name = classes[labels[i]] ?? String(labels[i]);
-    const among = `one of the model's classes, ${listed(names)}`;
+    const among = numbered(names)
+      ? `a number of the model's ${names.length} classes, which have no names`
+      : `one of the model's classes, ${listed(names)}`;
     return unexpected("label", source, `label of example ${i}`, among, JSON.stringify(name));
   };
   // Numbers that the data bring mean the classes' numbers, where one side has nothing else.

@@ -82,6 +82,50 @@ for (const algorithm of ["fedavg", "scaffold", "feddc"])
     }
   });
 
+test("clients that number the classes each in an order of their own train as one that has the model's", async () => {
+  const names = ["class 0", "class 1", "class 2"];
+  const orders = [
+    [0, 1, 2],
+    [2, 0, 1],
+    [1, 2, 0],
+  ].map((order) => order.map((place) => names[place]));
+  const shas: (string | undefined)[] = [];
+  for (const own of [false, true]) {
+    const there = await federation({ ...settings, evaluateFraction: 0 });
+    after(() => there.end());
+    const clients = await Promise.all(
+      orders.map((order, index) => {
+        const { x, y } = dataOf(`client ${index}`, 20 + index);
+        const dataset = {
+          shape: [4],
+          inputs: x,
+          labels: Int32Array.from(y, (label) => (own ? order.indexOf(names[label]) : label)),
+          classes: own ? order : names,
+        };
+        const rows = Uint32Array.from(y.keys());
+        return joined(there.url, index, { data: { dataset, rows } });
+      }),
+    );
+    const [{ reason, model }] = await Promise.all(clients.map(({ running }) => running));
+    assert.equal(reason, "finished");
+    shas.push(model?.sha256);
+  }
+  assert.equal(shas[1], shas[0]);
+});
+
+test("a client whose examples do not fit keeps no round from the others", async () => {
+  const there = await federation({ ...settings, rounds: 1, gather: 2, minimum: 2 });
+  after(() => there.end());
+  const names = dataOf("client 2", 22);
+  const wrong = await joined(there.url, 2, {
+    data: { x: names.x, y: names.y.map((label) => ["class 0", "class 1", "hamster"][label]) },
+  });
+  const others = await Promise.all([0, 1].map((index) => joined(there.url, index)));
+  const [first] = await Promise.all(others.map(({ running }) => running));
+  assert.equal(first.reason, "finished");
+  assert.match(wrong.happened.join(), /^"data" label of example \d+ expected .* got "hamster"$/);
+});
+
 test("a client that is stopped and started again in mid-run takes part to the end, its state with it", async () => {
   const there = await federation({
     ...settings,

@@ -157,6 +157,13 @@ test("a label that is no class is refused by line and column; it renumbers nothi
   assert.deepEqual(read("a,label\n1,10.0\n2,2.0\n").labels, [10, 2]);
 });
 
+test("a column of labels that are still to be predicted may be empty, all of it", () => {
+  assert.deepEqual(read("a,label,b\n1,,2\n3,,4\n", { unlabelled: true }).labels, [-1, -1]);
+  assert.throws(() => read("a,label,b\n1,,2\n3,1,4\n", { unlabelled: true }), {
+    message: /^"d.csv" line 2, column "label" expected a class/,
+  });
+});
+
 test("a delimiter at the end of each line is no column", () => {
   const { inputs, labels, classes } = read("0.5,0.25,0,\n1.5,1.25,1,\n");
   assert.deepEqual(

@@ -54,7 +54,7 @@ test("a model that only numbers its classes takes declared numbers, no alphabeti
   refused(
     { classes, alphabetical: true },
     ["0", "1", "2"],
-    '"data" label of example 0 expected one of the model\'s classes, "0", "1", "2", got "cat"',
+    '"data" label of example 0 expected a number of the model\'s 3 classes, which have no names, got "cat"',
   );
 });
 
