@@ -14,7 +14,7 @@ import type { Blob, Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
 import { clipped } from "./clip.js";
 import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
-import { contributionOf, domainOf, foldFor } from "./weighted-mean.js";
+import { contributionOf, domainOf, foldFor, stateGrid } from "./weighted-mean.js";
 
 /**
  * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the
@@ -82,6 +82,7 @@ export function openDesk(settings: DeskSettings, arithmetic: Arithmetic, own?: A
   const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
   let state: State;
   let fold: RoundFold | undefined;
+  let grid: number | undefined;
 
   return {
     build: arithmetic.build,
@@ -89,6 +90,7 @@ export function openDesk(settings: DeskSettings, arithmetic: Arithmetic, own?: A
       state = readState(stored, Object.keys(server.state), layout.size);
     },
     async openFold(limits) {
+      grid = client.nextState && stateGrid(limits.updates, maxAbs);
       fold = emptyFold(domainOf(server, { size: layout.size, maxAbs, ...limits }), arithmetic);
     },
     async check(key, sha256, bytes) {
@@ -98,6 +100,7 @@ export function openDesk(settings: DeskSettings, arithmetic: Arithmetic, own?: A
         header,
         maxAbs,
         maxNorm,
+        grid,
         vectors: client.sends,
         arithmetic,
       });

@@ -85,6 +85,8 @@ export interface Received {
   readonly maxAbs: number;
   /** Largest Euclidean norm of each vector; Infinity for none. */
   readonly maxNorm: number;
+  /** The step of which every number has to be a multiple, where clients keep what they send. */
+  readonly grid: number | undefined;
   /** Names of the vectors, which lie end to end. */
   readonly vectors: readonly string[];
   readonly arithmetic: Arithmetic;
@@ -121,6 +123,15 @@ function outOfRange(subject: Received, most: number): { name: string; count: num
   return undefined;
 }
 
+/** How many numbers are no multiples of the grid, a power of two. */
+function offGrid(values: Float32Array, grid: number): number {
+  // Added to this, a number loses all bits below the grid.
+  const shift = 1.5 * 2 ** 52 * grid;
+  let count = 0;
+  for (const x of values) if (x + shift - shift !== x) count++;
+  return count;
+}
+
 export const UPDATE_CHECKS: readonly Check<Received>[] = [
   {
     code: "hash",
@@ -146,6 +157,18 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
       return infinite
         ? `"${infinite.name}" has ${infinite.count} numbers that are not finite`
         : `"${beyond.name}" has ${beyond.count} numbers beyond ${subject.maxAbs}: a smaller learning rate or a clip may help`;
+    },
+  },
+  {
+    code: "grid",
+    wrong({ grid, ...subject }) {
+      if (grid === undefined) return undefined;
+      for (const [name, values] of Object.entries(vectorsOf(subject))) {
+        const count = offGrid(values, grid);
+        if (count > 0)
+          return `"${name}" has ${count} numbers that are no multiples of ${grid}, the round's grid`;
+      }
+      return undefined;
     },
   },
   {

@@ -4,7 +4,7 @@ import type { Work } from "../rounds/participants.js";
 import type { Session } from "../sessions/session.js";
 import type { Blob } from "../storage/ledger.js";
 import { MOST_SAMPLES, sampleCap } from "./claims.js";
-import { troubleAfter, type Trouble } from "./troubles.js";
+import { mayTryAgain, troubleAfter, type Trouble } from "./troubles.js";
 
 /** A piece of work for one client, under the id that stands in every message about it. */
 export interface Assignment {
@@ -116,53 +116,57 @@ export function addTrouble(
 }
 
 /** Whether the client can be given work, now or as soon as its line is back. */
-const canBeDrawn = (client: Client, task: Assignment["task"] = "train"): boolean =>
+const isFree = (client: Client, task: Assignment["task"] = "train"): boolean =>
   client.registered && client.ready && client.lacks === undefined && !isBarred(client, task);
 
 /** The clients that can be asked for their evaluation. */
 export const evaluators = (clients: Iterable<Client>): string[] =>
   [...clients]
-    .filter((client) => canBeDrawn(client, "evaluate"))
+    .filter((client) => isFree(client, "evaluate"))
     .map(({ id }) => id)
     .sort();
 
-/**
- * The most samples that one of these clients counts with, by those that can be drawn now.
- * @param most what the run's settings allow
- */
-export function capOf(clients: Iterable<Client>, most: number | undefined): number {
-  const counts: number[] = [];
-  for (const client of clients)
-    if (client.samples !== null && canBeDrawn(client)) counts.push(client.samples);
-  return sampleCap(counts, most);
+/** What decides who can be drawn, and for how much each of them counts. */
+export interface RosterRules {
+  /** Fewest clients with which a round opens. */
+  readonly minimum: number;
+  /** Samples of a client that count; by the clients' median if not given. */
+  readonly maxSamples?: number | undefined;
 }
 
 /**
- * Who can be drawn, and the figures that a round freezes.
- * @param most samples of a client that count, as the run's settings have it
+ * The clients that can be drawn. Where they are too few for a round, those as well whose work might
+ * end otherwise from the same model, by other chance.
  */
-export function rosterOf(clients: Iterable<Client>, most: number | undefined): Roster {
-  const ids: string[] = [];
-  const here: string[] = [];
-  const counts: number[] = [];
-  let population = 0;
-  let barred = 0;
-  for (const client of clients) {
-    if (!client.registered) continue;
-    population++;
-    if (isBarred(client, "train")) barred++;
-    if (!canBeDrawn(client)) continue;
-    ids.push(client.id);
-    if (client.said) here.push(client.id);
-    if (client.samples !== null) counts.push(client.samples);
-  }
-  const cap = sampleCap(counts, most);
+function drawable(clients: Iterable<Client>, { minimum }: RosterRules): Client[] {
+  const all = [...clients];
+  const free = all.filter((client) => isFree(client));
+  if (free.length >= Math.max(1, minimum)) return free;
+  const isReserve = ({ troubles, ...client }: Client) =>
+    isFree({ ...client, troubles: {} }) && mayTryAgain(troubles.train!);
+  return all.filter((client) => isFree(client) || isReserve(client));
+}
+
+const countsOf = (clients: readonly Client[]): number[] =>
+  clients.flatMap(({ samples }) => samples ?? []);
+
+/** The most samples that one of these clients counts with, by those that can be drawn now. */
+export const capOf = (clients: Iterable<Client>, rules: RosterRules): number =>
+  sampleCap(countsOf(drawable(clients, rules)), rules.maxSamples);
+
+/** Who can be drawn, and the figures that a round freezes. */
+export function rosterOf(clients: Iterable<Client>, rules: RosterRules): Roster {
+  const registered = [...clients].filter((client) => client.registered);
+  const drawn = drawable(registered, rules);
+  const counts = countsOf(drawn);
+  const cap = sampleCap(counts, rules.maxSamples);
   const sum = counts.reduce((total, count) => total + Math.min(count, cap), 0);
+  const ids = (some: readonly Client[]) => some.map(({ id }) => id).sort();
   return {
-    ids: ids.sort(),
-    here: here.sort(),
-    population,
-    barred,
+    ids: ids(drawn),
+    here: ids(drawn.filter(({ said }) => said)),
+    population: registered.length,
+    barred: registered.filter((client) => isBarred(client, "train")).length,
     meanSamples: counts.length === 0 ? 0 : sum / counts.length,
   };
 }

@@ -33,7 +33,10 @@ const OF_THE_CLIENT = new Set([
   ...["failed data", "failed seconds", "refused layout", "refused bytes"],
 ]);
 
-/** What follows from the model and the settings of the round. */
+/**
+ * What follows from the model and the settings of the round, and a little from chance: the order of
+ * the examples is another one in each attempt.
+ */
 const OF_THE_MODEL = new Set([
   "failed diverged",
   ...["not-finite", "range", "norm", "grid"].map((code) => `refused ${code}`),
@@ -54,6 +57,10 @@ export function troubleAfter(
   const until = lasts ? "ready" : OF_THE_MODEL.has(name) ? "model" : undefined;
   return { what, code, message, times, until };
 }
+
+/** Whether it may go better from the same model, should there be nobody else. */
+export const mayTryAgain = ({ until, times }: Trouble): boolean =>
+  until === "model" && times < TRIES;
 
 /** What a trouble is, for the sentence that names its client. */
 export const wordsOf = ({ code, message }: Pick<Trouble, "code" | "message">): string =>

@@ -436,7 +436,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   async #summarise(end: string): Promise<void> {
     this.#parts.folder?.summary(() => {
-      const { population } = rosterOf(this.clients(), this.settings.maxSamples);
+      const { population } = rosterOf(this.clients(), this.settings);
       return summaryOf(this.settings, this.#models, population, this.#evaluated, end);
     });
     await this.#parts.folder?.written();

@@ -104,11 +104,11 @@ export function openAttempts(
     },
 
     async begin(wanted) {
-      const { mode, maxSamples: most } = settings;
-      const cap = capOf(parts.clients.values(), most);
+      const { mode } = settings;
+      const cap = capOf(parts.clients.values(), settings);
       // Where nobody is selected, an update may come from any client.
       const anybody = wanted.selected.length === 0;
-      const asked = anybody ? rosterOf(parts.clients.values(), most).ids : wanted.selected;
+      const asked = anybody ? rosterOf(parts.clients.values(), settings).ids : wanted.selected;
       const counts = asked.map((id) => clientOf(id).samples);
       const known = counts.filter((count) => count !== null);
       // Room for data that grew since the client said how many it has, and no more: the limit

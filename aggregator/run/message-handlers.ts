@@ -49,7 +49,8 @@ export function clientMessages(
       message: words ?? "",
     });
     const barred = trouble.until !== undefined;
-    if (barred) parts.roster.changed();
+    // Before the round hears of it, so that the next attempt is not drawn from the roster before.
+    if (barred) parts.roster.tell();
     if (assignment.task === "evaluate") {
       assignments.forget(assignment);
       assignments.free(assignment);

@@ -21,18 +21,21 @@ export function openRoster(options: {
   /** No client but these will come, and none of them changes. */
   readonly clientsAreAll: boolean;
 }): RosterTeller {
-  const { rounds, send, clients, clientsAreAll } = options;
-  const { maxSamples, minimum, gather = minimum } = options.settings;
+  const { settings, rounds, send, clients, clientsAreAll } = options;
+  const { minimum, gather = minimum } = settings;
   let due: NodeJS.Immediate | undefined;
+  let stuckDue: NodeJS.Immediate | undefined;
 
   function tell(): void {
-    send({ type: "roster", roster: rosterOf(clients.values(), maxSamples) });
-    if (clientsAreAll && rounds.at !== "committing") endIfStuck();
+    send({ type: "roster", roster: rosterOf(clients.values(), settings) });
+    // Behind what is told of the client whose work came to nothing.
+    if (clientsAreAll) stuckDue ??= setImmediate(endIfStuck);
   }
 
   /** Where too few can train, and nothing can change that, there is nothing to wait for. */
   function endIfStuck(): void {
-    if (clients.size < gather) return;
+    stuckDue = undefined;
+    if (clients.size < gather || rounds.at === "committing") return;
     const barred = [...clients.values()].filter((client) => isBarred(client, "train"));
     if (clients.size - barred.length >= Math.max(1, minimum)) return;
     const names = namesOf(barred.map(({ id, troubles }) => [id, wordsOf(troubles.train!)]));
@@ -49,6 +52,7 @@ export function openRoster(options: {
     },
     close() {
       if (due) clearImmediate(due);
+      if (stuckDue) clearImmediate(stuckDue);
     },
   };
 }

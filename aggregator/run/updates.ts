@@ -54,7 +54,7 @@ export function openUpdates(
         : undefined;
     assignment.over ??= code;
     const barred = trouble?.until !== undefined;
-    if (barred) roster.changed();
+    if (barred) roster.tell();
     drop(id);
     assignments.free(assignment);
     send({

@@ -11,7 +11,7 @@ import { deflateRawSync } from "node:zlib";
 import WebSocket from "ws";
 import { openKeyRing } from "../../aggregator/sessions/enrolment.js";
 import { random } from "../../runtime/tensors/random.js";
-import { logged, tinyModel } from "../aggregator/run/federation.js";
+import { federation, logged, tinyModel } from "../aggregator/run/federation.js";
 import { sha256, updateFor, type Message, type RawClient } from "../aggregator/run/raw-client.js";
 import { floodWith } from "./flooder.js";
 import { closedBy, frame, portOf, raw, upgrade, upgraded } from "./sockets.js";
@@ -473,6 +473,31 @@ for (const [what, value, code] of [
       },
       { settings: { maxNorm: 100, gather: 2 } },
     ));
+
+test("an update off the grid that its client would keep in another form is refused, one on it is not", async () => {
+  const f = await federation({ rounds: 1, gather: 2, quorum: 0.5, algorithm: "scaffold" });
+  try {
+    const [bad, good] = await Promise.all(
+      ["bad", "good"].map((seed) => f.client(seed, { algorithms: ["scaffold"] })),
+    );
+    for (const client of [bad, good]) client.send({ type: "ready" });
+    const vectors = ["delta", "controlChange"];
+    for (const [client, factor, type, code] of [
+      [bad, 1.5, "refused", "grid"],
+      [good, 3, "received", undefined],
+    ] as const) {
+      const { assignment, model, settings } = await client.next("assign");
+      const value = factor * settings.grid;
+      assert.notEqual(value, 0);
+      const update = updateFor(await client.fetch(model), () => value, vectors);
+      const answer = await client.deliver(assignment, update);
+      assert.deepEqual([answer.type, answer["code"]], [type, code]);
+    }
+    assert.equal((await f.aggregator.done).rounds, 1);
+  } finally {
+    await f.end();
+  }
+});
 
 test("the same update over and over is counted once", () =>
   underAttack(async (under) => {

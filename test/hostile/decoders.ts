@@ -68,6 +68,7 @@ function readUpdate(bytes: Uint8Array): void {
           sha256: createHash("sha256").update(bytes).digest("hex"),
           header,
           maxAbs: 1024,
+          grid: 2 ** -32,
           maxNorm: 100,
           vectors: ["delta"],
           arithmetic: plain,

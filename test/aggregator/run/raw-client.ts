@@ -373,24 +373,26 @@ export function readBlob(blob: Uint8Array) {
     );
 }
 
-/** The update blob that belongs to a model: `delta/<parameter>` with these numbers. */
+/** The update blob that belongs to a model: `<vector>/<parameter>` with these numbers. */
 export function updateFor(
   model: Uint8Array,
   value: (parameter: string, index: number) => number,
+  vectors: readonly string[] = ["delta"],
 ): Uint8Array {
   let offset = 0;
   const header: Record<string, Entry> = {};
   const parts: Uint8Array[] = [];
-  for (const { name, shape, data } of readBlob(model)) {
-    if (name.includes("/")) continue;
-    header[`delta/${name}`] = {
-      dtype: "F32",
-      shape,
-      data_offsets: [offset, offset + data.byteLength],
-    };
-    offset += data.byteLength;
-    parts.push(new Uint8Array(data.map((_, i) => value(name, i)).buffer as ArrayBuffer));
-  }
+  for (const vector of vectors)
+    for (const { name, shape, data } of readBlob(model)) {
+      if (name.includes("/")) continue;
+      header[`${vector}/${name}`] = {
+        dtype: "F32",
+        shape,
+        data_offsets: [offset, offset + data.byteLength],
+      };
+      offset += data.byteLength;
+      parts.push(new Uint8Array(data.map((_, i) => value(name, i)).buffer as ArrayBuffer));
+    }
   let text = JSON.stringify(header);
   text += " ".repeat((8 - (text.length % 8)) % 8);
   const length = new Uint8Array(8);
