@@ -432,6 +432,8 @@ def main():
     parser.add_argument("--hold-out", type=float, default=0.1, help="share for evaluation only")
     parser.add_argument("--token", help="where the aggregator asks for one")
     given = parser.parse_args()
+    if urllib.parse.urlsplit(given.url).scheme not in ("ws", "wss"):
+        sys.exit("client: --url expected ws:// or wss://, got another scheme")
     try:
         with np.load(given.data, allow_pickle=False) as file:
             x, y = file["x"], file["y"].astype(int)
