@@ -1,7 +1,7 @@
 // node scripts/pack.mjs FOLDER, after npm run build: puts the tarballs of both packages into FOLDER.
 //   fedflat      the repository's own package.json and what its "files" name
-//   fedflat-cli  the compiled command line, the demo's data, and cli/package.json with all that is
-//                the same for both packages
+//   fedflat-cli  the compiled command line, documents, examples with the demo's data, and
+//                cli/package.json with all that is the same for both packages
 // In the repository cli/ imports files of runtime/ and aggregator/ beside it; in fedflat-cli these
 // imports name the same files in fedflat, by the export `fedflat/internal/*`. What that export holds
 // may change with every version, so fedflat-cli depends on exactly the version it was packed with.
@@ -28,7 +28,7 @@ for (const file of readdirSync(cli, { recursive: true }).filter((name) => name.e
   mkdirSync(dirname(target), { recursive: true });
   writeFileSync(target, packed(join(cli, file)));
 }
-for (const path of ["LICENSE", "examples/data"])
+for (const path of ["LICENSE", "docs", "examples"])
   cpSync(join(root, path), join(staged, path), { recursive: true });
 cpSync(join(root, "cli/README.md"), join(staged, "README.md"));
 writeFileSync(join(staged, "package.json"), `${JSON.stringify(manifest(), null, 2)}\n`);
@@ -54,7 +54,8 @@ function packed(file) {
 /** The package.json of fedflat-cli. */
 function manifest() {
   const read = (path) => JSON.parse(readFileSync(join(root, path), "utf8"));
-  const { version, license, engines } = read("package.json");
+  const { version, license, engines, ...main } = read("package.json");
+  const { homepage, bugs, repository, publishConfig } = main;
   const { private: _, dependencies, ...own } = read("cli/package.json");
   return {
     ...own,
@@ -62,6 +63,10 @@ function manifest() {
     version,
     license,
     engines,
+    homepage,
+    bugs,
+    repository: { ...repository, directory: "cli" },
+    publishConfig,
     dependencies: { fedflat: version, ...dependencies },
   };
 }

@@ -2,10 +2,11 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 
 // In place of this file, an app reads its user's own data. Here every installation draws 500 images
-// of its own from the part of Fashion-MNIST that comes with fedflat.
+// of its own from the part of Fashion-MNIST that comes with fedflat-cli.
 
 const SIZE = 28 * 28;
-const folder = new URL("examples/data/fashion-mnist/", import.meta.resolve("fedflat/package.json"));
+const demo = import.meta.resolve("fedflat-cli/package.json");
+const folder = new URL("examples/data/fashion-mnist/", demo);
 
 /** The numbers of an IDX file, behind its header. */
 const idx = (name, header) =>

@@ -14,7 +14,8 @@ const { port, aggregator } = parseArgs({
 
 const page = new URL("page/", import.meta.url);
 const bundle = new URL("dist/", import.meta.resolve("fedflat/package.json"));
-const images = new URL("../examples/data/fashion-mnist/", bundle);
+const demo = import.meta.resolve("fedflat-cli/package.json");
+const images = new URL("examples/data/fashion-mnist/", demo);
 
 /** All that there is to be had, by address. */
 const files = new Map([

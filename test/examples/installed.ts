@@ -1,7 +1,8 @@
-import { cp, mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { repository } from "../cli/command.js";
+import { packInto, unpackInto } from "../packages/packed.js";
 
 /**
  * An example's folder, copied out of the repository with its dependencies beside it, as a user has
@@ -16,20 +17,17 @@ export interface Installed {
 
 /**
  * Copies `examples/NAME` to a temporary folder. What it imports is found as after `npm install`:
- * `fedflat` is this package, reached through its own exports, and each dependency named is the
- * repository's.
+ * both packages are unpacked from their tarballs, and each dependency named is the repository's.
  */
 export async function installed(
   name: string,
   dependencies: readonly string[] = [],
 ): Promise<Installed> {
   const folder = await mkdtemp(join(tmpdir(), `fedflat-${name}-`));
-  const modules = join(folder, "node_modules");
   await cp(repository(`examples/${name}`), folder, { recursive: true });
-  await mkdir(modules, { recursive: true });
-  await symlink(repository(""), join(modules, "fedflat"), "dir");
-  for (const dependency of dependencies)
-    await symlink(repository(`node_modules/${dependency}`), join(modules, dependency), "dir");
+  const tarballs = await mkdtemp(join(tmpdir(), "fedflat-tarballs-"));
+  unpackInto(folder, packInto(tarballs), dependencies);
+  await rm(tarballs, { recursive: true });
   return {
     folder,
     path: (...names) => join(folder, ...names),
