@@ -125,14 +125,14 @@ export const buffersOf = (result: unknown): ArrayBuffer[] =>
 
 export const cancelled = (): FedflatError => new FedflatError("cancelled", `"job" was cancelled`);
 
-/** An error as it is posted; whatever is not one of ours is a `failed`. */
-export function postedError(error: unknown): PostedError {
+/** An error as it is posted; whatever is not one of ours is a `failed`, of what was expected. */
+export function postedError(error: unknown, expected = "finish its job"): PostedError {
   if (error instanceof FedflatError)
     return { name: error.name, code: error.code, message: error.message };
   return {
     name: "FedflatError",
     code: "failed",
-    message: `"worker" expected to finish its job, got ${String(error)}`,
+    message: `"worker" expected to ${expected}, got ${String(error)}`,
   };
 }
 

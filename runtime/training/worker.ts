@@ -58,7 +58,7 @@ export function serveJobs(
   const engine = startEngine();
   engine.then(
     () => tell({ type: "ready" }),
-    (error: unknown) => tell({ type: "error", error: postedError(error), fatal: true }),
+    (error: unknown) => tell({ type: "error", error: postedError(error, "start"), fatal: true }),
   );
 
   async function work({

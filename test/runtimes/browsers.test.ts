@@ -27,6 +27,9 @@ const PAGES = {
   // A client without its worker beside it.
   "/alone/take-part.js": program("/alone/client.js"),
   "/alone.html": page(`import "/alone/take-part.js";`),
+  // One with its worker, and without the WebAssembly that both builds of the kernels and tfjs are.
+  "/bare/take-part.js": program("/bare/client.js"),
+  "/bare.html": page(`import "/bare/take-part.js";`),
 };
 
 async function open(
@@ -34,8 +37,17 @@ async function open(
   browser: Browser,
   place: string,
 ): Promise<{ said: Said; site: string; round: Round }> {
-  const client = await readFile(new URL("../../client.js", import.meta.url), "utf8");
-  const site = await serveDist({ ...PAGES, "/alone/client.js": client });
+  const [client, worker] = await Promise.all(
+    ["client.js", "client-worker.js"].map((name) =>
+      readFile(new URL(`../../${name}`, import.meta.url), "utf8"),
+    ),
+  );
+  const site = await serveDist({
+    ...PAGES,
+    "/alone/client.js": client,
+    "/bare/client.js": client,
+    "/bare/client-worker.js": worker,
+  });
   t.after(() => site.close());
   const round = await oneRound(t);
   const started = await browser.open(t, `${site.url}${place}.html${round.query}`);
@@ -71,17 +83,27 @@ for (const browser of BROWSERS)
         });
       });
 
-    test("a client where there is no Ed25519 says so", async (t) => {
-      const { said } = await open(t, browser, "keyless");
-      assert.deepEqual(said, {
-        code: "no-ed25519",
-        message: `"browser" expected one with Ed25519 keys, got NotSupportedError: Unrecognized name.`,
-      });
-    });
-
     test("a worker that is not served ends the client, which names its address", async (t) => {
       const { said, site } = await open(t, browser, "alone");
       assert.equal(said.code, "worker-unusable");
       assert.ok(said.message?.includes(`(${site}alone/client-worker.js)`), said.message);
     });
   });
+
+// What does not depend on the engine.
+describe("in any browser", { skip: BROWSERS[0].missing }, () => {
+  test("a client where there is no Ed25519 says so", async (t) => {
+    const { said } = await open(t, BROWSERS[0], "keyless");
+    assert.deepEqual(said, {
+      code: "no-ed25519",
+      message: `"browser" expected one with Ed25519 keys, got NotSupportedError: Unrecognized name.`,
+    });
+  });
+
+  test("WebAssembly that is not served ends the client, which names its address", async (t) => {
+    const { said, site } = await open(t, BROWSERS[0], "bare");
+    assert.equal(said.code, "worker-unusable");
+    const file = /"(http:\S+)\.wasm" expected/.exec(said.message!)?.[1];
+    assert.ok(file?.startsWith(`${site}bare/`), said.message);
+  });
+});
