@@ -1,7 +1,9 @@
 import { join } from "node:path";
+import type { Aggregator } from "../aggregator/run/aggregator.js";
 import type { Admission } from "../aggregator/sessions/authentication.js";
 import { openKeyRing } from "../aggregator/sessions/enrolment.js";
 import { keepYoungSmall } from "../aggregator/memory.js";
+import { hasRun } from "../aggregator/storage/run-folder.js";
 import { listen } from "../aggregator/server/server.js";
 import { matched } from "../runtime/data/matching.js";
 import { ConfigError } from "../runtime/errors.js";
@@ -25,7 +27,7 @@ import { remarkOn } from "./remarks.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { writeTensorBoard } from "./tensorboard.js";
-import { openView } from "./view.js";
+import { openView, type View } from "./view.js";
 
 /** `fedflat serve`: an aggregator on a port, until its rounds are done. */
 export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal): Promise<void> {
@@ -33,6 +35,8 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const folder = settings.run ?? newRunFolder();
   const { test } = settings;
   const { cert, key, ca, crl } = (await readTls(settings)) ?? {};
+  if (settings.resumeOrStart && settings.run === undefined)
+    throw new ConfigError("usage", `"--resume-or-start" expected --run beside it`);
   if (ca !== undefined && cert === undefined)
     throw new ConfigError("usage", `"--tls-ca" expected --tls-cert beside it`);
   const { adminTokenFile, hold } = settings;
@@ -56,7 +60,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     flatnessEvery: settings.flatnessEvery,
     trainer,
     folder,
-    resume: settings.resume,
+    resume: settings.resume || (settings.resumeOrStart && hasRun(folder)),
     hold,
     config: { command: "serve", test },
     log: logInto(settings.log ?? join(folder, "log.jsonl"), 1e6 * settings.logSize),
@@ -80,6 +84,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     host: settings.host,
     port: settings.port,
     hosts: settings.publicName,
+    trustedProxies: settings.trustedProxy,
     origins: settings.allowOrigin,
     openToAll: settings.openToAll,
     publicModels: settings.publicModels,
@@ -97,8 +102,9 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     view.say(
       "listening",
       { url: server.url, run: folder, healthPort: server.healthPort },
-      `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: fedflat join --url ${server.url} --data PATH\nTo watch it: ${server.url.replace(/^ws/, "http")}`,
+      `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: ${joinLine(settings, server.url)}\nTo watch it: ${server.url.replace(/^ws/, "http")}`,
     );
+    sayRefusals(aggregator, view);
     const evaluated = dataset !== undefined || rounds.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
@@ -124,6 +130,41 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     trainer.close();
     view.close();
   }
+}
+
+/** What a client's terminal is told to type. */
+function joinLine(
+  { publicName: [name], tlsCert, tlsCa, keys, tokenFile }: SettingsOf<"serve">,
+  listening: string,
+): string {
+  // A name without a port is a scheme's own; without TLS here a proxy has it.
+  const secure = tlsCert !== undefined || (name !== undefined && !/:\d+$/.test(name));
+  const url = name === undefined ? listening : `${secure ? "wss" : "ws"}://${name}`;
+  const more = [
+    keys !== undefined || tokenFile !== undefined ? " --token-file FILE" : "",
+    tlsCa === undefined ? "" : " --tls-cert FILE --tls-key FILE",
+  ];
+  return `fedflat join --url ${url} --data PATH${more.join("")}`;
+}
+
+/** Milliseconds in which one reason is said once. */
+const SAID = 60_000;
+
+/** Says whom the server turns away, so that a flood does not fill the terminal. */
+function sayRefusals(aggregator: Aggregator, view: View): void {
+  const said = new Map<string, { at: number; count: number }>();
+  aggregator.on("turnedAway", ({ reason, address }) => {
+    const now = performance.now();
+    // What it says of the client itself is not the kind.
+    const kind = reason.replace(/[, ]*got .*|^(host|origin) .*/, "$1");
+    const last = said.get(kind);
+    if (last !== undefined && now - last.at < SAID) return void last.count++;
+    if (last === undefined && said.size >= 100) return;
+    const before = last?.count ? ` (${last.count} more since the last time)` : "";
+    said.set(kind, { at: now, count: 0 });
+    const shown = reason.length > 200 ? `${reason.slice(0, 200)}...` : reason;
+    view.say("turned-away", { address, reason: shown }, `Refused ${address}: ${shown}${before}.`);
+  });
 }
 
 /** Who is admitted: the enrolled, whoever has the token, or, on loopback, anybody. */

@@ -234,7 +234,13 @@ const LINE = {
   publicName: {
     ...texts("host:port"),
     default: [],
-    help: "name under which clients dial, beside the loopback's own",
+    help: "name under which clients dial, beside the loopback's own; with its port unless that is 80 for ws or 443 for wss",
+    commands: ["serve"],
+  },
+  trustedProxy: {
+    ...texts("address"),
+    default: [],
+    help: "address (127.0.0.1) or network (10.0.0.0/8) of a proxy whose X-Forwarded-For tells a client's address",
     commands: ["serve"],
   },
   allowOrigin: {
@@ -246,7 +252,7 @@ const LINE = {
   openToAll: {
     ...toggle,
     default: false,
-    help: "listen beyond this machine although any client is admitted",
+    help: "listen beyond this machine, or under a public name, although any client is admitted",
     commands: ["serve"],
   },
   publicModels: {
@@ -826,6 +832,12 @@ const OUTCOME = {
     default: false,
     help: "go on with the run in that folder",
     commands: ROUNDS,
+  },
+  resumeOrStart: {
+    ...toggle,
+    default: false,
+    help: "go on with the run in that folder, or begin it where there is none: for services",
+    commands: ["serve"],
   },
   json: {
     ...toggle,

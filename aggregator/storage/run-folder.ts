@@ -41,12 +41,15 @@ export interface RunFolder {
 /** Where the ledger of a run lies. */
 export const stateFolder = (folder: string): string => join(folder, "state");
 
+/** Whether a run was begun in this folder. */
+export const hasRun = (folder: string): boolean => existsSync(join(stateFolder(folder), "journal"));
+
 /**
  * Refuses a folder that does not fit the intention.
  * @throws ConfigError `run-exists`, `nothing-to-resume`.
  */
 export function requireRunFolder(folder: string, resume: boolean): void {
-  const exists = existsSync(join(stateFolder(folder), "journal"));
+  const exists = hasRun(folder);
   if (exists && !resume)
     throw new ConfigError(
       "run-exists",
