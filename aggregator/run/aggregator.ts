@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
+import { printable } from "../../runtime/protocol/printable.js";
 import type { ModelDescription } from "../../runtime/models/description.js";
 import type { Socket } from "../../runtime/platform/platform.js";
 import { openAssignments, type Assignments } from "../clients/assignments.js";
@@ -78,6 +79,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #presence!: Presence;
   #host!: SessionHost;
   #beat: NodeJS.Timeout | undefined;
+  /** Milliseconds between two looks, and when the last one was. */
+  #pulse = BEAT;
+  #looked = 0;
 
   #resolve!: (ending: Ending) => void;
   #evaluated: EvaluationLine | undefined;
@@ -208,7 +212,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         : "the run begins",
     );
     if (attempt !== undefined) await this.#attempts.open(attempt);
-    this.#beat = setInterval(() => this.#lookAfter(), Math.min(BEAT, this.settings.heartbeat / 2));
+    this.#pulse = Math.min(BEAT, this.settings.heartbeat / 2);
+    this.#looked = performance.now();
+    this.#beat = setInterval(() => this.#lookAfter(), this.#pulse);
     this.#parts.roster.changed();
     this.#driver.start(round, attempt);
     if (this.#options.hold) this.hold();
@@ -275,6 +281,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       chunk: (session, chunk) => this.#uploads.chunk(session, chunk),
       blob: (sha256) => this.blob(sha256),
       closed: (session) => this.#lineClosed(session),
+      refused: (reason, address) => this.turnedAway(reason, address),
     };
   }
 
@@ -356,6 +363,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return loadOf(this.clients(), this.#lines.count, this.#uploads.taken);
   }
 
+  /** Tells that a connection or a client was refused. */
+  turnedAway(reason: string, address = "unknown"): void {
+    this.#tell("turnedAway", { reason: printable(reason), address });
+  }
+
   /** Emits. A listener's mistake must not end a round. */
   #tell<E extends keyof AggregatorEvents>(event: E, ...args: AggregatorEvents[E]): void {
     try {
@@ -402,7 +414,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #lookAfter(): void {
     const now = performance.now();
-    this.#lines.beat(now);
+    // Late by more than a beat: the process was stopped, or its machine slept.
+    const late = now - this.#looked - this.#pulse;
+    this.#lines.beat(now, late > this.#pulse ? late : 0);
+    this.#looked = now;
     this.#uploads.sweep(now);
     if (this.admission.kind === "enrolled")
       void this.#presence.sendAwayRevoked(this.admission.keys);

@@ -57,6 +57,8 @@ export interface AggregatorEvents {
       readonly reason?: string;
     },
   ];
+  /** A connection or a client was refused, for what reason. */
+  turnedAway: [who: { readonly reason: string; readonly address: string }];
   opened: [
     attempt: {
       readonly round: number;

@@ -17,6 +17,11 @@ export interface Connections {
   /** This stranger has become a WebSocket line. */
   isLine(connection: Ends): void;
   /**
+   * A proxy that is trusted says from where this connection comes: it counts there from now on.
+   * False, and it counts nowhere, where that address has as many as it may.
+   */
+  comesFrom(connection: Ends, address: string): boolean;
+  /**
    * Closes the stranger's line that has been open longest; false where all lines are of clients.
    */
   makeRoomForLine(): boolean;
@@ -37,13 +42,17 @@ export function limitConnections(
   options: {
     /** Connections at a time. */
     readonly most: number;
+    /** Connections of one address, those of proxies that are trusted not counted. */
     readonly perAddress: number;
+    readonly isProxy: (address: string) => boolean;
     /** One was closed: `full`, or its address has as many as it may. */
     readonly closed: (why: "full" | "address", address: string) => void;
   },
 ): Connections {
-  const { most, perAddress, closed } = options;
+  const { most, perAddress, isProxy, closed } = options;
   const byAddress = new Map<string, number>();
+  /** Connections by way of a proxy, and their addresses. */
+  const forwarded = new Map<string, string>();
   /** In the order in which they came. */
   const strangers = new Map<string, Stranger>();
   let open = 0;
@@ -63,21 +72,38 @@ export function limitConnections(
     return false;
   }
 
+  /** One more connection of an address; false where it has as many as it may. */
+  function count(address: string): boolean {
+    const ofAddress = (byAddress.get(address) ?? 0) + 1;
+    if (ofAddress > perAddress) return false;
+    byAddress.set(address, ofAddress);
+    return true;
+  }
+
+  function uncount(address: string): void {
+    const left = byAddress.get(address)! - 1;
+    if (left > 0) byAddress.set(address, left);
+    else byAddress.delete(address);
+  }
+
   http.on("connection", (socket: Socket) => {
     const name = nameOf(socket);
     const address = socket.remoteAddress ?? "unknown";
-    const ofAddress = (byAddress.get(address) ?? 0) + 1;
-    if (ofAddress > perAddress) return close(socket, "address");
-    if (open >= most && !closeOldest(false)) return close(socket, "full");
+    const direct = !isProxy(address);
+    if (direct && !count(address)) return close(socket, "address");
+    if (open >= most && !closeOldest(false)) {
+      if (direct) uncount(address);
+      return close(socket, "full");
+    }
     open++;
-    byAddress.set(address, ofAddress);
     strangers.set(name, { socket, line: false });
     socket.once("close", () => {
       open--;
       strangers.delete(name);
-      const left = byAddress.get(address)! - 1;
-      if (left > 0) byAddress.set(address, left);
-      else byAddress.delete(address);
+      if (direct) uncount(address);
+      const from = forwarded.get(name);
+      if (from !== undefined) uncount(from);
+      forwarded.delete(name);
     });
   });
 
@@ -86,6 +112,11 @@ export function limitConnections(
     isLine(connection) {
       const stranger = strangers.get(nameOf(connection));
       if (stranger !== undefined) stranger.line = true;
+    },
+    comesFrom(connection, address) {
+      if (!count(address)) return false;
+      forwarded.set(nameOf(connection), address);
+      return true;
     },
     makeRoomForLine: () => closeOldest(true),
   };

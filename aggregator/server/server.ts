@@ -10,6 +10,16 @@ import type { Socket } from "../../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
 import type { Aggregator } from "../run/aggregator.js";
 import { frameDone } from "../memory.js";
+import {
+  addressOf,
+  dialableHost,
+  hasOneHost,
+  isDialledLocally,
+  isForwarded,
+  isLoopback,
+  isMeantForUs,
+  trustedProxies,
+} from "./dialled.js";
 import { connectionsAllowed, HEALTH_CONNECTIONS, limitConnections } from "./connection-limit.js";
 import { sameText } from "../sessions/authentication.js";
 import { Pace, type LinePace } from "../sessions/fair-scheduling.js";
@@ -28,11 +38,16 @@ export interface ServerOptions {
    */
   readonly hosts?: readonly string[];
   /**
+   * Addresses (127.0.0.1) and networks (10.0.0.0/8) of proxies whose `X-Forwarded-For` tells from
+   * where a client comes.
+   */
+  readonly trustedProxies?: readonly string[];
+  /**
    * Web pages that may connect (`https://app.example.org`); a browser on the loopback's own pages
    * always may.
    */
   readonly origins?: readonly string[];
-  /** Listen beyond loopback although every key is admitted. */
+  /** Serve more than loopback, or under a public name, although every key is admitted. */
   readonly openToAll?: boolean;
   /** Whoever knows a model's hash may fetch it. */
   readonly publicModels?: boolean;
@@ -41,7 +56,8 @@ export interface ServerOptions {
    */
   readonly connections?: number;
   /**
-   * Most connections of one address; by default 256, on loopback as many as there may be in all.
+   * Most connections of one address; by default 256, on loopback as many as there may be in all. Those
+   * of trusted proxies are counted by the client's address.
    */
   readonly connectionsPerAddress?: number;
   /**
@@ -79,8 +95,6 @@ export interface AggregatorServer {
   close(): Promise<void>;
 }
 
-const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]", "::1"]);
-
 /** Shorter ones can be guessed, and others do not fit into a header. */
 const ADMIN_TOKEN = /^[!-~]{16,1024}$/;
 
@@ -96,17 +110,17 @@ export async function listen(
   options: ServerOptions,
 ): Promise<AggregatorServer> {
   const { host = "127.0.0.1", port, tls, adminToken, metrics } = options;
-  const loopback = LOOPBACK.has(host);
+  const given = (options.hosts ?? []).map((name) => name.toLowerCase());
+  const names = { host, tls: tls !== undefined, given };
+  const proxies = trustedProxies(options.trustedProxies ?? []);
+  // With a name for others, what comes over the loopback may be a proxy's.
+  const loopback = isLoopback(host) && given.length === 0;
   const allowed = connectionsAllowed(options.connections);
-  if (
-    !loopback &&
-    aggregator.admission.kind === "any" &&
-    tls?.ca === undefined &&
-    options.openToAll !== true
-  )
+  const isOpen = aggregator.admission.kind === "any" && tls?.ca === undefined;
+  if (!loopback && isOpen && options.openToAll !== true)
     throw new ConfigError(
       "no-authentication",
-      `"host" expected a loopback address while every key is admitted, got ${host}: ask for a token, or say that the aggregator is open to all`,
+      `${isLoopback(host) ? `"public name" expected none` : `"host" expected a loopback address`} while every key is admitted, got ${isLoopback(host) ? given[0] : host}: ask for a token or enrolled keys, or say that the aggregator is open to all`,
     );
 
   if (adminToken !== undefined && !ADMIN_TOKEN.test(adminToken))
@@ -166,7 +180,10 @@ export async function listen(
   http.maxHeadersCount = 64;
   const connections = limitConnections(http, {
     most: allowed.inAll,
-    perAddress: options.connectionsPerAddress ?? (loopback ? Infinity : 256),
+    perAddress: options.connectionsPerAddress ?? 256,
+    // On loopback one address is whoever uses this machine, or a proxy that nobody named.
+    isProxy: (address) =>
+      proxies.has(address) || (options.connectionsPerAddress === undefined && isLoopback(host)),
     closed: (why, address) => turnedAway(why, { address }),
   });
   const sockets = new WebSocketServer({
@@ -179,14 +196,17 @@ export async function listen(
     allowSynchronousEvents: false,
     // Answered below, no faster than other frames.
     autoPong: false,
+    // No subprotocol is agreed on, whatever is offered.
+    handleProtocols: () => false,
   });
   http.on("upgrade", (request, socket: Duplex, head) => {
     socket.on("error", destroyThis);
-    const refusal = refusalOf(request);
+    const address = addressOf(request, proxies);
+    const refusal = refusalOf(request, address);
     if (refusal !== undefined) {
-      const { remoteAddress: address } = request.socket;
+      const { status, header = "" } = refusal;
       turnedAway(refusal.why, { address, reason: refusal.reason });
-      socket.end(`HTTP/1.1 ${refusal.status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      socket.end(`HTTP/1.1 ${status}\r\n${header}Connection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
     sockets.handleUpgrade(request, socket, head, (line) => {
@@ -195,31 +215,24 @@ export async function listen(
       connections.isLine(ends);
       aggregator.attach(socketOf(line, aggregator, traffic, ended, pace.line(line)), {
         host: request.headers.host!.toLowerCase(),
-        address: remoteAddress ?? "unknown",
+        address,
         proven: () => connections.keep(ends),
       });
     });
   });
 
-  function turnedAway(why: string, facts: object): void {
+  function turnedAway(
+    why: string,
+    facts: { readonly address?: string; readonly reason?: string },
+  ): void {
     ended(why);
     aggregator.othersLog.warn({ why, ...facts }, "refused a connection");
+    aggregator.turnedAway(facts.reason ?? why, facts.address);
   }
 
-  /**
-   * Names under which this server is dialled: what a signed proof, or a page's request, must have
-   * meant.
-   */
-  function isOurs(request: IncomingMessage): boolean {
-    const named = request.headers.host?.toLowerCase() ?? "";
-    const name = named.replace(/:\d+$/, "");
-    return (
-      LOOPBACK.has(name) ||
-      name === host ||
-      options.openToAll === true ||
-      (options.hosts ?? []).includes(named)
-    );
-  }
+  /** Meant for this server: what a signed proof, or a page's request, must have been. */
+  const isOurs = (request: IncomingMessage): boolean =>
+    isMeantForUs(request, names) || (isOpen && options.openToAll === true);
 
   /** The admin by the token; a viewer by that of the lab, or on this machine, dialled as such. */
   function roleOf(request: IncomingMessage): Role | undefined {
@@ -235,23 +248,50 @@ export async function listen(
 
   function refusalOf(
     request: IncomingMessage,
-  ): { status: string; why: string; reason: string } | undefined {
+    address: string,
+  ): { status: string; why: string; reason: string; header?: string } | undefined {
+    const { headers, httpVersion } = request;
+    if (httpVersion !== "1.1" || !hasOneHost(request))
+      return {
+        status: "400 Bad Request",
+        why: "request",
+        reason: httpVersion === "1.1" ? "more than one Host" : `HTTP/${httpVersion}`,
+      };
+    if (headers["sec-websocket-version"] !== "13")
+      return {
+        status: "426 Upgrade Required",
+        why: "request",
+        reason: `version ${headers["sec-websocket-version"]} of WebSocket`,
+        header: "Sec-WebSocket-Version: 13\r\n",
+      };
     if (!isOurs(request))
       return {
         status: "421 Misdirected Request",
         why: "host",
         reason: `host ${request.headers.host}`,
       };
-    const origin = request.headers.origin;
+    if (isOpen && options.openToAll !== true && isForwarded(request))
+      return {
+        status: "403 Forbidden",
+        why: "forwarded",
+        reason: "it came by way of a proxy, while every key is admitted",
+      };
+    const { origin } = headers;
     if (
       origin !== undefined &&
-      !LOOPBACK.has(originHost(origin)) &&
+      !isLoopback(originHost(origin)) &&
       !(options.origins ?? []).includes(origin)
     )
       return {
         status: "403 Forbidden",
         why: "origin",
         reason: `origin ${origin}`,
+      };
+    if (address !== request.socket.remoteAddress && !connections.comesFrom(request.socket, address))
+      return {
+        status: "429 Too Many Requests",
+        why: "address",
+        reason: "too many lines of this address",
       };
     if (sockets.clients.size >= allowed.lines && !connections.makeRoomForLine())
       return {
@@ -262,6 +302,9 @@ export async function listen(
     return undefined;
   }
 
+  const isForHealth = (request: IncomingMessage): boolean =>
+    isMeantForUs(request, { host: "127.0.0.1", tls: false, given: [] });
+
   await listening(http, host, port);
   const address = http.address() as AddressInfo;
   let health: Server | undefined;
@@ -269,7 +312,7 @@ export async function listen(
     health = createServer(timeouts(), (request, response) =>
       answer(
         aggregator,
-        { metrics, traffic, isOurs, mayLook: isDialledLocally, keep() {} },
+        { metrics, traffic, isOurs: isForHealth, mayLook: isDialledLocally, keep() {} },
         request,
         response,
       ),
@@ -282,7 +325,7 @@ export async function listen(
   }
   return {
     healthPort: health && (health.address() as AddressInfo).port,
-    url: `${tls ? "wss" : "ws"}://${host.includes(":") ? `[${host}]` : host}:${address.port}`,
+    url: `${tls ? "wss" : "ws"}://${dialableHost(host)}:${address.port}`,
     port: address.port,
     async close() {
       for (const line of sockets.clients) line.close(1012, "restarting");
@@ -309,12 +352,6 @@ const timeouts = (headersTimeout = 10_000) => ({
   // Half requests are looked for this often.
   connectionsCheckingInterval: headersTimeout / 5,
 });
-
-/** Not by a page whose own name leads here. */
-function isDialledLocally(request: IncomingMessage): boolean {
-  const name = (request.headers.host ?? "").replace(/:\d+$/, "");
-  return LOOPBACK.has(name.toLowerCase());
-}
 
 /** Outside, so that no line keeps the request that opened it in memory. */
 function destroyThis(this: Duplex): void {
@@ -434,6 +471,7 @@ function answer(
       })
       .end(text);
   };
+  if (!hasOneHost(request)) return end(400);
   const path = request.url ?? "/";
   const reads = request.method === "GET" || request.method === "HEAD";
   switch (reads && path) {
@@ -471,7 +509,7 @@ function answer(
 }
 
 const bearerOf = (request: IncomingMessage): string | undefined =>
-  /^Bearer (\S+)$/.exec(request.headers.authorization ?? "")?.[1];
+  /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
 
 async function tell(metrics: Metrics, traffic: Traffic, response: ServerResponse): Promise<void> {
   const text = await metrics.text(traffic);

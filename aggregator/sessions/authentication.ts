@@ -55,6 +55,28 @@ export function sameText(a: string, b: string): boolean {
 export const clientIdOf = (key: string): string =>
   createHash("sha256").update(Buffer.from(key, "hex")).digest("hex");
 
+/** 2^255 - 19, the field's prime. */
+const PRIME = 2n ** 255n - 19n;
+/** The y of a point of order 8 (RFC 8032's curve); with the one below, of all four of them. */
+const ORDER_8 = BigInt("0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826");
+/** The y of the eight points whose order is 1, 2, 4 or 8; each stands for x and -x. */
+const SMALL_ORDER = new Set([0n, 1n, PRIME - 1n, ORDER_8, PRIME - ORDER_8]);
+
+/**
+ * Why a raw public key is no key of anybody, or nothing. For a point of small order signatures can
+ * be made without a private key, and an encoding beyond the prime gives one key two ids.
+ */
+export function wrongKey(key: string): string | undefined {
+  const bytes = Buffer.from(key, "hex").reverse();
+  // The highest bit is the sign of x.
+  bytes[0] &= 0x7f;
+  const y = BigInt(`0x${bytes.toString("hex")}`);
+  if (y >= PRIME) return `"key" expected an Ed25519 key as RFC 8032 writes it, got another form`;
+  if (SMALL_ORDER.has(y))
+    return `"key" expected an Ed25519 key with a private one, got a point of small order`;
+  return undefined;
+}
+
 /** SubjectPublicKeyInfo of an Ed25519 key, up to its 32 bytes (RFC 8410). */
 const SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 

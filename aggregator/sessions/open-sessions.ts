@@ -14,7 +14,7 @@ export interface Lines {
   /** Whether this bearer belongs to one of them. */
   have(bearer: string): boolean;
   /** Looks after their life; to be called now and then. */
-  beat(now: number): void;
+  beat(now: number, stood: number): void;
   /** When there is none, or so many milliseconds are over. */
   none(patience: number): Promise<void>;
   /** Closes them all: clients of a run that is not finished shall come back. */
@@ -39,7 +39,7 @@ export function openLines(): Lines {
       for (const session of sessions) if (session.bearer === bearer) return true;
       return false;
     },
-    beat: (now) => void inTurns(sessions, (session) => session.beat(now)),
+    beat: (now, stood) => void inTurns(sessions, (session) => session.beat(now, stood)),
     async none(patience) {
       if (sessions.size === 0) return;
       await new Promise<void>((resolve) => {

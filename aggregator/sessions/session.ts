@@ -18,7 +18,7 @@ import {
   sendingDone,
   type Sending,
 } from "../../runtime/protocol/transfer.js";
-import { clientIdOf, notAdmitted, provenBy, type Admission } from "./authentication.js";
+import { clientIdOf, notAdmitted, provenBy, wrongKey, type Admission } from "./authentication.js";
 import type { Log, OthersLog } from "../log.js";
 
 /** Bytes of a model in one frame. */
@@ -62,6 +62,8 @@ export interface SessionHost {
   chunk(session: Session, chunk: Chunk): void;
   blob(sha256: string): Uint8Array | undefined;
   closed(session: Session): void;
+  /** Whoever is at this address was not admitted. */
+  refused(reason: string, address: string): void;
 }
 
 /** Messages that are about the work: handed to the aggregator. */
@@ -160,9 +162,13 @@ export class Session {
     return this.#uploads;
   }
 
-  /** Looks after the line's life; to be called now and then. */
-  beat(now: number): void {
+  /**
+   * Looks after the line's life; to be called now and then.
+   * @param stood for how long this process stood still: nothing could be heard then
+   */
+  beat(now: number, stood: number): void {
     if (this.#at !== "welcome") return;
+    this.#heard = Math.min(now, this.#heard + stood);
     if (now - this.#heard > 3 * this.#host.heartbeat) {
       this.#log("info", "closed a silent line");
       this.close(4004, "silent");
@@ -256,6 +262,8 @@ export class Session {
       this.complain("version", `"protocol" expected to include ${PROTOCOL}, got ${min} to ${max}`);
       return this.close(4003, "version");
     }
+    const wrong = wrongKey(hello.key);
+    if (wrong !== undefined) return this.#refuse(wrong);
     this.hello = hello;
     this.client = clientIdOf(hello.key);
     this.#at = "proof";
@@ -285,13 +293,10 @@ export class Session {
     if (!this.isOpen) return;
     if (wrong === undefined && !this.#host.hasRoomFor(this.client)) {
       this.#log("warn", "refused a client: the run has as many as it may");
+      this.#host.refused("the run has as many clients as it may", this.origin.address);
       return this.close(1013, "too-many-clients");
     }
-    if (wrong !== undefined) {
-      this.#log("warn", "refused a client", { reason: wrong });
-      this.send({ type: "error", code: "not-admitted", message: wrong });
-      return this.close(4001, "not-admitted");
-    }
+    if (wrong !== undefined) return this.#refuse(wrong);
     clearTimeout(this.#helloTimer);
     this.#at = "welcome";
     this.origin.proven?.();
@@ -299,6 +304,13 @@ export class Session {
     this.#host.admitted(this);
     // Read and done with; thousands of idle lines would keep it.
     this.hello = undefined;
+  }
+
+  #refuse(reason: string): void {
+    this.#log("warn", "refused a client", { reason });
+    this.#host.refused(reason, this.origin.address);
+    this.send({ type: "error", code: "not-admitted", message: reason });
+    this.close(4001, "not-admitted");
   }
 
   #want({ transfer, sha256, offset, window }: ClientMessageOf<"want">): void {

@@ -312,6 +312,79 @@ test("an impersonator without the key is not admitted", () =>
     assert.equal(good[0].closed, undefined);
   }));
 
+/** The encodings that libsodium refuses: of small order, and beyond the prime 2^255 - 19. */
+const WRONG_KEYS = [
+  "0000000000000000000000000000000000000000000000000000000000000000",
+  "0100000000000000000000000000000000000000000000000000000000000000",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+].flatMap((key) => [
+  key,
+  // The other sign of x.
+  key.slice(0, 62) + (parseInt(key.slice(62), 16) | 0x80).toString(16).padStart(2, "0"),
+]);
+
+test("a key that needs no private one, or has two forms, is refused at hello", () =>
+  underAttack(async ({ stranger }) => {
+    for (const key of WRONG_KEYS) {
+      const thief = stranger("thief");
+      const send = thief.send.bind(thief);
+      thief.send = (message) => send("nonce" in message ? { ...message, key } : message);
+      await thief.opened();
+      thief.sayHello();
+      assert.equal((await thief.untilClosed()).code, 4001, key);
+      assert.deepEqual(
+        thief.messages.map(({ type, code }) => [type, code]),
+        [["error", "not-admitted"]],
+      );
+    }
+  }));
+
+test("a proof relayed from another service on this machine is worth nothing", () =>
+  underAttack(async ({ stranger, url }) => {
+    const other = `127.0.0.1:${portOf(url) + 1}`;
+    // Signed for the other service, and brought here under our name.
+    const victim = stranger("victim", { signedHost: other });
+    await assert.rejects(victim.join(), /4001/);
+    // Brought here under the name that was signed.
+    const line = new WebSocket(url, { headers: { host: other } });
+    const [error] = (await once(line, "error")) as [Error];
+    assert.match(error.message, /421/);
+  }));
+
+test("a proxy on this machine lets nobody in as if from here", () =>
+  underAttack(async ({ url }) => {
+    const headers = { "x-forwarded-for": "192.0.2.7" };
+    const status = await fetch(`${url.replace("ws", "http")}/status`, { headers });
+    assert.equal(status.status, 401);
+    const line = new WebSocket(url, { headers });
+    const [error] = (await once(line, "error")) as [Error];
+    assert.match(error.message, /403/);
+  }));
+
+test("another offer amid an upload does not end the first", () =>
+  underAttack(
+    async (under) => {
+      const { bad, assign, model } = await insider(under);
+      const first = updateFor(model, () => 1);
+      bad.offer(assign["assignment"], first);
+      const grant = await bad.next("grant");
+      bad.sendChunk(grant["transfer"], 0, first.subarray(0, 10));
+      bad.offer(
+        assign["assignment"],
+        updateFor(model, () => 2),
+      );
+      assert.equal((await bad.next("refused"))["code"], "conflict");
+      bad.sendChunk(grant["transfer"], 10, first.subarray(10));
+      assert.equal((await bad.next("received"))["assignment"], assign["assignment"]);
+    },
+    { settings: { gather: 2 } },
+  ));
+
 test("a stolen session: neither an assignment nor a bearer is good for another", () =>
   underAttack(async (under) => {
     const { bad: owner, assign, model } = await insider(under, "owner");

@@ -157,12 +157,11 @@ test("without a token of an admin nobody acts; beyond loopback nobody looks with
     { host: "0.0.0.0", adminToken: ADMIN },
   );
   try {
-    const local = { host: `localhost:${new URL(httpOf(f)).port}` };
-    const lab = { ...local, ...bearer("token-of-the-lab") };
-    const admin = { ...local, ...bearer(ADMIN) };
-    assert.equal(await statusOf(f, "/", local), 200);
+    const lab = bearer("token-of-the-lab");
+    const admin = bearer(ADMIN);
+    assert.equal(await statusOf(f, "/", {}), 200);
     for (const path of ["/page/events", "/status", "/metrics"]) {
-      assert.equal(await statusOf(f, path, local), 401, path);
+      assert.equal(await statusOf(f, path, {}), 401, path);
       assert.equal(await statusOf(f, path, lab), 200, path);
       assert.equal(await statusOf(f, path, admin), 200, path);
     }

@@ -36,6 +36,12 @@ export interface RawOptions {
   readonly counted?: object | null;
   /** Another name than the one dialled, for a proof that is worth nothing. */
   readonly signedHost?: string;
+  /** Dials wss without a look at the certificate. */
+  readonly insecure?: boolean;
+  /** The address of this machine to dial from. */
+  readonly from?: string;
+  /** More headers of the upgrade request. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Milliseconds after which what is waited for has not come. */
   readonly patience?: number;
 }
@@ -87,7 +93,12 @@ export class RawClient {
     });
     this.#publicKey = spki.subarray(-32).toString("hex");
     this.id = sha256(spki.subarray(-32));
-    this.#socket = new WebSocket(options.url, { perMessageDeflate: false });
+    this.#socket = new WebSocket(options.url, {
+      perMessageDeflate: false,
+      headers: options.headers,
+      localAddress: options.from,
+      rejectUnauthorized: options.insecure !== true,
+    });
     this.#socket.on("message", (data, binary) => {
       if (binary) this.chunks.push(data as Buffer);
       else {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { request } from "node:http";
-import { createServer, type AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { Aggregator, type Status } from "../../../aggregator/run/aggregator.js";
@@ -133,9 +133,10 @@ const upgrade = (url: string, headers: Record<string, string>) =>
   });
 
 test("foreign hosts and web pages are not let in", async () => {
+  const admission = { kind: "token", token: "open sesame" } as const;
   const f = await federation(
     {},
-    {},
+    { admission },
     { hosts: ["fl.example.org"], origins: ["https://app.example.org"] },
   );
   try {
@@ -146,6 +147,159 @@ test("foreign hosts and web pages are not let in", async () => {
     assert.equal(await upgrade(f.url, { origin: "http://localhost:80" }), 101);
     assert.equal(await upgrade(f.url, { origin: "https://evil.org" }), 403);
     assert.equal(logged(f, /refused a connection/)?.["reason"], "host evil.example.org");
+  } finally {
+    await f.end();
+  }
+});
+
+test("a name with another port is another service's, also on this machine", async () => {
+  const f = await federation();
+  try {
+    const { port } = new URL(f.url);
+    for (const name of ["localhost", "127.0.0.1"]) {
+      assert.equal(await upgrade(f.url, { host: `${name}:${port}` }), 101, name);
+      assert.equal(await upgrade(f.url, { host: name }), 421, name);
+      assert.equal(await upgrade(f.url, { host: `${name}:${Number(port) + 1}` }), 421, name);
+    }
+  } finally {
+    await f.end();
+  }
+});
+
+test("an upgrade is as the RFCs say: one Host, HTTP/1.1, version 13, no subprotocol, any case of Bearer", async () => {
+  const f = await federation();
+  try {
+    const { host, port, hostname } = new URL(f.url);
+    const ask = (request: string) =>
+      new Promise<string>((resolve, reject) => {
+        const socket = connect(Number(port), hostname, () => socket.write(request));
+        socket.once("data", (answer) => {
+          socket.destroy();
+          resolve(answer.toString());
+        });
+        socket.on("error", reject);
+      });
+    const opening = (first: string, version: number, more = "") =>
+      `${first}\r\nHost: ${host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: ${version}\r\n${more}\r\n`;
+    const GET = "GET / HTTP/1.1";
+    assert.match(await ask(opening(GET, 13)), /^HTTP\/1\.1 101 /);
+    const offering = await ask(opening(GET, 13, "Sec-WebSocket-Protocol: chat, superchat\r\n"));
+    assert.match(offering, /^HTTP\/1\.1 101 /);
+    assert.doesNotMatch(offering, /Sec-WebSocket-Protocol/i);
+    // RFC 6455, 4.4: what the server speaks stands in its answer.
+    assert.match(await ask(opening(GET, 8)), /^HTTP\/1\.1 426 [^]*Sec-WebSocket-Version: 13\r\n/);
+    // RFC 9112, 3.2, and RFC 9110, 7.8.
+    assert.match(await ask(opening(GET, 13, `Host: ${host}\r\n`)), /^HTTP\/1\.1 400 /);
+    assert.match(await ask(opening("GET / HTTP/1.0", 13)), /^HTTP\/1\.1 400 /);
+    assert.match(await ask(`${GET}\r\nHost: ${host}\r\nHost: evil\r\n\r\n`), /^HTTP\/1\.1 400 /);
+    const { model, bearer } = (await f.client("a")).welcome!;
+    const blob = `${httpOf(f.url)}/blobs/${model.sha256}`;
+    for (const scheme of ["bearer", "BEARER", "Bearer "])
+      assert.equal(
+        (await fetch(blob, { headers: { authorization: `${scheme} ${bearer}` } })).status,
+        200,
+      );
+  } finally {
+    await f.end();
+  }
+});
+
+test("a public name asks for authentication, also on loopback, and ends what loopback may do without", async () => {
+  const hosts = ["fl.example.org"];
+  const open = new Aggregator({ model: tinyModel() });
+  await open.start();
+  await assert.rejects(listen(open, { port: 0, hosts }), {
+    code: "no-authentication",
+    message: /^"public name" expected none while every key is admitted, got fl.example.org/,
+  });
+  await (await listen(open, { port: 0, hosts, openToAll: true })).close();
+  await open.stop();
+  const admission = { kind: "token", token: "open sesame" } as const;
+  const f = await federation({}, { admission }, { hosts, healthPort: 0 });
+  try {
+    for (const path of ["status", "metrics", "page/events"])
+      assert.equal((await fetch(`${httpOf(f.url)}/${path}`)).status, 401, path);
+    const headers = { authorization: "Bearer open sesame".replace(" sesame", "-sesame") };
+    assert.equal((await fetch(`${httpOf(f.url)}/status`, { headers })).status, 401);
+    const health = `http://127.0.0.1:${f.healthPort}/status`;
+    assert.equal((await fetch(health)).status, 200);
+    const forwarded = { headers: { "x-forwarded-for": "192.0.2.7" } };
+    assert.equal((await fetch(health, forwarded)).status, 401);
+  } finally {
+    await f.end();
+  }
+});
+
+test("a forwarding header is of a proxy: what it brings is not from this machine", async () => {
+  const f = await federation();
+  try {
+    for (const name of ["x-forwarded-for", "x-forwarded-proto", "forwarded", "via", "x-real-ip"]) {
+      const headers = { [name]: "127.0.0.1" };
+      for (const path of ["status", "page/events"])
+        assert.equal((await fetch(`${httpOf(f.url)}/${path}`, { headers })).status, 401, name);
+      assert.equal(await upgrade(f.url, headers), 403, name);
+    }
+    assert.equal((await fetch(`${httpOf(f.url)}/status`)).status, 200);
+    assert.match(String(logged(f, /refused a connection/)?.["reason"]), /by way of a proxy/);
+  } finally {
+    await f.end();
+  }
+});
+
+test("the address of a client is what a trusted proxy says, and only that; it is what the limit counts", async () => {
+  const admission = { kind: "token", token: "open sesame" } as const;
+  const from = (address: string) => ({ "x-forwarded-for": address });
+  const trusting = await federation(
+    {},
+    { admission },
+    { trustedProxies: ["127.0.0.0/8", "10.1.0.0/16"], connectionsPerAddress: 2 },
+  );
+  const closed = async (address: string, count: number) => {
+    const lines = () =>
+      trusting.log.filter((line) => line["msg"] === "line closed" && line["address"] === address);
+    while (lines().length < count) await new Promise((resolve) => setTimeout(resolve, 10));
+  };
+  try {
+    // The client's own word before that of the proxies.
+    assert.equal(await upgrade(trusting.url, from("127.0.0.1, 192.0.2.7, 10.1.2.3")), 101);
+    await closed("192.0.2.7", 1);
+    const held = ["a", "b"].map(() => new WebSocket(trusting.url, { headers: from("192.0.2.8") }));
+    await Promise.all(held.map((line) => new Promise((resolve) => line.on("open", resolve))));
+    assert.equal(await upgrade(trusting.url, from("192.0.2.8")), 429);
+    assert.equal(await upgrade(trusting.url, from("192.0.2.9")), 101);
+    for (const line of held) line.terminate();
+    await closed("192.0.2.8", 2);
+    assert.equal(await upgrade(trusting.url, from("192.0.2.8")), 101);
+  } finally {
+    await trusting.end();
+  }
+  const other = await federation({}, { admission }, { trustedProxies: ["10.0.0.1"] });
+  try {
+    assert.equal(await upgrade(other.url, from("192.0.2.7")), 101);
+    while (logged(other, /line closed/) === undefined)
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.match(String(logged(other, /line closed/)?.["address"]), /127\.0\.0\.1$/);
+  } finally {
+    await other.end();
+  }
+  const aggregator = new Aggregator({ model: tinyModel() });
+  for (const text of ["proxy", "10.0.0.0/33", "10.0.0.0/", "::1/129"])
+    await assert.rejects(listen(aggregator, { port: 0, trustedProxies: [text] }), {
+      code: "trusted-proxy",
+    });
+});
+
+test("a server on all addresses says one that can be dialled", async () => {
+  const admission = { kind: "token", token: "open sesame" } as const;
+  const f = await federation({}, { admission }, { host: "0.0.0.0" });
+  try {
+    assert.doesNotMatch(f.url, /0\.0\.0\.0/);
+    await f.client("a", { token: "open sesame" });
+    const { port } = new URL(f.url);
+    assert.equal(await upgrade(`ws://127.0.0.1:${port}`, {}), 101);
+    // A loopback's name is of who dials the loopback.
+    if (!f.url.includes("127.0.0.1"))
+      assert.equal(await upgrade(f.url, { host: `localhost:${port}` }), 421);
   } finally {
     await f.end();
   }
