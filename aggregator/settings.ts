@@ -95,7 +95,9 @@ const schema = v.strictObject({
   /** Bytes a second below which an upload counts as stalled. */
   minimumRate: v.optional(whole(0), 1024),
   /** Clients that the run remembers at most; more are not admitted. */
-  maxClients: v.optional(whole(1), 100_000),
+  maxClients: v.optional(whole(1, 10_000_000), 100_000),
+  /** A client that has been away for so long is forgotten: it counts in m no more. */
+  remember: v.optional(whole(1), 30 * 24 * 3_600_000),
 });
 
 export type AggregatorSettings = v.InferOutput<typeof schema>;

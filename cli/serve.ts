@@ -73,6 +73,8 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       quorum: settings.quorum,
       deadline: Math.round(1000 * settings.deadline),
       absence: Math.round(1000 * settings.absence),
+      maxClients: settings.maxClients,
+      remember: Math.round(1000 * settings.remember),
       maxNorm: settings.maxNorm,
       maxSamples: settings.maxSamples,
       clipUpdateNorm: settings.clipUpdateNorm,

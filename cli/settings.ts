@@ -601,6 +601,18 @@ const ROUND = {
     help: "seconds that a client whose line broke is waited for",
     commands: ["serve"],
   },
+  maxClients: {
+    ...integer(1, 10_000_000),
+    default: 100_000,
+    help: "clients that the run remembers at most; more are not admitted",
+    commands: ["serve"],
+  },
+  remember: {
+    ...number(0.1, 1_000_000_000),
+    default: 2_592_000,
+    help: "seconds after which a client that is away is forgotten and counts no more (30 days)",
+    commands: ["serve"],
+  },
   maxNorm: {
     ...number(0),
     default: 0,

@@ -39,8 +39,10 @@ export interface Client {
   samples: number | null;
   /** Kernels it computes with. */
   build: string | null;
-  /** Counts in m and mean(n). */
+  /** Counts in m. */
   registered: boolean;
+  /** Since when it has no line, in the time of `performance.now()`. */
+  awaySince: number;
   /** What the run needs and the client does not have, in words. */
   lacks: string | undefined;
   /** Why its work of a kind came to nothing, since it last said `ready` or did better. */
@@ -65,6 +67,7 @@ const newClient = (id: string): Client => ({
   samples: null,
   build: null,
   registered: false,
+  awaySince: performance.now(),
   lacks: undefined,
   troubles: {},
   ready: false,

@@ -419,8 +419,18 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#lines.beat(now, late > this.#pulse ? late : 0);
     this.#looked = now;
     this.#uploads.sweep(now);
+    this.#forget(this.#presence.longGone(now));
     if (this.admission.kind === "enrolled")
       void this.#presence.sendAwayRevoked(this.admission.keys);
+  }
+
+  #forget(gone: readonly Client[]): void {
+    for (const { id } of gone) {
+      this.#clients.delete(id);
+      this.log.info({ client: id.slice(0, 32) }, "a client that was away for long is forgotten");
+      this.#tell("client", { client: id, change: "forgotten" });
+    }
+    if (gone.length > 0) this.#parts.roster.changed();
   }
 
   /** All rounds are committed: clients may go once the last evaluations are in. */

@@ -53,7 +53,7 @@ export interface AggregatorEvents {
   client: [
     change: {
       readonly client: string;
-      readonly change: "joined" | "ready" | "busy" | "left";
+      readonly change: "joined" | "ready" | "busy" | "left" | "forgotten";
       readonly reason?: string;
     },
   ];

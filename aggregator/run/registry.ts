@@ -27,6 +27,8 @@ export interface Presence {
   stand(client: Client, busy: string | undefined): void;
   /** Tells a client that stands by what the run waits for. */
   sayWait(client: Client): void;
+  /** Those who have been away for so long that the run forgets them. */
+  longGone(now: number): Client[];
   /** The line of a client is closed: it may come back. */
   away(session: Session): void;
   /** Nothing will come from it any more. */
@@ -219,11 +221,21 @@ export function openPresence(
       const client = clients.get(session.client);
       if (client?.session !== session) return;
       client.session = undefined;
+      client.awaySince = performance.now();
       client.said = false;
       tell("client", { client: client.id, change: "left" });
       roster.changed();
       if (!closed) expect(client);
     },
+
+    longGone: (now) =>
+      [...clients.values()].filter(
+        ({ id, session, ready, awaySince }) =>
+          session === undefined &&
+          !ready &&
+          now - awaySince >= settings.remember &&
+          assignments.openOf(id).length === 0,
+      ),
 
     async sendAwayRevoked(keys) {
       try {
