@@ -224,6 +224,14 @@ export function watch(
     wait = setTimeout(() => view.say("waiting", { sentence }, sentence), 1000);
     wait.unref();
   });
+  aggregator.on("client", ({ client, reason, code }) => {
+    if (code === undefined) return;
+    view.say(
+      "unfit",
+      { client, code, reason },
+      `Client ${client.slice(0, 8)} cannot take part (${reason}).${UNTIL_READY}`,
+    );
+  });
   aggregator.on("missed", ({ client, round, code, reason, barred }) =>
     view.say(
       "missed",

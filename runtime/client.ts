@@ -785,7 +785,7 @@ export class FederatedClient {
 
   #checkAvailability(): void {
     const fits = this.#fits;
-    if (fits instanceof DataError) this.#connection?.available(fits.message.slice(0, 1024));
+    if (fits instanceof DataError) this.#connection?.available(fits.message.slice(0, 1024), "data");
     else this.#connection?.available(fits && this.#available());
   }
 

@@ -208,10 +208,14 @@ function gather(rules: BufferedRules, state: Gathering): Step {
   return opened.state.at === "gathering" ? armed : opened;
 }
 
-const tryToOpen = (rules: BufferedRules, state: Gathering): Step =>
-  state.held || state.roster.here.length < state.need
+function tryToOpen(rules: BufferedRules, state: Gathering): Step {
+  const { here, barred = 0 } = state.roster;
+  // Clients that have come and cannot train are not waited for.
+  const enough = here.length >= Math.max(1, rules.minimum) && here.length + barred >= state.need;
+  return state.held || !enough
     ? { state, effects: [] }
     : open(rules, state, state.round, state.members);
+}
 
 function open(rules: BufferedRules, from: Running, round: number, members: Members): Step {
   const { population, meanSamples } = from.roster;

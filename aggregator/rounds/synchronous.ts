@@ -189,7 +189,8 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
     state.at !== "gathering" ||
     state.resting ||
     state.held ||
-    state.roster.ids.length < state.need
+    // Clients that have come and cannot train are not waited for.
+    state.roster.ids.length + (state.roster.barred ?? 0) < state.need
   )
     return { state, effects: [] };
   const { round, attempt, roster } = state;

@@ -65,6 +65,16 @@ export function clientMessages(
     send({ type: "gone", client: client.id, work, code, reason, barred });
   }
 
+  /** With a code, the client would decline whatever it is asked for. */
+  function busy(client: Client, { reason, code }: ClientMessageOf<"busy">): void {
+    if (code !== null) {
+      othersLog.warn({ client: client.id.slice(0, 32), code }, "a client cannot take part", reason);
+      for (const task of ["train", "evaluate"] as const)
+        addTrouble(client, task, { what: "declined", code, message: reason });
+    }
+    presence.stand(client, reason, code ?? undefined);
+  }
+
   function report(
     client: Client,
     session: Session,
@@ -103,7 +113,7 @@ export function clientMessages(
       case "ready":
         return presence.stand(client, undefined);
       case "busy":
-        return presence.stand(client, message.reason);
+        return busy(client, message);
       case "bye":
         session.close(1000, "bye");
         return presence.gone(client, "bye");

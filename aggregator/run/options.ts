@@ -55,6 +55,8 @@ export interface AggregatorEvents {
       readonly client: string;
       readonly change: "joined" | "ready" | "busy" | "left" | "forgotten";
       readonly reason?: string;
+      /** Busy, and what it would decline an assignment for: it cannot take part as it is. */
+      readonly code?: string;
     },
   ];
   /** A connection or a client was refused, for what reason. */

@@ -24,7 +24,7 @@ export interface Presence {
   /** A client has come, on a line that is its only one from now on. */
   welcome(session: Session): void;
   /** It can be asked for work, or cannot for this reason. */
-  stand(client: Client, busy: string | undefined): void;
+  stand(client: Client, busy: string | undefined, code?: string): void;
   /** Tells a client that stands by what the run waits for. */
   sayWait(client: Client): void;
   /** Those who have been away for so long that the run forgets them. */
@@ -188,7 +188,7 @@ export function openPresence(
       takeUp(client, pending);
     },
 
-    stand(client, busy) {
+    stand(client, busy, code) {
       clearTimeout(client.absence);
       client.said = true;
       client.ready = busy === undefined;
@@ -201,6 +201,7 @@ export function openPresence(
         client: client.id,
         change: client.ready ? "ready" : "busy",
         reason: busy,
+        code,
       });
       roster.changed();
       if (!client.ready) return;

@@ -135,6 +135,7 @@ export class Connection {
   /** The other end's last complaint on this line: why it closes it, in words. */
   #complaint = "";
   #available: true | string | undefined = "starting";
+  #declines?: string;
   #finished = false;
   #ended = false;
   #nextTransfer = 1;
@@ -161,10 +162,12 @@ export class Connection {
   /**
    * Ready for assignments, busy and why, or not known yet, of which nothing is said. Holds until the
    * next call, over any number of lines.
+   * @param code what an assignment would be declined for, where that will not change by itself
    */
-  available(available: true | string | undefined): void {
+  available(available: true | string | undefined, code?: string): void {
     if (available === this.#available) return;
     this.#available = available;
+    this.#declines = code;
     if (this.isUp) this.#sayAvailability();
   }
 
@@ -411,7 +414,9 @@ export class Connection {
   #sayAvailability(): void {
     if (this.#available === undefined) return;
     this.#send(
-      this.#available === true ? { type: "ready" } : { type: "busy", reason: this.#available },
+      this.#available === true
+        ? { type: "ready" }
+        : { type: "busy", reason: this.#available, code: this.#declines },
     );
   }
 

@@ -73,7 +73,7 @@ export const clientMessages = {
   }),
   proof: message("proof", { signature: hex(64), token: orNull(secret(1024)) }),
   ready: message("ready", {}),
-  busy: message("busy", { reason: text(1024) }),
+  busy: message("busy", { reason: text(1024), code: orNull(code) }),
   accept: message("accept", { assignment }),
   decline: message("decline", {
     assignment,

@@ -114,7 +114,7 @@ test("clients that number the classes each in an order of their own train as one
 });
 
 test("a client whose examples do not fit keeps no round from the others", async () => {
-  const there = await federation({ ...settings, rounds: 1, gather: 2, minimum: 2 });
+  const there = await federation({ ...settings, rounds: 1, gather: 3, minimum: 2 });
   after(() => there.end());
   const names = dataOf("client 2", 22);
   const wrong = await joined(there.url, 2, {

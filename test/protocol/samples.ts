@@ -60,6 +60,7 @@ export const fromClient: OutgoingClientMessage[] = [
   },
   { type: "failed", assignment: id, code: "trap", message: "unreachable" },
   { type: "bye" },
+  { type: "busy", reason: "labels of another kind", code: "data" },
   { type: "ack", transfer: 2, offset: 4096 },
   { type: "abort", transfer: 2, code: "evicted" },
   { type: "ping", id: 7 },

@@ -55,6 +55,29 @@ test("a client whose data do not fit is not asked again; the others make the rou
     assert.equal(f.aggregator.load().clients.unfit, 1);
   }));
 
+for (const mode of ["synchronous", "buffered"] as const)
+  test(`a client that says beforehand that it cannot take part is awaited by no round (${mode})`, async () => {
+    const f = await federation({ mode, rounds: 2, gather: 3, minimum: 2, quorum: 1 });
+    try {
+      const changes: unknown[] = [];
+      f.aggregator.on("client", ({ change, reason, code }) => {
+        if (code !== undefined) changes.push({ change, reason, code });
+      });
+      const cannot = await f.client("cannot");
+      cannot.send({ type: "busy", reason: WHY, code: "data" });
+      const able = [await f.client("a"), await f.client("b")];
+      await Promise.all(able.map((client) => client.work(ones)));
+      const ending = await f.aggregator.done;
+      assert.deepEqual([ending.reason, ending.rounds], ["finished", 2]);
+      assert.equal(assignsOf(cannot).length, 0);
+      assert.deepEqual(changes, [{ change: "busy", reason: WHY, code: "data" }]);
+      const { clients } = f.aggregator.status();
+      assert.equal(clients.find(({ id }) => id === cannot.id)!.state, `cannot train: data: ${WHY}`);
+    } finally {
+      await f.end();
+    }
+  });
+
 test("too few who can: the attempt is abandoned once, for a reason with names, and the run waits", () =>
   withOneThatCannot({ minimum: 3, pause: 1, rounds: 1 }, async (f, cannot, ends) => {
     const reasons: string[] = [];
