@@ -255,20 +255,10 @@ async function oneOrTwo(
 async function classNames(place: Place, file: string): Promise<readonly string[] | undefined> {
   const beside = (await look(place.folder, place.options)).names;
   if (!beside.includes(file)) return undefined;
-  const names = textOf(file, await read(place, file))
+  return textOf(file, await read(place, file))
     .split("\n")
     .map((line) => line.trim())
     .filter((line) => line !== "");
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined)
-    throw unexpected(
-      "label",
-      file,
-      "names",
-      "one for each class",
-      `${JSON.stringify(twice)} twice`,
-    );
-  return names;
 }
 
 /**

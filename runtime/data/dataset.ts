@@ -96,6 +96,9 @@ export function makeDataset(source: string, examples: Examples): Dataset {
     );
   checkFinite(inputsFrom, inputs, shape, size);
 
+  const twice = examples.classes && firstTwice(examples.classes);
+  if (twice !== undefined)
+    throw unexpected("label", source, "class names", "each once", `${JSON.stringify(twice)} twice`);
   const bound = examples.classes?.length ?? MAX_CLASSES;
   const labels = examples.labels
     ? integers(source, "label", examples.labels, 0, bound - 1)
@@ -121,6 +124,12 @@ export function makeDataset(source: string, examples: Examples): Dataset {
     );
   const limit = 2 ** 31 - 1;
   return { ...dataset, groups: integers(groupsFrom, "group", examples.groups, -limit, limit) };
+}
+
+/** The first text that stands there for the second time. */
+export function firstTwice(texts: readonly string[]): string | undefined {
+  const seen = new Set<string>();
+  return texts.find((text) => seen.has(text) || !seen.add(text));
 }
 
 function checkFinite(

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Normalisation } from "../data/dataset.js";
+import { firstTwice, type Normalisation } from "../data/dataset.js";
 import type { Expected } from "../data/matching.js";
 import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
@@ -86,6 +86,13 @@ export function parseCard(json: unknown): ModelCard {
     throw new ModelError(
       "model-file",
       `"model.classes" expected ${network.classes} names, one per logit, got ${classes.length}`,
+    );
+  // Labels are matched by name.
+  const twice = firstTwice(classes);
+  if (twice !== undefined)
+    throw new ModelError(
+      "model-file",
+      `"model.classes" expected each name once, got ${JSON.stringify(twice)} twice`,
     );
   const size = network.input.reduce((product, n) => product * n, 1);
   if (columns !== undefined && columns.length !== size)

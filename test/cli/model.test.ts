@@ -110,6 +110,10 @@ test("what does not fit is refused by name", async () => {
     /expected one of the model's classes, "no", "yes", got "a"/,
     data([4], ["a", "b"]),
   );
+  await refused(
+    file({ description, classes: ["no", "no"] }),
+    /^"model.classes" expected each name once, got "no" twice$/,
+  );
   for (const classes of [["a", "b", "c"], ["a"]])
     await refused(
       file(description),

@@ -335,7 +335,7 @@ test("a name that stands twice in classes.txt is refused", async (t) => {
   await refuse(
     folderOf(t, { "a.csv": "a,label\n1,x\n", "classes.txt": "x\ny\nx\n" }),
     "label",
-    /^"classes.txt" names expected one for each class, got "x" twice$/,
+    /^"a.csv" class names expected each once, got "x" twice$/,
   );
 });
 
