@@ -9,6 +9,9 @@ import { repository } from "../cli/command.js";
 const files = [
   "README.md",
   ...readdirSync(repository("examples")).map((name) => `examples/${name}/README.md`),
+  ...readdirSync(repository("docs"))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
 ].filter((file) => existsSync(repository(file)));
 
 const isCommand = (name: string): name is CommandName =>
@@ -21,11 +24,24 @@ function flagsOf(name: CommandName): readonly string[] {
   return command.options.map(({ long }) => String(long));
 }
 
+/** The names under which the headings of a page can be linked to, as GitHub makes them. */
+const headingsOf = (path: string): readonly string[] =>
+  [...readFileSync(path, "utf8").matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+
 for (const file of files)
   test(`${file} names files, commands and flags that there are`, () => {
     const text = readFileSync(repository(file), "utf8");
-    for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)\)/g))
-      assert.ok(existsSync(join(dirname(repository(file)), target)), target);
+    for (const [, target, heading] of text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)) {
+      const path = target === "" ? repository(file) : join(dirname(repository(file)), target);
+      assert.ok(existsSync(path), target);
+      if (heading !== undefined)
+        assert.ok(headingsOf(path).includes(heading), `${target}#${heading}`);
+    }
     for (const [line, name] of text.matchAll(/\bfedflat ([a-z]+) --?[^\n`#|]*/g)) {
       assert.ok(isCommand(name), line);
       const flags = flagsOf(name);
