@@ -6,6 +6,7 @@ import { labIdentity } from "../runtime/platform/node-identity.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { ownAlgorithm } from "./algorithm.js";
 import { openData, openOptions } from "./data.js";
+import { proxyFor } from "./proxy.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { openView, type View } from "./view.js";
@@ -14,6 +15,7 @@ import { openView, type View } from "./view.js";
 export async function join(settings: SettingsOf<"join">, signal: AbortSignal): Promise<void> {
   const { url, state, limits, holdOut, patience, tokenFile } = settings;
   const lab = settings.labIdentity;
+  const proxy = proxyFor(url);
   const own = await Promise.all(settings.algorithmFiles.map(ownAlgorithm));
   const client = new FederatedClient(
     {
@@ -30,11 +32,12 @@ export async function join(settings: SettingsOf<"join">, signal: AbortSignal): P
     nodePlatform({
       identity: lab && labIdentity(lab.seed, lab.index),
       relaxedSimd: true,
+      agent: proxy?.agent,
     }),
   );
   const view = openView(settings.json);
   signal.addEventListener("abort", () => void client.stop());
-  show(client, view, url);
+  show(client, view, proxy === undefined ? url : `${url} through the proxy ${proxy.name}`);
   try {
     const { reason, message } = await client.run();
     if (reason === "stopped")
@@ -75,14 +78,14 @@ async function ownPart(settings: SettingsOf<"join">): Promise<Part> {
   return { dataset, rows: parts[part.k - 1] };
 }
 
-function show(client: FederatedClient, view: View, url: string): void {
+function show(client: FederatedClient, view: View, where: string): void {
   client.on("line", ({ up, reason, retryIn }) =>
     view.say(
       "line",
       { up, reason, retryIn },
       up
-        ? `Connected to ${url}.`
-        : `No line to ${url} (${reason}); trying again in ${((retryIn ?? 0) / 1000).toFixed(1)} s.`,
+        ? `Connected to ${where}.`
+        : `No line to ${where} (${reason}); trying again in ${((retryIn ?? 0) / 1000).toFixed(1)} s.`,
     ),
   );
   client.on("progress", ({ round, epoch, batch, batches, loss }) =>

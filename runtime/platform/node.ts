@@ -1,4 +1,6 @@
 import { randomFillSync } from "node:crypto";
+import type { Agent } from "node:http";
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import { Worker } from "node:worker_threads";
 // Before ws.
 import "./node-masks.js";
@@ -17,6 +19,11 @@ export interface NodeOptions {
    * so only a program that owns its process may ask for it; newer Node has them anyway.
    */
   readonly relaxedSimd?: boolean;
+  /**
+   * Makes the connection to the aggregator, in place of a direct one: an agent for a proxy, such as
+   * those of `https-proxy-agent` and `socks-proxy-agent`.
+   */
+  readonly agent?: Agent;
 }
 
 /** The platform of Node and of Electron's main and utility processes. */
@@ -24,7 +31,7 @@ export function nodePlatform(options: NodeOptions = {}): Platform {
   // A worker cannot be given V8 flags of its own.
   if (options.relaxedSimd) allowRelaxedSimd();
   return {
-    openSocket,
+    openSocket: (url, socket) => openSocket(url, socket, options.agent),
     openState: openStateFolder,
     identity: async (store) => options.identity ?? storedIdentity(store),
     startWorker,
@@ -52,12 +59,13 @@ function generateMask(mask: Buffer): void {
   } while (mask.readInt32LE() === 0);
 }
 
-function openSocket(url: string, { tls }: SocketOptions): Socket {
+function openSocket(url: string, { tls }: SocketOptions, agent?: Agent): Socket {
   const line = new WebSocket(url, {
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
     skipUTF8Validation: false,
     generateMask,
+    ...(agent && through(agent, url)),
     ...tls,
   });
   let problem = "";
@@ -90,6 +98,16 @@ function openSocket(url: string, { tls }: SocketOptions): Socket {
   });
   line.on("close", (code, reason) => socket.onClose?.(code, reason.toString() || problem));
   return socket;
+}
+
+/** Options of a line that an agent connects. */
+function through(agent: Agent, url: string) {
+  // Whom the other end's certificate is to name; an agent need not know it of an IP address.
+  const host = new URL(url).hostname.replace(/^\[(.*)\]$/, "$1");
+  return {
+    agent,
+    checkServerIdentity: (_: string, cert: PeerCertificate) => checkServerIdentity(host, cert),
+  };
 }
 
 /**

@@ -33,6 +33,10 @@ export interface Running {
 /** Starts `fedflat` as a process of its own. */
 export const start = (...argv: string[]): Running => startNode(MAIN, ...argv);
 
+/** `fedflat` again, with these variables of the environment besides those of the tests. */
+export const startWith = (env: NodeJS.ProcessEnv, ...argv: string[]): Running =>
+  watched(spawn(process.execPath, [MAIN, ...argv], { env: { ...process.env, ...env } }));
+
 /** Starts a script of Node's as a process of its own. */
 export const startNode = (script: string, ...argv: string[]): Running =>
   watched(spawn(process.execPath, [script, ...argv]));
