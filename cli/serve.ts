@@ -112,7 +112,15 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;
+    /** Those who have said why they are busy: said once for each line, however often they say it. */
+    const busy = new Set<string>();
     aggregator.on("client", ({ client, change, reason }) => {
+      if (change === "joined" || change === "left") busy.delete(client);
+      if (change === "busy" && reason && !busy.has(client)) {
+        busy.add(client);
+        const sentence = `Client ${client.slice(0, 8)} cannot train now: ${reason}.`;
+        view.say("client", { client, change, reason, connected }, sentence);
+      }
       if (change !== "joined" && change !== "left") return;
       connected += change === "joined" ? 1 : -1;
       view.say(
