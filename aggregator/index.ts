@@ -18,3 +18,5 @@ export type { Admission } from "./sessions/authentication.js";
 export type { AggregatorSettings, GivenSettings } from "./settings.js";
 export type { Metrics, Traffic } from "./monitoring/metrics.js";
 export type { Log } from "./log.js";
+export { initialModel } from "../runtime/models/initial.js";
+export { preset } from "../runtime/models/presets.js";

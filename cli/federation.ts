@@ -11,9 +11,8 @@ import type { GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import { topEigenvalue } from "../runtime/flatness/top-eigenvalue.js";
-import { initialWeights } from "../runtime/models/initial.js";
+import { initialModel } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
-import { networkOf } from "../runtime/models/network.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
@@ -110,15 +109,10 @@ export function aggregatorOf(options: FederationOptions): Aggregator {
       "usage",
       `"--flatness-every" expected test data (--test) to compute it on`,
     );
-  const network = networkOf(card.description);
   return new Aggregator({
     ...rest,
     settings,
-    model: {
-      ...card,
-      layout: network.layout,
-      weights: initialWeights(network, seed),
-    },
+    model: initialModel(card, seed),
     evaluate:
       test &&
       (async (bytes, round) => {

@@ -1,6 +1,7 @@
 import type { Vector } from "../tensors/layout.js";
 import { random } from "../tensors/random.js";
-import type { Network } from "./network.js";
+import type { Model, ModelCard } from "./model.js";
+import { networkOf, type Network } from "./network.js";
 
 /**
  * Weights to begin with: kernels and biases uniform in +-1/sqrt(fan_in), as PyTorch does it; gamma
@@ -20,4 +21,14 @@ export function initialWeights(network: Network, seed: string): Vector {
       }
     });
   return weights;
+}
+
+/**
+ * A model to begin a run with.
+ * @param seed decides the weights, to the bit
+ * @throws ModelError where the description is wrong
+ */
+export function initialModel(card: ModelCard, seed: string): Model {
+  const network = networkOf(card.description);
+  return { ...card, layout: network.layout, weights: initialWeights(network, seed) };
 }
