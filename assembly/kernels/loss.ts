@@ -2,32 +2,109 @@ import { high, low, max4, sum2 } from "../lanes/lanes";
 import { exp } from "../lanes/exp";
 import { log } from "../lanes/log";
 
-// For each row z of logits [batch, classes] with label l (int32 [batch]), M = max z and S = sum over j of exp(z_j - M):
-//   p_j = exp(z_j - M) / S;  loss = log S + M - z_l;  dlogits_j = scale (p_j - [j = l]).
-// probabilities and dlogits: like logits, each may be null; dlogits may be logits. Returns the sum of the losses over the batch.
-// A label outside [0, classes) makes the loss NaN.
+// For each row z of logits [rows, classes] with label l (int32 [rows]), weight w_l (1 where weights is null), M = max z and S = sum
+// over j of exp(z_j - M):
+//   p_j = exp(z_j - M) / S;  loss = w_l (log S + M - z_l);  dlogits_j = scale w_l (p_j - [j = l]).
+// probabilities and dlogits: like logits, each may be null; dlogits may be logits. weights: [classes]. Returns the sum of the losses.
+// A row with the label -1 is left out: loss and gradient 0. Any other label outside [0, classes) makes the loss NaN.
 export function softmaxCrossEntropy(
-  logits: usize, labels: usize, dlogits: usize, probabilities: usize, batch: i32, classes: i32, scale: f32,
+  logits: usize, labels: usize, weights: usize, dlogits: usize, probabilities: usize, rows: i32, classes: i32, scale: f32,
 ): f64 {
   const row = <usize>classes << 2;
   let total: f64 = 0;
-  for (let example = 0; example < batch; example++) {
+  for (let example = 0; example < rows; example++) {
     const label = load<i32>(labels);
     const known = <u32>label < <u32>classes;
     const atLabel = <usize>label << 2;
+    const weight: f32 = weights && known ? load<f32>(weights + atLabel) : 1;
     const largest = rowMax(logits, row);
     const own: f32 = known ? load<f32>(logits + atLabel) : NaN;
     const sum = sumExp(logits, row, largest, 0, 0);
-    total += log(sum) + <f64>largest - <f64>own;
+    if (label != -1) total += <f64>weight * (log(sum) + <f64>largest - <f64>own);
     if (probabilities) sumExp(logits, row, largest, probabilities, <f32>(1 / sum));
     if (dlogits) {
-      sumExp(logits, row, largest, dlogits, <f32>(<f64>scale / sum));
-      if (known) store<f32>(dlogits + atLabel, load<f32>(dlogits + atLabel) - scale);
+      if (label == -1) memory.fill(dlogits, 0, row);
+      else sumExp(logits, row, largest, dlogits, <f32>(<f64>(scale * weight) / sum));
+      if (known) store<f32>(dlogits + atLabel, load<f32>(dlogits + atLabel) - scale * weight);
       dlogits += row;
     }
     if (probabilities) probabilities += row;
     logits += row;
     labels += 4;
+  }
+  return total;
+}
+
+// probability[i] = exp(scale z[i] - M) / S for each row of z [rows, columns], in place; with `causal`, in squares of `columns` rows,
+// only the columns up to the row's own place in its square count, the others become 0.
+export function softmaxRows(z: usize, rows: i32, columns: i32, scale: f32, causal: i32): void {
+  const row = <usize>columns << 2;
+  for (let i = 0; i < rows; i++, z += row) {
+    const width = causal ? <usize>(i % columns + 1) << 2 : row;
+    for (let at: usize = 0; at < width; at += 4) store<f32>(z + at, load<f32>(z + at) * scale);
+    const largest = rowMax(z, width);
+    const sum = sumExp(z, width, largest, 0, 0);
+    sumExp(z, width, largest, z, <f32>(1 / sum));
+    if (width < row) memory.fill(z + width, 0, row - width);
+  }
+}
+
+// ds = p (dp - sum over the row of dp p) scale for each row of p [rows, columns]; ds may be dp.
+export function softmaxRowsBackprop(p: usize, dp: usize, ds: usize, rows: i32, columns: i32, scale: f32): void {
+  const row = <usize>columns << 2;
+  for (let i = 0; i < rows; i++, p += row, dp += row, ds += row) {
+    let sum: f64 = 0;
+    for (let at: usize = 0; at < row; at += 4) sum += <f64>load<f32>(p + at) * <f64>load<f32>(dp + at);
+    const mean = <f32>sum;
+    for (let at: usize = 0; at < row; at += 4) store<f32>(ds + at, scale * load<f32>(p + at) * (load<f32>(dp + at) - mean));
+  }
+}
+
+// loss = w_k y softplus(-z) + (1 - y) softplus(z), softplus(z) = log(1 + e^z); dz = scale (s(z) (w_k y + 1 - y) - w_k y). z, y, dz:
+// [rows, columns] (dz may be null); weights: [columns], 1 where null. Returns the sum of the losses.
+export function sigmoidCrossEntropy(z: usize, y: usize, weights: usize, dz: usize, rows: i32, columns: i32, scale: f32): f64 {
+  let total: f64 = 0;
+  for (let i = 0; i < rows; i++) {
+    for (let k = 0; k < columns; k++, z += 4, y += 4) {
+      const value = load<f32>(z), target = load<f32>(y);
+      const positive = (weights ? load<f32>(weights + (<usize>k << 2)) : 1) * target;
+      const e = <f64>f32x4.extract_lane(exp(f32x4.splat(-abs(value))), 0);
+      const rest = log(1 + e);
+      total += <f64>positive * (rest + <f64>max(-value, 0)) + <f64>(1 - target) * (rest + <f64>max(value, 0));
+      if (dz) {
+        const s = <f32>(value >= 0 ? 1 / (1 + e) : e / (1 + e));
+        store<f32>(dz, scale * (s * (positive + 1 - target) - positive));
+        dz += 4;
+      }
+    }
+  }
+  return total;
+}
+
+// With d = y - t: kind 0: d^2; kind 1: |d|; kind 2 (Huber): |d| <= delta ? d^2 / 2 : delta (|d| - delta / 2). dy = scale times the
+// derivative (may be null). All of `size` floats. Returns the sum.
+export function regressionLoss(kind: i32, y: usize, t: usize, dy: usize, size: i32, delta: f32, scale: f32): f64 {
+  let total: f64 = 0;
+  const end = y + (<usize>size << 2);
+  for (; y < end; y += 4, t += 4) {
+    const d = load<f32>(y) - load<f32>(t);
+    const distance = abs(d);
+    let slope: f32;
+    if (kind == 0) {
+      total += <f64>d * <f64>d;
+      slope = 2 * d;
+    } else if (kind == 1 || distance > delta) {
+      const size: f32 = kind == 1 ? 1 : delta;
+      total += kind == 1 ? <f64>distance : <f64>delta * (<f64>distance - 0.5 * <f64>delta);
+      slope = d > 0 ? size : d < 0 ? -size : 0;
+    } else {
+      total += 0.5 * <f64>d * <f64>d;
+      slope = d;
+    }
+    if (dy) {
+      store<f32>(dy, scale * slope);
+      dy += 4;
+    }
   }
   return total;
 }

@@ -1,17 +1,27 @@
 import * as v from "valibot";
 import { ModelError } from "../errors.js";
+import { activation, relu } from "./layers/activation.js";
+import { add } from "./layers/add.js";
+import { multiHeadAttention } from "./layers/attention.js";
 import { avgPool } from "./layers/avg-pool.js";
+import { concat } from "./layers/concat.js";
+import { conv1dTranspose, conv2dTranspose } from "./layers/conv-transpose.js";
 import { conv1d } from "./layers/conv1d.js";
 import { conv2d } from "./layers/conv2d.js";
 import { dense } from "./layers/dense.js";
 import { depthwiseConv2d } from "./layers/depthwise-conv2d.js";
 import { dropout } from "./layers/dropout.js";
+import { embedding, positionEmbedding } from "./layers/embedding.js";
 import { positiveInteger } from "./layers/fields.js";
-import { flatten } from "./layers/flatten.js";
 import { globalAvgPool } from "./layers/global-avg-pool.js";
-import { groupNorm } from "./layers/group-norm.js";
-import { maxPool } from "./layers/max-pool.js";
-import { relu } from "./layers/relu.js";
+import { groupNorm, layerNorm } from "./layers/group-norm.js";
+import { gru } from "./layers/gru.js";
+import { lstm } from "./layers/lstm.js";
+import { globalMaxPool, maxPool } from "./layers/max-pool.js";
+import { multiply } from "./layers/multiply.js";
+import { flatten, reshape } from "./layers/reshape.js";
+import { repeat, upsample } from "./layers/upsample.js";
+import { LOSS_KINDS } from "./losses/built-in.js";
 
 /** Every kind of layer, by the name that stands in a description's `type`. */
 export const LAYER_KINDS = {
@@ -26,19 +36,67 @@ export const LAYER_KINDS = {
   groupNorm,
   relu,
   dropout,
+  activation,
+  conv1dTranspose,
+  conv2dTranspose,
+  add,
+  multiply,
+  concat,
+  upsample,
+  repeat,
+  reshape,
+  globalMaxPool,
+  embedding,
+  positionEmbedding,
+  layerNorm,
+  gru,
+  lstm,
+  multiHeadAttention,
 } as const;
 
 type LayerType = keyof typeof LAYER_KINDS;
 
+const NAME = "letters, digits and _, beginning with a letter";
+const name = v.pipe(
+  v.string(NAME),
+  v.regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, NAME),
+  v.notValue("input", `a name other than "input"`),
+);
+
+/** What every layer may say besides its own fields. */
+const COMMON = {
+  name: v.optional(name),
+  inputs: v.optional(
+    v.pipe(
+      v.array(v.string("names of layers"), "names of layers"),
+      v.minLength(1, "names of layers"),
+    ),
+  ),
+  tap: v.optional(v.boolean("true or false")),
+};
+
+/** Names of other layers to read, a name to be read by, and whether MAN penalises the output. */
+type Common = v.InferOutput<v.StrictObjectSchema<typeof COMMON, undefined>>;
+
 /** One layer as data: `{ type: "conv2d", filters: 16, kernelSize: 5, activation: "relu" }`. */
 export type LayerDescription = {
-  [Type in LayerType]: v.InferOutput<(typeof LAYER_KINDS)[Type]["schema"]>;
+  [Type in LayerType]: v.InferOutput<(typeof LAYER_KINDS)[Type]["schema"]> & Common;
 }[LayerType];
 
-/** A model as data. The last layer gives the logits, one per class. */
+/** The task's loss as data: `{ type: "meanSquaredError", target: "input" }`. */
+export type LossDescription = {
+  [Type in keyof typeof LOSS_KINDS]: v.InferOutput<(typeof LOSS_KINDS)[Type]["schema"]>;
+}[keyof typeof LOSS_KINDS];
+
+/**
+ * A model as data. Layers are computed in their order, each from the one before it or from those it
+ * names; the last one gives the output: logits, one per class, or what the loss asks for.
+ */
 export interface ModelDescription {
-  /** Shape of one example: [features], [length, channels] or [height, width, channels]. */
+  /** Shape of one example: [features], [length] of tokens, [length, channels] or [height, width, channels]. */
   readonly input: readonly number[];
+  /** Softmax cross-entropy where not given. */
+  readonly loss?: LossDescription;
   readonly layers: readonly LayerDescription[];
 }
 
@@ -50,7 +108,7 @@ const MAX_LAYERS = 1000;
  * @throws ModelError `description` that names layer, type and field.
  */
 export function parseDescription(value: unknown): ModelDescription {
-  const { input, layers } = check(
+  const { input, loss, layers } = check(
     v.strictObject(
       {
         input: v.pipe(
@@ -58,6 +116,7 @@ export function parseDescription(value: unknown): ModelDescription {
           v.minLength(1, "one to three positive integers"),
           v.maxLength(3, "one to three positive integers"),
         ),
+        loss: v.optional(v.unknown()),
         layers: v.pipe(
           v.array(v.unknown(), "a list of layers"),
           v.minLength(1, "at least one layer"),
@@ -69,8 +128,34 @@ export function parseDescription(value: unknown): ModelDescription {
     value,
     "model",
   );
-  return { input, layers: layers.map(parseLayer) };
+  return {
+    input,
+    ...(loss === undefined ? {} : { loss: parseLoss(loss) }),
+    layers: layers.map(parseLayer),
+  };
 }
+
+function parseLoss(value: unknown): LossDescription {
+  const names = Object.keys(LOSS_KINDS) as (keyof typeof LOSS_KINDS)[];
+  const { type } = check(
+    v.looseObject(
+      { type: v.picklist(names, `one of ${names.join(", ")}`) },
+      "an object with the field type",
+    ),
+    value,
+    "loss",
+  );
+  const schema: v.GenericSchema<unknown, LossDescription> = LOSS_KINDS[type].schema;
+  return check(schema, value, "loss");
+}
+
+/** A kind's own schema with the fields that every layer has. */
+const schemas = Object.fromEntries(
+  Object.entries(LAYER_KINDS).map(([type, { schema }]) => [
+    type,
+    v.strictObject({ ...schema.entries, ...COMMON }),
+  ]),
+) as unknown as Record<LayerType, v.GenericSchema<unknown, LayerDescription>>;
 
 function parseLayer(value: unknown, index: number): LayerDescription {
   const { type } = check(
@@ -86,8 +171,7 @@ function parseLayer(value: unknown, index: number): LayerDescription {
     value,
     `layers[${index}]`,
   );
-  const schema: v.GenericSchema<unknown, LayerDescription> = LAYER_KINDS[type].schema;
-  return check(schema, value, `layers[${index}].${type}`);
+  return check(schemas[type], value, `layers[${index}].${type}`);
 }
 
 /**

@@ -14,6 +14,7 @@ export function initialWeights(network: Network, seed: string): Vector {
     parameters.forEach(({ initial }, i) => {
       const { name, offset, size } = places[i];
       if ("constant" in initial) weights.fill(initial.constant, offset, offset + size);
+      else if ("values" in initial) weights.set(initial.values, offset);
       else {
         const chance = random(seed, "initial weights", name);
         const bound = 1 / Math.sqrt(initial.fanIn);

@@ -82,6 +82,13 @@ export function parseCard(json: unknown): ModelCard {
   const { description: described, normalisation, classes, columns } = check(card, json, "model");
   const description = parseDescription(described);
   const network = networkOf(description);
+  const { target } = network.loss;
+  // Until examples can have other targets, nothing else could be trained or evaluated.
+  if (target.kind !== "classes" || target.size !== 1)
+    throw new ModelError(
+      "model-file",
+      `"model.description" expected a model whose target is one class for each example, got one with ${description.loss?.type ?? "an output at each position"}`,
+    );
   if (classes.length !== network.classes)
     throw new ModelError(
       "model-file",

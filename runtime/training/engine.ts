@@ -95,7 +95,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       load(batch);
       const measured = plan.evaluate(batch.length);
       correct += measured.correct;
-      loss += measured.crossEntropy * batch.length;
+      loss += measured.loss * batch.length;
       await hooks.pause();
     }
     return { count: rows.length, correct, loss };
@@ -152,7 +152,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
             if (augmentation !== undefined && network.input.length === 3)
               augment(target, rows.length, network.input, augmentation, chance);
             const measured = stepper.step(rows.length, chance);
-            const { crossEntropy: loss, activationNorms } = measured;
+            const { loss, activationNorms } = measured;
             if (!Number.isFinite(loss))
               throw new ModelError(
                 "diverged",
@@ -214,7 +214,8 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
     async predict(job, hooks) {
       const { inputs, normalisation } = job;
       const plan = planFor(job, "predict", FORWARD_BATCH);
-      const { input, classes } = plan.network;
+      const { input, output } = plan.network;
+      const width = elements(output);
       const count = inputs.length / elements(input);
       if (!Number.isInteger(count))
         throw new ModelError(
@@ -222,11 +223,11 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
           `"inputs" expected a multiple of ${elements(input)} numbers, got ${inputs.length}`,
         );
       const load = loaderOf(plan, { inputs }, normalisation);
-      const logits = new Float32Array(count * classes);
+      const logits = new Float32Array(count * width);
       const rows = Uint32Array.from({ length: count }, (_, i) => i);
       for (const batch of batchesOf(rows, FORWARD_BATCH)) {
         load(batch);
-        logits.set(plan.forward(batch.length), batch[0] * classes);
+        logits.set(plan.forward(batch.length), batch[0] * width);
         await hooks.pause();
       }
       return logits;

@@ -184,19 +184,181 @@ export interface Kernels {
   /** sum of x_i^2, in float64 accuracy. */
   squaredNorm(x: number, size: number): number;
 
+  // activation.ts: kinds are the numbers of models/layers/activations.ts
+  /** y = f(x). x and y may be the same. */
+  activate(kind: number, x: number, y: number, size: number): void;
+  /** dz = f'(z) (dy + coefficient y); z may be null where f' follows from y. dy may be dz. */
+  activationBackprop(
+    kind: number,
+    z: number,
+    y: number,
+    dy: number,
+    dz: number,
+    size: number,
+    coefficient: number,
+  ): void;
+
+  // rows.ts
+  /** y[i] = table[tokens[i]]; tokens are whole numbers in float32. */
+  lookUp(
+    tokens: number,
+    table: number,
+    y: number,
+    count: number,
+    units: number,
+    vocabulary: number,
+  ): void;
+  /** dtable = 0, then dtable[tokens[i]] += dy[i]. */
+  lookUpBackprop(
+    tokens: number,
+    dy: number,
+    dtable: number,
+    count: number,
+    units: number,
+    vocabulary: number,
+  ): void;
+  /** to[row, 0..columns) = from[row, 0..columns), strides in elements. */
+  copyColumns(
+    from: number,
+    fromStride: number,
+    to: number,
+    toStride: number,
+    rows: number,
+    columns: number,
+  ): void;
+
+  // recurrent.ts: one step of a recurrent layer; see there.
+  lstmStep(
+    gates: number,
+    before: number,
+    c: number,
+    h: number,
+    hSteps: number,
+    next: number,
+    batch: number,
+    steps: number,
+    units: number,
+    f: number,
+    g: number,
+  ): void;
+  lstmStepBackprop(
+    gates: number,
+    before: number,
+    c: number,
+    dy: number,
+    dySteps: number,
+    dh: number,
+    dc: number,
+    d: number,
+    batch: number,
+    steps: number,
+    units: number,
+    f: number,
+    g: number,
+    coefficient: number,
+  ): void;
+  gruGates(
+    gates: number,
+    bias: number,
+    before: number,
+    hidden: number,
+    batch: number,
+    steps: number,
+    units: number,
+    g: number,
+  ): void;
+  gruStep(
+    gates: number,
+    before: number,
+    h: number,
+    hSteps: number,
+    next: number,
+    batch: number,
+    steps: number,
+    units: number,
+    f: number,
+  ): void;
+  gruStepBackprop(
+    gates: number,
+    before: number,
+    hidden: number,
+    dy: number,
+    dySteps: number,
+    dh: number,
+    d: number,
+    dhidden: number,
+    batch: number,
+    steps: number,
+    units: number,
+    f: number,
+    g: number,
+    after: number,
+    coefficient: number,
+  ): void;
+  gruGatesBackprop(
+    r: number,
+    before: number,
+    dhidden: number,
+    dh: number,
+    dr: number,
+    batch: number,
+    steps: number,
+    units: number,
+    g: number,
+  ): void;
+
   // loss.ts
   /**
-   * labels: int32 [batch]. dlogits (may be null, may be logits) = scale (softmax(logits) - onehot).
-   * probabilities (may be null): float32 [batch, classes]. Returns the sum over the batch of the
-   * cross-entropy, natural logarithm; NaN if a label is outside [0, classes).
+   * labels: int32 [rows]; a row with the label -1 is left out. weights: [classes], 1 where null.
+   * dlogits (may be null, may be logits) = scale w (softmax(logits) - onehot). probabilities (may be
+   * null): [rows, classes]. Returns the sum of the weighted cross-entropies, natural logarithm; NaN
+   * if another label is outside [0, classes).
    */
   softmaxCrossEntropy(
     logits: number,
     labels: number,
+    weights: number,
     dlogits: number,
     probabilities: number,
-    batch: number,
+    rows: number,
     classes: number,
+    scale: number,
+  ): number;
+  /** z <- softmax(scale z), row by row; with `causal` up to the row's own place in its square. */
+  softmaxRows(z: number, rows: number, columns: number, scale: number, causal: number): void;
+  /** ds = scale p (dp - sum over the row of dp p); ds may be dp. */
+  softmaxRowsBackprop(
+    p: number,
+    dp: number,
+    ds: number,
+    rows: number,
+    columns: number,
+    scale: number,
+  ): void;
+  /**
+   * z, y, dz (may be null): [rows, columns]; weights of positive targets: [columns], 1 where null.
+   * dz = scale times the derivative. Returns the sum of w y softplus(-z) + (1 - y) softplus(z).
+   */
+  sigmoidCrossEntropy(
+    z: number,
+    y: number,
+    weights: number,
+    dz: number,
+    rows: number,
+    columns: number,
+    scale: number,
+  ): number;
+  /**
+   * `kind` 0: d^2, 1: |d|, 2: Huber's with delta, of d = y - t, element by element. dy (may be null)
+   * = scale times the derivative. Returns the sum.
+   */
+  regressionLoss(
+    kind: number,
+    y: number,
+    t: number,
+    dy: number,
+    size: number,
+    delta: number,
     scale: number,
   ): number;
   /** How many rows have their largest logit (the first, if several) at the label. */

@@ -15,18 +15,18 @@ function assertWithin(budget: number, sizes: Record<string, number>): void {
 const sizesOf = (...files: string[]) =>
   Object.fromEntries(files.map((file) => [file, compressed(file)]));
 
-test("our own code in the browser takes at most 40 kB compressed", () => {
+test("our own code in the browser takes at most 48 kB compressed", () => {
   // Without tfjs the files are not written; the bundler reports what they would be.
   const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
     string,
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(40_000, { [name]: sizes[name].brotli });
+  assertWithin(48_000, { [name]: sizes[name].brotli });
 });
 
-test("each build of our kernels takes at most 12 kB compressed", () => {
-  for (const build of ["simd", "relaxed"]) assertWithin(12_000, sizesOf(`kernels.${build}.wasm`));
+test("each build of our kernels takes at most 18 kB compressed", () => {
+  for (const build of ["simd", "relaxed"]) assertWithin(18_000, sizesOf(`kernels.${build}.wasm`));
 });
 
 test("everything a browser loads takes at most 235 kB compressed", () => {

@@ -23,6 +23,7 @@ for (const build of BUILDS)
         const loss = kernels.softmaxCrossEntropy(
           inLogits.address,
           inLabels.address,
+          0,
           dlogits.address,
           probabilities.address,
           batch,
@@ -40,6 +41,7 @@ for (const build of BUILDS)
           kernels.softmaxCrossEntropy(
             inLogits.address,
             inLabels.address,
+            0,
             to,
             0,
             batch,
@@ -61,6 +63,7 @@ for (const build of BUILDS)
         const result = kernels.softmaxCrossEntropy(
           logits.address,
           labels.address,
+          0,
           dlogits.address,
           0,
           1,
@@ -80,7 +83,8 @@ for (const build of BUILDS)
       assert.ok(Number.isNaN(loss([0, NaN, 0, 0, 1], 0).result));
       assert.ok(Number.isNaN(loss([0, 1, 2, 3, NaN], 0).result));
       assert.ok(Number.isNaN(loss([0, 1, 2], 3).result));
-      assert.ok(Number.isNaN(loss([0, 1, 2], -1).result));
+      assert.ok(Number.isNaN(loss([0, 1, 2], -2).result));
+      assert.deepEqual(loss([0, 1, 2], -1), { result: 0, gradient: [0, 0, 0] });
     });
 
     test("exp is within 3e-7 relative where float32 is normal", () => {
@@ -92,6 +96,7 @@ for (const build of BUILDS)
         kernels.softmaxCrossEntropy(
           logits.address,
           lab.put(Int32Array.of(0)).address,
+          0,
           0,
           probabilities.address,
           1,

@@ -63,7 +63,12 @@ test("every layer kind infers its shape", () => {
       { type: "globalAvgPool" },
       { type: "dense", units: 4 },
     ],
-  }).layers.map(({ index, type, output, rectified }) => [index, type, output, rectified]);
+  }).layers.map(({ index, type, output, activation }) => [
+    index,
+    type,
+    output,
+    activation === "relu",
+  ]);
   assert.deepEqual(outputs, [
     [0, "conv2d", [4, 10, 3], false],
     [1, "depthwiseConv2d", [4, 10, 6], false],
@@ -126,22 +131,22 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
   [
     "unknown field of the model",
     { input: [3], layers: [dense], optimizer: 1 },
-    `"model.optimizer" expected one of the fields input, layers, got "optimizer"`,
+    `"model.optimizer" expected one of the fields input, loss, layers, got "optimizer"`,
   ],
   [
     "unknown kind",
-    image({ type: "lstm" }),
-    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, got "lstm"`,
+    image({ type: "capsule" }),
+    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, gru, lstm, multiHeadAttention, got "capsule"`,
   ],
   [
     "kind of the prototype",
     image({ type: "constructor" }),
-    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, got "constructor"`,
+    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, gru, lstm, multiHeadAttention, got "constructor"`,
   ],
   [
     "no kind",
     image({}),
-    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, got nothing`,
+    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, gru, lstm, multiHeadAttention, got nothing`,
   ],
   [
     "a layer that is null",
@@ -166,7 +171,7 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
   [
     "a misspelt field",
     image(conv({ stride: 2 })),
-    `"layers[0].conv2d.stride" expected one of the fields type, filters, kernelSize, strides, padding, activation, got "stride"`,
+    `"layers[0].conv2d.stride" expected one of the fields type, filters, kernelSize, strides, padding, activation, name, inputs, tap, got "stride"`,
   ],
   [
     "a pair of three",
@@ -176,12 +181,12 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
   [
     "an unknown padding",
     image(conv({ padding: "full" })),
-    `"layers[0].conv2d.padding" expected "valid" or "same", got "full"`,
+    `"layers[0].conv2d.padding" expected "valid", "same" or [[top, bottom], [left, right]], got "full"`,
   ],
   [
     "an unknown activation",
-    image(conv({ activation: "tanh" })),
-    `"layers[0].conv2d.activation" expected "relu" or nothing, got "tanh"`,
+    image(conv({ activation: "softplus" })),
+    `"layers[0].conv2d.activation" expected one of relu, relu6, leakyRelu, tanh, sigmoid, elu, hardSigmoid, hardSigmoid5, hardSwish, silu, gelu, got "softplus"`,
   ],
   [
     "a dropout of all",
@@ -206,7 +211,47 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
   [
     "dense on an image",
     { input: [8, 8, 2], layers: [conv({}), dense] },
-    `"layers[1].dense.input" expected [features] (put a flatten layer before it), got [6, 6, 4]`,
+    `"layers[1].dense.input" expected [features] or [length, channels] (put a flatten layer before it), got [6, 6, 4]`,
+  ],
+  [
+    "a name twice",
+    image(conv({ name: "a" }), conv({ name: "a" })),
+    `"layers[1].conv2d.name" expected a name of its own, got "a"`,
+  ],
+  [
+    "a name of no layer before",
+    image(conv({ inputs: ["b"] }), conv({ name: "b" })),
+    `"layers[0].conv2d.inputs" expected names of layers before it, or "input", got "b"`,
+  ],
+  [
+    "an output that nobody reads",
+    image(conv({}), conv({ inputs: ["input"] })),
+    `"layers[0].conv2d" expected a layer that reads it, got none`,
+  ],
+  [
+    "a sum of one",
+    image({ type: "add" }),
+    `"layers[0].add.inputs" expected two names or more, got 1`,
+  ],
+  [
+    "a sum of unlike shapes",
+    image(conv({ name: "a" }), { type: "add", inputs: ["a", "input"] }),
+    `"layers[1].add.inputs" expected shapes [6, 6, 4], got [8, 8, 2]`,
+  ],
+  [
+    "an unknown loss",
+    { ...image(conv({})), loss: { type: "hinge" } },
+    `"loss.type" expected one of softmaxCrossEntropy, sigmoidCrossEntropy, meanSquaredError, meanAbsoluteError, huber, got "hinge"`,
+  ],
+  [
+    "weights of other classes",
+    { ...image(conv({})), loss: { type: "softmaxCrossEntropy", classWeights: [1, 2] } },
+    `"loss.classWeights" expected 3 numbers, one per class, got 2`,
+  ],
+  [
+    "an input to give out that does not fit",
+    { ...image(conv({})), loss: { type: "huber", target: "input" } },
+    `"loss.target" expected an output of the input's 128 elements, got 3`,
   ],
   [
     "conv1d on an image",
@@ -265,6 +310,7 @@ test("initial weights repeat with their seed, keep to PyTorch's bounds, and begi
       const { initial } = layer.parameters[i];
       if ("constant" in initial)
         return assert.ok(values.every((value) => value === initial.constant));
+      assert.ok("fanIn" in initial);
       const bound = 1 / Math.sqrt(initial.fanIn);
       assert.ok(values.every((value) => Math.abs(value) <= bound));
       if (values.length < 1000) return;

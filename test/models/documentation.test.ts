@@ -3,6 +3,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { LAYER_KINDS, parseDescription } from "../../runtime/models/description.js";
 import type { ModelCard } from "../../runtime/models/model.js";
+import { ACTIVATIONS } from "../../runtime/models/layers/activations.js";
+import { LOSS_KINDS } from "../../runtime/models/losses/built-in.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
 import { preset, PRESET_NAMES } from "../../runtime/models/presets.js";
 import { repository } from "../cli/command.js";
@@ -44,15 +46,39 @@ const SHORTEST: Record<keyof typeof LAYER_KINDS, { input: number[]; fields: obje
   groupNorm: { input: [12, 12, 4], fields: { groups: 2 } },
   relu: { input: [12, 12, 4], fields: {} },
   dropout: { input: [12, 12, 4], fields: { rate: 0.5 } },
+  activation: { input: [12, 12, 4], fields: { activation: "tanh" } },
+  conv1dTranspose: { input: [12, 4], fields: { filters: 3, kernelSize: 3 } },
+  conv2dTranspose: { input: [12, 12, 4], fields: { filters: 3, kernelSize: 3 } },
+  add: { input: [12, 4], fields: {} },
+  multiply: { input: [12, 4], fields: {} },
+  concat: { input: [12, 4], fields: {} },
+  upsample: { input: [12, 12, 4], fields: { size: 2 } },
+  repeat: { input: [12], fields: { times: 3 } },
+  reshape: { input: [12, 4], fields: { shape: [6, 8] } },
+  globalMaxPool: { input: [12, 12, 4], fields: {} },
+  embedding: { input: [12], fields: { vocabulary: 5, units: 3 } },
+  positionEmbedding: { input: [12, 4], fields: {} },
+  layerNorm: { input: [12, 4], fields: {} },
+  gru: { input: [12, 4], fields: { units: 3 } },
+  lstm: { input: [12, 4], fields: { units: 3 } },
+  multiHeadAttention: { input: [12, 4], fields: { heads: 2 } },
 };
 
 function withFields(type: keyof typeof LAYER_KINDS, more: object = {}): Network {
   const { input, fields } = SHORTEST[type];
-  const layers = [{ type, ...fields, ...more }, { type: "flatten" }, { type: "dense", units: 2 }];
-  return networkOf(
-    parseDescription({ input, layers: type === "dense" ? [layers[0], layers[2]] : layers }),
-  );
+  const inputs = LAYER_KINDS[type].inputs === "several" ? ["input", "other"] : ["input"];
+  const other = { type: "activation", activation: "tanh", inputs: ["input"], name: "other" };
+  const layers = [
+    ...(inputs.length > 1 ? [other] : []),
+    { type, ...fields, ...more, inputs },
+    { type: "flatten" },
+    { type: "dense", units: 2 },
+  ];
+  return networkOf(parseDescription({ input, layers }));
 }
+
+/** The layer in question: the one before flatten and dense. */
+const layerOf = ({ layers }: Network) => layers[layers.length - 3];
 
 test("the page on models has a section for every kind of layer, and for no other", () => {
   assert.deepEqual([...sections.keys()].sort(), Object.keys(LAYER_KINDS).sort());
@@ -74,12 +100,12 @@ for (const type of Object.keys(LAYER_KINDS) as (keyof typeof LAYER_KINDS)[])
       const [, json] = /^`(.*)`$/.exec(byDefault) ?? [];
       if (json === undefined) continue;
       const said = withFields(type, { [name]: JSON.parse(json) });
-      assert.deepEqual(said.layers[0].output, plain.layers[0].output, name);
+      assert.deepEqual(layerOf(said).output, layerOf(plain).output, name);
       assert.deepEqual(said.layout, plain.layout, name);
     }
-    for (const { name } of plain.layers[0].parameters)
+    for (const { name } of layerOf(plain).parameters)
       assert.match(section, new RegExp(`\`${name}\` \\[`));
-    if (plain.layers[0].parameters.length === 0) assert.match(section, /[Nn]o\s+parameters/);
+    if (layerOf(plain).parameters.length === 0) assert.match(section, /[Nn]o\s+parameters/);
   });
 
 test("the descriptions that the page shows are such, and have as many parameters as it says", () => {
@@ -88,8 +114,15 @@ test("the descriptions that the page shows are such, and have as many parameters
     return networkOf(parseDescription(json)).layout.size.toLocaleString("en");
   });
   const said = [...page.matchAll(/\b(\d[\d,]+)\s+parameters/g)].map(([, number]) => number);
-  assert.equal(shown.length, 4);
+  assert.equal(shown.length, 5);
   assert.deepEqual(shown, said);
+});
+
+test("the page on models names every activation, every loss and its fields", () => {
+  for (const name of Object.keys(ACTIVATIONS)) assert.match(page, new RegExp(`\\| \`${name}\` `));
+  for (const [name, { schema }] of Object.entries(LOSS_KINDS))
+    for (const field of [name, ...Object.keys(schema.entries)])
+      assert.match(page, new RegExp(`\`${field}\``));
 });
 
 test("the page on models names every field of the card and every preset", () => {

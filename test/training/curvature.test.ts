@@ -164,7 +164,7 @@ for (const build of BUILDS)
           // The same seed drops the same elements each time.
           const measured = plan.lossAndGradient(batch, penalty, random("drop"));
           const norms = measured.activationNorms.reduce((a, b) => a + b, 0);
-          return measured.crossEntropy + (penalty.zeta / 2) * norms;
+          return measured.loss + (penalty.zeta / 2) * norms;
         };
         objective();
         const gradient = new Float32Array(heap.memory.buffer, plan.gradient, size).slice();

@@ -264,7 +264,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       zeta: settings.zeta,
       rounds: settings.rounds,
       layers: [
-        ...layers.filter(({ rectified }) => rectified).map(({ index, type }) => `${index} ${type}`),
+        ...layers.flatMap(({ tap }) => (tap === undefined ? [] : [tap.name.replace(".", " ")])),
         ...(settings.manIncludesLogits ? ["logits"] : []),
       ],
       role,

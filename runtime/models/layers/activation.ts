@@ -1,57 +1,46 @@
-import { elements, type Cells, type Layer, type Run } from "./layer.js";
+import * as v from "valibot";
+import { ACTIVATIONS, type ActivationName } from "./activations.js";
+import { copy, elements, layerKind, type Layer, type Resolved, type Shape } from "./layer.js";
 
-// What every layer with an optional ReLU does to its gradients before its own backward pass.
+const NAMES = Object.keys(ACTIVATIONS) as ActivationName[];
 
-/** dy <- (dy + penalty y) masked by the ReLU: MAN's gradient and the mask in one pass. */
-export function activationBackward(
-  { kernels, batch }: Run,
-  { y, dy }: Cells,
-  { rectified, output }: Pick<Layer, "rectified" | "output">,
-  penalty: number,
-): void {
-  const size = batch * elements(output);
-  if (rectified) kernels.reluBackprop(y, dy, dy, size, penalty);
-  else if (penalty !== 0) kernels.axpy(dy, y, size, penalty);
+/** The name of an activation. */
+export const activationName = v.picklist(NAMES, `one of ${NAMES.join(", ")}`);
+
+/** An activation as a layer of its own, where the layer before cannot take it in: the plan's work. */
+function identity(input: Shape): Layer {
+  const size = elements(input);
+  return {
+    input,
+    output: input,
+    parameters: [],
+    remembers: 0,
+    gradientInPlace: true,
+    forward(run, { x, y }) {
+      copy(run, x, y, run.batch * size);
+      return 0;
+    },
+    backward(run, { dy, dx }) {
+      if (dx !== 0 && dx !== dy) copy(run, dy, dx, run.batch * size);
+    },
+    forwardTangent: (run, { xTangent, yTangent }) =>
+      copy(run, xTangent, yTangent, run.batch * size),
+    backwardTangent(run, { dyTangent, dxTangent }) {
+      if (dxTangent !== 0) copy(run, dyTangent, dxTangent, run.batch * size);
+    },
+  };
 }
 
-/** The same, and the bias' gradient: the sum of dy over all rows of `columns` numbers. */
-export function biasedActivationBackward(
-  run: Run,
-  cells: Cells,
-  form: Pick<Layer, "rectified" | "output">,
-  columns: number,
-  penalty: number,
-): void {
-  const { kernels, batch } = run;
-  const { y, dy, gradients } = cells;
-  const rows = (batch * elements(form.output)) / columns;
-  if (form.rectified) kernels.reluBackpropSumRows(y, dy, dy, gradients[1], rows, columns, penalty);
-  else {
-    activationBackward(run, cells, form, penalty);
-    kernels.sumRows(dy, gradients[1], rows, columns);
-  }
-}
+/** y = f(x), element by element. */
+export const activation = layerKind({
+  schema: v.strictObject({ type: v.literal("activation"), activation: activationName }),
+  takesActivation: false,
+  resolve: ({ activation }, [input]): Resolved => ({ layer: identity(input), activation }),
+});
 
-/** yTangent <- yTangent masked by the ReLU. */
-export function activationTangent(
-  { kernels, batch }: Run,
-  { y, yTangent }: Cells,
-  { rectified, output }: Pick<Layer, "rectified" | "output">,
-): void {
-  if (rectified) kernels.reluBackprop(y, yTangent, yTangent, batch * elements(output), 0);
-}
-
-/**
- * dyTangent <- (dyTangent + penalty yTangent) masked by the ReLU, whose own second derivative is
- * zero.
- */
-export function activationBackwardTangent(
-  { kernels, batch }: Run,
-  { y, yTangent, dyTangent }: Cells,
-  { rectified, output }: Pick<Layer, "rectified" | "output">,
-  penalty: number,
-): void {
-  const size = batch * elements(output);
-  if (penalty !== 0) kernels.axpy(dyTangent, yTangent, size, penalty);
-  if (rectified) kernels.reluBackprop(y, dyTangent, dyTangent, size, 0);
-}
+/** y = max(x, 0): the same as `{ type: "activation", activation: "relu" }`. */
+export const relu = layerKind({
+  schema: v.strictObject({ type: v.literal("relu") }),
+  takesActivation: false,
+  resolve: (_description, [input]): Resolved => ({ layer: identity(input), activation: "relu" }),
+});

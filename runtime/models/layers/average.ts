@@ -1,6 +1,6 @@
 import type { Window } from "../../wasm/window.js";
 import { slid } from "./fields.js";
-import { OUT_OF_PLACE, type Layer, type Run, type Shape } from "./layer.js";
+import { type Layer, type Run, type Shape } from "./layer.js";
 
 /** The mean over each window: linear, so its tangents are the same maps on other tensors. */
 export function averageLayer(
@@ -16,18 +16,19 @@ export function averageLayer(
     input,
     output,
     parameters: [],
-    rectified: false,
     remembers: 0,
     window,
-    inPlace: OUT_OF_PLACE,
     forward(run, { window, x, y }) {
       forward(run, window, x, y);
       return 0;
     },
-    backward: (run, { window, dy, dx }) => backward(run, window, dy, dx),
+    backward(run, { window, dy, dx }) {
+      if (dx !== 0) backward(run, window, dy, dx);
+    },
     forwardTangent: (run, { window, xTangent, yTangent }) =>
       forward(run, window, xTangent, yTangent),
-    backwardTangent: (run, { window, dyTangent, dxTangent }) =>
-      backward(run, window, dyTangent, dxTangent),
+    backwardTangent(run, { window, dyTangent, dxTangent }) {
+      if (dxTangent !== 0) backward(run, window, dyTangent, dxTangent);
+    },
   };
 }

@@ -11,10 +11,10 @@ export const avgPool = layerKind({
     strides: v.optional(integerOrPair),
     padding,
   }),
-  takesRelu: false,
-  resolve(description, input, _relu, complain) {
+  takesActivation: false,
+  resolve(description, [input], complain) {
     const { size, strides = size, padding = "valid" } = description;
-    return averageLayer(
+    const layer = averageLayer(
       input,
       windowOf(
         imageOf(input, [2, 3], complain),
@@ -25,5 +25,6 @@ export const avgPool = layerKind({
         complain,
       ),
     );
+    return { layer };
   },
 });

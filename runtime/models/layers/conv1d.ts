@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { activationName } from "./activation.js";
 import { convolutionLayer, fullConvolution } from "./convolution.js";
-import { activation, checkPatch, imageOf, padding, positiveInteger, windowOf } from "./fields.js";
+import { anyPadding, checkPatch, imageOf, positiveInteger, windowOf } from "./fields.js";
 import { layerKind } from "./layer.js";
 
 /** Convolution of a sequence [length, channels] by filters [kernelSize, channels, filters]. */
@@ -10,11 +11,11 @@ export const conv1d = layerKind({
     filters: positiveInteger,
     kernelSize: positiveInteger,
     strides: v.optional(positiveInteger),
-    padding,
-    activation,
+    padding: anyPadding,
+    activation: v.optional(activationName),
   }),
-  takesRelu: true,
-  resolve(description, input, relu, complain) {
+  takesActivation: true,
+  resolve(description, [input], complain) {
     const { filters, kernelSize, strides = 1, padding = "valid" } = description;
     const window = windowOf(
       imageOf(input, [2], complain),
@@ -26,7 +27,7 @@ export const conv1d = layerKind({
       filters,
     );
     checkPatch(window, complain);
-    return convolutionLayer(
+    const layer = convolutionLayer(
       input,
       window,
       {
@@ -34,8 +35,8 @@ export const conv1d = layerKind({
         shape: [kernelSize, window.inChannels, filters],
         initial: { fanIn: kernelSize * window.inChannels },
       },
-      relu || description.activation === "relu",
       fullConvolution,
     );
+    return { layer, activation: description.activation };
   },
 });

@@ -1,12 +1,12 @@
 import * as v from "valibot";
+import { activationName } from "./activation.js";
 import { convolutionLayer, fullConvolution } from "./convolution.js";
 import {
-  activation,
   axes,
   checkPatch,
   imageOf,
   integerOrPair,
-  padding,
+  anyPadding,
   positiveInteger,
   windowOf,
 } from "./fields.js";
@@ -22,11 +22,11 @@ export const conv2d = layerKind({
     filters: positiveInteger,
     kernelSize: integerOrPair,
     strides: v.optional(integerOrPair),
-    padding,
-    activation,
+    padding: anyPadding,
+    activation: v.optional(activationName),
   }),
-  takesRelu: true,
-  resolve(description, input, relu, complain) {
+  takesActivation: true,
+  resolve(description, [input], complain) {
     const { filters, kernelSize, strides = 1, padding = "valid" } = description;
     const window = windowOf(
       imageOf(input, [3], complain),
@@ -39,7 +39,7 @@ export const conv2d = layerKind({
     );
     checkPatch(window, complain);
     const { kernelHeight, kernelWidth, inChannels } = window;
-    return convolutionLayer(
+    const layer = convolutionLayer(
       input,
       window,
       {
@@ -47,8 +47,8 @@ export const conv2d = layerKind({
         shape: [kernelHeight, kernelWidth, inChannels, filters],
         initial: { fanIn: kernelHeight * kernelWidth * inChannels },
       },
-      relu || description.activation === "relu",
       fullConvolution,
     );
+    return { layer, activation: description.activation };
   },
 });

@@ -1,18 +1,7 @@
-import {
-  activationBackwardTangent,
-  activationTangent,
-  biasedActivationBackward,
-} from "./activation.js";
+import { ACCUMULATE } from "../../wasm/kernels.js";
 import type { Window } from "../../wasm/window.js";
 import { slid } from "./fields.js";
-import {
-  elements,
-  OUT_OF_PLACE,
-  type Layer,
-  type LayerParameter,
-  type Run,
-  type Shape,
-} from "./layer.js";
+import { elements, type Layer, type LayerParameter, type Run, type Shape } from "./layer.js";
 
 /** The three linear maps that a convolution is made of, as kernel calls on addresses. */
 export interface Convolution {
@@ -57,57 +46,106 @@ export const depthwiseConvolution: Convolution = {
     kernels.depthwiseConv2dBackpropFilter(window, batch, x, dy, dw),
 };
 
-/** The layer relu?(x * w + b) of a convolution. */
+/** The layer x * w + b of a convolution. */
 export function convolutionLayer(
   input: Shape,
   window: Window,
   kernel: LayerParameter,
-  rectified: boolean,
   convolution: Convolution,
 ): Layer {
   const { outChannels: channels } = window;
-  const form = { output: slid(input, window), rectified };
-  const positions = window.outHeight * window.outWidth;
+  const output = slid(input, window);
   return {
-    ...form,
     input,
+    output,
     parameters: [kernel, { name: "bias", shape: [channels], initial: kernel.initial }],
+    fusesRelu: true,
+    bias: 1,
     remembers: 0,
     window,
-    inPlace: OUT_OF_PLACE,
-    forward: (run, { window, x, y, parameters: [w, bias] }, norm) =>
-      convolution.apply(run, window, x, w, bias, y, rectified, norm),
-    backwardActivation: (run, cells, penalty) =>
-      biasedActivationBackward(run, cells, form, channels, penalty),
+    forward: (run, { window, x, y, parameters: [w, bias] }, relu, norm) =>
+      convolution.apply(run, window, x, w, bias, y, relu, norm),
     backward(run, { window, x, dy, dx, parameters, gradients }) {
       convolution.backpropFilter(run, window, x, dy, gradients[0]);
       if (dx !== 0) convolution.backpropInput(run, window, dy, parameters[0], dx);
     },
-    forwardTangent(run, cells) {
-      const { window, x, xTangent, yTangent, parameters, directions } = cells;
+    forwardTangent(run, { window, x, xTangent, yTangent, parameters, directions }) {
       const [along, alongBias] = directions;
       convolution.apply(run, window, x, along, alongBias, yTangent, false, false);
-      if (xTangent !== 0) {
-        const { kernels, batch, temporary } = run;
-        convolution.apply(run, window, xTangent, parameters[0], 0, temporary, false, false);
-        kernels.axpy(yTangent, temporary, batch * elements(form.output), 1);
-      }
-      activationTangent(run, cells, form);
+      if (xTangent === 0) return;
+      const { kernels, batch, temporary } = run;
+      convolution.apply(run, window, xTangent, parameters[0], 0, temporary, false, false);
+      kernels.axpy(yTangent, temporary, batch * elements(output), 1);
     },
-    backwardTangent(run, cells, penalty) {
+    backwardTangent(run, cells) {
       const { kernels, batch, temporary } = run;
       const { window, x, xTangent, dy, dyTangent, dxTangent } = cells;
       const { parameters, directions, products } = cells;
-      activationBackwardTangent(run, cells, form, penalty);
       convolution.backpropFilter(run, window, x, dyTangent, products[0]);
       if (xTangent !== 0) {
         convolution.backpropFilter(run, window, xTangent, dy, temporary);
         kernels.axpy(products[0], temporary, elements(kernel.shape), 1);
       }
-      kernels.sumRows(dyTangent, products[1], batch * positions, channels);
       if (dxTangent === 0) return;
       convolution.backpropInput(run, window, dyTangent, parameters[0], dxTangent);
       convolution.backpropInput(run, window, dy, directions[0], temporary);
+      kernels.axpy(dxTangent, temporary, batch * elements(input), 1);
+    },
+  };
+}
+
+/**
+ * The layer of a transposed convolution: forward is what takes a convolution's dy to its dx, so its
+ * backward pass is that convolution. `window` is the convolution's, from the output back to the
+ * input; the kernel is [kernelHeight, kernelWidth, filters, channels].
+ */
+export function transposedConvolutionLayer(
+  input: Shape,
+  output: Shape,
+  window: Window,
+  kernel: LayerParameter,
+): Layer {
+  const { inChannels: filters } = window;
+  const rows = elements(output) / filters;
+  const addBias = ({ kernels, batch, scratch }: Run, y: number, bias: number) =>
+    kernels.gemm(ACCUMULATE, batch * rows, filters, 0, y, 0, y, filters, y, filters, bias, scratch);
+  const { apply, backpropInput, backpropFilter } = fullConvolution;
+  return {
+    input,
+    output,
+    parameters: [kernel, { name: "bias", shape: [filters], initial: kernel.initial }],
+    bias: 1,
+    remembers: 0,
+    window,
+    forward(run, { window, x, y, parameters: [w, bias] }) {
+      backpropInput(run, window, x, w, y);
+      addBias(run, y, bias);
+      return 0;
+    },
+    backward(run, { window, x, dy, dx, parameters, gradients }) {
+      backpropFilter(run, window, dy, x, gradients[0]);
+      if (dx !== 0) apply(run, window, dy, parameters[0], 0, dx, false, false);
+    },
+    forwardTangent(run, { window, x, xTangent, yTangent, parameters, directions }) {
+      backpropInput(run, window, x, directions[0], yTangent);
+      addBias(run, yTangent, directions[1]);
+      if (xTangent === 0) return;
+      const { kernels, batch, temporary } = run;
+      backpropInput(run, window, xTangent, parameters[0], temporary);
+      kernels.axpy(yTangent, temporary, batch * elements(output), 1);
+    },
+    backwardTangent(run, cells) {
+      const { kernels, batch, temporary } = run;
+      const { window, x, xTangent, dy, dyTangent, dxTangent } = cells;
+      const { parameters, directions, products } = cells;
+      backpropFilter(run, window, dyTangent, x, products[0]);
+      if (xTangent !== 0) {
+        backpropFilter(run, window, dy, xTangent, temporary);
+        kernels.axpy(products[0], temporary, elements(kernel.shape), 1);
+      }
+      if (dxTangent === 0) return;
+      apply(run, window, dyTangent, parameters[0], 0, dxTangent, false, false);
+      apply(run, window, dy, directions[0], 0, temporary, false, false);
       kernels.axpy(dxTangent, temporary, batch * elements(input), 1);
     },
   };

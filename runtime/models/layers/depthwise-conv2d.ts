@@ -1,14 +1,7 @@
 import * as v from "valibot";
+import { activationName } from "./activation.js";
 import { convolutionLayer, depthwiseConvolution } from "./convolution.js";
-import {
-  activation,
-  axes,
-  imageOf,
-  integerOrPair,
-  padding,
-  positiveInteger,
-  windowOf,
-} from "./fields.js";
+import { axes, imageOf, integerOrPair, anyPadding, positiveInteger, windowOf } from "./fields.js";
 import { layerKind } from "./layer.js";
 
 /**
@@ -21,11 +14,11 @@ export const depthwiseConv2d = layerKind({
     kernelSize: integerOrPair,
     multiplier: v.optional(positiveInteger),
     strides: v.optional(integerOrPair),
-    padding,
-    activation,
+    padding: anyPadding,
+    activation: v.optional(activationName),
   }),
-  takesRelu: true,
-  resolve(description, input, relu, complain) {
+  takesActivation: true,
+  resolve(description, [input], complain) {
     const { kernelSize, strides = 1, padding = "valid" } = description;
     const { multiplier = 1 } = description;
     const image = imageOf(input, [3], complain);
@@ -39,7 +32,7 @@ export const depthwiseConv2d = layerKind({
       image.channels * multiplier,
     );
     const { kernelHeight, kernelWidth, inChannels } = window;
-    return convolutionLayer(
+    const layer = convolutionLayer(
       input,
       window,
       {
@@ -47,8 +40,8 @@ export const depthwiseConv2d = layerKind({
         shape: [kernelHeight, kernelWidth, inChannels, multiplier],
         initial: { fanIn: kernelHeight * kernelWidth },
       },
-      relu || description.activation === "relu",
       depthwiseConvolution,
     );
+    return { layer, activation: description.activation };
   },
 });

@@ -14,17 +14,15 @@ export const dropout = layerKind({
       v.ltValue(1, "a number from 0 to below 1"),
     ),
   }),
-  takesRelu: false,
-  resolve({ rate }, input): Layer {
+  takesActivation: false,
+  resolve({ rate }, [input]) {
     const size = elements(input);
-    return {
+    const layer: Layer = {
       input,
       output: input,
       parameters: [],
-      rectified: false,
       remembers: size,
-      // Not in place forward: the layer before still needs what it gave out.
-      inPlace: { forward: false, backward: true },
+      gradientInPlace: true,
       forward(run, { x, y, memory }) {
         const { kernels, batch, random } = run;
         const mask = new Float32Array(run.memory.buffer, memory, batch * size);
@@ -34,12 +32,15 @@ export const dropout = layerKind({
         kernels.multiply(y, x, memory, batch * size);
         return 0;
       },
-      backward: ({ kernels, batch }, { dy, dx, memory }) =>
-        kernels.multiply(dx, dy, memory, batch * size),
+      backward({ kernels, batch }, { dy, dx, memory }) {
+        if (dx !== 0) kernels.multiply(dx, dy, memory, batch * size);
+      },
       forwardTangent: ({ kernels, batch }, { xTangent, yTangent, memory }) =>
         kernels.multiply(yTangent, xTangent, memory, batch * size),
-      backwardTangent: ({ kernels, batch }, { dyTangent, dxTangent, memory }) =>
-        kernels.multiply(dxTangent, dyTangent, memory, batch * size),
+      backwardTangent({ kernels, batch }, { dyTangent, dxTangent, memory }) {
+        if (dxTangent !== 0) kernels.multiply(dxTangent, dyTangent, memory, batch * size);
+      },
     };
+    return { layer };
   },
 });

@@ -19,9 +19,16 @@ export const integerOrPair = v.union(
   INTEGER_OR_PAIR,
 );
 
-export const padding = v.optional(v.picklist(["valid", "same"], `"valid" or "same"`));
+const PADDING = `"valid", "same" or [[top, bottom], [left, right]]`;
+const pad = v.pipe(v.number(PADDING), v.safeInteger(PADDING), v.minValue(0, PADDING));
+const pads = v.strictTuple([pad, pad], PADDING);
 
-export const activation = v.optional(v.literal("relu", `"relu" or nothing`));
+/** What is put around an image: a rule, or numbers of zeros. */
+export type Padding = "valid" | "same" | readonly (readonly [number, number])[];
+export const padding = v.optional(v.picklist(["valid", "same"], `"valid" or "same"`));
+export const anyPadding = v.optional(
+  v.union([v.picklist(["valid", "same"]), v.strictTuple([pads, pads])], PADDING),
+);
 
 /** A layer's input as an image; a sequence [length, channels] is an image of height 1. */
 export interface Image {
@@ -69,11 +76,19 @@ export function windowOf(
   field: string,
   kernel: readonly [number, number],
   stride: readonly [number, number],
-  padding: "valid" | "same",
+  padding: Padding,
   complain: Complain,
   outChannels = image.channels,
 ): Window {
-  const along = (size: number, kernel: number, stride: number) => {
+  const along = (size: number, kernel: number, stride: number, axis: 0 | 1) => {
+    if (typeof padding !== "string") {
+      const [before, after] = padding[axis];
+      if (before >= kernel || after >= kernel)
+        complain("padding", `less than ${field} on each side`, JSON.stringify(padding));
+      if (kernel > size + before + after)
+        complain(field, `at most its padded input's ${size + before + after}`, String(kernel));
+      return { out: Math.floor((size + before + after - kernel) / stride) + 1, pad: before };
+    }
     if (padding === "valid") {
       if (kernel > size)
         complain(
@@ -87,8 +102,8 @@ export function windowOf(
     const total = Math.max((out - 1) * stride + kernel - size, 0);
     return { out, pad: Math.floor(total / 2) };
   };
-  const vertical = along(image.height, kernel[0], stride[0]);
-  const horizontal = along(image.width, kernel[1], stride[1]);
+  const vertical = along(image.height, kernel[0], stride[0], 0);
+  const horizontal = along(image.width, kernel[1], stride[1], 1);
   return {
     inHeight: image.height,
     inWidth: image.width,

@@ -6,12 +6,13 @@ import { layerKind } from "./layer.js";
 /** The mean over all positions: [channels]. */
 export const globalAvgPool = layerKind({
   schema: v.strictObject({ type: v.literal("globalAvgPool") }),
-  takesRelu: false,
-  resolve(_description, input, _relu, complain) {
+  takesActivation: false,
+  resolve(_description, [input], complain) {
     const image = imageOf(input, [2, 3], complain);
     const whole = [image.height, image.width] as const;
-    return averageLayer(input, windowOf(image, "input", whole, [1, 1], "valid", complain), [
+    const layer = averageLayer(input, windowOf(image, "input", whole, [1, 1], "valid", complain), [
       image.channels,
     ]);
+    return { layer };
   },
 });

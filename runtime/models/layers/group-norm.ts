@@ -1,10 +1,18 @@
 import * as v from "valibot";
-import { activationBackward, activationBackwardTangent, activationTangent } from "./activation.js";
+import { activationName } from "./activation.js";
 import { positiveInteger } from "./fields.js";
-import { elements, layerKind, OUT_OF_PLACE, type Cells, type Layer, type Run } from "./layer.js";
+import { elements, layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
 
 /** As in the paper's set-up, and PyTorch's default. */
 const EPSILON = 1e-5;
+
+const epsilon = v.optional(
+  v.pipe(
+    v.number("a positive number"),
+    v.finite("a positive number"),
+    v.gtValue(0, "a positive number"),
+  ),
+);
 
 /**
  * Group normalisation (Wu and He 2018, arXiv:1803.08494): y = gamma xhat + beta, xhat = (x - mean)
@@ -14,80 +22,73 @@ export const groupNorm = layerKind({
   schema: v.strictObject({
     type: v.literal("groupNorm"),
     groups: positiveInteger,
-    epsilon: v.optional(
-      v.pipe(
-        v.number("a positive number"),
-        v.finite("a positive number"),
-        v.gtValue(0, "a positive number"),
-      ),
-    ),
+    epsilon,
+    activation: v.optional(activationName),
   }),
-  takesRelu: true,
-  resolve({ groups, epsilon = EPSILON }, input, relu, complain): Layer {
+  takesActivation: true,
+  resolve({ groups, epsilon = EPSILON, activation }, [input], complain) {
     const channels = input[input.length - 1];
     if (channels % groups !== 0)
       complain("groups", `a divisor of its input's ${channels} channels`, String(groups));
-    const positions = elements(input) / channels;
-    const form = { output: input, rectified: relu };
-    const tangents = groupNormTangents(positions, channels, groups);
-    return {
-      ...form,
-      input,
-      parameters: [
-        { name: "gamma", shape: [channels], initial: { constant: 1 } },
-        { name: "beta", shape: [channels], initial: { constant: 0 } },
-      ],
-      remembers: 2 * groups,
-      inPlace: OUT_OF_PLACE,
-      forward({ kernels, batch }, { x, y, memory, parameters }, norm) {
-        const deviation = memory + 4 * batch * groups;
-        return kernels.groupNorm(
-          x,
-          parameters[0],
-          parameters[1],
-          y,
-          memory,
-          deviation,
-          batch,
-          positions,
-          channels,
-          groups,
-          epsilon,
-          Number(relu),
-          Number(norm),
-        );
-      },
-      backwardActivation: (run, cells, penalty) => activationBackward(run, cells, form, penalty),
-      backward({ kernels, batch }, cells) {
-        const { x, dy, dx, memory, parameters, gradients } = cells;
-        const deviation = memory + 4 * batch * groups;
-        // Where nothing before it learns, dx takes dy's place.
-        kernels.groupNormBackprop(
-          x,
-          parameters[0],
-          memory,
-          deviation,
-          dy,
-          dx === 0 ? dy : dx,
-          gradients[0],
-          gradients[1],
-          batch,
-          positions,
-          channels,
-          groups,
-        );
-      },
-      forwardTangent(run, cells) {
-        tangents.forward(run, cells);
-        activationTangent(run, cells, form);
-      },
-      backwardTangent(run, cells, penalty) {
-        activationBackwardTangent(run, cells, form, penalty);
-        tangents.backward(run, cells);
-      },
-    };
+    return { layer: normLayer(input, 1, groups, epsilon), activation };
   },
 });
+
+/**
+ * Layer normalisation (Ba et al. 2016, arXiv:1607.06450) over the last axis: each position of an
+ * example by itself.
+ */
+export const layerNorm = layerKind({
+  schema: v.strictObject({
+    type: v.literal("layerNorm"),
+    epsilon,
+    activation: v.optional(activationName),
+  }),
+  takesActivation: true,
+  resolve({ epsilon = EPSILON, activation }, [input]) {
+    const rows = elements(input) / input[input.length - 1];
+    return { layer: normLayer(input, rows, 1, epsilon), activation };
+  },
+});
+
+/** Normalises each of an example's `rows` rows of positions by itself. */
+function normLayer(input: Shape, rows: number, groups: number, epsilon: number): Layer {
+  const channels = input[input.length - 1];
+  const positions = elements(input) / channels / rows;
+  const tangents = normTangents(rows, positions, channels, groups);
+  return {
+    input,
+    output: input,
+    parameters: [
+      { name: "gamma", shape: [channels], initial: { constant: 1 } },
+      { name: "beta", shape: [channels], initial: { constant: 0 } },
+    ],
+    fusesRelu: true,
+    remembers: 2 * rows * groups,
+    forward({ kernels, batch }, { x, y, memory, parameters: [gamma, beta] }, relu, norm) {
+      const count = batch * rows;
+      const deviation = memory + 4 * count * groups;
+      return kernels.groupNorm(
+        ...([x, gamma, beta, y, memory, deviation] as const),
+        ...([count, positions, channels, groups, epsilon] as const),
+        Number(relu),
+        Number(norm),
+      );
+    },
+    backward({ kernels, batch }, cells) {
+      const { x, dy, dx, memory, parameters, gradients } = cells;
+      const count = batch * rows;
+      const deviation = memory + 4 * count * groups;
+      // Where nothing before it learns, dx takes dy's place.
+      kernels.groupNormBackprop(
+        ...([x, parameters[0], memory, deviation, dy, dx === 0 ? dy : dx] as const),
+        ...([gradients[0], gradients[1], count, positions, channels, groups] as const),
+      );
+    },
+    forwardTangent: (run, cells) => tangents.forward(run, cells),
+    backwardTangent: (run, cells) => tangents.backward(run, cells),
+  };
+}
 
 /**
  * The R-operator through the normalisation, in JavaScript: it is needed for curvature only, beside convolutions that cost
@@ -96,13 +97,13 @@ export const groupNorm = layerKind({
  *   dx = s (d - m(d) - xhat m(d xhat)), d = gamma dy      d' = gamma' dy + gamma dy'      s' = -s^2 m(xhat x')
  *   dx' = s'/s dx + s (d' - m(d') - xhat' m(d xhat) - xhat m(d' xhat + d xhat'))
  */
-function groupNormTangents(positions: number, channels: number, groups: number) {
+function normTangents(rows: number, positions: number, channels: number, groups: number) {
   const width = channels / groups;
   const count = positions * width;
 
   /** Calls back with each example's and group's statistics and the indices of its elements. */
   function eachGroup(
-    { memory, batch }: Run,
+    { memory, batch: examples }: Run,
     cells: Cells,
     visit: (group: {
       mean: number;
@@ -110,6 +111,7 @@ function groupNormTangents(positions: number, channels: number, groups: number) 
       each(element: (index: number, channel: number) => void): void;
     }) => void,
   ): void {
+    const batch = examples * rows;
     const statistics = new Float32Array(memory.buffer, cells.memory, 2 * batch * groups);
     for (let b = 0; b < batch; b++)
       for (let g = 0; g < groups; g++)
@@ -124,12 +126,13 @@ function groupNormTangents(positions: number, channels: number, groups: number) 
         });
   }
 
+  const size = rows * positions * channels;
   const views = ({ memory, batch }: Run) => ({
     /** A tensor of the layer's shape; one of zeros where there is none. */
     tensor: (address: number) =>
       address === 0
-        ? new Float32Array(batch * positions * channels)
-        : new Float32Array(memory.buffer, address, batch * positions * channels),
+        ? new Float32Array(batch * size)
+        : new Float32Array(memory.buffer, address, batch * size),
     vector: (address: number) => new Float32Array(memory.buffer, address, channels),
   });
 

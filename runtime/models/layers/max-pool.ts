@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import type { Window } from "../../wasm/window.js";
 import { axes, imageOf, integerOrPair, padding, slid, windowOf } from "./fields.js";
-import { elements, layerKind, OUT_OF_PLACE, type Layer } from "./layer.js";
+import { elements, layerKind, type Layer, type Shape } from "./layer.js";
 
 /**
  * The largest value of each window, of an image or a sequence; windows do not overlap unless
@@ -13,8 +14,8 @@ export const maxPool = layerKind({
     strides: v.optional(integerOrPair),
     padding,
   }),
-  takesRelu: false,
-  resolve(description, input, _relu, complain): Layer {
+  takesActivation: false,
+  resolve(description, [input], complain) {
     const { size, strides = size, padding = "valid" } = description;
     const window = windowOf(
       imageOf(input, [2, 3], complain),
@@ -24,39 +25,51 @@ export const maxPool = layerKind({
       padding,
       complain,
     );
-    const output = slid(input, window);
-    const inSize = elements(input);
-    const outSize = elements(output);
-    return {
-      input,
-      output,
-      parameters: [],
-      rectified: false,
-      remembers: outSize,
-      window,
-      inPlace: OUT_OF_PLACE,
-      forward({ kernels, batch, remember }, { window, x, y, memory }) {
-        kernels.maxPool(window, batch, x, y, remember ? memory : 0);
-        return 0;
-      },
-      backward: ({ kernels, batch }, { dy, dx, memory }) =>
-        kernels.maxPoolBackprop(dy, memory, dx, batch * inSize, batch * outSize),
-      backwardThroughRelu: ({ kernels, batch }, cells, bias, penalty) =>
-        kernels.maxPoolReluBackprop(
-          cells.x,
-          cells.y,
-          cells.dy,
-          cells.memory,
-          bias,
-          batch * inSize,
-          batch * outSize,
-          window.inChannels,
-          penalty,
-        ),
-      forwardTangent: ({ kernels, batch }, { xTangent, yTangent, memory }) =>
-        kernels.gatherByIndex(xTangent, memory, yTangent, batch * outSize),
-      backwardTangent: ({ kernels, batch }, { dyTangent, dxTangent, memory }) =>
-        kernels.maxPoolBackprop(dyTangent, memory, dxTangent, batch * inSize, batch * outSize),
-    };
+    return { layer: maxPoolLayer(input, window) };
   },
 });
+
+/** The largest over all positions, the first where several are equal: [channels]. */
+export const globalMaxPool = layerKind({
+  schema: v.strictObject({ type: v.literal("globalMaxPool") }),
+  takesActivation: false,
+  resolve(_description, [input], complain) {
+    const image = imageOf(input, [2, 3], complain);
+    const whole = [image.height, image.width] as const;
+    const window = windowOf(image, "input", whole, [1, 1], "valid", complain);
+    return { layer: maxPoolLayer(input, window, [image.channels]) };
+  },
+});
+
+function maxPoolLayer(input: Shape, window: Window, output = slid(input, window)): Layer {
+  const inSize = elements(input);
+  const outSize = elements(output);
+  return {
+    input,
+    output,
+    parameters: [],
+    remembers: outSize,
+    window,
+    forward({ kernels, batch, remember }, { window, x, y, memory }) {
+      kernels.maxPool(window, batch, x, y, remember ? memory : 0);
+      return 0;
+    },
+    backward({ kernels, batch }, { dy, dx, memory }) {
+      if (dx !== 0) kernels.maxPoolBackprop(dy, memory, dx, batch * inSize, batch * outSize);
+    },
+    backwardThroughRelu: ({ kernels, batch }, { x, y, dy, memory }, bias, penalty) =>
+      kernels.maxPoolReluBackprop(
+        ...([x, y, dy, memory, bias] as const),
+        batch * inSize,
+        batch * outSize,
+        window.inChannels,
+        penalty,
+      ),
+    forwardTangent: ({ kernels, batch }, { xTangent, yTangent, memory }) =>
+      kernels.gatherByIndex(xTangent, memory, yTangent, batch * outSize),
+    backwardTangent({ kernels, batch }, { dyTangent, dxTangent, memory }) {
+      if (dxTangent !== 0)
+        kernels.maxPoolBackprop(dyTangent, memory, dxTangent, batch * inSize, batch * outSize);
+    },
+  };
+}

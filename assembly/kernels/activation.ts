@@ -1,0 +1,37 @@
+import { activated, derivative, read, write } from "../lanes/activations";
+import { madd } from "../lanes/lanes";
+
+// Activations as passes of their own, by the numbers of lanes/activations.ts; ReLU alone is also
+// part of other kernels. All vectors have `size` floats.
+
+// y[i] = f(x[i]). x and y may be the same.
+export function activate(kind: i32, x: usize, y: usize, size: i32): void {
+  const end = x + (<usize>size << 2);
+  while (x < end) {
+    const wide = x + 16 <= end;
+    write(y, activated(kind, read(x, wide)), wide);
+    const step: usize = wide ? 16 : 4;
+    x += step;
+    y += step;
+  }
+}
+
+// dz[i] = f'(z[i]) (dy[i] + coefficient y[i]), MAN's gradient and the activation's in one pass. dy
+// and dz may be the same; z is read by activations whose derivative does not follow from y.
+export function activationBackprop(
+  kind: i32, z: usize, y: usize, dy: usize, dz: usize, size: i32, coefficient: f32,
+): void {
+  const c = f32x4.splat(coefficient);
+  const end = y + (<usize>size << 2);
+  while (y < end) {
+    const wide = y + 16 <= end;
+    const out = read(y, wide);
+    const from = z ? read(z, wide) : out;
+    write(dz, f32x4.mul(derivative(kind, from, out), madd(c, out, read(dy, wide))), wide);
+    const step: usize = wide ? 16 : 4;
+    if (z) z += step;
+    y += step;
+    dy += step;
+    dz += step;
+  }
+}

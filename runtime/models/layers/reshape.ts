@@ -1,0 +1,49 @@
+import * as v from "valibot";
+import { positiveInteger } from "./fields.js";
+import { copy, elements, layerKind, type Layer, type Shape } from "./layer.js";
+
+/**
+ * The same elements in the same order under another shape. Its gradient is copied only where others
+ * read the input too.
+ */
+const reshaped = (input: Shape, output: Shape): Layer => ({
+  input,
+  output,
+  parameters: [],
+  remembers: 0,
+  sameElements: true,
+  forward: () => 0,
+  backward(run, { dy, dx }) {
+    if (dx !== 0 && dx !== dy) copy(run, dy, dx, run.batch * elements(input));
+  },
+  forwardTangent() {},
+  backwardTangent(run, { dyTangent, dxTangent }) {
+    if (dxTangent !== 0 && dxTangent !== dyTangent)
+      copy(run, dyTangent, dxTangent, run.batch * elements(input));
+  },
+});
+
+/** One axis of all elements, rows first, channels last. */
+export const flatten = layerKind({
+  schema: v.strictObject({ type: v.literal("flatten") }),
+  takesActivation: false,
+  resolve: (_description, [input]) => ({ layer: reshaped(input, [elements(input)]) }),
+});
+
+/** The same elements as [features], [length, channels] or [height, width, channels]. */
+export const reshape = layerKind({
+  schema: v.strictObject({
+    type: v.literal("reshape"),
+    shape: v.pipe(
+      v.array(positiveInteger, "one to three positive integers"),
+      v.minLength(1, "one to three positive integers"),
+      v.maxLength(3, "one to three positive integers"),
+    ),
+  }),
+  takesActivation: false,
+  resolve({ shape }, [input], complain) {
+    if (elements(shape) !== elements(input))
+      complain("shape", `${elements(input)} elements, as its input has`, `[${shape.join(", ")}]`);
+    return { layer: reshaped(input, shape) };
+  },
+});
