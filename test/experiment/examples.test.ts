@@ -16,6 +16,7 @@ const RUNS: Record<string, number> = {
   "paper-cifar-100.json": 5 * 2 * 3 * 3,
   "paper-tiny-imagenet.json": 5 * 2 * 3 * 3,
   "paper-cifar-100-50-rounds.json": 2,
+  "paper-cifar-100-fedavg.json": 2,
   "scaled.json": 5 * 2,
   "scaled-zeta.json": 4,
   "scaled-fedsam.json": 2,
