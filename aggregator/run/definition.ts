@@ -47,7 +47,7 @@ export function definitionOf({
       "client-state",
       `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${name}, whose clients would keep what is clipped here`,
     );
-  const rectified = networkOf(model.description).layers.filter(({ rectified }) => rectified);
+  const tapped = networkOf(model.description).layers.filter(({ tap }) => tap !== undefined);
   const updateBytes = float32.form(model.layout, client.sends).bytes;
   return {
     settings: { ...settings, algorithm: name, algorithmSettings: all },
@@ -57,7 +57,7 @@ export function definitionOf({
     metadata: modelMetadata(model),
     updateBytes,
     isLarge: updateBytes > LARGE,
-    norms: rectified.length + (settings.manIncludesLogits ? 1 : 0),
+    norms: tapped.length + (settings.manIncludesLogits ? 1 : 0),
     needs: {
       algorithm: name,
       layers: new Set(model.description.layers.map(({ type }) => type)),
