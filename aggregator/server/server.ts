@@ -137,6 +137,7 @@ export async function listen(
   const site = openSite(aggregator, {
     traffic,
     hasAdmin: adminToken !== undefined,
+    asks: askedFor(adminToken !== undefined, aggregator.admission.kind === "token"),
     roleOf,
     keep: (connection) => connections.keep(connection),
   });
@@ -352,6 +353,14 @@ const timeouts = (headersTimeout = 10_000) => ({
   // Half requests are looked for this often.
   connectionsCheckingInterval: headersTimeout / 5,
 });
+
+/** What a page is told that has no token, or a wrong one. */
+function askedFor(hasAdmin: boolean, hasToken: boolean): string {
+  const files = [hasAdmin && "--admin-token-file", hasToken && "--token-file"].filter(Boolean);
+  return files.length > 0
+    ? `This page asks for the token in the file of ${files.join(" or ")}.`
+    : "This page is not shown from here: the aggregator was started without --admin-token-file, by whose token it could be.";
+}
 
 /** Outside, so that no line keeps the request that opened it in memory. */
 function destroyThis(this: Duplex): void {

@@ -20,14 +20,27 @@ const bounded = (min: number, max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
 const whole = (min: number, max: number = Number.MAX_SAFE_INTEGER) =>
   v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
-const hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`)));
+const hex = (bytes: number) =>
+  v.pipe(
+    v.string(),
+    v.regex(
+      new RegExp(`^[0-9a-f]{${2 * bytes}}$`),
+      `${2 * bytes} hexadecimal digits in lower case`,
+    ),
+  );
 /** Words of the other end, for people: what they hide is shown. */
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length), v.transform(printable));
 /** What is only compared, as it is. */
 const secret = (length: number) => v.pipe(v.string(), v.maxLength(length));
 const orNull = <S extends v.GenericSchema>(schema: S) => v.nullish(schema, null);
 
-const code = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9-]{0,63}$/));
+const code = v.pipe(
+  v.string(),
+  v.regex(
+    /^[a-z][a-z0-9-]{0,63}$/,
+    "a code of at most 64 lower-case letters, digits and hyphens, a letter first",
+  ),
+);
 const names = v.pipe(v.array(text(64)), v.maxLength(128));
 const sha256 = hex(32);
 const assignment = hex(16);
@@ -52,7 +65,7 @@ export const clientMessages = {
   hello: message("hello", {
     protocol: v.pipe(
       v.tuple([whole(1, 65535), whole(1, 65535)]),
-      v.check(([min, max]) => min <= max, "min <= max"),
+      v.check(([min, max]) => min <= max, "the lowest version before the highest"),
     ),
     run: orNull(hex(16)),
     key: hex(32),
@@ -273,11 +286,54 @@ function decode<T extends Table>(table: T, text: string): Decoded<Incoming<T>> {
 export const isReadable = (message: OutgoingClientMessage): boolean =>
   v.is(clientMessages[message.type], message);
 
-/** The sentence for the first thing wrong: `"offer.samples" expected >=1, got 0`. */
+/** The sentence for the first thing wrong: `"offer.samples" expected at least 1, got 0`. */
 export function describe(label: string, issue: v.BaseIssue<unknown>): string {
   const path = v.getDotPath(issue);
-  const expected = issue.expected ?? issue.message;
-  return `"${printable(path ? `${label}.${path}` : label)}" expected ${expected}, got ${shown(issue.received)}`;
+  const name = printable(path ? `${label}.${path}` : label);
+  const got = GOT[issue.received] ?? shown(issue.received);
+  return `"${name}" expected ${expectedIn(issue)}, got ${got}`;
+}
+
+const GOT: Readonly<Record<string, string>> = {
+  undefined: "nothing",
+  Array: "a list",
+  Object: "an object",
+};
+
+const KINDS: Readonly<Record<string, string>> = {
+  number: "a number",
+  finite: "a finite number",
+  safe_integer: "a whole number",
+  string: "text",
+  boolean: "true or false",
+  array: "a list",
+  tuple: "a list",
+  record: "an object",
+};
+
+/** What would have been right, in words. */
+function expectedIn(issue: v.BaseIssue<unknown>): string {
+  const { type, expected, message, requirement, input } = issue;
+  switch (type) {
+    case "min_value":
+      return `at least ${String(requirement)}`;
+    case "gt_value":
+      return `more than ${String(requirement)}`;
+    case "max_value":
+      return `at most ${String(requirement)}`;
+    case "max_length":
+      return `at most ${String(requirement)} ${typeof input === "string" ? "characters" : "entries"}`;
+    case "object":
+    case "strict_object":
+      if (expected === "never") return "no such field";
+      return issue.received === "undefined" ? "a value" : "an object";
+    case "literal":
+    case "picklist":
+      return expected!.replace(/^\((.*)\)$/, "$1").replaceAll(" | ", " or ");
+    default:
+      // Said beside the check, where the kind does not say it.
+      return KINDS[type] ?? message;
+  }
 }
 
 const shown = (text: string) => printable(text.length > 80 ? `${text.slice(0, 80)}...` : text);

@@ -68,9 +68,23 @@ test("what is wrong with a frame has a name", () => {
 });
 
 test("the sentence names the field, what was expected and what came", () => {
-  const decoded = decodeClientMessage(JSON.stringify({ ...fromClient[8], samples: 0 }));
-  assert.ok(!decoded.ok);
-  assert.equal(decoded.error.message, '"offer.samples" expected >=1, got 0');
+  const wrong = (changes: object) => {
+    const decoded = decodeClientMessage(JSON.stringify({ ...fromClient[8], ...changes }));
+    return decoded.ok ? "nothing" : decoded.error.message;
+  };
+  for (const [changes, sentence] of [
+    [{ samples: 0 }, '"offer.samples" expected at least 1, got 0'],
+    [{ samples: 1.5 }, '"offer.samples" expected a whole number, got 1.5'],
+    [{ samples: undefined }, '"offer.samples" expected a value, got nothing'],
+    [{ sha256: "zz" }, '"offer.sha256" expected 64 hexadecimal digits in lower case, got "zz"'],
+    [{ sha256: 5 }, '"offer.sha256" expected text, got 5'],
+    [{ metrics: [] }, '"offer.metrics.lossBefore" expected a value, got nothing'],
+    [{ metrics: 5 }, '"offer.metrics" expected an object, got 5'],
+  ] as const)
+    assert.equal(wrong(changes), sentence);
+  const long = decodeClientMessage(JSON.stringify({ type: "busy", reason: "x".repeat(1025) }));
+  assert.ok(!long.ok);
+  assert.equal(long.error.message, '"busy.reason" expected at most 1024 characters, got 1025');
 });
 
 test("a message that cannot be read is answered with the assignment that it names", () => {
@@ -132,12 +146,12 @@ test("training settings are strict and bounded", () => {
       code: "settings",
       message,
     });
-  refused({ localEpochs: 1e9 }, /"settings.localEpochs" expected <=10000/);
+  refused({ localEpochs: 1e9 }, /"settings.localEpochs" expected at most 10000/);
   refused({ learningRate: null }, /"settings.learningRate"/);
   refused({ grid: 3e-10 }, /"settings.grid" expected a power of two/);
   refused({ grid: 1 + 2 ** -52 }, /"settings.grid" expected a power of two/);
   refused({ grid: 0 }, /"settings.grid" expected/);
-  refused({ zeta: -1 }, /"settings.zeta" expected >=0/);
-  refused({ momentum: 0.9 }, /"settings.momentum" expected never/);
+  refused({ zeta: -1 }, /"settings.zeta" expected at least 0/);
+  refused({ momentum: 0.9 }, /"settings.momentum" expected no such field/);
   refused({ algorithmSettings: { mu: "x" } }, /"settings.algorithmSettings.mu"/);
 });

@@ -60,12 +60,14 @@ export function openSite(
   options: {
     readonly traffic: Traffic;
     readonly hasAdmin: boolean;
+    /** What whoever has no role is told. */
+    readonly asks: string;
     roleOf(request: IncomingMessage): Role | undefined;
     /** Whoever sends this may be here, also when connections run short. */
     keep(connection: IncomingMessage["socket"]): void;
   },
 ): Site {
-  const { traffic, hasAdmin, roleOf, keep } = options;
+  const { traffic, hasAdmin, asks, roleOf, keep } = options;
   const feed = openFeed(aggregator, traffic, hasAdmin);
   const files = new Map<string, Buffer | undefined>();
 
@@ -147,7 +149,7 @@ export function openSite(
       const name = path.slice("/page/".length);
       const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name] : undefined;
       if (name !== "events" && action === undefined) return end(404);
-      if (role === undefined) return end(401, "a token is asked for\n");
+      if (role === undefined) return end(401, `${asks}\n`);
       keep(request.socket);
       if (action === undefined) {
         if (method !== "GET") return end(405);

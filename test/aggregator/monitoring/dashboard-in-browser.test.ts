@@ -8,6 +8,7 @@ import type { Browser, Page } from "playwright-core";
 import { FederatedClient } from "../../../runtime/node.js";
 import type { Trainer } from "../../../runtime/training/job.js";
 import { federation, type Federation } from "../run/federation.js";
+import { updateFor } from "../run/raw-client.js";
 import { examples, smallModel } from "../../bundle/local-round.js";
 import { trainerHere } from "../../training/engines.js";
 import { launchChromium, withoutChromium } from "../../bundle/chromium.js";
@@ -162,5 +163,31 @@ test(
     await text(page, "#notice", /the aggregator has closed/);
     await Promise.all(clients.map((client) => client.stop()));
     await Promise.all(runs);
+  },
+);
+
+test(
+  "a page without its token says what is missing, not that the aggregator is gone",
+  { skip: withoutChromium },
+  async (t) => {
+    const admission = { kind: "token", token: "token-of-the-lab" } as const;
+    const run = await federation(
+      { rounds: 1, minimum: 1, evaluateFraction: 1 },
+      { admission },
+      { hosts: ["fl.example.org"] },
+    );
+    t.after(() => run.end());
+    const client = await run.client("a", { token: admission.token });
+    await client.work((_, model) => updateFor(model, () => 1));
+    const browser = await launchChromium();
+    t.after(() => browser.close());
+    const { page } = await open(t, browser, run);
+    await text(page, "#sentence", /This page asks for the token in the file of --token-file\./);
+    await sleep(500);
+    assert.doesNotMatch(await page.locator("body").innerText(), /is gone/);
+    await page.fill("#token", admission.token);
+    await page.press("#token", "Enter");
+    await text(page, "#figures", /Accuracy\s*\d+\.\d %/);
+    await shoot(page, "token");
   },
 );

@@ -180,7 +180,7 @@ test("settings out of bounds, and unknown ones, are refused by name", () => {
   const made = (settings: object) => () => new Aggregator({ model: tinyModel(), settings });
   assert.throws(made({ quorum: 2 }), {
     name: "ConfigError",
-    message: /"settings.quorum" expected <=1, got 2/,
+    message: /"settings.quorum" expected at most 1, got 2/,
   });
   assert.throws(made({ quorom: 1 }), { message: /"settings.quorom"/ });
   assert.throws(made({ algorithm: "fedmagic" }), {

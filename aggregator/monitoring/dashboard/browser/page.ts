@@ -79,7 +79,7 @@ function welcome(next: RunCard): void {
   showLog();
 }
 
-function refused(): void {
+function refused(why: string): void {
   locked = true;
   tried = false;
   line("down", "Locked");
@@ -89,7 +89,7 @@ function refused(): void {
   const dialog = byId<HTMLDialogElement>("token-dialog");
   setText(byId("token-error"), first ? "" : "The aggregator does not know this token.");
   if (!dialog.open) dialog.showModal();
-  setText(byId("sentence"), "This aggregator asks for a token.");
+  setText(byId("sentence"), why || "This aggregator asks for a token.");
   if (run !== undefined && !first) stream.reopen();
 }
 

@@ -21,6 +21,8 @@ interface Plot {
   /** At the axis, where that is shorter. */
   readonly ticks?: (value: number) => string;
   readonly bars?: boolean;
+  /** No value is larger, and the axis does not go beyond. */
+  readonly most?: number;
   /** The axis begins at 0. */
   readonly fromZero?: boolean;
 }
@@ -40,6 +42,7 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
       empty: "No evaluation yet.",
       format: percent,
       ticks: wholePercent,
+      most: 1,
       lines: [
         { ...ON_TEST, of: (p) => p.testAccuracy },
         { ...ON_HOLD_OUTS, of: (p) => p.clientAccuracy },
@@ -229,7 +232,7 @@ function openFigure(plot: Plot): Figure {
               if (plot.fromZero) return [0, to * 1.08 || 1];
               const room = (to - from) * 0.08 || Math.abs(to) * 0.1 || 1;
               const low = from >= 0 ? Math.max(0, from - room) : from - room;
-              return [low, to + room];
+              return [low, Math.min(to + room, plot.most ?? Infinity)];
             },
           },
         },

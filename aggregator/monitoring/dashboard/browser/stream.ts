@@ -19,7 +19,7 @@ export interface Wanted {
 export interface StreamEvents {
   update(update: Update): void;
   /** Not without a token, or not with this one. */
-  refused(): void;
+  refused(why: string): void;
   /** The line is down and is tried again; in words why. */
   down(why: string): void;
 }
@@ -74,7 +74,10 @@ export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
         cache: "no-store",
       });
       if (response.status === 401) {
-        events.refused();
+        const why = (await response.text()).trim();
+        // Not asked again before there is a token.
+        own.abort();
+        events.refused(why);
         return undefined;
       }
       if (!response.ok || response.body === null)
