@@ -1,4 +1,4 @@
-import { openKeyRing } from "../aggregator/sessions/enrolment.js";
+import { openKeyRing, tokenId } from "../aggregator/sessions/enrolment.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
 
@@ -11,5 +11,6 @@ export async function enroll({
 }: SettingsOf<"enroll">): Promise<void> {
   const keys = await openKeyRing(folder!);
   const token = await keys.issue(label, 3600 * valid);
-  openView(json).say("token", { token, label, validHours: valid }, token);
+  const facts = { token, id: tokenId(token), label, validHours: valid };
+  openView(json).say("token", facts, token);
 }

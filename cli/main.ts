@@ -79,7 +79,7 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
   },
   status: {
     summary: "What an aggregator waits for, in a sentence, and its clients",
-    examples: ["http://127.0.0.1:7400", "http://127.0.0.1:7401 --json"],
+    examples: ["127.0.0.1:7400", "fl.example.org --token-file admin.txt --json"],
     load: async () => (await import("./status.js")).status,
   },
   enroll: {
@@ -89,7 +89,11 @@ const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
   },
   keys: {
     summary: "The keys of enrolled clients",
-    examples: ["list --keys /etc/fedflat/keys", "revoke --client ID --keys /etc/fedflat/keys"],
+    examples: [
+      "list --keys /etc/fedflat/keys",
+      "revoke --client ID --keys /etc/fedflat/keys",
+      "revoke --token ID",
+    ],
     load: async () => (await import("./keys.js")).keys,
   },
   demo: {

@@ -263,8 +263,8 @@ const LINE = {
   },
   tokenFile: {
     ...text("file"),
-    help: "file with the token that clients must show",
-    commands: ["serve", "join", "loadtest"],
+    help: "file with the token that clients must show; in status that token or the admin's",
+    commands: ["serve", "join", "loadtest", "status"],
   },
   adminTokenFile: {
     ...text("file"),
@@ -293,7 +293,7 @@ const LINE = {
     ...oneOf("list", "revoke"),
     positional: true,
     required: true,
-    help: "list the keys, or revoke one",
+    help: "list keys and unused tokens, or revoke one",
     commands: ["keys"],
   },
   client: {
@@ -301,27 +301,37 @@ const LINE = {
     help: "the client whose key is revoked",
     commands: ["keys"],
   },
+  unusedToken: {
+    ...text("id", /^[0-9a-f]{16}$/, "a token's id as keys list shows it, 16 hexadecimal digits"),
+    flag: "token",
+    help: "the unused token that is revoked, by its id in keys list",
+    commands: ["keys"],
+  },
   aggregator: {
-    ...text("url", /^(ws|http)s?:\/\/[^/]/, "an address such as http://127.0.0.1:7400"),
+    ...text(
+      "url",
+      /^((ws|http)s?:\/\/)?([^/:[\]]+|\[[0-9a-f:.]+\])(:\d+)?(\/.*)?$/i,
+      "an address such as 127.0.0.1:7400 or https://fl.example.org",
+    ),
     positional: true,
     required: true,
-    help: "an aggregator on this machine, or its health port",
+    help: "an aggregator, or its health port; without a scheme http on this machine, https elsewhere",
     commands: ["status"],
   },
   tlsCert: {
     ...text("file"),
     help: "certificate to show, PEM; with it a server speaks wss",
-    commands: ["serve", "join"],
+    commands: ["serve", "join", "status"],
   },
   tlsKey: {
     ...text("file"),
     help: "the certificate's key, PEM",
-    commands: ["serve", "join"],
+    commands: ["serve", "join", "status"],
   },
   tlsCa: {
     ...text("file"),
     help: "authority that the other end's certificate must be of, PEM; in serve it makes certificates of clients compulsory",
-    commands: ["serve", "join", "loadtest"],
+    commands: ["serve", "join", "loadtest", "status"],
   },
   tlsCrl: {
     ...text("file"),

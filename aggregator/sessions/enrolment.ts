@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
 import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
@@ -27,6 +28,18 @@ export interface KeyRing {
   revoke(client: string): Promise<void>;
   enrolled(): Promise<ReadonlySet<string>>;
   list(): Promise<readonly Enrolment[]>;
+  /** Tokens that were not used yet, those that are too old too. */
+  tokens(): Promise<readonly UnusedToken[]>;
+  /** @throws ConfigError `usage` where there is no such token. */
+  revokeToken(id: string): Promise<void>;
+}
+
+export interface UnusedToken {
+  /** The first 16 digits of the token's SHA-256: they tell which it is, and are no token. */
+  readonly id: string;
+  readonly label: string;
+  /** Milliseconds since 1970. */
+  readonly expires: number;
 }
 
 export interface Enrolment {
@@ -41,9 +54,31 @@ const isId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name);
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
 
-/** Opens the folder, and makes it where it is missing. */
-export async function openKeyRing(folder: string): Promise<KeyRing> {
+function whetherMissing(error: unknown): true {
+  if (isMissing(error)) return true;
+  throw error;
+}
+
+const idOf = (name: string): string => name.slice(0, 16);
+
+/** What a token is called where it must not stand itself. */
+export const tokenId = (token: string): string => idOf(sha256(token));
+
+/**
+ * Opens the folder, and makes it where it is missing.
+ * @param mustExist refuse a folder that holds no keys, which then is not made
+ * @throws ConfigError `keys-folder`
+ */
+export async function openKeyRing(
+  folder: string,
+  { mustExist = false }: { readonly mustExist?: boolean } = {},
+): Promise<KeyRing> {
   const inside = (kind: "tokens" | "enrolled" | "revoked") => join(folder, kind);
+  if (mustExist && !existsSync(inside("enrolled")))
+    throw new ConfigError(
+      "keys-folder",
+      `"keys" expected a folder that fedflat enroll or serve --keys has made, got "${folder}", ${existsSync(folder) ? "which is none" : "which does not exist"}`,
+    );
   for (const kind of ["tokens", "enrolled", "revoked"] as const)
     await mkdir(inside(kind), { recursive: true, mode: 0o700 });
 
@@ -79,7 +114,8 @@ export async function openKeyRing(folder: string): Promise<KeyRing> {
     return true;
   }
 
-  const names = async (kind: "enrolled" | "revoked") => (await readdir(inside(kind))).filter(isId);
+  const names = async (kind: "tokens" | "enrolled" | "revoked") =>
+    (await readdir(inside(kind))).filter(isId);
   const has = async (kind: "enrolled" | "revoked", client: string) =>
     (await read(join(inside(kind), client))) !== undefined;
 
@@ -120,6 +156,26 @@ export async function openKeyRing(folder: string): Promise<KeyRing> {
           if (entry) entries.push({ client, label: entry.label, state });
         }
       return entries;
+    },
+    async tokens() {
+      const unused: UnusedToken[] = [];
+      for (const name of await names("tokens")) {
+        const entry = await read(join(inside("tokens"), name));
+        if (entry) unused.push({ id: idOf(name), ...entry });
+      }
+      return unused.sort((a, b) => a.expires - b.expires);
+    },
+    async revokeToken(id) {
+      const name = (await names("tokens")).find((name) => idOf(name) === id);
+      const path = name === undefined ? undefined : join(inside("tokens"), name);
+      // Missing by now: it is used, or revoked, at this moment.
+      const isGone = path === undefined || (await unlink(path).then(() => false, whetherMissing));
+      if (isGone)
+        throw new ConfigError(
+          "usage",
+          `"--token" expected the id of a token that was not used yet, got ${id}`,
+        );
+      await nodeFiles.syncFolder(inside("tokens"));
     },
   };
 }
