@@ -103,6 +103,6 @@ test("a missing model and data that do not fit end in one sentence, with nothing
   writeFileSync(wide, "a,b,c,label\n3,1,2,no\n");
   const unfit = await run(...["flatness", "--model", model, "--data", wide, "--out", out]);
   assert.equal(unfit.code, 1);
-  assert.match(unfit.stderr, /^fedflat: "data" expected .*\n$/);
+  assert.match(unfit.stderr, /^fedflat: "wide.csv" columns expected 2 numbers .*, got 3\n$/);
   assert.equal(existsSync(out), false);
 });
