@@ -1,7 +1,7 @@
 import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DataError } from "../runtime/errors.js";
-import { unexpected, type Dataset } from "../runtime/data/dataset.js";
+import { makeDataset, unexpected, type Dataset } from "../runtime/data/dataset.js";
 import { CIFAR_10, CIFAR_100, readCifar } from "../runtime/data/cifar.js";
 import { readCsv, type CsvOptions } from "../runtime/data/csv.js";
 import { harFiles, readHar } from "../runtime/data/har.js";
@@ -12,6 +12,8 @@ import { withClasses, withColumns } from "../runtime/data/matching.js";
 import { readNpy, type NpyArray } from "../runtime/data/npy.js";
 import { datasetsOf, isUsed, readNpz } from "../runtime/data/npz.js";
 import { textOf } from "../runtime/data/text.js";
+import { PICTURE, readPictures } from "./pictures.js";
+import { inWords } from "./problem.js";
 
 /**
  * `unlabelled` is for data to predict (IDX, NPZ, NPY and CSV may come without labels, which are
@@ -39,7 +41,8 @@ export const openOptions = (settings: {
  * same classes.
  */
 export interface OpenedData {
-  readonly format: "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv";
+  readonly format:
+    "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv" | "pictures";
   readonly train?: Dataset;
   readonly test?: Dataset;
 }
@@ -76,6 +79,7 @@ const FORMATS: readonly Format[] = [
   { lookedFor: "*.npz", open: openNpz },
   { lookedFor: "x.npy with y.npy (or x_train.npy ...)", open: openNpy },
   { lookedFor: "*.csv", open: openCsv },
+  { lookedFor: "*.png or *.jpg (to predict)", open: openPictures },
 ];
 
 /**
@@ -229,6 +233,17 @@ async function openCsv(place: Place): Promise<OpenedData | undefined> {
   return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
 }
 
+/** Pictures without labels, in the order of their names. */
+async function openPictures(place: Place): Promise<OpenedData | undefined> {
+  const { unlabelled, shape } = place.options;
+  const names = place.names.filter((name) => PICTURE.test(name));
+  if (names.length === 0 || !unlabelled || shape === undefined) return undefined;
+  const files = [];
+  for (const name of names) files.push({ source: name, bytes: await read(place, name) });
+  const inputs = readPictures(files, shape);
+  return { format: "pictures", test: makeDataset(place.folder, { shape, inputs }) };
+}
+
 /** Data of one file, or of train.EXT and test.EXT. */
 async function oneOrTwo(
   place: Place,
@@ -303,14 +318,7 @@ async function read(place: Place, name: string): Promise<Uint8Array> {
 }
 
 function unreadable(path: string, error: NodeJS.ErrnoException): DataError {
-  const reasons: Record<string, string> = {
-    ENOENT: "nothing there",
-    EACCES: "no permission to read it",
-    EISDIR: "a folder",
-  };
-  return new DataError(
-    "unreadable",
-    `"${path}" expected readable data, got ${reasons[error.code ?? ""] ?? error.message}`,
-    { cause: error },
-  );
+  return new DataError("unreadable", `"${path}" expected readable data, got ${inWords(error)}`, {
+    cause: error,
+  });
 }

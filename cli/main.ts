@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { inWords } from "./problem.js";
 import { FedflatError } from "../runtime/errors.js";
 import { printableLines } from "../runtime/protocol/printable.js";
 import {
@@ -139,10 +140,10 @@ async function conduct<C extends CommandName>(
 /** What the system did not let us do, as a sentence; nothing for other errors. */
 function systemSentence(error: unknown): string | undefined {
   if (!(error instanceof Error) || !("syscall" in error)) return undefined;
-  const { code, path } = error as NodeJS.ErrnoException;
+  const { path } = error as NodeJS.ErrnoException;
   return path === undefined
     ? error.message
-    : `"${path}" expected a place that can be read and written, got ${code}`;
+    : `"${path}" expected a place that can be read and written, got ${inWords(error)}`;
 }
 
 /**

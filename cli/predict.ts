@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { matched } from "../runtime/data/matching.js";
-import { ModelError } from "../runtime/errors.js";
+import { FedflatError, ModelError } from "../runtime/errors.js";
 import { expectedBy, loadModel, type Model } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { printableJson, printableLines } from "../runtime/protocol/printable.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData, openOptions } from "./data.js";
+import { inWords } from "./problem.js";
 import type { SettingsOf } from "./settings.js";
 import { csvField } from "./write.js";
 
@@ -33,23 +34,30 @@ export async function predict(settings: SettingsOf<"predict">, signal: AbortSign
   }
 }
 
+/** Where a model's file lies: itself, its folder, or the folder of a run. */
+const PLACES = ["", "weights.safetensors", join("model", "weights.safetensors")];
+
 /**
- * The model of a run's folder. @throws ModelError `model-file` where there is none or it is
- * damaged.
+ * The model of a run, of its model folder, or of a file. @throws ModelError `model-file` where there
+ * is none or it is damaged.
  */
-export async function readModel(folder: string): Promise<Model> {
-  const file = join(folder, "weights.safetensors");
-  let bytes: Uint8Array;
-  try {
-    bytes = await readFile(file);
-  } catch (error) {
-    throw new ModelError(
-      "model-file",
-      `"--model" expected a folder with weights.safetensors, got "${folder}" (${(error as NodeJS.ErrnoException).code})`,
-    );
-  }
-  return loadModel(bytes);
+export async function readModel(path: string): Promise<Model> {
+  let problem: unknown;
+  for (const place of PLACES)
+    try {
+      return loadModel(await readFile(join(path, place)));
+    } catch (error) {
+      if (error instanceof FedflatError) throw error;
+      problem ??= isCode(error, "EISDIR") ? undefined : error;
+    }
+  throw new ModelError(
+    "model-file",
+    `"--model" expected a run's folder, a model's folder or its weights.safetensors, got ${problem === undefined || isCode(problem, "ENOENT") ? `"${path}", where there is none` : `${inWords(problem)}, "${path}"`}`,
+  );
 }
+
+const isCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && "code" in error && error.code === code;
 
 function softmax(logits: Float32Array): number[] {
   const largest = logits.reduce((a, b) => Math.max(a, b));

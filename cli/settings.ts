@@ -462,7 +462,7 @@ const TRAINING = {
     ...text("folder"),
     flag: "model",
     required: true,
-    help: "the model folder of a run",
+    help: "a run's folder, its model folder, or a weights.safetensors",
     commands: ["flatness", "predict"],
   },
   algorithm: {

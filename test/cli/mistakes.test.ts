@@ -36,7 +36,7 @@ const simulate = (...argv: string[]) => [
 ];
 
 test("a data set that is not there", () =>
-  refused(1, /nowhere.*nothing there/, ...simulate("--data", at("nowhere"))));
+  refused(1, /nowhere.*a path where there is nothing/, ...simulate("--data", at("nowhere"))));
 
 test("a truncated gzip", async () => {
   cpSync(FASHION, at("truncated"), { recursive: true });

@@ -134,7 +134,7 @@ test("a single images file opens its half; what is missing is said", async () =>
     await refuse(
       join(folder, "nowhere"),
       "unreadable",
-      /nowhere" expected readable data, got nothing there$/,
+      /nowhere" expected readable data, got a path where there is nothing$/,
     );
     writeFileSync(join(folder, "notes.txt"), "hello");
     await refuse(folder, "unknown-data", /images-idx3-ubyte.*, got notes.txt$/);

@@ -148,7 +148,7 @@ test("UCI HAR with a part missing, short or wrong is refused by file and line", 
   await refuse(
     without((files) => delete files[signal]),
     "unreadable",
-    /body_gyro_y_train.txt" expected readable data, got nothing there$/,
+    /body_gyro_y_train.txt" expected readable data, got a path where there is nothing$/,
   );
   await refuse(
     without((files) => (files[signal] = harLayout(2)[signal])),
