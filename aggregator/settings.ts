@@ -15,8 +15,12 @@ const duration = whole(1, 2 ** 31 - 1);
  * anything may take, what an update may look like. Durations are milliseconds.
  */
 const schema = v.strictObject({
-  algorithm: v.optional(v.string(), "fedavg"),
-  algorithmSettings: v.optional(v.record(v.string(), between(-1e12, 1e12)), {}),
+  // What clients are told stays within the bounds that they hold (runtime/protocol/settings.ts).
+  algorithm: v.optional(v.pipe(v.string(), v.maxLength(64)), "fedavg"),
+  algorithmSettings: v.optional(
+    v.record(v.pipe(v.string(), v.maxLength(64)), between(-1e12, 1e12)),
+    {},
+  ),
   localEpochs: v.optional(whole(1, 10_000), 5),
   batchSize: v.optional(whole(1, 65_536), 50),
   /** Of the first round. */

@@ -226,6 +226,34 @@ test("a page is told everything once, then what changes; after a break what is m
   }
 });
 
+test("the page names a client that cannot train, and why, in its log and its row", async () => {
+  const f = await federation({ rounds: 1, gather: 2, minimum: 2, quorum: 1 });
+  try {
+    const [a, odd] = [await f.client("a"), await f.client("odd")];
+    for (const client of [a, odd]) client.send({ type: "ready" });
+    const { assignment } = await odd.next("assign");
+    const why = '"label" expected 0 to 2, got 7';
+    odd.send({ type: "decline", assignment, code: "data", message: why });
+    const name = odd.id.slice(0, 8);
+    const { log, updates } = await follow(
+      f,
+      "filter=unfit",
+      ({ log, clients }) =>
+        [...log.values()].some((text) => text.includes("abandoned")) && clients?.unfit === 1,
+    );
+    const texts = [...log.values()];
+    assert.ok(texts.includes(`Round 1 goes without client ${name}: data: ${why}.`), texts.join());
+    assert.ok(texts.some((text) => text.endsWith(`come: client ${name} (data: ${why}).`)));
+    const rows = updates.flatMap(({ table }) => table?.rows ?? []);
+    assert.deepEqual(rows.at(-1) && [rows.at(-1)!.standing, rows.at(-1)!.note], [
+      "unfit",
+      `data: ${why}`,
+    ]);
+  } finally {
+    await f.end();
+  }
+});
+
 test("the rows of a filter, page by page", async () => {
   const f = await federation({ minimum: 99 });
   try {
