@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import type { Model } from "../../runtime/models/model.js";
@@ -217,5 +218,29 @@ test(
       stdout.trim().split("\n"),
       shown.map(([, , numbers]) => numbers),
     );
+  },
+);
+
+test(
+  "every algorithm as docs/algorithms.md has it, plain and with MAN, gives the reference's weights",
+  {
+    skip: missing,
+  },
+  () => {
+    const program = repository("test/examples/algorithms.py");
+    const vectors = process.env["FEDFLAT_VECTORS"] ?? repository("test/vectors");
+    const { stdout, stderr } = spawnSync(
+      PYTHON,
+      ["-B", program, repository("examples/python"), vectors],
+      { encoding: "utf8" },
+    );
+    assert.equal(stderr, "");
+    const apart = JSON.parse(stdout) as Record<string, number>;
+    assert.deepEqual(
+      Object.keys(apart).sort(),
+      BUILT_IN.flatMap(({ name }) => [`${name}-man`, `${name}-plain`]).sort(),
+    );
+    for (const [run, difference] of Object.entries(apart))
+      assert.ok(difference <= 1e-6, `${run} is off by ${difference}`);
   },
 );
