@@ -111,6 +111,63 @@ test("every import between rooms runs one way", () => {
   assert.deepEqual(wrong, []);
 });
 
+// The aggregator's rooms from the ground up: a room imports those of earlier lines.
+const FLOORS: readonly (readonly string[])[] = [
+  ["settings", "log", "memory"],
+  ["rounds"],
+  ["storage"],
+  ["sessions", "aggregation"],
+  ["clients"],
+  ["run"],
+  ["monitoring"],
+  ["server"],
+  ["index"],
+];
+
+test("every import among the aggregator's rooms leads down", () => {
+  const roomIn = (file: string) => file.split("/")[1].replace(/\.ts$/, "");
+  const floorOf = (file: string) => FLOORS.findIndex((rooms) => rooms.includes(roomIn(file)));
+  const ours = files.filter((file) => file.startsWith("aggregator/"));
+  const wrong = ours.flatMap((file) => {
+    assert.ok(floorOf(file) >= 0, `${file} is in no room`);
+    return importsOf(file)
+      .filter((target) => target.startsWith("aggregator/") && roomIn(target) !== roomIn(file))
+      .filter((target) => floorOf(target) >= floorOf(file))
+      .map((target) => `${file} -> ${target}`);
+  });
+  assert.deepEqual(wrong, []);
+});
+
+test("the rounds decide without Node, timers and clocks", () => {
+  for (const file of files.filter((file) => file.startsWith("aggregator/rounds/")))
+    assert.doesNotMatch(
+      readFileSync(join(root, file), "utf8"),
+      /from "node:|\bset(Timeout|Interval|Immediate)\b|\bperformance\.|\bDate\b|\bMath\.random\b/,
+      file,
+    );
+});
+
+// Names of two meanings that wait for better ones; no other may join them.
+const TWICE = new Set(
+  (
+    "Counted Examples Finished Load Progress RoundResult Run Shape Slice Standing State Update " +
+    "Work"
+  ).split(" "),
+);
+
+test("no exported type has the name of another", () => {
+  const places = new Map<string, string[]>();
+  for (const file of files)
+    for (const [, name] of readFileSync(join(root, file), "utf8").matchAll(
+      /^export (?:abstract )?(?:interface|type|class) (\w+)/gm,
+    ))
+      places.set(name, [...(places.get(name) ?? []), file]);
+  // The client has one name on every platform.
+  places.delete("FederatedClient");
+  const doubles = [...places].filter(([name, found]) => found.length > 1 && !TWICE.has(name));
+  assert.deepEqual(doubles, []);
+});
+
 test("each package imports the packages it depends on, and uses all of them", () => {
   const read = (path: string) =>
     JSON.parse(readFileSync(join(root, path), "utf8")) as Record<string, Record<string, string>>;
