@@ -1,3 +1,9 @@
+/**
+ * The aggregator, in a program of yours (docs/aggregator.md).
+ *
+ * @module fedflat/aggregator
+ */
+
 export {
   Aggregator,
   type AggregatorEvents,
@@ -11,12 +17,15 @@ export {
   type Status,
 } from "./run/aggregator.js";
 export type { ClientStatus, Load } from "./run/options.js";
+export type { Standing } from "./clients/clients.js";
+export type { Refusal } from "./aggregation/validation.js";
 export type { Tested } from "./run/evaluations.js";
 export { listen, type AggregatorServer, type ServerOptions } from "./server/server.js";
-export { openKeyRing, type KeyRing } from "./sessions/enrolment.js";
+export { openKeyRing, type Enrolment, type KeyRing } from "./sessions/enrolment.js";
 export type { Admission } from "./sessions/authentication.js";
 export type { AggregatorSettings, GivenSettings } from "./settings.js";
 export type { Metrics, Traffic } from "./monitoring/metrics.js";
 export type { Log } from "./log.js";
 export { initialModel } from "../runtime/models/initial.js";
+export type { ModelCard } from "../runtime/models/model.js";
 export { preset } from "../runtime/models/presets.js";

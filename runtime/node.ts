@@ -1,3 +1,9 @@
+/**
+ * The client, in a program of yours on Node (docs/client.md).
+ *
+ * @module fedflat
+ */
+
 import { FederatedClient as Client, type ClientOptions } from "./client.js";
 import { nodePlatform, type NodeOptions } from "./platform/node.js";
 

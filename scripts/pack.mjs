@@ -28,8 +28,9 @@ for (const file of readdirSync(cli, { recursive: true }).filter((name) => name.e
   mkdirSync(dirname(target), { recursive: true });
   writeFileSync(target, packed(join(cli, file)));
 }
+const notApi = (path) => path !== join(root, "docs/api");
 for (const path of ["LICENSE", "docs", "examples"])
-  cpSync(join(root, path), join(staged, path), { recursive: true });
+  cpSync(join(root, path), join(staged, path), { recursive: true, filter: notApi });
 cpSync(join(root, "cli/README.md"), join(staged, "README.md"));
 writeFileSync(join(staged, "package.json"), `${JSON.stringify(manifest(), null, 2)}\n`);
 

@@ -1,3 +1,9 @@
+/**
+ * Readers of data sets, and how they are dealt to clients (docs/data.md).
+ *
+ * @module fedflat/data
+ */
+
 export {
   makeDataset,
   type Dataset,

@@ -1,3 +1,9 @@
+/**
+ * Our kernels for plain TensorFlow.js (docs/tfjs-kernels.md).
+ *
+ * @module fedflat/kernels
+ */
+
 import "@tensorflow/tfjs-backend-wasm";
 import { env } from "@tensorflow/tfjs-core";
 import type { KernelBuild } from "../wasm/kernels.js";
