@@ -150,7 +150,7 @@ test("the rounds decide without Node, timers and clocks", () => {
 // Names of two meanings that wait for better ones; no other may join them.
 const TWICE = new Set(
   (
-    "Counted Examples Finished Load Progress RoundResult Run Shape Slice Standing State Update " +
+    "Counted Examples Finished Load Progress RoundResult Run Shape Slice Standing State Step Update " +
     "Work"
   ).split(" "),
 );
