@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { writeTensorBoard } from "../../cli/tensorboard.js";
-import { federation } from "../aggregator/run/federation.js";
+import { federation, tappedModel } from "../aggregator/run/federation.js";
 import { updateFor } from "../aggregator/run/raw-client.js";
 
 /**
@@ -82,10 +82,16 @@ test("the checks of this reader are right", () => {
 
 test("a run's figures stand in an event file, by round", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-events-"));
-  const f = await federation({ gather: 2, rounds: 3, evaluateFraction: 1 });
+  const f = await federation(
+    { gather: 2, rounds: 3, evaluateFraction: 1 },
+    { model: tappedModel() },
+  );
   try {
     writeTensorBoard(f.aggregator, join(folder, "run"));
-    const clients = [await f.client("a"), await f.client("b")];
+    const clients = [
+      await f.client("a", { activationNorms: [0.5] }),
+      await f.client("b", { activationNorms: [0.5] }),
+    ];
     await Promise.all(clients.map((c) => c.work((_, model) => updateFor(model, () => 0.1))));
     await f.aggregator.done;
     const [name, ...others] = await readdir(join(folder, "run"));

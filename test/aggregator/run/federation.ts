@@ -22,6 +22,28 @@ export function tinyModel(units = 3): Model {
   };
 }
 
+/** A model with one activation that MAN counts: 4 inputs, 2 hidden units and 3 classes. */
+export function tappedModel(): Model {
+  const layout = layoutOf([
+    { name: "0.kernel", shape: [4, 2] },
+    { name: "0.bias", shape: [2] },
+    { name: "1.kernel", shape: [2, 3] },
+    { name: "1.bias", shape: [3] },
+  ]);
+  return {
+    ...tinyModel(),
+    description: {
+      input: [4],
+      layers: [
+        { type: "dense", units: 2, activation: "relu" },
+        { type: "dense", units: 3 },
+      ],
+    },
+    layout,
+    weights: Float32Array.from({ length: layout.size }, (_, i) => i / 8),
+  };
+}
+
 /** Times that a test can wait for. */
 const QUICK: GivenSettings = {
   rounds: 2,

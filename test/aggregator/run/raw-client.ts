@@ -27,6 +27,8 @@ export interface RawOptions {
   readonly seed: string;
   /** Null says nothing of how many. */
   readonly samples?: number | null;
+  /** As many as the model has activations that MAN counts. */
+  readonly activationNorms?: readonly number[];
   readonly algorithms?: readonly string[];
   readonly layers?: readonly string[];
   readonly token?: string;
@@ -284,7 +286,7 @@ export class RawClient {
       metrics: {
         lossBefore: 2,
         lossAfter: 1,
-        activationNorms: [],
+        activationNorms: this.#options.activationNorms ?? [],
         seconds: 0.1,
       },
       ...change,
