@@ -96,7 +96,10 @@ export async function weather(given: BadWeather): Promise<Weathered> {
     const clients = Array.from({ length: CLIENTS }, (_, i) => live(i));
     const server = (call: number) =>
       liveUntilDeath(
-        [folder, port, call, "learning", JSON.stringify(settingsOf(given))],
+        [
+          ...[folder, port, call, "learning", JSON.stringify(settingsOf(given))],
+          `127.0.0.1:${proxy.port}`,
+        ],
         async () => {},
       );
     assert.equal(await server(given.kill), "SIGKILL");

@@ -7,10 +7,10 @@ import type { GivenSettings } from "../../aggregator/settings.js";
 import { LAB, labModel } from "./fixtures.js";
 import { learningModel } from "./learning.js";
 
-// killed-server.js FOLDER PORT CALL MODEL SETTINGS: an aggregator that kills itself (SIGKILL) at
+// killed-server.js FOLDER PORT CALL MODEL SETTINGS [HOST]: an aggregator that kills itself (SIGKILL) at
 // its persistence call of that number; 0 for never. MODEL is lab or learning, SETTINGS are JSON.
 // Prints its port when it listens, and ends when the run is finished.
-const [folder, port, call, model, settings] = process.argv.slice(2);
+const [folder, port, call, model, settings, host] = process.argv.slice(2);
 
 let calls = 0;
 function counted(): void {
@@ -60,7 +60,11 @@ const aggregator = new Aggregator({
   ledger: fileLedger(stateFolder(folder), files),
 });
 await aggregator.start();
-const server = await listen(aggregator, { port: Number(port) });
+const server = await listen(aggregator, {
+  port: Number(port),
+  // Clients that come through a proxy dial its port, to which their proofs are bound.
+  ...(host !== undefined && { hosts: [host], openToAll: true }),
+});
 console.log(server.port);
 const ending = await aggregator.done;
 // The clients hear that it is finished before the line goes.
