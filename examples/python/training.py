@@ -72,6 +72,11 @@ class Model:
                     self.weights[name] = tensors[name].astype(np.float32)
             elif layer["type"] != "flatten" and (layer["type"], before) != ("relu", "dense"):
                 raise NotDone("decline", "layer", f"no layer {layer['type']!r} in this place")
+            known = layer.keys() <= {"type", "units", "activation", "name"}
+            if not known or layer.get("activation", "relu") != "relu":
+                raise NotDone("decline", "layer", f"layer {index} has more than this client does")
+        if card["description"].keys() > {"input", "layers"}:
+            raise NotDone("decline", "layer", "this client has no other loss than the default")
 
     def rows(self, x):
         """Examples as the first layer takes them."""
