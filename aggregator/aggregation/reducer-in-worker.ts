@@ -1,26 +1,26 @@
 import { Worker } from "node:worker_threads";
 import { FedflatError } from "../../runtime/errors.js";
-import type { Desk, DeskSettings } from "./reducer.js";
+import type { Reducer, ReducerSettings } from "./reducer.js";
 
-type Method = Exclude<keyof Desk, "build">;
+type Method = Exclude<keyof Reducer, "build">;
 
-export interface DeskCall {
+export interface ReducerCall {
   readonly id: number;
   readonly method: Method;
   readonly args: readonly unknown[];
 }
 
-export interface DeskAnswer {
+export interface ReducerAnswer {
   readonly id: number;
   result?: unknown;
   error?: string;
 }
 
 /**
- * A desk whose work is done in a worker. Calls are answered in order.
+ * A reducer whose work is done in a worker. Calls are answered in order.
  * @throws FedflatError `desk` from every call once the worker has ended.
  */
-export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
+export async function openReducerInWorker(settings: ReducerSettings): Promise<Reducer> {
   const worker = new Worker(new URL("./reducer-worker.js", import.meta.url), {
     workerData: settings,
   });
@@ -38,7 +38,7 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
   };
   worker.on("error", (error) => end(error.message));
   worker.on("exit", (code) => end(`exit code ${code}`));
-  worker.on("message", ({ id, result, error }: DeskAnswer) => {
+  worker.on("message", ({ id, result, error }: ReducerAnswer) => {
     const call = waiting.get(id);
     waiting.delete(id);
     if (error !== undefined) call?.reject(new FedflatError("desk", error));
@@ -53,13 +53,13 @@ export async function openDeskInWorker(settings: DeskSettings): Promise<Desk> {
 
   function call<M extends Method>(
     method: M,
-    args: Parameters<Desk[M]>,
+    args: Parameters<Reducer[M]>,
     given: ArrayBuffer[] = [],
-  ): ReturnType<Desk[M]> {
+  ): ReturnType<Reducer[M]> {
     const id = ++calls;
     const answer = answerTo(id);
-    if (!ended) worker.postMessage({ id, method, args } as DeskCall, given);
-    return answer as ReturnType<Desk[M]>;
+    if (!ended) worker.postMessage({ id, method, args } as ReducerCall, given);
+    return answer as ReturnType<Reducer[M]>;
   }
 
   const build = await answerTo<string>(0);

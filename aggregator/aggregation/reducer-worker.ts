@@ -1,22 +1,22 @@
 import { parentPort, workerData } from "node:worker_threads";
-import { openDesk, type DeskSettings } from "./reducer.js";
-import type { DeskAnswer, DeskCall } from "./reducer-in-worker.js";
+import { openReducer, type ReducerSettings } from "./reducer.js";
+import type { ReducerAnswer, ReducerCall } from "./reducer-in-worker.js";
 import type { Checkpoint } from "../storage/ledger.js";
 import { wasmArithmetic } from "./arithmetic.js";
 
-// The worker of desk-in-worker.ts: does one call after the other, in the order in which they were
+// The worker of reducer-in-worker.ts: handles one call after the other, in the order in which they were
 // made.
 
 const port = parentPort!;
-const desk = openDesk(workerData as DeskSettings, await wasmArithmetic());
+const reducer = openReducer(workerData as ReducerSettings, await wasmArithmetic());
 let queue: Promise<void> = Promise.resolve();
 
-port.on("message", ({ id, method, args }: DeskCall) => {
+port.on("message", ({ id, method, args }: ReducerCall) => {
   queue = queue.then(async () => {
-    const answer: DeskAnswer = { id };
+    const answer: ReducerAnswer = { id };
     try {
-      // The names and arguments were put together from the type of Desk at the other end.
-      const work = desk[method] as (...args: unknown[]) => Promise<unknown>;
+      // The names and arguments were put together from the type of Reducer at the other end.
+      const work = reducer[method] as (...args: unknown[]) => Promise<unknown>;
       answer.result = await work(...args);
     } catch (error) {
       answer.error = error instanceof Error ? error.message : String(error);
@@ -24,7 +24,7 @@ port.on("message", ({ id, method, args }: DeskCall) => {
     port.postMessage(answer, buffersOf(answer.result));
   });
 });
-port.postMessage({ id: 0, result: desk.build } satisfies DeskAnswer);
+port.postMessage({ id: 0, result: reducer.build } satisfies ReducerAnswer);
 
 /** The buffers of a checkpoint's blobs, which are given away rather than copied. */
 function buffersOf(result: unknown): ArrayBuffer[] {

@@ -17,12 +17,12 @@ import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
 import { contributionOf, domainOf, foldFor, stateGrid } from "./weighted-mean.js";
 
 /**
- * Where the heavy work on blobs is done: hashing and looking at updates, folding them, moving the
- * model, writing the next checkpoint. It holds the algorithm's state; the model lies with whoever
- * sends it to clients. This is the plain form that works where it is called; `desk-worker.ts` puts
- * the same one behind a worker, so that the event loop never waits for a large blob.
+ * Does the heavy work on blobs: hashes and checks updates, folds them, moves the model and writes
+ * the next checkpoint. It holds the state of the algorithm; the model stays with the caller. This is
+ * the plain form, which works in the calling thread; `reducer-worker.ts` runs the same one in a
+ * worker, so that the event loop never waits for a large blob.
  */
-export interface Desk {
+export interface Reducer {
   /** Kernels that fold. */
   readonly build: string;
   /** Takes a committed state of the algorithm as the current one. */
@@ -47,7 +47,7 @@ export interface Desk {
   rest(): Promise<void>;
   /**
    * Moves the model by the fold.
-   * @param model the current one, as a blob; its memory is the desk's from now on, and the next model's where it fits
+   * @param model the current one, as a blob; its memory is the reducer's from now on, and the next model's where it fits
    */
   finish(model: Uint8Array<ArrayBuffer>, population: number): Promise<Checkpoint>;
   close(): Promise<void>;
@@ -61,7 +61,7 @@ export interface FoldLimits {
   readonly staleness: number;
 }
 
-export interface DeskSettings {
+export interface ReducerSettings {
   readonly algorithm: string;
   readonly algorithmSettings: NamedNumbers;
   readonly layout: Layout;
@@ -74,7 +74,11 @@ export interface DeskSettings {
 }
 
 /** @param own the algorithm itself, where it is not one of the built-in ones. */
-export function openDesk(settings: DeskSettings, arithmetic: Arithmetic, own?: Algorithm): Desk {
+export function openReducer(
+  settings: ReducerSettings,
+  arithmetic: Arithmetic,
+  own?: Algorithm,
+): Reducer {
   const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
   const { metadata } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
@@ -157,7 +161,7 @@ export function openDesk(settings: DeskSettings, arithmetic: Arithmetic, own?: A
         population,
         model,
       );
-      // Nobody else has it, unless an algorithm of the caller's own keeps it.
+      // Safe to reuse: only a custom algorithm could still hold a reference.
       if (next.global !== global && own === undefined) release(next.global.buffer);
       return checkpoint;
     },

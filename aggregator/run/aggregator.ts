@@ -193,7 +193,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     } catch (error) {
       this.#presence.close();
       this.#parts.roster.close();
-      await from.desk.close();
+      await from.reducer.close();
       await from.ledger.close();
       throw error;
     }
@@ -206,7 +206,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     for (const client of clients)
       this.#presence.remember(client, attempt?.selected.includes(client.id) ?? false);
     this.log.info(
-      { run, epoch, committed: round, build: from.desk.build },
+      { run, epoch, committed: round, build: from.reducer.build },
       attempt
         ? `the run goes on with round ${attempt.round}, attempt ${attempt.attempt}`
         : "the run begins",
@@ -221,7 +221,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   /** Hands each part what it needs of the others. */
-  #join({ ledger, opened, desk, folder }: OpenedRun): void {
+  #join({ ledger, opened, reducer, folder }: OpenedRun): void {
     const { settings } = this;
     const { run, epoch, latest } = opened;
     const parts: Parts = {
@@ -240,7 +240,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         send: (event) => this.#driver.send(event),
         isClosing: () => this.#closing,
       }),
-      desk,
+      reducer,
       models: this.#models,
       uploads: this.#uploads,
       assignments: this.#assignments,
@@ -478,7 +478,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#parts.roster.close();
     this.#lines.close(this.#rounds.at === "finished");
     await this.#parts.folder?.written();
-    await this.#parts.desk.close();
+    await this.#parts.reducer.close();
     await this.#parts.ledger.close();
   }
 }

@@ -14,7 +14,14 @@ type CommitParts = RunContext &
   RunStorage &
   Pick<
     Parts,
-    "desk" | "models" | "uploads" | "assignments" | "evaluations" | "folder" | "clients" | "roster"
+    | "reducer"
+    | "models"
+    | "uploads"
+    | "assignments"
+    | "evaluations"
+    | "folder"
+    | "clients"
+    | "roster"
   >;
 
 /**
@@ -26,7 +33,7 @@ export async function commitRound(
   { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
   { open, members }: Extract<RoundEffect, { readonly type: "close" }>,
 ): Promise<void> {
-  const { definition, desk, clients, models, durably } = parts;
+  const { definition, reducer, clients, models, durably } = parts;
   const { settings, updateBytes } = definition;
   const collected = performance.now();
   const counted = [...members]
@@ -36,12 +43,12 @@ export async function commitRound(
   await durably(async () => {
     if (definition.isLarge) {
       // The model moves in the room that the updates leave.
-      await desk.rest();
+      await reducer.rest();
       parts.uploads.trim();
       collectAll();
     }
     const checkpoint = withoutTwin(
-      await desk.finish(copyOf(models.current.bytes), open.population),
+      await reducer.finish(copyOf(models.current.bytes), open.population),
       models.current,
     );
     const finished = performance.now();
@@ -53,7 +60,7 @@ export async function commitRound(
     }));
     const { means, doubts } = clientMeans(measured, definition.norms);
     const line = roundLine(settings, open, counted, means, checkpoint, {
-      build: desk.build,
+      build: reducer.build,
       clientBuilds: [...new Set(builds.map((build) => build ?? "unknown"))].sort(),
     });
     const record: CommitRecord = {

@@ -1,7 +1,7 @@
 import type { Assignments } from "../clients/assignments.js";
 import type { Client } from "../clients/clients.js";
 import type { RunDefinition } from "./definition.js";
-import type { Desk } from "../aggregation/reducer.js";
+import type { Reducer } from "../aggregation/reducer.js";
 import type { Durably } from "../storage/retry.js";
 import type { Evaluations } from "./evaluations.js";
 import type { Log, OthersLog } from "../log.js";
@@ -38,7 +38,7 @@ export interface RunStorage {
 
 /** All that a run which goes on is made of. Each file that works with it says what it needs. */
 export interface Parts extends RunContext, RunStorage {
-  readonly desk: Desk;
+  readonly reducer: Reducer;
   readonly models: Models;
   readonly uploads: Uploads;
   readonly roster: RosterTeller;

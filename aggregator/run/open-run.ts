@@ -1,8 +1,8 @@
 import { ConfigError } from "../../runtime/errors.js";
 import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
-import { firstCheckpoint, openDesk, type Desk } from "../aggregation/reducer.js";
-import { openDeskInWorker } from "../aggregation/reducer-in-worker.js";
+import { firstCheckpoint, openReducer, type Reducer } from "../aggregation/reducer.js";
+import { openReducerInWorker } from "../aggregation/reducer-in-worker.js";
 import type { Log } from "../log.js";
 import type { AggregatorOptions } from "./options.js";
 import {
@@ -24,7 +24,7 @@ export interface OpenedRun {
   readonly ledger: Ledger;
   readonly opened: Opened;
   /** It has the state of the last commit. */
-  readonly desk: Desk;
+  readonly reducer: Reducer;
   readonly folder: RunFolder | undefined;
 }
 
@@ -46,12 +46,12 @@ export async function openRun(
     firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, model.weights),
   );
   const { last, history, run } = opened;
-  let desk: Desk | undefined;
+  let reducer: Reducer | undefined;
   try {
     for (const note of opened.notes) log.warn({ run }, note);
     requireSameRun(definition, opened);
-    desk = await chooseDesk(definition, log);
-    await desk.load(last.state.bytes);
+    reducer = await chooseReducer(definition, log);
+    await reducer.load(last.state.bytes);
     let folder: RunFolder | undefined;
     if (path !== undefined) {
       const card = JSON.parse(metadata["model"]) as object;
@@ -62,9 +62,9 @@ export async function openRun(
         { round: last.record.round, model: last.model },
       );
     }
-    return { ledger, opened, desk, folder };
+    return { ledger, opened, reducer, folder };
   } catch (error) {
-    await desk?.close();
+    await reducer?.close();
     await ledger.close();
     throw error;
   }
@@ -88,12 +88,12 @@ function requireSameRun(
 }
 
 /** Behind a worker where blobs are large, so that the event loop does not wait for them. */
-async function chooseDesk(
+async function chooseReducer(
   { settings, algorithm, isOwn, updateBytes, ...model }: RunDefinition,
   log: Log,
-): Promise<Desk> {
+): Promise<Reducer> {
   const { maxAbs, maxNorm, clipUpdateNorm } = settings;
-  const deskSettings = {
+  const reducerSettings = {
     algorithm: algorithm.name,
     algorithmSettings: settings.algorithmSettings,
     layout: model.layout,
@@ -103,10 +103,10 @@ async function chooseDesk(
     clipUpdateNorm: clipUpdateNorm || Infinity,
   };
   // An algorithm of the caller's own is code, which cannot be sent to a worker.
-  if (updateBytes > WORKER_FROM && !isOwn) return openDeskInWorker(deskSettings);
+  if (updateBytes > WORKER_FROM && !isOwn) return openReducerInWorker(reducerSettings);
   const arithmetic = await wasmArithmetic().catch((error: unknown) => {
     log.warn({ err: error }, "folding without the WebAssembly kernels");
     return plain;
   });
-  return openDesk(deskSettings, arithmetic, isOwn ? algorithm : undefined);
+  return openReducer(reducerSettings, arithmetic, isOwn ? algorithm : undefined);
 }

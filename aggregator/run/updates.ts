@@ -28,18 +28,18 @@ export interface Updates {
 export function openUpdates(
   parts: RunContext &
     Pick<RunStorage, "ledger"> &
-    Pick<Parts, "desk" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
+    Pick<Parts, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
   /** The last attempt that was begun, open or not. */
   attempt: () => AttemptRecord | undefined,
 ): Updates {
-  const { definition, log, rounds, send, tell, ledger, desk } = parts;
+  const { definition, log, rounds, send, tell, ledger, reducer } = parts;
   const { models, uploads, assignments, clientOf, roster } = parts;
   const { settings, updateBytes } = definition;
   /** Those in the fold. */
   let counted = 0;
 
-  /** The desk may be at it, and does what it is told in order. */
-  const drop = (assignment: string): void => uploads.release(assignment, desk.drop(assignment));
+  /** The reducer may still be reading it; it takes calls in order, so this is safe. */
+  const drop = (assignment: string): void => uploads.release(assignment, reducer.drop(assignment));
 
   /** Refuses an update; the round does not wait for another one from this client. */
   function refuse(client: Client, id: string, refusal: Refusal): void {
@@ -74,7 +74,7 @@ export function openUpdates(
 
     openFold(opened) {
       counted = 0;
-      return desk.openFold({
+      return reducer.openFold({
         updates: mostUpdates(opened),
         samples: opened.maxSamples,
         staleness: rounds.maxStaleness,
@@ -111,7 +111,7 @@ export function openUpdates(
     async arrived({ assignment: id, sha256 }, bytes) {
       let refusal: Refusal | undefined;
       try {
-        refusal = await desk.check(id, sha256, bytes);
+        refusal = await reducer.check(id, sha256, bytes);
       } catch (error) {
         log.error({ err: error }, "an update could not be looked at");
         return send(brokenBy(error));
@@ -119,7 +119,7 @@ export function openUpdates(
       const assignment = assignments.get(id);
       if (assignment === undefined || assignment.over !== undefined) {
         // The round closed meanwhile, and the client knows.
-        await desk.drop(id);
+        await reducer.drop(id);
         return;
       }
       const { client, work } = assignment;
@@ -142,7 +142,7 @@ export function openUpdates(
       const begun = performance.now();
       let norm: number;
       try {
-        norm = await desk.fold(id, client, samples, staleness);
+        norm = await reducer.fold(id, client, samples, staleness);
       } catch (error) {
         log.error({ err: error }, "an admitted update could not be folded");
         return send(brokenBy(error));

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Aggregator } from "../../../aggregator/run/aggregator.js";
-import { openDeskInWorker } from "../../../aggregator/aggregation/reducer-in-worker.js";
+import { openReducerInWorker } from "../../../aggregator/aggregation/reducer-in-worker.js";
 import { memoryLedger } from "../../../aggregator/storage/memory.js";
 import type { Algorithm } from "../../../runtime/algorithms/algorithm.js";
 import { scaffold } from "../../../runtime/algorithms/scaffold.js";
@@ -96,7 +96,7 @@ test("an evaluation that fails costs no round", async () => {
 
 test("a folding worker that ends rejects every call with a sentence", async () => {
   const { layout } = tinyModel();
-  const desk = await openDeskInWorker({
+  const reducer = await openReducerInWorker({
     algorithm: "fedavg",
     algorithmSettings: {},
     layout,
@@ -105,14 +105,14 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     maxNorm: Infinity,
     clipUpdateNorm: Infinity,
   });
-  await assert.rejects(desk.finish(new Uint8Array(8), 1), {
+  await assert.rejects(reducer.finish(new Uint8Array(8), 1), {
     code: "desk",
     message: "no fold is open",
   });
-  const waiting = desk.openFold({ updates: 1, samples: 1, staleness: 0 });
-  await desk.close();
+  const waiting = reducer.openFold({ updates: 1, samples: 1, staleness: 0 });
+  await reducer.close();
   await waiting.catch((error: FedflatError) => assert.equal(error.code, "desk"));
-  await assert.rejects(desk.drop("x"), { code: "desk" });
+  await assert.rejects(reducer.drop("x"), { code: "desk" });
 });
 
 test("a folder that holds a run, one that holds none, and another model are refused with a sentence", async () => {
