@@ -16,7 +16,7 @@ import { openLines } from "../sessions/open-sessions.js";
 import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
 import { openRun, type OpenedRun } from "./open-run.js";
-import type { Parts } from "./context.js";
+import type { RunContext } from "./context.js";
 import { openPresence, type Presence } from "./registry.js";
 import { driveRounds, type Asked, type RoundDriver } from "./driver.js";
 import type { Rounds } from "../rounds/engine.js";
@@ -73,7 +73,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly #evaluations: Evaluations;
 
   // From `start` on.
-  #parts!: Parts;
+  #context!: RunContext;
   #updates!: Updates;
   #attempts!: Attempts;
   #presence!: Presence;
@@ -144,7 +144,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       },
       done: (line) => {
         this.#evaluated = line;
-        this.#parts.folder?.evaluation(line);
+        this.#context.folder?.evaluation(line);
         this.#tell("evaluation", line);
       },
     });
@@ -155,7 +155,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /** The run's id. */
   get run(): string {
-    return this.#parts.run;
+    return this.#context.run;
   }
 
   get description(): ModelDescription {
@@ -192,7 +192,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       await this.#begin(from);
     } catch (error) {
       this.#presence.close();
-      this.#parts.roster.close();
+      this.#context.roster.close();
       await from.reducer.close();
       await from.ledger.close();
       throw error;
@@ -215,7 +215,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#pulse = Math.min(BEAT, this.settings.heartbeat / 2);
     this.#looked = performance.now();
     this.#beat = setInterval(() => this.#lookAfter(), this.#pulse);
-    this.#parts.roster.changed();
+    this.#context.roster.changed();
     this.#driver.start(round, attempt);
     if (this.#options.hold) this.hold();
   }
@@ -224,7 +224,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #join({ ledger, opened, reducer, folder }: OpenedRun): void {
     const { settings } = this;
     const { run, epoch, latest } = opened;
-    const parts: Parts = {
+    const context: RunContext = {
       run,
       definition: this.#definition,
       log: this.log,
@@ -256,15 +256,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         clientsAreAll: this.#options.clientsAreAll ?? false,
       }),
     };
-    this.#parts = parts;
-    this.#updates = openUpdates(parts, () => this.#attempts.latest);
-    this.#attempts = openAttempts(parts, {
+    this.#context = context;
+    this.#updates = openUpdates(context, () => this.#attempts.latest);
+    this.#attempts = openAttempts(context, {
       key: latest?.key ?? randomBytes(32).toString("hex"),
       latest,
       updates: this.#updates,
       due: () => this.#driver.due,
     });
-    this.#presence = openPresence(parts, (client, pending) =>
+    this.#presence = openPresence(context, (client, pending) =>
       this.#attempts.takeUp(client, pending),
     );
     this.#host = {
@@ -277,7 +277,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       windowBytes: settings.windowBytes,
       hasRoomFor: (client) => this.#clients.has(client) || this.#clients.size < settings.maxClients,
       admitted: (session) => this.#presence.welcome(session),
-      message: clientMessages(parts, this.#presence, this.#updates),
+      message: clientMessages(context, this.#presence, this.#updates),
       chunk: (session, chunk) => this.#uploads.chunk(session, chunk),
       blob: (sha256) => this.blob(sha256),
       closed: (session) => this.#lineClosed(session),
@@ -379,7 +379,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   #carryOut(effect: Asked): void {
     const attempts = this.#attempts;
-    const { clientOf } = this.#parts;
+    const { clientOf } = this.#context;
     switch (effect.type) {
       case "begin":
         return void attempts.begin(effect.open);
@@ -394,7 +394,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         // has them.
         return;
       case "close":
-        return void commitRound(this.#parts, attempts, effect);
+        return void commitRound(this.#context, attempts, effect);
       case "abandon":
         for (const { client } of attempts.abandon(effect.open, effect.reason))
           setImmediate(() => this.#presence.sayWait(clientOf(client)));
@@ -430,7 +430,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       this.log.info({ client: id.slice(0, 32) }, "a client that was away for long is forgotten");
       this.#tell("client", { client: id, change: "forgotten" });
     }
-    if (gone.length > 0) this.#parts.roster.changed();
+    if (gone.length > 0) this.#context.roster.changed();
   }
 
   /** All rounds are committed: clients may go once the last evaluations are in. */
@@ -460,11 +460,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   async #summarise(end: string): Promise<void> {
-    this.#parts.folder?.summary(() => {
+    this.#context.folder?.summary(() => {
       const { population } = rosterOf(this.clients(), this.settings);
       return summaryOf(this.settings, this.#models, population, this.#evaluated, end);
     });
-    await this.#parts.folder?.written();
+    await this.#context.folder?.written();
   }
 
   async #close(): Promise<void> {
@@ -475,10 +475,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#assignments.close();
     this.#evaluations.cut();
     this.#presence.close();
-    this.#parts.roster.close();
+    this.#context.roster.close();
     this.#lines.close(this.#rounds.at === "finished");
-    await this.#parts.folder?.written();
-    await this.#parts.reducer.close();
-    await this.#parts.ledger.close();
+    await this.#context.folder?.written();
+    await this.#context.reducer.close();
+    await this.#context.ledger.close();
   }
 }

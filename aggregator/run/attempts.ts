@@ -3,7 +3,7 @@ import { assignmentId } from "../clients/assignments.js";
 import { capOf, rosterOf, type Assignment, type Client } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import type { RunDefinition } from "./definition.js";
-import type { Parts, RunContext, RunStorage } from "./context.js";
+import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { learningRateOf } from "./round-record.js";
 import { mostUpdates, type Attempt } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
@@ -41,7 +41,9 @@ export interface Attempts {
 }
 
 export function openAttempts(
-  parts: RunContext & RunStorage & Pick<Parts, "models" | "assignments" | "clients" | "clientOf">,
+  context: RunBase &
+    RunStorage &
+    Pick<RunContext, "models" | "assignments" | "clients" | "clientOf">,
   options: {
     /** From which the ids of assignments are made. */
     readonly key: string;
@@ -52,8 +54,8 @@ export function openAttempts(
     readonly due: () => number;
   },
 ): Attempts {
-  const { definition, log, rounds, send, tell, ledger, epoch } = parts;
-  const { durably, models, assignments, clientOf } = parts;
+  const { definition, log, rounds, send, tell, ledger, epoch } = context;
+  const { durably, models, assignments, clientOf } = context;
   const { settings } = definition;
   const { key } = options;
   let { latest } = options;
@@ -105,10 +107,10 @@ export function openAttempts(
 
     async begin(wanted) {
       const { mode } = settings;
-      const cap = capOf(parts.clients.values(), settings);
+      const cap = capOf(context.clients.values(), settings);
       // Where nobody is selected, an update may come from any client.
       const anybody = wanted.selected.length === 0;
-      const asked = anybody ? rosterOf(parts.clients.values(), settings).ids : wanted.selected;
+      const asked = anybody ? rosterOf(context.clients.values(), settings).ids : wanted.selected;
       const counts = asked.map((id) => clientOf(id).samples);
       const known = counts.filter((count) => count !== null);
       // Room for data that grew since the client said how many it has, and no more: the limit

@@ -5,15 +5,15 @@ import { believed, evaluators, type Assignment } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import { clientMeans } from "./client-means.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
-import type { Parts, RunContext, RunStorage } from "./context.js";
+import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { roundLine, trainSecondsOf, type RoundLine, type RoundTimings } from "./round-record.js";
 import type { RoundEffect } from "../rounds/engine.js";
 import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
-type CommitParts = RunContext &
+type CommitContext = RunBase &
   RunStorage &
   Pick<
-    Parts,
+    RunContext,
     | "reducer"
     | "models"
     | "uploads"
@@ -29,11 +29,11 @@ type CommitParts = RunContext &
  * is evaluated.
  */
 export async function commitRound(
-  parts: CommitParts,
+  context: CommitContext,
   { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
   { open, members }: Extract<RoundEffect, { readonly type: "close" }>,
 ): Promise<void> {
-  const { definition, reducer, clients, models, durably } = parts;
+  const { definition, reducer, clients, models, durably } = context;
   const { settings, updateBytes } = definition;
   const collected = performance.now();
   const counted = [...members]
@@ -44,7 +44,7 @@ export async function commitRound(
     if (definition.isLarge) {
       // The model moves in the room that the updates leave.
       await reducer.rest();
-      parts.uploads.trim();
+      context.uploads.trim();
       collectAll();
     }
     const checkpoint = withoutTwin(
@@ -77,11 +77,11 @@ export async function commitRound(
       line: { ...line },
     };
     await durably(async () => {
-      await parts.ledger.commit(parts.epoch, record, checkpoint);
+      await context.ledger.commit(context.epoch, record, checkpoint);
       const commitSeconds = (performance.now() - finished) / 1000;
       models.keep(open.round, checkpoint.model);
-      refresh(parts, counted);
-      await announce(parts, counted);
+      refresh(context, counted);
+      await announce(context, counted);
       const timings: RoundTimings = {
         round: open.round,
         seconds: (performance.now() - openedAt) / 1000,
@@ -92,13 +92,13 @@ export async function commitRound(
         commitSeconds,
       };
       for (const { client, reason } of doubts) {
-        parts.log.warn(
+        context.log.warn(
           { client: client.slice(0, 32), round: open.round },
           `a client's figures cannot be right: ${reason}`,
         );
-        parts.tell("doubted", { client, round: open.round, reason });
+        context.tell("doubted", { client, round: open.round, reason });
       }
-      follow(parts, line, timings);
+      follow(context, line, timings);
     });
   });
 }
@@ -109,7 +109,7 @@ export async function commitRound(
  * not do from the model before, it may be able to do from this one.
  */
 function refresh(
-  { definition, clients, durably, ledger, epoch, roster }: CommitParts,
+  { definition, clients, durably, ledger, epoch, roster }: CommitContext,
   counted: readonly Assignment[],
 ): void {
   const { maxSamples } = definition.settings;
@@ -128,7 +128,7 @@ function refresh(
 
 /** Tells those whose updates are in the round, then all the others. */
 async function announce(
-  { models, clients, assignments, rounds }: CommitParts,
+  { models, clients, assignments, rounds }: CommitContext,
   counted: readonly Assignment[],
 ): Promise<void> {
   const { round } = models;
@@ -147,7 +147,7 @@ async function announce(
 
 /** What follows a committed round. */
 function follow(
-  { definition, log, send, tell, folder, models, ...parts }: CommitParts,
+  { definition, log, send, tell, folder, models, ...context }: CommitContext,
   line: RoundLine,
   timings: RoundTimings,
 ): void {
@@ -157,7 +157,7 @@ function follow(
   folder?.round(line, timings, models.current);
   tell("round", line, timings);
   if (round % evaluateEvery === 0 || round === rounds) {
-    parts.evaluations.begin(round, models.current, evaluators(parts.clients.values()));
+    context.evaluations.begin(round, models.current, evaluators(context.clients.values()));
   }
   send({ type: "committed" });
 }

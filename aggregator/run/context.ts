@@ -13,15 +13,15 @@ import type { RunFolder } from "../storage/run-folder.js";
 import type { Ledger } from "../storage/ledger.js";
 import type { Uploads } from "../clients/uploads.js";
 
-/** What a run is, where it is, and whom to tell what happens. */
-export interface RunContext {
+/** What a run is, its rounds, and where events and log lines go. */
+export interface RunBase {
   /** The run's id. */
   readonly run: string;
   readonly definition: RunDefinition;
   readonly rounds: Rounds;
-  /** Tells the rounds. */
+  /** Sends the rounds an event. */
   readonly send: (event: RoundEvent) => void;
-  /** Tells whoever listens. */
+  /** Emits an event to the listeners. */
   readonly tell: Tell;
   readonly log: Log;
   /** For what clients can cause. */
@@ -36,18 +36,18 @@ export interface RunStorage {
   readonly durably: Durably;
 }
 
-/** All that a run which goes on is made of. Each file that works with it says what it needs. */
-export interface Parts extends RunContext, RunStorage {
+/** Everything a running run is made of; each file picks what it needs. */
+export interface RunContext extends RunBase, RunStorage {
   readonly reducer: Reducer;
   readonly models: Models;
   readonly uploads: Uploads;
   readonly roster: RosterTeller;
   readonly assignments: Assignments;
   readonly evaluations: Evaluations;
-  /** Where people read of the run, if anywhere. */
+  /** Where people read about the run, if anywhere. */
   readonly folder: RunFolder | undefined;
   /** In the order in which they first came. */
   readonly clients: ReadonlyMap<string, Client>;
-  /** A client that is known, or is from now on. */
+  /** The client of this id, created if it is new. */
   readonly clientOf: (id: string) => Client;
 }

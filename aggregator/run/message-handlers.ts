@@ -1,19 +1,19 @@
 import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { addTrouble, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
-import type { Parts, RunContext } from "./context.js";
+import type { RunContext, RunBase } from "./context.js";
 import type { Presence } from "./registry.js";
 import type { Session } from "../sessions/session.js";
 import type { Updates } from "./updates.js";
 
 /** What a client's message about its work does. */
 export function clientMessages(
-  parts: RunContext &
-    Pick<Parts, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">,
+  context: RunBase &
+    Pick<RunContext, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">,
   presence: Pick<Presence, "stand" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
 ): (session: Session, message: ClientMessage) => void {
-  const { othersLog, send, tell, assignments, evaluations } = parts;
+  const { othersLog, send, tell, assignments, evaluations } = context;
 
   function progress(
     client: Client,
@@ -50,7 +50,7 @@ export function clientMessages(
     });
     const barred = trouble.until !== undefined;
     // Before the round hears of it, so that the next attempt is not drawn from the roster before.
-    if (barred) parts.roster.tell();
+    if (barred) context.roster.tell();
     if (assignment.task === "evaluate") {
       assignments.forget(assignment);
       assignments.free(assignment);
@@ -108,7 +108,7 @@ export function clientMessages(
   }
 
   return (session, message) => {
-    const client = parts.clientOf(session.client);
+    const client = context.clientOf(session.client);
     switch (message.type) {
       case "ready":
         return presence.stand(client, undefined);
@@ -118,7 +118,7 @@ export function clientMessages(
         session.close(1000, "bye");
         return presence.gone(client, "bye");
       case "abort":
-        return parts.uploads.aborted(session, message.transfer);
+        return context.uploads.aborted(session, message.transfer);
       case "accept":
         return;
       case "progress":

@@ -4,7 +4,7 @@ import { nameOf } from "../clients/assignments.js";
 import { believed, lackOf, type Client } from "../clients/clients.js";
 import type { KeyRing } from "../sessions/enrolment.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
-import type { Parts, RunContext, RunStorage } from "./context.js";
+import type { RunContext, RunBase, RunStorage } from "./context.js";
 import type { Session } from "../sessions/session.js";
 import type { RegisteredClient } from "../storage/ledger.js";
 
@@ -44,14 +44,14 @@ export interface Presence {
 }
 
 export function openPresence(
-  parts: RunContext &
+  context: RunBase &
     RunStorage &
-    Pick<Parts, "models" | "assignments" | "evaluations" | "clients" | "clientOf" | "roster">,
+    Pick<RunContext, "models" | "assignments" | "evaluations" | "clients" | "clientOf" | "roster">,
   /** A client says what it has in hand. */
   takeUp: (client: Client, pending: ReadonlySet<string>) => void,
 ): Presence {
-  const { run, definition, log, othersLog, rounds, send, tell, ledger, epoch } = parts;
-  const { durably, models, assignments, clients, clientOf, roster } = parts;
+  const { run, definition, log, othersLog, rounds, send, tell, ledger, epoch } = context;
+  const { durably, models, assignments, clients, clientOf, roster } = context;
   const { settings, needs, updateBytes } = definition;
   let closed = false;
 
@@ -66,7 +66,7 @@ export function openPresence(
     client.ready = false;
     assignments.withdraw(client);
     roster.changed();
-    parts.evaluations.gone(client.id);
+    context.evaluations.gone(client.id);
     othersLog.info({ client: client.id.slice(0, 32) }, "a client is gone", code);
     for (const { work } of assignments.openOf(client.id)) {
       tell("missed", { client: client.id, round: work.round, code });

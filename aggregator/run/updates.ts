@@ -3,7 +3,7 @@ import { nameOf } from "../clients/assignments.js";
 import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import { brokenBy } from "../storage/retry.js";
-import type { Parts, RunContext, RunStorage } from "./context.js";
+import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { trainSecondsOf } from "./round-record.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
 import { mostUpdates } from "../rounds/engine.js";
@@ -26,14 +26,14 @@ export interface Updates {
 }
 
 export function openUpdates(
-  parts: RunContext &
+  context: RunBase &
     Pick<RunStorage, "ledger"> &
-    Pick<Parts, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
+    Pick<RunContext, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
   /** The last attempt that was begun, open or not. */
   attempt: () => AttemptRecord | undefined,
 ): Updates {
-  const { definition, log, rounds, send, tell, ledger, reducer } = parts;
-  const { models, uploads, assignments, clientOf, roster } = parts;
+  const { definition, log, rounds, send, tell, ledger, reducer } = context;
+  const { models, uploads, assignments, clientOf, roster } = context;
   const { settings, updateBytes } = definition;
   /** Those in the fold. */
   let counted = 0;
