@@ -1,6 +1,6 @@
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { RoundLine } from "../aggregator/run/aggregator.js";
+import type { RoundRecord } from "../aggregator/run/aggregator.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
@@ -21,7 +21,7 @@ export interface Lab {
   /** The trainer for one client: the same, but watched. */
   trainerOf(client: string): Trainer;
   /** A round is committed. */
-  round(line: RoundLine): void;
+  round(record: RoundRecord): void;
   /** The run is finished with this model: what is still missing is measured. */
   end(model: Uint8Array): Promise<Spread>;
 }
@@ -77,7 +77,7 @@ export function openLab(options: {
     async end(model) {
       if (last !== rounds && !(await hasLine(file, rounds))) {
         const text = await readFile(join(folder, "rounds.jsonl"), "utf8");
-        const line = JSON.parse(text.trim().split("\n").at(-1)!) as RoundLine;
+        const line = JSON.parse(text.trim().split("\n").at(-1)!) as RoundRecord;
         measure(line.round, line.participants);
       }
       await writing;

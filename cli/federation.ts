@@ -3,10 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import {
   Aggregator,
   type AggregatorOptions,
-  type RoundLine,
+  type RoundRecord,
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
-import type { EvaluationLine } from "../aggregator/run/evaluations.js";
+import type { EvaluationRecord } from "../aggregator/run/evaluations.js";
 import type { GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
@@ -180,7 +180,7 @@ export function watch(
     current = { ...current, counted, goal };
     progress();
   });
-  aggregator.on("round", (line: RoundLine, timings: RoundTimings) => {
+  aggregator.on("round", (line: RoundRecord, timings: RoundTimings) => {
     const { round, participants, lossAfter, activationNorms } = line;
     waiting.push({
       round,
@@ -192,7 +192,7 @@ export function watch(
     });
     if (!evaluated || (round % evaluateEvery !== 0 && round !== rounds)) flush();
   });
-  aggregator.on("evaluation", ({ round, test, federated }: EvaluationLine) => {
+  aggregator.on("evaluation", ({ round, test, federated }: EvaluationRecord) => {
     const result = test ?? federated;
     const at = waiting.findIndex((report) => report.round === round);
     if (at < 0 || result === undefined) return;

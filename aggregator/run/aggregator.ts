@@ -10,7 +10,7 @@ import { clientIn, rosterOf, type Client } from "../clients/clients.js";
 import { commitRound } from "./commit.js";
 import { definitionOf, type RunDefinition } from "./definition.js";
 import { openDurably } from "../storage/retry.js";
-import { openEvaluations, type EvaluationLine, type Evaluations } from "./evaluations.js";
+import { openEvaluations, type EvaluationRecord, type Evaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import { openLines } from "../sessions/open-sessions.js";
 import { calm, silent, type Log, type OthersLog } from "../log.js";
@@ -39,8 +39,8 @@ import { openUpdates, type Updates } from "./updates.js";
 import { openUploads, type Uploads } from "../clients/uploads.js";
 
 export type { AggregatorEvents, AggregatorOptions, Ending, Situation, Status } from "./options.js";
-export type { EvaluationLine, EvaluationResult } from "./evaluations.js";
-export type { RoundLine, RoundTimings } from "./round-record.js";
+export type { EvaluationRecord, EvaluationResult } from "./evaluations.js";
+export type { RoundRecord, RoundTimings } from "./round-record.js";
 
 /** How often lines and uploads are looked after, in milliseconds. */
 const BEAT = 1000;
@@ -84,7 +84,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #looked = 0;
 
   #resolve!: (ending: Ending) => void;
-  #evaluated: EvaluationLine | undefined;
+  #evaluated: EvaluationRecord | undefined;
   #closing = false;
 
   /** @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds or with a clip), ModelError `unknown-algorithm`, `algorithm-settings`. */
@@ -142,10 +142,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         this.log.warn(facts, `a client's figures cannot be right: ${reason}`);
         this.#tell("doubted", doubt);
       },
-      done: (line) => {
-        this.#evaluated = line;
-        this.#context.folder?.evaluation(line);
-        this.#tell("evaluation", line);
+      done: (record) => {
+        this.#evaluated = record;
+        this.#context.folder?.evaluation(record);
+        this.#tell("evaluation", record);
       },
     });
     this.done = new Promise((resolve) => {

@@ -6,7 +6,12 @@ import { collectAll } from "../memory.js";
 import { clientMeans } from "./client-means.js";
 import { inTurns } from "../sessions/fair-scheduling.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
-import { roundLine, trainSecondsOf, type RoundLine, type RoundTimings } from "./round-record.js";
+import {
+  roundRecord,
+  trainSecondsOf,
+  type RoundRecord,
+  type RoundTimings,
+} from "./round-record.js";
 import type { RoundEffect } from "../rounds/engine.js";
 import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
@@ -59,7 +64,7 @@ export async function commitRound(
       metrics: offer!.metrics,
     }));
     const { means, doubts } = clientMeans(measured, definition.norms);
-    const line = roundLine(settings, open, counted, means, checkpoint, {
+    const rounded = roundRecord(settings, open, counted, means, checkpoint, {
       build: reducer.build,
       clientBuilds: [...new Set(builds.map((build) => build ?? "unknown"))].sort(),
     });
@@ -74,7 +79,7 @@ export async function commitRound(
         assignment: id,
         sha256: offer!.sha256,
       })),
-      line: { ...line },
+      line: { ...rounded },
     };
     await durably(async () => {
       await context.ledger.commit(context.epoch, record, checkpoint);
@@ -98,7 +103,7 @@ export async function commitRound(
         );
         context.tell("doubted", { client, round: open.round, reason });
       }
-      follow(context, line, timings);
+      follow(context, rounded, timings);
     });
   });
 }
@@ -148,14 +153,14 @@ async function announce(
 /** What follows a committed round. */
 function follow(
   { definition, log, send, tell, folder, models, ...context }: CommitContext,
-  line: RoundLine,
+  record: RoundRecord,
   timings: RoundTimings,
 ): void {
-  const { round, attempt, participants } = line;
+  const { round, attempt, participants } = record;
   const { evaluateEvery, rounds } = definition.settings;
   log.info({ round, attempt, counted: participants.length }, "a round is committed");
-  folder?.round(line, timings, models.current);
-  tell("round", line, timings);
+  folder?.round(record, timings, models.current);
+  tell("round", record, timings);
   if (round % evaluateEvery === 0 || round === rounds) {
     context.evaluations.begin(round, models.current, evaluators(context.clients.values()));
   }

@@ -26,7 +26,7 @@ export interface Tested extends Evaluation {
 }
 
 /** A line of `evaluations.jsonl`. */
-export interface EvaluationLine {
+export interface EvaluationRecord {
   readonly round: number;
   /** On the test data of the server. */
   readonly test?: EvaluationResult;
@@ -61,7 +61,7 @@ export function openEvaluations(options: {
   /** The assignment was not answered in time. */
   readonly takeBack: (assignment: Assignment) => void;
   readonly doubted: (doubt: Doubt & { readonly round: number }) => void;
-  readonly done: (line: EvaluationLine) => void;
+  readonly done: (record: EvaluationRecord) => void;
 }): Evaluations {
   const { seed, fraction, deadline, test, log } = options;
   /** The clients' evaluation that is open. */
@@ -105,7 +105,7 @@ export function openEvaluations(options: {
     round: number,
     model: Blob,
     ids: readonly string[],
-  ): Promise<EvaluationLine["federated"]> {
+  ): Promise<EvaluationRecord["federated"]> {
     const count = Math.round(fraction * ids.length);
     if (count === 0) return Promise.resolve(undefined);
     survey?.end();
@@ -194,7 +194,7 @@ const resultOf = ({ count, correct, loss, topEigenvalue }: Tested): EvaluationRe
 function sumOf(
   results: ReadonlyMap<string, Evaluation>,
   maxSamples: number | undefined,
-): { readonly sum: EvaluationLine["federated"]; readonly doubts: readonly Doubt[] } {
+): { readonly sum: EvaluationRecord["federated"]; readonly doubts: readonly Doubt[] } {
   const given = [...results].filter(([, result]) => result.count > 0);
   const mostCount = sampleCap(
     given.map(([, result]) => result.count),

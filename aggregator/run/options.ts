@@ -1,11 +1,11 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import type { Model } from "../../runtime/models/model.js";
 import type { Standing } from "../clients/clients.js";
-import type { EvaluationLine, Tested } from "./evaluations.js";
+import type { EvaluationRecord, Tested } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import type { Log } from "../log.js";
 import type { Doubt } from "./client-means.js";
-import type { RoundLine, RoundTimings } from "./round-record.js";
+import type { RoundRecord, RoundTimings } from "./round-record.js";
 import type { Refusal } from "../aggregation/validation.js";
 import type { Progress } from "../rounds/engine.js";
 import type { GivenSettings } from "../settings.js";
@@ -122,8 +122,8 @@ export interface AggregatorEvents {
       readonly reason: string;
     },
   ];
-  round: [line: RoundLine, timings: RoundTimings];
-  evaluation: [line: EvaluationLine];
+  round: [record: RoundRecord, timings: RoundTimings];
+  evaluation: [record: EvaluationRecord];
 }
 
 /** Tells listeners of an event. */

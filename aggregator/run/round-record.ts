@@ -7,7 +7,7 @@ import type { Checkpoint } from "../storage/ledger.js";
  * A committed round in `rounds.jsonl`: nothing that time, the run's id or the order of arrival
  * decides.
  */
-export interface RoundLine extends ClientMeans {
+export interface RoundRecord extends ClientMeans {
   readonly round: number;
   readonly attempt: number;
   readonly algorithm: string;
@@ -45,14 +45,14 @@ export const learningRateOf = (
 ): number => learningRate * learningRateDecay ** (round - 1);
 
 /** @param assignments those counted, sorted by client */
-export function roundLine(
+export function roundRecord(
   settings: AggregatorSettings,
   { round, attempt }: { readonly round: number; readonly attempt: number },
   assignments: readonly Assignment[],
   means: ClientMeans,
   { model, state }: Checkpoint,
   builds: { readonly build: string; readonly clientBuilds: readonly string[] },
-): RoundLine {
+): RoundRecord {
   return {
     round,
     attempt,

@@ -1,4 +1,4 @@
-import type { EvaluationLine, EvaluationResult } from "./evaluations.js";
+import type { EvaluationRecord, EvaluationResult } from "./evaluations.js";
 import type { Models } from "../storage/model-cache.js";
 import type { AggregatorSettings } from "../settings.js";
 
@@ -12,7 +12,7 @@ export const summaryOf = (
   { algorithm, rounds, zeta }: AggregatorSettings,
   { round, current }: Models,
   population: number,
-  evaluated: EvaluationLine | undefined,
+  evaluated: EvaluationRecord | undefined,
   end: string,
 ): string =>
   [
@@ -27,7 +27,7 @@ export const summaryOf = (
     "",
   ].join("\n");
 
-function resultLines(evaluated: EvaluationLine | undefined): string[] {
+function resultLines(evaluated: EvaluationRecord | undefined): string[] {
   if (evaluated === undefined) return [];
   const { round, test, federated } = evaluated;
   const line = (where: string, { accuracy, loss, count }: EvaluationResult) =>

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { EvaluationLine, RoundLine } from "../../aggregator/run/aggregator.js";
+import type { EvaluationRecord, RoundRecord } from "../../aggregator/run/aggregator.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
 import { federation, type Federation } from "../aggregator/run/federation.js";
@@ -104,7 +104,7 @@ test("--max-samples takes the place of the clients' median", () =>
 
 test("data that grew count up to the cap at once, and wholly from the next round on", () =>
   withLiar({ rounds: 2 }, { samples: SAMPLES }, async (f, honest, grown) => {
-    const lines: RoundLine[] = [];
+    const lines: RoundRecord[] = [];
     f.aggregator.on("round", (line) => lines.push(line));
     const ends = honest.map((client) => client.work(sending(0)));
     for (let round = 1; round <= 2; round++)
@@ -133,7 +133,7 @@ for (const [what, report] of [
       const told: string[] = [];
       f.aggregator.on("doubted", ({ client }) => told.push(client));
       f.aggregator.on("refused", ({ client }) => told.push(client));
-      const ended = new Promise<EvaluationLine>((resolve) =>
+      const ended = new Promise<EvaluationRecord>((resolve) =>
         f.aggregator.on("evaluation", resolve),
       );
       for (const client of [...honest, liar]) client.send({ type: "ready" });
@@ -163,7 +163,7 @@ test("a liar whose losses and norms cannot be right is left out of a round's fig
   withLiar({}, { samples: SAMPLES }, async (f, honest, liar) => {
     const told: string[] = [];
     f.aggregator.on("doubted", ({ client }) => told.push(client));
-    const line = new Promise<RoundLine>((resolve) => f.aggregator.on("round", resolve));
+    const line = new Promise<RoundRecord>((resolve) => f.aggregator.on("round", resolve));
     const ends = honest.map((client) => client.work(sending(0)));
     const metrics = { lossBefore: 1e30, lossAfter: -1e30, activationNorms: [1, 2], seconds: 1e9 };
     await offering(liar, 0, { samples: SAMPLES, metrics });

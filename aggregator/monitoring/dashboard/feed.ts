@@ -230,9 +230,9 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     abandoned({ round, attempt, reason }) {
       enter("warning", `Round ${round}, attempt ${attempt} was abandoned: ${sentenceEnd(reason)}`);
     },
-    round(line, timings) {
-      learn(line.round, {
-        ...figuresOfRound(line),
+    round(record, timings) {
+      learn(record.round, {
+        ...figuresOfRound(record),
         ...figuresOfTimings(timings),
         receivedBytes: traffic.received - seen.received,
         sentBytes: traffic.sent - seen.sent,
@@ -240,11 +240,11 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       seen = { ...traffic };
       enter(
         "good",
-        `Round ${line.round} is committed: ${plural(line.participants.length, "update")} in ${timings.seconds.toFixed(1)} s.`,
+        `Round ${record.round} is committed: ${plural(record.participants.length, "update")} in ${timings.seconds.toFixed(1)} s.`,
       );
     },
-    evaluation(line) {
-      learn(line.round, figuresOfEvaluation(line));
+    evaluation(record) {
+      learn(record.round, figuresOfEvaluation(record));
     },
   };
   for (const [event, listener] of Object.entries(listeners))

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { readRunFolder, type RunFolderLine } from "../../storage/run-folder.js";
-import type { EvaluationLine } from "../../run/evaluations.js";
-import type { RoundLine, RoundTimings } from "../../run/round-record.js";
+import type { EvaluationRecord } from "../../run/evaluations.js";
+import type { RoundRecord, RoundTimings } from "../../run/round-record.js";
 import type { RoundPoint } from "./messages.js";
 
 /** Rounds that a page is told of; of a longer run, the last ones. */
@@ -37,12 +37,12 @@ const Timings = v.object({
 type Figures = Omit<RoundPoint, "round">;
 
 export const figuresOfRound = (
-  line: Pick<RoundLine, "participants" | "lossBefore" | "lossAfter" | "activationNorms">,
+  record: Pick<RoundRecord, "participants" | "lossBefore" | "lossAfter" | "activationNorms">,
 ): Figures => ({
-  participants: line.participants.length,
-  lossBefore: short(line.lossBefore),
-  lossAfter: short(line.lossAfter),
-  activationNorms: line.activationNorms.map(short),
+  participants: record.participants.length,
+  lossBefore: short(record.lossBefore),
+  lossAfter: short(record.lossAfter),
+  activationNorms: record.activationNorms.map(short),
 });
 
 export const figuresOfTimings = (timings: Partial<Omit<RoundTimings, "round">>): Figures =>
@@ -55,7 +55,7 @@ export const figuresOfTimings = (timings: Partial<Omit<RoundTimings, "round">>):
 export const figuresOfEvaluation = ({
   test,
   federated,
-}: v.InferOutput<typeof Evaluation> | EvaluationLine): Figures => ({
+}: v.InferOutput<typeof Evaluation> | EvaluationRecord): Figures => ({
   ...(test && {
     testAccuracy: short(test.accuracy),
     testLoss: short(test.loss),

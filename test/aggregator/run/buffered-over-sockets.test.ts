@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Aggregator } from "../../../aggregator/run/aggregator.js";
-import type { RoundLine } from "../../../aggregator/run/round-record.js";
+import type { RoundRecord } from "../../../aggregator/run/round-record.js";
 import { federation, logged, tinyModel, type Federation } from "./federation.js";
 import { readBlob, updateFor, type Message, type RawClient } from "./raw-client.js";
 
@@ -34,8 +34,8 @@ async function work(client: RawClient, value: number): Promise<Message> {
   return assign;
 }
 
-const lines = (f: Federation): RoundLine[] => {
-  const all: RoundLine[] = [];
+const lines = (f: Federation): RoundRecord[] => {
+  const all: RoundRecord[] = [];
   f.aggregator.on("round", (line) => all.push(line));
   return all;
 };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { RoundLine } from "../../../aggregator/run/aggregator.js";
+import type { RoundRecord } from "../../../aggregator/run/aggregator.js";
 import { random } from "../../../runtime/tensors/random.js";
 import { federation } from "./federation.js";
 import { sha256, updateFor, type RawClient } from "./raw-client.js";
@@ -36,7 +36,7 @@ for (const seed of [1, 2, 3])
       budgetBytes: 1,
       seed: String(seed),
     });
-    const lines: RoundLine[] = [];
+    const lines: RoundRecord[] = [];
     f.aggregator.on("round", (line) => lines.push(line));
     /** What each client was told: round and hash of every update acknowledged. */
     const acknowledged: { client: string; round: number; sha256: string }[] = [];

@@ -8,7 +8,7 @@ import {
   type AggregatorOptions,
   type Ending,
 } from "../../../aggregator/run/aggregator.js";
-import type { RoundLine } from "../../../aggregator/run/round-record.js";
+import type { RoundRecord } from "../../../aggregator/run/round-record.js";
 import { stateFolder } from "../../../aggregator/storage/run-folder.js";
 import { listen } from "../../../aggregator/server/server.js";
 import type { GivenSettings } from "../../../aggregator/settings.js";
@@ -279,7 +279,7 @@ test("buffered rounds: real clients learn, a slow one's updates are stale, and a
     learningRate: 0.2,
     evaluateFraction: 0,
   };
-  const lines: RoundLine[] = [];
+  const lines: RoundRecord[] = [];
   const open = async (resume: boolean, port: number) => {
     const aggregator = new Aggregator({ model, folder, resume, settings });
     aggregator.on("round", (line) => lines.push(line));
