@@ -75,7 +75,8 @@ const PRESETS: Readonly<Record<string, Preset>> = {
     classes: 2,
     describe: (classes, input = [1]) => ({
       input,
-      layers: [...(input.length > 1 ? head(64, classes) : head(64, classes).slice(1))],
+      // Rows are flat as they are.
+      layers: head(64, classes).slice(input.length > 1 ? 0 : 1),
     }),
   },
 };
