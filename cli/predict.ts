@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { softmax } from "../runtime/client/prediction.js";
 import { matched } from "../runtime/data/matching.js";
 import { FedflatError, ModelError } from "../runtime/errors.js";
 import { expectedBy, loadModel, type Model } from "../runtime/models/model.js";
@@ -58,13 +59,6 @@ export async function readModel(path: string): Promise<Model> {
 
 const isCode = (error: unknown, code: string): boolean =>
   error instanceof Error && "code" in error && error.code === code;
-
-function softmax(logits: Float32Array): number[] {
-  const largest = logits.reduce((a, b) => Math.max(a, b));
-  const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
-  const sum = powers.reduce((a, b) => a + b);
-  return powers.map((power) => power / sum);
-}
 
 function write({ classes }: Model, labels: Int32Array, logits: Float32Array, json: boolean): void {
   const labelled = labels.some((label) => label >= 0);

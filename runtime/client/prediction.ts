@@ -7,13 +7,17 @@ export const predictionsOf = (logits: Float32Array, classes: readonly string[]):
   );
 
 function prediction(logits: Float32Array, classes: readonly string[]): Prediction {
-  const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const exponentials = logits.map((logit) => Math.exp(logit - largest));
-  const sum = exponentials.reduce((a, b) => a + b, 0);
-  const label = logits.indexOf(largest);
-  return {
-    label,
-    name: classes[label],
-    probabilities: exponentials.map((value) => value / sum),
-  };
+  const label = logits.indexOf(largestOf(logits));
+  return { label, name: classes[label], probabilities: Float32Array.from(softmax(logits)) };
 }
+
+/** exp(z_i) / sum_j exp(z_j), in float64; the largest logit is taken off first, so none overflows. */
+export function softmax(logits: Float32Array): number[] {
+  const largest = largestOf(logits);
+  const powers = Array.from(logits, (logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((power) => power / sum);
+}
+
+const largestOf = (logits: Float32Array): number =>
+  logits.reduce((a, b) => Math.max(a, b), -Infinity);
