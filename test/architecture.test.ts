@@ -11,7 +11,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   tensors: [],
   protocol: [],
   platform: [],
-  wasm: ["platform"],
+  wasm: ["platform", "tensors"],
   algorithms: ["tensors"],
   codecs: ["tensors"],
   data: ["tensors"],

@@ -3,6 +3,7 @@ import { labelsOf } from "../data/labels.js";
 import { matched, type Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
 import { checkPart, holdOut } from "../training/batches.js";
+import { elements } from "../tensors/shape.js";
 import type { ClientData, ClientOptions, DataRequest, Inputs, Numbers } from "./options.js";
 
 /**
@@ -135,7 +136,7 @@ export function flat(inputs: Inputs): Float32Array | Uint8Array {
     throw new DataError("shape", `"x" expected numbers in a list, got ${form(inputs)}`);
   const shape: number[] = [];
   for (let level: unknown = inputs; isList(level); level = level[0]) shape.push(level.length);
-  const numbers = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  const numbers = new Float32Array(elements(shape));
   let filled = 0;
   const fill = (level: unknown, depth: number): void => {
     if (depth === shape.length) {

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { sha256, toHex } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
-import { elements } from "../models/layers/layer.js";
+import { elements } from "../tensors/shape.js";
 import { readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout } from "../tensors/layout.js";
 import { readSafetensors } from "../tensors/safetensors.js";

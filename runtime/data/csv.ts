@@ -1,3 +1,4 @@
+import { elements } from "../tensors/shape.js";
 import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 import { groupNumbers, isNumber, labelsOf } from "./labels.js";
 import { textOf } from "./text.js";
@@ -284,7 +285,7 @@ function quoted(record: string, delimiter: string): string[] {
 }
 
 function sizeOf(shape?: readonly number[]): number | undefined {
-  return shape?.reduce((product, n) => product * n, 1);
+  return shape && elements(shape);
 }
 
 function column(

@@ -1,4 +1,5 @@
 import { DataError } from "../errors.js";
+import { elements } from "../tensors/shape.js";
 
 /**
  * Labelled examples as they are held in memory: bytes stay bytes until a batch is made (images as
@@ -80,7 +81,7 @@ const MAX_CLASSES = 10_000;
 export function makeDataset(source: string, examples: Examples): Dataset {
   const { shape, inputs, columns, alphabetical } = examples;
   const { inputsFrom = source, groupsFrom = source } = examples;
-  const size = shape.reduce((product, n) => product * n, 1);
+  const size = elements(shape);
   const count = examples.labels?.length ?? Math.floor(inputs.length / size);
   if (inputs.length === 0 || count === 0 || size === 0)
     throw unexpected("count", source, "examples", "at least one", "none");

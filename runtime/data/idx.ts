@@ -1,3 +1,4 @@
+import { elements } from "../tensors/shape.js";
 import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 
 /**
@@ -40,7 +41,7 @@ export function readIdx(
   if (bytes.length < header)
     throw unexpected("truncated", source, "header", `${header} bytes`, String(bytes.length));
   const shape = Array.from({ length: rank }, (_, i) => view.getUint32(4 + 4 * i));
-  const count = shape.reduce((product, n) => product * n, 1);
+  const count = elements(shape);
   const [size, read] = type;
   if (bytes.length !== header + count * size)
     throw unexpected(

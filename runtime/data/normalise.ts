@@ -1,3 +1,4 @@
+import { elements } from "../tensors/shape.js";
 import type { Dataset, Normalisation } from "./dataset.js";
 
 /**
@@ -27,7 +28,7 @@ export const normalisations: Readonly<Record<string, Normalisation>> = {
 export function normalisationOf(dataset: Dataset, rows?: Uint32Array): Normalisation {
   const { inputs, shape } = dataset;
   const channels = shape[shape.length - 1];
-  const size = shape.reduce((product, n) => product * n, 1);
+  const size = elements(shape);
   const count = rows?.length ?? dataset.labels.length;
   const scale = inputs instanceof Uint8Array ? 255 : 1;
   const perChannel = (count * size) / channels;

@@ -1,3 +1,4 @@
+import { elements } from "../tensors/shape.js";
 import { sharedBuffer, unexpected } from "./dataset.js";
 
 /** One NumPy array, read where it lies. */
@@ -80,7 +81,7 @@ export function readNpy(source: string, bytes: Uint8Array): NpyArray {
     .map((d) => d.trim().replace("L", ""))
     .filter((d) => d !== "")
     .map(Number);
-  const length = shape.reduce((product, n) => product * n, 1);
+  const length = elements(shape);
   const size = (type.startsWith("U") ? 4 : 1) * Number(type.slice(1));
   if (bytes.length !== end + length * size)
     throw unexpected(

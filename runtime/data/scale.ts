@@ -1,3 +1,4 @@
+import { elements } from "../tensors/shape.js";
 import type { Dataset } from "./dataset.js";
 
 /** A root mean square outside of these bounds makes training slow, or lets it diverge. */
@@ -14,7 +15,7 @@ const SAMPLE = 1000;
  */
 export function scaleRemark({ inputs, shape, columns }: Dataset): string | undefined {
   const channels = shape[shape.length - 1];
-  const size = shape.reduce((product, n) => product * n, 1);
+  const size = elements(shape);
   const step = Math.max(1, Math.floor(inputs.length / size / SAMPLE)) * size;
   const sums = new Float64Array(channels);
   const squares = new Float64Array(channels);

@@ -2,6 +2,7 @@ import type { Part } from "../data/dataset.js";
 import { networkOf } from "../models/network.js";
 import type { Vector } from "../tensors/layout.js";
 import { random } from "../tensors/random.js";
+import { elements } from "../tensors/shape.js";
 import type { Trainer, Weighted } from "../training/job.js";
 
 /**
@@ -21,9 +22,7 @@ export function filterNormalisedDirection(
     places.forEach(({ offset, size, shape }, i) => {
       if (parameters[i].name !== "kernel") return;
       const channelAxes = type === "depthwiseConv2d" ? 2 : 1;
-      const filters = shape
-        .slice(-channelAxes)
-        .reduce((product, dimension) => product * dimension, 1);
+      const filters = elements(shape.slice(-channelAxes));
       for (let j = offset; j < offset + size; j++) direction[j] = chance.normal();
       for (let filter = 0; filter < filters; filter++) {
         let [own, wanted] = [0, 0];

@@ -1,4 +1,5 @@
 import { MaxPoolGrad, type TensorInfo } from "@tensorflow/tfjs-core";
+import { elements } from "../tensors/shape.js";
 import { pooling, type PoolingAttributes } from "./pooling.js";
 import { checkTensor, type Registration } from "./registration.js";
 
@@ -13,9 +14,7 @@ export const maxPoolGrad: Registration<{ dy: TensorInfo; input: TensorInfo }, Po
     checkTensor("MaxPoolGrad.input", input, 4);
     const { window, batch, outShape } = pooling(input.shape, attrs);
     checkTensor("MaxPoolGrad.dy", dy, outShape);
-    const sizeOf = (shape: readonly number[]) =>
-      shape.reduce((product, length) => product * length);
-    const outSize = sizeOf(outShape);
+    const outSize = elements(outShape);
     const dx = call.output(input.shape);
     const argmax = call.borrow(4 * outSize);
     call.kernels.maxPool(
@@ -29,7 +28,7 @@ export const maxPoolGrad: Registration<{ dy: TensorInfo; input: TensorInfo }, Po
       call.addressOf(dy),
       argmax,
       call.addressOf(dx),
-      sizeOf(input.shape),
+      elements(input.shape),
       outSize,
     );
     return dx;

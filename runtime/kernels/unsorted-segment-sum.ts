@@ -1,4 +1,5 @@
 import { UnsortedSegmentSum, type TensorInfo } from "@tensorflow/tfjs-core";
+import { elements } from "../tensors/shape.js";
 import { checkTensor, type Registration } from "./registration.js";
 
 /**
@@ -20,7 +21,7 @@ export const unsortedSegmentSum: Registration<
       call.addressOf(segmentIds),
       call.addressOf(out),
       rows,
-      rest.reduce((product, length) => product * length, 1),
+      elements(rest),
       numSegments,
     );
     return out;

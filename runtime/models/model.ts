@@ -5,6 +5,7 @@ import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
 import { readMetadata, readSafetensors } from "../tensors/safetensors.js";
+import { elements } from "../tensors/shape.js";
 import { check, parseDescription, type ModelDescription } from "./description.js";
 import { networkOf } from "./network.js";
 
@@ -101,7 +102,7 @@ export function parseCard(json: unknown): ModelCard {
       "model-file",
       `"model.classes" expected each name once, got ${JSON.stringify(twice)} twice`,
     );
-  const size = network.input.reduce((product, n) => product * n, 1);
+  const size = elements(network.input);
   if (columns !== undefined && columns.length !== size)
     throw new ModelError(
       "model-file",

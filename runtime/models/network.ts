@@ -1,6 +1,7 @@
 import type * as v from "valibot";
 import { ModelError } from "../errors.js";
 import { layoutOf, type Layout, type Parameter } from "../tensors/layout.js";
+import { elements } from "../tensors/shape.js";
 import {
   LAYER_KINDS,
   type LayerDescription,
@@ -9,7 +10,6 @@ import {
 } from "./description.js";
 import { activationNamed, type ActivationName } from "./layers/activations.js";
 import {
-  elements,
   type Complain,
   type Layer,
   type LayerKind,

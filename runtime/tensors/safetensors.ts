@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.js";
+import { elements } from "./shape.js";
 
 /** A named tensor of a safetensors file. */
 export interface Tensor {
@@ -50,7 +51,7 @@ export function safetensorsHeader(
     header.push(["__metadata__", Object.fromEntries(keys.map((key) => [key, metadata[key]]))]);
   let offset = 0;
   for (const { name, kind, shape } of tensors) {
-    const bytes = shape.reduce((a, b) => a * b, KINDS[kind].bytes);
+    const bytes = elements(shape) * KINDS[kind].bytes;
     header.push([
       name,
       {
@@ -84,7 +85,7 @@ export function writeSafetensors(
   const header = safetensorsHeader(
     tensors.map(({ name, shape, data }) => {
       const kind = kindOf(data);
-      const size = shape.reduce((a, b) => a * b, 1);
+      const size = elements(shape);
       if (size !== data.length)
         throw new ModelError(
           "safetensors",
@@ -228,7 +229,7 @@ function spanOf(
       `"${name}.data_offsets" expected two non-negative integers, got ${JSON.stringify(offsets)}`,
     );
   const [from, to] = offsets as [number, number];
-  const size = (shape as number[]).reduce((a, b) => a * b, 1);
+  const size = elements(shape);
   if (to - from !== size * KINDS[kind].bytes)
     return fail(
       `"${name}.data_offsets" expected ${size * KINDS[kind].bytes} bytes for ${dtype} [${shape.join(", ")}], got ${to - from}`,

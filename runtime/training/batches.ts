@@ -1,8 +1,8 @@
 import type { Augmentation, Part } from "../data/dataset.js";
 import { DataError } from "../errors.js";
-import { elements } from "../models/layers/layer.js";
 import type { Network } from "../models/network.js";
 import { random, type Random } from "../tensors/random.js";
+import { elements } from "../tensors/shape.js";
 
 /** Share of its examples that a client keeps for evaluation where it is not told another. */
 export const HOLD_OUT = 0.1;

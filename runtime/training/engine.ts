@@ -1,9 +1,9 @@
 import { ModelError } from "../errors.js";
-import { elements } from "../models/layers/layer.js";
 import { networkOf, type Network } from "../models/network.js";
 import { parseDescription } from "../models/description.js";
 import type { Vector } from "../tensors/layout.js";
 import { random, type Random } from "../tensors/random.js";
+import { elements } from "../tensors/shape.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { augment, batchesOf, checkPart } from "./batches.js";
 import { loaderOf, type Load } from "./loading.js";

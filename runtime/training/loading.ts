@@ -1,5 +1,5 @@
 import type { Dataset, Normalisation } from "../data/dataset.js";
-import { elements } from "../models/layers/layer.js";
+import { elements } from "../tensors/shape.js";
 import type { Plan } from "./plan.js";
 
 /** Puts rows, normalised, and their labels into a plan; returns the view of its inputs. */

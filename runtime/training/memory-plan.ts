@@ -1,8 +1,9 @@
 import { activationNamed } from "../models/layers/activations.js";
-import { elements, type Cells, type Source } from "../models/layers/layer.js";
+import type { Cells, Source } from "../models/layers/layer.js";
 import type { Network, NetworkLayer } from "../models/network.js";
 import { SCRATCH_BYTES } from "../wasm/kernels.js";
 import { WINDOW_WORDS } from "../wasm/window.js";
+import { elements } from "../tensors/shape.js";
 
 /** What a plan is compiled for: each purpose needs more memory than the one before it. */
 export type Purpose = "predict" | "train" | "curvature";

@@ -1,9 +1,10 @@
 import { activationNamed } from "../models/layers/activations.js";
-import { copy, elements, floats, type Run } from "../models/layers/layer.js";
+import { copy, floats, type Run } from "../models/layers/layer.js";
 import type { LossCells } from "../models/losses/loss.js";
 import type { Network } from "../models/network.js";
 import type { Vector } from "../tensors/layout.js";
 import type { Random } from "../tensors/random.js";
+import { elements } from "../tensors/shape.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { writeWindow } from "../wasm/window.js";
 import { arrange, memoryNeeded, type Place, type Purpose } from "./memory-plan.js";

@@ -9,6 +9,7 @@ import {
   type TensorInfo,
 } from "@tensorflow/tfjs-core";
 import { ConfigError } from "../errors.js";
+import { elements } from "../tensors/shape.js";
 import type { Heap } from "./kernels.js";
 
 /** The tfjs versions whose private fields this file has been tested with. */
@@ -167,7 +168,7 @@ export function changedInPlace(
   on: WasmBackend = checkedBackend(backend()),
 ): void {
   const { id, memoryOffset } = on.dataIdMap.get(tensor.dataId);
-  const size = tensor.shape.reduce((product, length) => product * length, 1);
+  const size = elements(tensor.shape);
   on.wasm.tfjs.disposeData(id);
   on.wasm.tfjs.registerTensor(id, size, memoryOffset);
 }

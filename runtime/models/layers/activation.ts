@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { ACTIVATIONS, type ActivationName } from "./activations.js";
-import { copy, elements, layerKind, type Layer, type Resolved, type Shape } from "./layer.js";
+import { copy, layerKind, type Layer, type Resolved, type Shape } from "./layer.js";
 
 const NAMES = Object.keys(ACTIVATIONS) as ActivationName[];
 

@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
-import { copy, elements, layerKind, type Layer, type Run, type Shape } from "./layer.js";
+import { copy, layerKind, type Layer, type Run, type Shape } from "./layer.js";
 
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
 

@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { elements, layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
+import { elements } from "../../tensors/shape.js";
+import { layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
 
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
 

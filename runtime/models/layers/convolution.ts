@@ -1,7 +1,8 @@
 import { ACCUMULATE } from "../../wasm/kernels.js";
 import type { Window } from "../../wasm/window.js";
+import { elements } from "../../tensors/shape.js";
 import { slid } from "./fields.js";
-import { elements, type Layer, type LayerParameter, type Run, type Shape } from "./layer.js";
+import type { Layer, LayerParameter, Run, Shape } from "./layer.js";
 
 /** The three linear maps that a convolution is made of, as kernel calls on addresses. */
 export interface Convolution {

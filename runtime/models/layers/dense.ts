@@ -1,8 +1,9 @@
 import * as v from "valibot";
 import { ACCUMULATE, NORM, RELU, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
+import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
 import { positiveInteger } from "./fields.js";
-import { elements, layerKind, type Layer, type Run, type Shape } from "./layer.js";
+import { layerKind, type Layer, type Run, type Shape } from "./layer.js";
 
 /** y = x W + b on the last axis, x: [.., features], W: [features, units]. */
 export const dense = layerKind({

@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { elements, layerKind, type Layer } from "./layer.js";
+import { elements } from "../../tensors/shape.js";
+import { layerKind, type Layer } from "./layer.js";
 
 /**
  * In training, each element is zero with probability `rate` and divided by 1 - rate otherwise

@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { positiveInteger } from "./fields.js";
-import { elements, layerKind, type Layer, type Run } from "./layer.js";
+import { layerKind, type Layer, type Run } from "./layer.js";
 
 /** A row of a learned table for each token: [length] becomes [length, units]. */
 export const embedding = layerKind({

@@ -1,7 +1,8 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
 import { positiveInteger } from "./fields.js";
-import { elements, layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
+import { layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
 
 /** As in the paper's set-up, and PyTorch's default. */
 const EPSILON = 1e-5;

@@ -10,10 +10,6 @@ import type { ActivationName } from "./activations.js";
  */
 export type Shape = readonly number[];
 
-/** Number of elements of one example. */
-export const elements = (shape: Shape): number =>
-  shape.reduce((product, dimension) => product * dimension, 1);
-
 /** A tensor that a layer learns, and what it starts as. */
 export interface LayerParameter {
   readonly name: string;

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { ACCUMULATE, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
+import { elements } from "../../tensors/shape.js";
 import { activationNamed, type Activation } from "./activations.js";
-import { elements, floats, layerKind, type Cells, type Layer, type Run } from "./layer.js";
+import { floats, layerKind, type Cells, type Layer, type Run } from "./layer.js";
 import { product, recurrentFields, regions, sequenceOf, stepsOf, wordsOf } from "./recurrent.js";
 
 /**

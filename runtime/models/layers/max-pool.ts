@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import type { Window } from "../../wasm/window.js";
+import { elements } from "../../tensors/shape.js";
 import { axes, imageOf, integerOrPair, padding, slid, windowOf } from "./fields.js";
-import { elements, layerKind, type Layer, type Shape } from "./layer.js";
+import { layerKind, type Layer, type Shape } from "./layer.js";
 
 /**
  * The largest value of each window, of an image or a sequence; windows do not overlap unless

@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
-import { elements, floats, layerKind, type Layer, type Run, type Shape } from "./layer.js";
+import { floats, layerKind, type Layer, type Run, type Shape } from "./layer.js";
 
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
 

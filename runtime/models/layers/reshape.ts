@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { positiveInteger } from "./fields.js";
-import { copy, elements, layerKind, type Layer, type Shape } from "./layer.js";
+import { copy, layerKind, type Layer, type Shape } from "./layer.js";
 
 /**
  * The same elements in the same order under another shape. Its gradient is copied only where others

@@ -1,6 +1,7 @@
 import * as v from "valibot";
+import { elements } from "../../tensors/shape.js";
 import { axes, imageOf, integerOrPair, positiveInteger } from "./fields.js";
-import { elements, layerKind, type Layer, type Run, type Shape } from "./layer.js";
+import { layerKind, type Layer, type Run, type Shape } from "./layer.js";
 
 /** Each pixel becomes size x size equal ones; of a sequence, each step `size` steps. */
 export const upsample = layerKind({

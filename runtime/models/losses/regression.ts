@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { elements, floats, type Shape } from "../layers/layer.js";
+import { elements } from "../../tensors/shape.js";
+import { floats, type Shape } from "../layers/layer.js";
 import { lossKind, type Loss } from "./loss.js";
 
 const target = v.optional(v.literal("input", `"input" or nothing`));

@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { elements, floats } from "../layers/layer.js";
+import { elements } from "../../tensors/shape.js";
+import { floats } from "../layers/layer.js";
 import { weightList } from "./fields.js";
 import { lossKind, type Loss } from "./loss.js";
 
