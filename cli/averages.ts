@@ -1,6 +1,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../runtime/errors.js";
+import { serial } from "../runtime/serial.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { Trainer } from "../runtime/training/job.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
@@ -49,7 +50,7 @@ export function openMeans(options: {
 }): Means {
   const { folder, trainer, clients, initial, test } = options;
   const fileOf = (client: string) => join(folder, `${client}.f32`);
-  let turn: Promise<unknown> = Promise.resolve();
+  const queue = serial();
   /**
    * What was trained since the last commit: the files may be a round ahead by the time a mean is
    * taken.
@@ -111,14 +112,11 @@ export function openMeans(options: {
     evaluate(round, participants, all) {
       const trained = fresh;
       fresh = new Map();
-      const line = async (): Promise<MeansLine> => ({
+      return queue.run(async () => ({
         round,
         sel: await measured(participants, trained),
         ...(all ? { all: await measured(clients, trained) } : {}),
-      });
-      const result = turn.then(line);
-      turn = result.catch(() => undefined);
-      return result;
+      }));
     },
   };
 }

@@ -5,6 +5,7 @@ import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
+import { serial } from "../runtime/serial.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { openMeans, type MeansLine } from "./averages.js";
 import { spreadOf, type Spread } from "./spread.js";
@@ -50,14 +51,14 @@ export function openLab(options: {
     initial: initialWeights(networkOf(description), seed),
     test: (weights) => trainer.evaluate({ description, normalisation, weights, part: test }),
   });
-  let writing: Promise<void> = Promise.resolve();
+  const writing = serial();
   let last = 0;
 
   function measure(round: number, participants: readonly string[]): void {
     last = round;
     const line = means.evaluate(round, participants, round === rounds);
     // An end in the middle of it leaves the line out; a missing last one is made up for by `end`.
-    writing = writing.then(() =>
+    void writing.run(() =>
       line.then(
         async (line) => {
           await appendFile(file, `${JSON.stringify(line)}\n`);
@@ -80,7 +81,7 @@ export function openLab(options: {
         const line = JSON.parse(text.trim().split("\n").at(-1)!) as RoundRecord;
         measure(line.round, line.participants);
       }
-      await writing;
+      await writing.idle();
       const { weights } = loadModel(model);
       const { inputs, classes, labels } = test.dataset;
       const logits = await trainer.predict({

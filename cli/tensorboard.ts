@@ -2,6 +2,7 @@ import { appendFileSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
+import { crc32c } from "../runtime/crc.js";
 
 /**
  * Writes what a run measures as TensorBoard scalars against the round: a new event file in the
@@ -116,13 +117,3 @@ function record(content: Uint8Array): Buffer {
 
 /** As TFRecord stores checksums: rotated by 15 bits, plus a constant. */
 const masked = (sum: number) => (((sum >>> 15) | (sum << 17)) + 0xa282ead8) >>> 0;
-
-/** CRC-32C (Castagnoli), bit by bit: a round writes some hundred bytes. */
-function crc32c(data: Uint8Array): number {
-  let sum = 0xffffffff;
-  for (const byte of data) {
-    sum ^= byte;
-    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0x82f63b78 : 0);
-  }
-  return (sum ^ 0xffffffff) >>> 0;
-}

@@ -1,4 +1,5 @@
 import { parentPort, workerData } from "node:worker_threads";
+import { serial } from "../../runtime/serial.js";
 import { openReducer, type ReducerSettings } from "./reducer.js";
 import type { ReducerAnswer, ReducerCall } from "./reducer-in-worker.js";
 import type { Checkpoint } from "../storage/ledger.js";
@@ -9,10 +10,10 @@ import { wasmArithmetic } from "./arithmetic.js";
 
 const port = parentPort!;
 const reducer = openReducer(workerData as ReducerSettings, await wasmArithmetic());
-let queue: Promise<void> = Promise.resolve();
+const queue = serial();
 
 port.on("message", ({ id, method, args }: ReducerCall) => {
-  queue = queue.then(async () => {
+  void queue.run(async () => {
     const answer: ReducerAnswer = { id };
     try {
       // The names and arguments were put together from the type of Reducer at the other end.

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
@@ -8,6 +7,7 @@ import type { Layout, Vector } from "../../runtime/tensors/layout.js";
 import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { collectAll } from "../memory.js";
 import { refusalOf, UPDATE_CHECKS, vectorsOf, type Refusal } from "./validation.js";
 import type { Blob, Checkpoint } from "../storage/ledger.js";
@@ -216,7 +216,7 @@ function checkpointOf(
 }
 
 const blobOf = (bytes: Uint8Array): Blob => ({
-  sha256: createHash("sha256").update(bytes).digest("hex"),
+  sha256: sha256Hex(bytes),
   bytes,
 });
 

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Arithmetic } from "./arithmetic.js";
 
 /** Why something is refused: a code of docs/protocol.md and a sentence. */
@@ -136,7 +136,7 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
   {
     code: "hash",
     wrong({ bytes, sha256 }) {
-      const got = createHash("sha256").update(bytes).digest("hex");
+      const got = sha256Hex(bytes);
       return got === sha256 ? undefined : `"update" expected SHA-256 ${sha256}, got ${got}`;
     },
   },

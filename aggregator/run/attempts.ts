@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { assignmentId } from "../clients/assignments.js";
 import { capOf, rosterOf, type Assignment, type Client } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
@@ -203,9 +203,7 @@ function trainSettings(
     augmentation: s.augmentation,
     population,
     meanSamples,
-    seed: createHash("sha256")
-      .update([s.seed, work.round, work.attempt, client].join("\0"))
-      .digest("hex"),
+    seed: sha256Hex([s.seed, work.round, work.attempt, client].join("\0")),
     grid: algorithm.client.nextState ? stateGrid(mostUpdates(attempt), s.maxAbs) : undefined,
   };
 }

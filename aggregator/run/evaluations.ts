@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { serial } from "../../runtime/serial.js";
 import { random } from "../../runtime/tensors/random.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 import { assignmentId } from "../clients/assignments.js";
@@ -73,7 +74,7 @@ export function openEvaluations(options: {
     readonly resolve: (result: EvaluationResult | undefined) => void;
   }[] = [];
   let testing = false;
-  let lines: Promise<void> = Promise.resolve();
+  const lines = serial();
 
   function testModel(round: number, model: Blob): Promise<EvaluationResult | undefined> {
     if (test === undefined) return Promise.resolve(undefined);
@@ -158,7 +159,7 @@ export function openEvaluations(options: {
     begin(round, model, ids) {
       const both = Promise.all([testModel(round, model), surveyOf(round, model, ids)]);
       // One line after the other, in the order of the rounds.
-      lines = lines.then(async () => {
+      void lines.run(async () => {
         const [tested, federated] = await both;
         if (tested === undefined && federated === undefined) return;
         options.done({
@@ -171,7 +172,7 @@ export function openEvaluations(options: {
     answered: ({ client }, evaluation) => survey?.answered(client, evaluation),
     gone: (client) => survey?.answered(client, undefined),
     cut: () => survey?.end(),
-    idle: () => lines,
+    idle: lines.idle,
   };
 }
 

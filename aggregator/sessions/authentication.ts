@@ -1,4 +1,5 @@
-import { createHash, createPublicKey, timingSafeEqual, verify } from "node:crypto";
+import { createPublicKey, timingSafeEqual, verify } from "node:crypto";
+import { sha256, sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { proofBytes, type Proof } from "../../runtime/protocol/signing.js";
 import type { KeyRing } from "./enrolment.js";
 
@@ -46,14 +47,10 @@ export async function notAdmitted(
 }
 
 /** Compares in a time that tells nothing. */
-export function sameText(a: string, b: string): boolean {
-  const digest = (text: string) => createHash("sha256").update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
-}
+export const sameText = (a: string, b: string): boolean => timingSafeEqual(sha256(a), sha256(b));
 
 /** The id of the client with this raw public key (hex). */
-export const clientIdOf = (key: string): string =>
-  createHash("sha256").update(Buffer.from(key, "hex")).digest("hex");
+export const clientIdOf = (key: string): string => sha256Hex(Buffer.from(key, "hex"));
 
 /** 2^255 - 19, the field's prime. */
 const PRIME = 2n ** 255n - 19n;

@@ -1,9 +1,10 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
 import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 
 /**
  * Who may take part, as a folder that an operator's command and a running server share:
@@ -48,8 +49,6 @@ export interface Enrolment {
   readonly state: "enrolled" | "revoked";
 }
 
-const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
-
 const isId = (name: string): boolean => /^[0-9a-f]{64}$/.test(name);
 
 const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === "ENOENT";
@@ -62,7 +61,7 @@ function whetherMissing(error: unknown): true {
 const idOf = (name: string): string => name.slice(0, 16);
 
 /** What a token is called where it must not stand itself. */
-export const tokenId = (token: string): string => idOf(sha256(token));
+export const tokenId = (token: string): string => idOf(sha256Hex(token));
 
 /**
  * Opens the folder, and makes it where it is missing.
@@ -126,14 +125,14 @@ export async function openKeyRing(
       await writeWhole(
         nodeFiles,
         inside("tokens"),
-        sha256(token),
+        sha256Hex(token),
         new TextEncoder().encode(JSON.stringify({ label, expires }) + "\n"),
       );
       return token;
     },
     admits: (client) => has("enrolled", client),
     async redeem(token, client) {
-      const name = sha256(token);
+      const name = sha256Hex(token);
       const entry = await read(join(inside("tokens"), name));
       if (entry === undefined || !(entry.expires > Date.now())) return false;
       if (await has("revoked", client)) return false;

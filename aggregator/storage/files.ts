@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import * as v from "valibot";
 import { ConfigError, FedflatError } from "../../runtime/errors.js";
 import {
@@ -8,6 +8,8 @@ import {
   type FileLayer,
   type WritableFile,
 } from "../../runtime/platform/node-files.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import { serial } from "../../runtime/serial.js";
 import { emptyHistory, LedgerRecord, remember } from "./history.js";
 import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
 import {
@@ -36,18 +38,16 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
   let previous = FIRST;
   let broken: FedflatError | undefined;
   let unlock = async () => {};
-  let queue: Promise<unknown> = Promise.resolve();
+  const queue = serial();
 
   /** One write after the other, each only in the epoch it was meant for. */
   function inTurn<T>(epoch: number, work: () => Promise<T>): Promise<T> {
-    const done = queue.then(async () => {
+    return queue.run(() => {
       requireEpoch(epoch, history.epoch);
       if (broken !== undefined) throw broken;
       if (journal === undefined) throw new FedflatError("closed", `"ledger" expected to be open`);
       return work();
     });
-    queue = done.catch(() => {});
-    return done;
   }
 
   async function append(record: LedgerRecord, durable: boolean): Promise<void> {
@@ -148,7 +148,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
 
   async function readBlob(sha256: string): Promise<Blob | undefined> {
     const bytes = await files.read(`${blobs}/${sha256}`);
-    return bytes && sha256Of(bytes) === sha256 ? { sha256, bytes } : undefined;
+    return bytes && sha256Hex(bytes) === sha256 ? { sha256, bytes } : undefined;
   }
 
   return {
@@ -235,7 +235,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     lastCounted: (client) => history.counted.get(client),
 
     async close() {
-      await queue;
+      await queue.idle();
       if (journal === undefined) return;
       try {
         await journal.close();
@@ -353,5 +353,3 @@ function understand(path: string, bytes: Uint8Array): Understood {
   );
   return { records: read, good, size: bytes.length, damaged, highestEpoch };
 }
-
-const sha256Of = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");

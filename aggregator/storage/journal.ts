@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { crc32c } from "../../runtime/crc.js";
+import { sha256 } from "../../runtime/platform/node-sha256.js";
 
 /**
  * The form of the journal: a line of magic, then records end to end, each `u32 LE length of the
@@ -23,7 +24,7 @@ export function frame(
   const view = new DataView(bytes.buffer);
   view.setUint32(0, encoded.length, true);
   view.setUint32(4, crc32c(bytes.subarray(8)), true);
-  return { bytes, hash: hashOf(bytes) };
+  return { bytes, hash: sha256(bytes) };
 }
 
 /** What stands before the first record. */
@@ -55,7 +56,7 @@ export function readJournal(file: Uint8Array): JournalContent {
     const bytes = file.subarray(at, at + length);
     if (!equal(bytes.subarray(8, HEAD), previous)) break;
     at += length;
-    previous = hashOf(bytes);
+    previous = sha256(bytes);
     records.push({
       payload: new TextDecoder().decode(bytes.subarray(HEAD)),
       end: at,
@@ -79,20 +80,5 @@ function wholeRecordAt(file: Uint8Array, at: number): number | undefined {
     : undefined;
 }
 
-const hashOf = (bytes: Uint8Array): Uint8Array => createHash("sha256").update(bytes).digest();
-
 const equal = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((x, i) => x === b[i]);
-
-const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
-  return crc;
-});
-
-/** CRC-32C (Castagnoli; RFC 3720, appendix B.4). */
-export function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ TABLE[(crc ^ bytes[i]) & 0xff];
-  return (crc ^ 0xffffffff) >>> 0;
-}

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
 import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
+import { serial } from "../../runtime/serial.js";
 import type { Log } from "../log.js";
 import type { Blob } from "./ledger.js";
 
@@ -68,7 +69,7 @@ const jsonl = (lines: readonly object[]): string =>
 /** @param card the model's, as its blob has it */
 export function openRunFolder(folder: string, card: object, log: Log): RunFolder {
   const encoder = new TextEncoder();
-  let writing: Promise<void> = Promise.resolve();
+  const writing = serial();
   const write = (name: string, text: string) =>
     writeWhole(nodeFiles, folder, name, encoder.encode(text));
   const append = (name: string, line: object) => appendFile(join(folder, name), jsonl([line]));
@@ -80,7 +81,7 @@ export function openRunFolder(folder: string, card: object, log: Log): RunFolder
     await writeWhole(nodeFiles, place, "model.json", encoder.encode(text));
   }
   function behind(work: () => Promise<void>): void {
-    writing = writing.then(async () => {
+    void writing.run(async () => {
       try {
         await work();
       } catch (error) {
@@ -108,7 +109,7 @@ export function openRunFolder(folder: string, card: object, log: Log): RunFolder
       }),
     evaluation: (line) => behind(() => append("evaluations.jsonl", line)),
     summary: (text) => behind(() => write("summary.md", text())),
-    written: () => writing,
+    written: writing.idle,
   };
 }
 

@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import { ConfigError } from "../../runtime/errors.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { checkSettings, type SettingsOf } from "../settings.js";
 import type { ExperimentFile, SettingValue } from "./file.js";
 
@@ -64,7 +64,7 @@ function nameOf(
   const outcome = Object.entries(settings)
     .filter(([key]) => !NOT_OF_THE_RUN.includes(key))
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const hash = createHash("sha256").update(JSON.stringify(outcome)).digest("hex").slice(0, 8);
+  const hash = sha256Hex(JSON.stringify(outcome)).slice(0, 8);
   const words = Object.entries(at).map(([key, value]) =>
     key === "algorithm" ? String(value) : `${key}-${value}`,
   );

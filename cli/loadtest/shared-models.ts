@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
 import type { Loaded } from "../../runtime/client/model-cache.js";
 import type { Connection } from "../../runtime/connection/connection.js";
 import { ProtocolError } from "../../runtime/errors.js";
 import { loadModel } from "../../runtime/models/model.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { BlobName } from "../../runtime/protocol/messages.js";
 
 interface Shared {
@@ -50,7 +50,7 @@ export function sharedModels(): SharedModels {
     });
     if (shared.loaded === undefined) {
       const { bytes } = shared;
-      same &&= createHash("sha256").update(bytes).digest("hex") === name.sha256;
+      same &&= sha256Hex(bytes) === name.sha256;
       if (same)
         shared.loaded = {
           bytes,

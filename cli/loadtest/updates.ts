@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { BlobSource } from "../../runtime/connection/connection.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { random } from "../../runtime/tensors/random.js";
 
 /**
@@ -78,10 +79,7 @@ function hashOf(source: BlobSource, bytes: number): string {
 }
 
 /** An update that lies in memory: recorded, or just trained. */
-export const wholeUpdate = (
-  bytes: Uint8Array,
-  sha256 = createHash("sha256").update(bytes).digest("hex"),
-): Update => ({
+export const wholeUpdate = (bytes: Uint8Array, sha256 = sha256Hex(bytes)): Update => ({
   sha256,
   bytes: bytes.length,
   source: (offset, length) => bytes.subarray(offset, offset + length),

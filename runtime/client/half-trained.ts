@@ -1,12 +1,13 @@
 import * as v from "valibot";
 import { sha256, toHex } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
-import { elements } from "../tensors/shape.js";
 import { readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout } from "../tensors/layout.js";
 import { readSafetensors } from "../tensors/safetensors.js";
+import { elements } from "../tensors/shape.js";
 import type { StateStore } from "../platform/platform.js";
 import type { Snapshot } from "../training/job.js";
+import { serial } from "../serial.js";
 
 /**
  * The round that a client was training when it was killed: one blob in its store, `half-trained`,
@@ -64,23 +65,18 @@ export interface HalfTrained {
   /** The assignment is over, or any is: nothing is kept of it. False where nothing was. */
   drop(assignment?: string): Promise<boolean>;
   /** Every change asked for so far is made, or has failed. */
-  idle(): Promise<unknown>;
+  idle(): Promise<void>;
 }
 
 export function halfTrainedIn(store: StateStore): HalfTrained {
   /** The assignment whose snapshot is known to be there. */
   let holds: string | undefined;
   // A snapshot that is being written must not outlive the end of its round.
-  let last: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
-    const done = last.then(change);
-    last = done.catch(() => {});
-    return done;
-  };
+  const queue = serial();
 
   return {
     find: (work, layout) =>
-      inTurn(async () => {
+      queue.run(async () => {
         let code = "damaged";
         let message: string = DAMAGED;
         try {
@@ -105,7 +101,7 @@ export function halfTrainedIn(store: StateStore): HalfTrained {
         return { dropped: { code, message } };
       }),
     keep: (work, layout, { weights, ...position }) =>
-      inTurn(async () => {
+      queue.run(async () => {
         const blob = writeBlob(
           layout,
           { weights },
@@ -118,13 +114,13 @@ export function halfTrainedIn(store: StateStore): HalfTrained {
         holds = work.assignment;
       }),
     drop: (assignment) =>
-      inTurn(async () => {
+      queue.run(async () => {
         if (assignment !== undefined && assignment !== holds) return false;
         holds = undefined;
         await store.delete(NAME);
         return true;
       }),
-    idle: () => last,
+    idle: queue.idle,
   };
 }
 

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { sha256 } from "../connection/hash.js";
 import type { StateStore } from "../platform/platform.js";
 import { clientMessages } from "../protocol/messages.js";
+import { serial } from "../serial.js";
 
 /**
  * What a client remembers of a run, in its store:
@@ -81,7 +82,7 @@ export interface Records {
   /** Starts at zero: what is remembered does not fit what the aggregator counted. */
   reset(counted: Counted | null): Promise<void>;
   /** Every change asked for so far is on disk, or has failed. */
-  idle(): Promise<unknown>;
+  idle(): Promise<void>;
 }
 
 /**
@@ -138,12 +139,7 @@ export async function openRecords(store: StateStore, run: string): Promise<Recor
   record = { ...record, pending };
 
   // Changes come from messages that may cross; each waits for the one before it.
-  let last: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
-    const done = last.then(change);
-    last = done.catch(() => {});
-    return done;
-  };
+  const queue = serial();
   const write = async (next: Record) => {
     await store.put(name, encodeJson(next));
     record = next;
@@ -155,10 +151,10 @@ export async function openRecords(store: StateStore, run: string): Promise<Recor
     get record() {
       return record;
     },
-    state: () => inTurn(async () => (record.state ? store.get(record.state.name) : undefined)),
-    update: (assignment) => inTurn(() => store.get(`update.${assignment}`)),
+    state: () => queue.run(async () => (record.state ? store.get(record.state.name) : undefined)),
+    update: (assignment) => queue.run(() => store.get(`update.${assignment}`)),
     keep: (pending, update, state) =>
-      inTurn(async () => {
+      queue.run(async () => {
         const { assignment, samples } = pending.offer;
         await store.put(`update.${assignment}`, update);
         let kept: Pending["state"] = null;
@@ -173,7 +169,7 @@ export async function openRecords(store: StateStore, run: string): Promise<Recor
         });
       }),
     commit: (assignment, round) =>
-      inTurn(async () => {
+      queue.run(async () => {
         const pending = record.pending.find(({ offer }) => offer.assignment === assignment);
         if (pending === undefined) return;
         const old = record.state;
@@ -188,16 +184,16 @@ export async function openRecords(store: StateStore, run: string): Promise<Recor
         if (old !== null && pending.state !== null) await store.delete(old.name);
       }),
     drop: (assignment) =>
-      inTurn(async () => {
+      queue.run(async () => {
         const pending = without(assignment);
         if (pending.length === record.pending.length) return;
         await write({ ...record, pending });
         await store.delete(`update.${assignment}`);
         await store.delete(`state.${assignment}`);
       }),
-    idle: () => last,
+    idle: queue.idle,
     reset: (counted) =>
-      inTurn(async () => {
+      queue.run(async () => {
         const old = record.state;
         await write({ ...record, counted, state: null });
         if (old !== null) await store.delete(old.name);

@@ -1,4 +1,5 @@
 import { DataError } from "../errors.js";
+import { crc32 } from "../crc.js";
 import { unexpected } from "./dataset.js";
 import { inflate, INFLATE_LIMIT } from "./inflate.js";
 
@@ -88,16 +89,4 @@ export async function readZip(
     files.set(name, content);
   }
   return files;
-}
-
-const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return crc;
-});
-
-function crc32(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ CRC_TABLE[(crc ^ bytes[i]) & 0xff];
-  return (crc ^ 0xffffffff) >>> 0;
 }

@@ -1,5 +1,4 @@
 import {
-  createHash,
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
@@ -7,6 +6,7 @@ import {
   type KeyObject,
 } from "node:crypto";
 import { ConfigError } from "../errors.js";
+import { sha256, sha256Hex } from "./node-sha256.js";
 import type { Identity, StateStore } from "./platform.js";
 
 /** Where the key lies in the store, as PKCS #8 (DER). */
@@ -43,9 +43,7 @@ export async function storedIdentity(store: StateStore): Promise<Identity> {
  * everywhere. No secret.
  */
 export function labIdentity(seed: string, index: number): Identity {
-  const digest = createHash("sha256")
-    .update(["fedflat lab identity", seed, index].join("\0"))
-    .digest();
+  const digest = sha256(["fedflat lab identity", seed, index].join("\0"));
   return identityOf(
     createPrivateKey({
       key: Buffer.concat([PKCS8_PREFIX, digest]),
@@ -56,8 +54,7 @@ export function labIdentity(seed: string, index: number): Identity {
 }
 
 /** The id of a client: SHA-256 of its raw public key, 64 hex digits. */
-export const clientId = ({ publicKey }: Identity): string =>
-  createHash("sha256").update(publicKey).digest("hex");
+export const clientId = ({ publicKey }: Identity): string => sha256Hex(publicKey);
 
 function identityOf(key: KeyObject): Identity {
   const spki = createPublicKey(key).export({ format: "der", type: "spki" });

@@ -6,7 +6,6 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { nodeFiles } from "../../../runtime/platform/node-files.js";
 import { fileLedger } from "../../../aggregator/storage/files.js";
-import { crc32c } from "../../../aggregator/storage/journal.js";
 import {
   genesisRecord,
   type AttemptRecord,
@@ -290,9 +289,3 @@ test("files: a folder without one sound checkpoint is refused with a sentence", 
       message: /expected a journal of fedflat, got other bytes/,
     });
   }));
-
-test("CRC-32C has the check value of RFC 3720", () => {
-  const ascending = Uint8Array.from({ length: 32 }, (_, i) => i);
-  assert.equal(crc32c(ascending), 0x46dd794e);
-  assert.equal(crc32c(new Uint8Array(32)), 0x8a9136aa);
-});
