@@ -56,7 +56,6 @@ function normal(x: v128): v128 {
 }
 
 /** f(x) */
-@inline
 export function activated(kind: i32, x: v128): v128 {
   if (kind == RELU) return f32x4.max(x, splat(0));
   if (kind == RELU6) return clamp(x, 0, 6);
@@ -81,7 +80,6 @@ function one(mask: v128): v128 {
 }
 
 /** f'(z) */
-@inline
 export function derivative(kind: i32, z: v128, y: v128): v128 {
   if (kind == RELU) return one(f32x4.gt(y, splat(0)));
   if (kind == RELU6) return one(v128.and(f32x4.gt(y, splat(0)), f32x4.lt(y, splat(6))));
