@@ -96,7 +96,7 @@ process.once("message", async (order: ServerOrder) => {
       lag: Math.max(0, delay.percentile(99) / 1e6 - RESOLUTION),
       rounds,
       counted,
-      lines: aggregator.load().lines,
+      lines: aggregator.load().connections,
     } satisfies ServerAnswer);
     delay.reset();
   });

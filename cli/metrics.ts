@@ -128,7 +128,7 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     help: "Connections",
     registers,
     collect() {
-      this.set(aggregator.load().lines);
+      this.set(aggregator.load().connections);
     },
   });
   new Gauge({

@@ -18,8 +18,8 @@ import { contributionOf, domainOf, foldFor, stateGrid } from "./weighted-mean.js
 
 /**
  * Does the heavy work on blobs: hashes and checks updates, folds them, moves the model and writes
- * the next checkpoint. It holds the state of the algorithm; the model stays with the caller. This is
- * the plain form, which works in the calling thread; `reducer-worker.ts` runs the same one in a
+ * the next checkpoint. It holds the state of the algorithm; the model stays with the caller. This
+ * is the plain form, which works in the calling thread; `reducer-worker.ts` runs the same one in a
  * worker, so that the event loop never waits for a large blob.
  */
 export interface Reducer {
@@ -47,7 +47,8 @@ export interface Reducer {
   rest(): Promise<void>;
   /**
    * Moves the model by the fold.
-   * @param model the current one, as a blob; its memory is the reducer's from now on, and the next model's where it fits
+   * @param model the current one, as a blob; its memory is the reducer's from now on, and the next
+   * model's where it fits
    */
   finish(model: Uint8Array<ArrayBuffer>, population: number): Promise<Checkpoint>;
   close(): Promise<void>;

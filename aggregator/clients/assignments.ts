@@ -37,8 +37,8 @@ export interface Assignments {
   end(assignment: Assignment, code: string): void;
   refuse(client: Client, id: string, refusal: Refusal): void;
   /**
-   * A client is back on a new line with this work in hand: what it does not have is sent again.
-   * Returns what it has lost, where that cannot be sent again.
+   * A client is back on a new connection with this work in hand: what it does not have is sent
+   * again. Returns what it has lost, where that cannot be sent again.
    */
   reconcile(client: Client, pending: ReadonlySet<string>): Assignment | undefined;
   /** What was given to a client that is gone is not sent any more. */

@@ -41,17 +41,17 @@ export interface Client {
   build: string | null;
   /** Counts in m. */
   registered: boolean;
-  /** Since when it has no line, in the time of `performance.now()`. */
+  /** Since when it has no connection, in the time of `performance.now()`. */
   awaySince: number;
   /** What the run needs and the client does not have, in words. */
   lacks: string | undefined;
   /** Why its work of a kind came to nothing, since it last said `ready` or did better. */
   readonly troubles: Partial<Record<Assignment["task"], Trouble>>;
-  /** The last it said, also on a line before: may it be drawn? */
+  /** The last it said, also on an earlier connection: may it be drawn? */
   ready: boolean;
   /** Why not, if it said so. */
   reason: string | undefined;
-  /** It has said `ready` or `busy` on its present line. */
+  /** It has said `ready` or `busy` on its present connection. */
   said: boolean;
   /** Runs while the client is away or has not said anything yet; at its end the client is gone. */
   absence: NodeJS.Timeout | undefined;
@@ -118,7 +118,7 @@ export function addTrouble(
   return (troubles[task] = troubleAfter(troubles[task], trouble));
 }
 
-/** Whether the client can be given work, now or as soon as its line is back. */
+/** Whether the client can be given work, now or as soon as its connection is back. */
 const isFree = (client: Client, task: Assignment["task"] = "train"): boolean =>
   client.registered && client.ready && client.lacks === undefined && !isBarred(client, task);
 

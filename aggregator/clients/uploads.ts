@@ -20,17 +20,17 @@ import type { Session } from "../sessions/session.js";
  *
  * While others wait, one gives its room up (`abort` `evicted`) and waits again: it hardly moves, or
  * at its pace cannot be whole when it is due; and where nobody who waits has been given room for
- * twice `stall` ms, the one that would take longest. So the fastest lines go first, whoever is just
- * fast enough keeps nobody waiting, and of lines of one pace the one that is nearest to its end
- * gets there.
+ * twice `stall` ms, the one that would take longest. So the fastest connections go first, one that
+ * is just fast enough delays nobody, and among equally fast ones the one nearest to its end
+ * finishes.
  */
 export interface Uploads {
-  /** A client offers an update, for the first time or again after its line broke. */
+  /** A client offers an update, for the first time or again after its connection broke. */
   offer(session: Session, offered: OfferedUpdate): void;
   chunk(session: Session, chunk: Chunk): void;
   /** The client gives a transfer up. */
   aborted(session: Session, transfer: number): void;
-  lineClosed(session: Session): void;
+  sessionClosed(session: Session): void;
   /**
    * The update is folded, or of no use any more: its room is free once `unread`, the last look at
    * its bytes, is over.
@@ -53,7 +53,7 @@ export interface OfferedUpdate {
 }
 
 interface Upload extends OfferedUpdate {
-  /** The line to send `grant` on; none while the client is away. */
+  /** The session to send `grant` on; none while the client is away. */
   session: Session | undefined;
   /** Its room in the budget, from the grant on. */
   buffer: Uint8Array | undefined;
@@ -69,8 +69,8 @@ interface Upload extends OfferedUpdate {
   pace: number | undefined;
 }
 
-/** What a line has to do with uploads. */
-interface Line {
+/** The uploads of one session. */
+interface Transfers {
   readonly uploads: Set<Upload>;
   /** Transfers that we ended: what is still on its way is dropped in silence. */
   readonly ended: Set<number>;
@@ -95,7 +95,7 @@ export function openUploads(options: {
 }): Uploads {
   const { budgetBytes, windowBytes, stall, minimumRate } = options;
   const uploads = new Map<string, Upload>();
-  const lines = new Map<Session, Line>();
+  const bySession = new Map<Session, Transfers>();
   /** Those that can be granted as soon as there is room, in their order. */
   const waiting = new Set<Upload>();
   /** Those that have room and are not whole. */
@@ -112,15 +112,16 @@ export function openUploads(options: {
 
   function attach(upload: Upload, session: Session): void {
     detach(upload);
-    let line = lines.get(session);
-    if (line === undefined) lines.set(session, (line = { uploads: new Set(), ended: new Set() }));
-    line.uploads.add(upload);
+    let transfers = bySession.get(session);
+    if (transfers === undefined)
+      bySession.set(session, (transfers = { uploads: new Set(), ended: new Set() }));
+    transfers.uploads.add(upload);
     upload.session = session;
   }
 
   /** Ends the transfer and keeps what is here. */
   function detach(upload: Upload): void {
-    if (upload.session) lines.get(upload.session)?.uploads.delete(upload);
+    if (upload.session) bySession.get(upload.session)?.uploads.delete(upload);
     waiting.delete(upload);
     upload.session = undefined;
     upload.receiving = undefined;
@@ -129,7 +130,7 @@ export function openUploads(options: {
   function abort({ session, receiving }: Upload, code: string): void {
     if (session === undefined || receiving === undefined) return;
     const { transfer } = receiving;
-    lines.get(session)?.ended.add(transfer);
+    bySession.get(session)?.ended.add(transfer);
     session.send({ type: "abort", transfer, code });
   }
 
@@ -241,7 +242,7 @@ export function openUploads(options: {
   }
 
   const find = (session: Session, transfer: number): Upload | undefined => {
-    for (const upload of lines.get(session)?.uploads ?? [])
+    for (const upload of bySession.get(session)?.uploads ?? [])
       if (upload.receiving?.transfer === transfer) return upload;
     return undefined;
   };
@@ -269,7 +270,7 @@ export function openUploads(options: {
         uploads.set(assignment, upload);
       }
       attach(upload, session);
-      // What lost its line goes on where it was.
+      // An upload cut off by a lost connection still has its memory: resume it.
       if (upload.buffer !== undefined) return grant(upload, session);
       if (waiting.size === 0) served = performance.now();
       waiting.add(upload);
@@ -283,7 +284,7 @@ export function openUploads(options: {
     },
 
     chunk(session, { transfer, offset, bytes }) {
-      if (lines.get(session)?.ended.has(transfer)) return;
+      if (bySession.get(session)?.ended.has(transfer)) return;
       const upload = find(session, transfer);
       if (upload?.receiving === undefined || upload.buffer === undefined)
         throw new ProtocolError(
@@ -324,9 +325,9 @@ export function openUploads(options: {
       if (upload !== undefined) detach(upload);
     },
 
-    lineClosed(session) {
-      for (const upload of lines.get(session)?.uploads ?? []) detach(upload);
-      lines.delete(session);
+    sessionClosed(session) {
+      for (const upload of bySession.get(session)?.uploads ?? []) detach(upload);
+      bySession.delete(session);
       grantAll();
     },
 

@@ -66,7 +66,7 @@ export interface Step<State> {
 export interface Roster {
   /** Sorted. */
   readonly ids: readonly string[];
-  /** Those of them that are connected and have said so on their present line. */
+  /** Those of them that are connected and have said so on their present connection. */
   readonly here: readonly string[];
   /** m, all registered clients, eligible now or not. */
   readonly population: number;

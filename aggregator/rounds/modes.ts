@@ -7,8 +7,9 @@ import { synchronous } from "./synchronous.js";
 
 /**
  * The rounds that the settings ask for.
- * @throws ConfigError `client-state` for buffered rounds of an algorithm whose clients keep a state: it follows from one
- * model to the next, and an update from an older one would not fit to it.
+ * @throws ConfigError `client-state` for buffered rounds of an algorithm whose clients keep a
+ * state: it follows from one model to the next, and an update from an older one would not fit to
+ * it.
  */
 export function roundsFor(settings: AggregatorSettings, { name, client }: Algorithm): Rounds {
   const { seed, rounds, quorum, minimum, deadline } = settings;

@@ -32,13 +32,15 @@ import {
 } from "./transitions.js";
 
 /**
- * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and what is to be done.
+ * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and
+ * what is to be done.
  *
  *     gathering -> opening -> collecting (phase by phase) -> committing -> gathering ... -> finished
  *                                  |
  *                                  +-> quorum not reached: abandoned, gathering again with attempt + 1
  *
- * Every state but the two last ones (`finished`, `stopped`) has exactly one deadline armed, so nothing waits for ever.
+ * Every state but the two last ones (`finished`, `stopped`) has exactly one deadline armed, so
+ * nothing waits for ever.
  */
 export interface RoundRules {
   readonly seed: string;

@@ -12,7 +12,7 @@ import { definitionOf, type RunDefinition } from "./definition.js";
 import { openDurably } from "../storage/retry.js";
 import { openEvaluations, type EvaluationRecord, type Evaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
-import { openLines } from "../sessions/open-sessions.js";
+import { openSessions } from "../sessions/open-sessions.js";
 import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
 import { openRun, type OpenedRun } from "./open-run.js";
@@ -42,13 +42,13 @@ export type { AggregatorEvents, AggregatorOptions, Ending, Situation, Status } f
 export type { EvaluationRecord, EvaluationResult } from "./evaluations.js";
 export type { RoundRecord, RoundTimings } from "./round-record.js";
 
-/** How often lines and uploads are looked after, in milliseconds. */
+/** How often sessions and uploads are checked, in milliseconds. */
 const BEAT = 1000;
 
 /**
- * The aggregator of one run: lines come in by `attach` (from server.ts, or from a simulation's
- * memory), rounds go on by themselves, and `done` tells how it ended. All decisions about rounds
- * are those of an engine in rounds/; this class carries them out.
+ * The aggregator of one run: connections come in by `attach` (from server.ts, or from a
+ * simulation's memory), rounds go on by themselves, and `done` tells how it ended. All decisions
+ * about rounds are those of an engine in rounds/; this class carries them out.
  */
 export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly settings: AggregatorSettings;
@@ -67,7 +67,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly #driver: RoundDriver;
   readonly #models = openModels();
   readonly #clients = new Map<string, Client>();
-  readonly #lines = openLines();
+  readonly #sessions = openSessions();
   readonly #uploads: Uploads;
   readonly #assignments: Assignments;
   readonly #evaluations: Evaluations;
@@ -87,7 +87,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #evaluated: EvaluationRecord | undefined;
   #closing = false;
 
-  /** @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds or with a clip), ModelError `unknown-algorithm`, `algorithm-settings`. */
+  /**
+   * @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds or with a
+   * clip), ModelError `unknown-algorithm`, `algorithm-settings`.
+   */
   constructor(options: AggregatorOptions) {
     super();
     this.#options = options;
@@ -179,7 +182,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   /**
    * Opens the run's folder and begins, or goes on where it was.
-   * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm), `state-locked`, `state-damaged`.
+   * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm),
+   * `state-locked`, `state-damaged`.
    */
   async start(): Promise<void> {
     const from = await openRun(this.#definition, this.#options, this.log);
@@ -280,17 +284,17 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       message: clientMessages(context, this.#presence, this.#updates),
       chunk: (session, chunk) => this.#uploads.chunk(session, chunk),
       blob: (sha256) => this.blob(sha256),
-      closed: (session) => this.#lineClosed(session),
+      closed: (session) => this.#sessionClosed(session),
       refused: (reason, address) => this.turnedAway(reason, address),
     };
   }
 
-  /** Started, be it also at its end. */
+  /** True once started, also after the run has ended. */
   get begun(): boolean {
     return this.#rounds.at !== undefined;
   }
 
-  /** Takes lines: started, and not at its end. */
+  /** Accepts connections: started and not ended. */
   get open(): boolean {
     return this.#rounds.at !== undefined && !this.#closing;
   }
@@ -300,15 +304,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return this.open && !this.#rounds.draining;
   }
 
-  /** Gives the aggregator one more line: a WebSocket, or one end of a line in memory. */
-  attach(line: Socket, origin: Origin): void {
-    if (!this.open) return line.close(1012, "restarting");
-    this.#lines.add(line, origin, this.#host);
+  /** Gives the aggregator one more connection: a WebSocket, or one end of a pipe in memory. */
+  attach(connection: Socket, origin: Origin): void {
+    if (!this.open) return connection.close(1012, "restarting");
+    this.#sessions.add(connection, origin, this.#host);
   }
 
-  /** Whether this bearer opens the models: it belongs to a line that is open. */
+  /** Whether this bearer opens the models: it belongs to an open session. */
   opens(bearer: string): boolean {
-    return this.#lines.have(bearer);
+    return this.#sessions.have(bearer);
   }
 
   /** A model that may be fetched now. */
@@ -342,7 +346,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     if (this.#rounds.at === undefined) return;
     this.#driver.send({ type: "stop", reason });
     const ending = await this.done;
-    if (ending.reason === "finished") await this.#lines.none(this.settings.farewell);
+    if (ending.reason === "finished") await this.#sessions.none(this.settings.farewell);
     await this.#close();
   }
 
@@ -360,7 +364,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   }
 
   load(): Load {
-    return loadOf(this.clients(), this.#lines.count, this.#uploads.taken);
+    return loadOf(this.clients(), this.#sessions.count, this.#uploads.taken);
   }
 
   /** Tells that a connection or a client was refused. */
@@ -406,9 +410,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     }
   }
 
-  #lineClosed(session: Session): void {
-    this.#lines.closed(session);
-    this.#uploads.lineClosed(session);
+  #sessionClosed(session: Session): void {
+    this.#sessions.closed(session);
+    this.#uploads.sessionClosed(session);
     this.#presence.away(session);
   }
 
@@ -416,7 +420,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const now = performance.now();
     // Late by more than a beat: the process was stopped, or its machine slept.
     const late = now - this.#looked - this.#pulse;
-    this.#lines.beat(now, late > this.#pulse ? late : 0);
+    this.#sessions.beat(now, late > this.#pulse ? late : 0);
     this.#looked = now;
     this.#uploads.sweep(now);
     this.#forget(this.#presence.longGone(now));
@@ -476,7 +480,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#evaluations.cut();
     this.#presence.close();
     this.#context.roster.close();
-    this.#lines.close(this.#rounds.at === "finished");
+    this.#sessions.close(this.#rounds.at === "finished");
     await this.#context.folder?.written();
     await this.#context.reducer.close();
     await this.#context.ledger.close();

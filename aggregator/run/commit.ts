@@ -4,7 +4,7 @@ import type { Attempts } from "./attempts.js";
 import { believed, evaluators, type Assignment } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import { clientMeans } from "./client-means.js";
-import { inTurns } from "../sessions/fair-scheduling.js";
+import { inSlices } from "../sessions/fair-scheduling.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import {
   roundRecord,
@@ -139,10 +139,10 @@ async function announce(
   const { round } = models;
   const model = nameOf(models.current);
   const members = new Set(counted.map(({ client }) => client));
-  await inTurns(counted, ({ id, client }) =>
+  await inSlices(counted, ({ id, client }) =>
     clients.get(client)?.session?.send({ type: "committed", assignment: id, round, model }),
   );
-  await inTurns(clients.values(), ({ id, session }) => {
+  await inSlices(clients.values(), ({ id, session }) => {
     if (!members.has(id)) session?.send({ type: "model", round, model });
   });
   // A late offer for this round is still told that it is late; one for an older round that it is

@@ -32,7 +32,10 @@ export interface RunDefinition {
   readonly needs: Needs;
 }
 
-/** @throws ConfigError `settings`, `client-state` (of an algorithm with a clip), ModelError `unknown-algorithm`, `algorithm-settings`. */
+/**
+ * @throws ConfigError `settings`, `client-state` (of an algorithm with a clip), ModelError
+ * `unknown-algorithm`, `algorithm-settings`.
+ */
 export function definitionOf({
   model,
   settings: given = {},

@@ -74,7 +74,7 @@ export function openEvaluations(options: {
     readonly resolve: (result: EvaluationResult | undefined) => void;
   }[] = [];
   let testing = false;
-  const lines = serial();
+  const sequence = serial();
 
   function testModel(round: number, model: Blob): Promise<EvaluationResult | undefined> {
     if (test === undefined) return Promise.resolve(undefined);
@@ -158,8 +158,8 @@ export function openEvaluations(options: {
   return {
     begin(round, model, ids) {
       const both = Promise.all([testModel(round, model), surveyOf(round, model, ids)]);
-      // One line after the other, in the order of the rounds.
-      void lines.run(async () => {
+      // One record after the other, in the order of the rounds.
+      void sequence.run(async () => {
         const [tested, federated] = await both;
         if (tested === undefined && federated === undefined) return;
         options.done({
@@ -172,7 +172,7 @@ export function openEvaluations(options: {
     answered: ({ client }, evaluation) => survey?.answered(client, evaluation),
     gone: (client) => survey?.answered(client, undefined),
     cut: () => survey?.end(),
-    idle: lines.idle,
+    idle: sequence.idle,
   };
 }
 

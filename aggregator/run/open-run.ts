@@ -30,7 +30,8 @@ export interface OpenedRun {
 
 /**
  * Begins a run, or opens one where it was.
- * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm), `state-locked`, `state-damaged`.
+ * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm),
+ * `state-locked`, `state-damaged`.
  */
 export async function openRun(
   definition: RunDefinition,

@@ -146,7 +146,7 @@ export interface Ending {
 /** How much the aggregator has in hand now. */
 export interface Load {
   readonly clients: Readonly<Record<Standing, number>>;
-  readonly lines: number;
+  readonly connections: number;
   /** Memory taken by updates that are granted and not folded yet. */
   readonly bytesInFlight: number;
 }

@@ -3,7 +3,7 @@ import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import { nameOf } from "../clients/assignments.js";
 import { believed, lackOf, type Client } from "../clients/clients.js";
 import type { KeyRing } from "../sessions/enrolment.js";
-import { inTurns } from "../sessions/fair-scheduling.js";
+import { inSlices } from "../sessions/fair-scheduling.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import type { Session } from "../sessions/session.js";
 import type { RegisteredClient } from "../storage/ledger.js";
@@ -17,11 +17,12 @@ const LONGEST_BACK_OFF = 60_000;
  */
 export interface Presence {
   /**
-   * Expects a client that the ledger remembers back. It is drawn as if it were here, for as long as one that just left.
+   * Expects a client that the ledger remembers back. It is drawn as if it were here, for as long as
+   * one that just left.
    * @param asked it takes part in the attempt that was cut short
    */
   remember(client: RegisteredClient, asked: boolean): void;
-  /** A client has come, on a line that is its only one from now on. */
+  /** A client has come, on a connection that is its only one from now on. */
   welcome(session: Session): void;
   /** It can be asked for work, or cannot for this reason. */
   stand(client: Client, busy: string | undefined, code?: string): void;
@@ -29,12 +30,13 @@ export interface Presence {
   sayWait(client: Client): void;
   /** Those who have been away for so long that the run forgets them. */
   longGone(now: number): Client[];
-  /** The line of a client is closed: it may come back. */
+  /** The connection of a client is closed: it may come back. */
   away(session: Session): void;
   /** Nothing will come from it any more. */
   gone(client: Client, code: string): void;
   /**
-   * A key that is revoked while its client is connected loses its line, and what it has in hand.
+   * A key that is revoked while its client is connected loses its connection, and what it has in
+   * hand.
    */
   sendAwayRevoked(keys: KeyRing): Promise<void>;
   /** Tells everybody that the run is finished. */
@@ -84,9 +86,9 @@ export function openPresence(
   }
 
   /**
-   * When a client whose line breaks shall dial again: as the rounds have it, but while it still
-   * counts as here. Who stays away for longer is not drawn, and the round may be waiting for just
-   * these clients.
+   * When a client whose connection breaks shall dial again: as the rounds have it, but while it
+   * still counts as here. Who stays away for longer is not drawn, and the round may be waiting for
+   * just these clients.
    */
   function retryAfter({ id }: Client): number {
     const soon = settings.absence * (0.25 + 0.25 * Math.random());
@@ -121,7 +123,7 @@ export function openPresence(
       client.session = session;
       client.said = false;
       before?.close(4000, "replaced");
-      // Until it has said something on its new line it is treated as it was on the old one.
+      // Until it has said something on its new connection it is treated as it was on the old one.
       expect(client);
       client.build = hello.capabilities.build;
       client.lacks = lackOf(needs, hello.capabilities);
@@ -251,7 +253,7 @@ export function openPresence(
       }
     },
 
-    sayFarewell: () => inTurns(clients.values(), ({ session }) => session?.send(farewell())),
+    sayFarewell: () => inSlices(clients.values(), ({ session }) => session?.send(farewell())),
 
     close() {
       closed = true;

@@ -46,7 +46,11 @@ export function situationOf(rounds: Rounds, committed: number, due: number): Sit
   };
 }
 
-export function loadOf(clients: Iterable<Client>, lines: number, bytesInFlight: number): Load {
+export function loadOf(
+  clients: Iterable<Client>,
+  connections: number,
+  bytesInFlight: number,
+): Load {
   const counts = {
     ready: 0,
     busy: 0,
@@ -56,7 +60,7 @@ export function loadOf(clients: Iterable<Client>, lines: number, bytesInFlight: 
     unfit: 0,
   };
   for (const client of clients) counts[standingOf(client)]++;
-  return { clients: counts, lines, bytesInFlight };
+  return { clients: counts, connections, bytesInFlight };
 }
 
 function stateOf(client: Client): string {

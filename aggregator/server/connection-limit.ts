@@ -14,17 +14,17 @@ export interface Connections {
    * sockets will do.
    */
   keep(connection: Ends): void;
-  /** This stranger has become a WebSocket line. */
-  isLine(connection: Ends): void;
+  /** This stranger has become a WebSocket. */
+  isWebSocket(connection: Ends): void;
   /**
    * A proxy that is trusted says from where this connection comes: it counts there from now on.
    * False, and it counts nowhere, where that address has as many as it may.
    */
   comesFrom(connection: Ends, address: string): boolean;
   /**
-   * Closes the stranger's line that has been open longest; false where all lines are of clients.
+   * Closes the stranger's WebSocket that has been open longest; false where all are of clients.
    */
-  makeRoomForLine(): boolean;
+  makeRoomForWebSocket(): boolean;
 }
 
 /** What tells one connection of a port from another. */
@@ -34,7 +34,7 @@ const nameOf = ({ remoteAddress, remotePort }: Ends): string => `${remoteAddress
 
 interface Stranger {
   readonly socket: Socket;
-  line: boolean;
+  isWebSocket: boolean;
 }
 
 export function limitConnections(
@@ -62,9 +62,9 @@ export function limitConnections(
     socket.destroy();
   }
 
-  function closeOldest(ofLines: boolean): boolean {
-    for (const [name, { socket, line }] of strangers) {
-      if (ofLines && !line) continue;
+  function closeOldest(onlyWebSockets: boolean): boolean {
+    for (const [name, { socket, isWebSocket }] of strangers) {
+      if (onlyWebSockets && !isWebSocket) continue;
       strangers.delete(name);
       close(socket, "full");
       return true;
@@ -96,7 +96,7 @@ export function limitConnections(
       return close(socket, "full");
     }
     open++;
-    strangers.set(name, { socket, line: false });
+    strangers.set(name, { socket, isWebSocket: false });
     socket.once("close", () => {
       open--;
       strangers.delete(name);
@@ -109,24 +109,24 @@ export function limitConnections(
 
   return {
     keep: (connection) => void strangers.delete(nameOf(connection)),
-    isLine(connection) {
+    isWebSocket(connection) {
       const stranger = strangers.get(nameOf(connection));
-      if (stranger !== undefined) stranger.line = true;
+      if (stranger !== undefined) stranger.isWebSocket = true;
     },
     comesFrom(connection, address) {
       if (!count(address)) return false;
       forwarded.set(nameOf(connection), address);
       return true;
     },
-    makeRoomForLine: () => closeOldest(true),
+    makeRoomForWebSocket: () => closeOldest(true),
   };
 }
 
-/** Lines, where there are file descriptors for as many. */
-const MOST_LINES = 10_000;
+/** WebSockets, where there are file descriptors for as many. */
+const MOST_WEBSOCKETS = 10_000;
 /**
- * Connections beside the lines, where there are as many: models over HTTP, probes, those that are
- * refused with a status.
+ * Connections beside the WebSockets, where there are as many: models over HTTP, probes, those that
+ * are refused with a status.
  */
 const SPARE = 64;
 /**
@@ -140,14 +140,14 @@ const LEAST = 16;
 export const HEALTH_CONNECTIONS = 16;
 
 /**
- * How many lines there may be, and connections in all.
- * @param lines the operator's own limit
+ * How many WebSockets there may be, and connections in all.
+ * @param webSockets the operator's own limit
  * @throws ConfigError `file-descriptors` where the system allows too few.
  */
 export function connectionsAllowed(
-  lines: number | undefined,
+  webSockets: number | undefined,
   descriptors = descriptorsAllowed(),
-): { readonly lines: number; readonly inAll: number } {
+): { readonly webSockets: number; readonly inAll: number } {
   const free = descriptors - RESERVED;
   if (free < LEAST)
     throw new ConfigError(
@@ -155,8 +155,8 @@ export function connectionsAllowed(
       `"ulimit -n" expected at least ${RESERVED + LEAST} file descriptors, got ${descriptors}`,
     );
   const spare = Math.min(SPARE, Math.ceil(free / 4));
-  const most = Math.min(lines ?? MOST_LINES, free - spare);
-  return { lines: most, inAll: most + spare };
+  const most = Math.min(webSockets ?? MOST_WEBSOCKETS, free - spare);
+  return { webSockets: most, inAll: most + spare };
 }
 
 /** The process's limit of file descriptors; Infinity where the system does not say. */

@@ -69,7 +69,10 @@ export interface Proxies {
   has(address: string | undefined): boolean;
 }
 
-/** @throws ConfigError `trusted-proxy` for what is neither an address nor a network such as 10.0.0.0/8. */
+/**
+ * @throws ConfigError `trusted-proxy` for what is neither an address nor a network such as
+ * 10.0.0.0/8.
+ */
 export function trustedProxies(addresses: readonly string[]): Proxies {
   const list = new BlockList();
   for (const text of addresses) {
@@ -108,7 +111,9 @@ export function addressOf({ headers, socket }: IncomingMessage, proxies: Proxies
   return address;
 }
 
-/** An address under which this machine can be dialled by others, where the server listens on all. */
+/**
+ * An address under which this machine can be dialled by others, where the server listens on all.
+ */
 export function dialableHost(host: string): string {
   if (!WILDCARDS.has(host)) return bracketed(host);
   const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);

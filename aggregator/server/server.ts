@@ -22,7 +22,7 @@ import {
 } from "./dialled.js";
 import { connectionsAllowed, HEALTH_CONNECTIONS, limitConnections } from "./connection-limit.js";
 import { sameText } from "../sessions/authentication.js";
-import { Pace, type LinePace } from "../sessions/fair-scheduling.js";
+import { Pace, type ConnectionPace } from "../sessions/fair-scheduling.js";
 import type { Metrics, Traffic } from "../monitoring/metrics.js";
 import type { Role } from "../monitoring/dashboard/messages.js";
 import { openSite, type Site } from "../monitoring/dashboard/site.js";
@@ -52,12 +52,13 @@ export interface ServerOptions {
   /** Whoever knows a model's hash may fetch it. */
   readonly publicModels?: boolean;
   /**
-   * Most lines at a time; by default 10,000. Never more than the process has file descriptors for.
+   * Most WebSockets at a time; by default 10,000. Never more than the process has file descriptors
+   * for.
    */
   readonly connections?: number;
   /**
-   * Most connections of one address; by default 256, on loopback as many as there may be in all. Those
-   * of trusted proxies are counted by the client's address.
+   * Most connections of one address; by default 256, on loopback as many as there may be in all.
+   * Those of trusted proxies are counted by the client's address.
    */
   readonly connectionsPerAddress?: number;
   /**
@@ -91,7 +92,7 @@ export interface AggregatorServer {
   readonly port: number;
   /** Of `healthPort`, where there is one. */
   readonly healthPort?: number;
-  /** Takes no more lines and closes those that are open. */
+  /** Takes no more connections and closes those that are open. */
   close(): Promise<void>;
 }
 
@@ -99,11 +100,13 @@ export interface AggregatorServer {
 const ADMIN_TOKEN = /^[!-~]{16,1024}$/;
 
 /**
- * Puts an aggregator on a port: WebSocket lines on any path, and beside them
- * `GET /blobs/<sha256>` (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the token of the
- * lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/` (page/site.ts).
- * @throws ConfigError `admin-token` (less than 16 characters, or a space), `no-authentication` (not loopback, yet every key
- * is admitted), `port-in-use`, `cannot-listen`, `file-descriptors` (the process may open too few).
+ * Puts an aggregator on a port: WebSockets on any path, and beside them `GET /blobs/<sha256>`
+ * (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the token of
+ * the lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/`
+ * (page/site.ts).
+ * @throws ConfigError `admin-token` (less than 16 characters, or a space), `no-authentication` (not
+ * loopback, yet every key is admitted), `port-in-use`, `cannot-listen`, `file-descriptors` (the
+ * process may open too few).
  */
 export async function listen(
   aggregator: Aggregator,
@@ -210,15 +213,18 @@ export async function listen(
       socket.end(`HTTP/1.1 ${status}\r\n${header}Connection: close\r\nContent-Length: 0\r\n\r\n`);
       return;
     }
-    sockets.handleUpgrade(request, socket, head, (line) => {
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
       const { remoteAddress, remotePort } = request.socket;
       const ends = { remoteAddress, remotePort };
-      connections.isLine(ends);
-      aggregator.attach(socketOf(line, aggregator, traffic, ended, pace.line(line)), {
-        host: request.headers.host!.toLowerCase(),
-        address,
-        proven: () => connections.keep(ends),
-      });
+      connections.isWebSocket(ends);
+      aggregator.attach(
+        socketOf(webSocket, aggregator, traffic, ended, pace.connection(webSocket)),
+        {
+          host: request.headers.host!.toLowerCase(),
+          address,
+          proven: () => connections.keep(ends),
+        },
+      );
     });
   });
 
@@ -292,13 +298,13 @@ export async function listen(
       return {
         status: "429 Too Many Requests",
         why: "address",
-        reason: "too many lines of this address",
+        reason: "too many connections of this address",
       };
-    if (sockets.clients.size >= allowed.lines && !connections.makeRoomForLine())
+    if (sockets.clients.size >= allowed.webSockets && !connections.makeRoomForWebSocket())
       return {
         status: "503 Service Unavailable",
         why: "full",
-        reason: "too many lines",
+        reason: "too many connections",
       };
     return undefined;
   }
@@ -329,14 +335,14 @@ export async function listen(
     url: `${tls ? "wss" : "ws"}://${dialableHost(host)}:${address.port}`,
     port: address.port,
     async close() {
-      for (const line of sockets.clients) line.close(1012, "restarting");
+      for (const webSocket of sockets.clients) webSocket.close(1012, "restarting");
       site.close();
       const closed = new Promise((resolve) => http.close(resolve));
       health?.close();
       health?.closeAllConnections();
       http.closeIdleConnections();
       const patience = setTimeout(() => {
-        for (const line of sockets.clients) line.terminate();
+        for (const webSocket of sockets.clients) webSocket.terminate();
         http.closeAllConnections();
       }, 1000);
       await closed;
@@ -345,7 +351,10 @@ export async function listen(
   };
 }
 
-/** @param headersTimeout milliseconds for the headers of a request, from the opening of its connection on */
+/**
+ * @param headersTimeout milliseconds for the headers of a request, from the opening of its
+ * connection on
+ */
 const timeouts = (headersTimeout = 10_000) => ({
   headersTimeout,
   requestTimeout: 3 * headersTimeout,
@@ -362,7 +371,7 @@ function askedFor(hasAdmin: boolean, hasToken: boolean): string {
     : "This page is not shown from here: the aggregator was started without --admin-token-file, by whose token it could be.";
 }
 
-/** Outside, so that no line keeps the request that opened it in memory. */
+/** Outside, so that no connection keeps the request that opened it in memory. */
 function destroyThis(this: Duplex): void {
   this.destroy();
 }
@@ -401,37 +410,37 @@ function listening(http: Server, host: string, port: number): Promise<void> {
 /** Bytes that may wait for a client that reads slowly before its WebSocket pings get no answer. */
 const MOST_PONGS = 16 * 1024;
 
-/** How long a line that we close may take to do so, in milliseconds. */
+/** How long a connection that we close may take for it, in milliseconds. */
 const CLOSING = 2000;
 
-/** A WebSocket of `ws` as the aggregator sees lines. */
+/** A WebSocket of `ws` as the aggregator sees connections. */
 function socketOf(
-  line: WebSocket,
+  webSocket: WebSocket,
   aggregator: Aggregator,
   traffic: Traffic,
   ended: (why: string) => void,
-  pace: LinePace,
+  pace: ConnectionPace,
 ): Socket {
   const socket: Socket = {
     send(data) {
       traffic.sent += data.length;
-      line.send(data, sent);
+      webSocket.send(data, sent);
     },
     close(code, reason = "") {
-      line.close(code, reason);
+      webSocket.close(code, reason);
       ended(reason);
       // Whoever does not read does not close either.
-      const patience = setTimeout(() => line.terminate(), CLOSING);
-      line.once("close", () => clearTimeout(patience));
+      const patience = setTimeout(() => webSocket.terminate(), CLOSING);
+      webSocket.once("close", () => clearTimeout(patience));
     },
     get bufferedAmount() {
-      return line.bufferedAmount;
+      return webSocket.bufferedAmount;
     },
   };
   const sent = () => {
-    if (line.bufferedAmount === 0) socket.onDrain?.();
+    if (webSocket.bufferedAmount === 0) socket.onDrain?.();
   };
-  line.on("message", (data, binary) => {
+  webSocket.on("message", (data, binary) => {
     // `ws` hands out one Buffer per message unless told otherwise.
     const bytes = data as Buffer;
     pace.frame(() => {
@@ -440,18 +449,18 @@ function socketOf(
       frameDone(bytes.length);
     });
   });
-  line.on("ping", (data) =>
+  webSocket.on("ping", (data) =>
     pace.frame(() => {
       // Who does not read gets no more answers.
-      if (line.bufferedAmount < MOST_PONGS) line.pong(data);
+      if (webSocket.bufferedAmount < MOST_PONGS) webSocket.pong(data);
     }),
   );
-  // ws has closed the line with the code that fits (1009 for a frame beyond all limits).
-  line.on("error", ({ message }) => {
+  // ws has closed the connection with the code that fits (1009 for a frame beyond all limits).
+  webSocket.on("error", ({ message }) => {
     ended("broken-frame");
-    aggregator.othersLog.warn({ message }, "closed a line that broke WebSocket");
+    aggregator.othersLog.warn({ message }, "closed a connection that broke WebSocket");
   });
-  line.on("close", (code, reason) =>
+  webSocket.on("close", (code, reason) =>
     pace.end(() => socket.onClose?.(code, reason.toString("utf8"))),
   );
   return socket;

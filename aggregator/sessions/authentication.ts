@@ -13,7 +13,7 @@ export type Admission =
   | { readonly kind: "keys"; readonly ids: ReadonlySet<string> }
   /**
    * Those who are enrolled, or bring a token that enrols them. A key that is revoked loses its
-   * line.
+   * connection.
    */
   | { readonly kind: "enrolled"; readonly keys: KeyRing };
 

@@ -13,8 +13,8 @@ import { sha256Hex } from "../../runtime/platform/node-sha256.js";
  *     enrolled/<client id>          a client that may take part
  *     revoked/<client id>           one that may no longer
  *
- * Each entry is a small JSON file. A token becomes a client, and a client a revoked one, by a rename: that happens once,
- * whoever tries it at the same moment.
+ * Each entry is a small JSON file. A token becomes a client, and a client a revoked one, by a
+ * rename: that happens once, whoever tries it at the same moment.
  */
 export interface KeyRing {
   /** Makes a one-time token; it is kept only as its hash. */

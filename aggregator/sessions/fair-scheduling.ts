@@ -1,36 +1,36 @@
 import type { WebSocket } from "ws";
 
-/** Frames a second that a line may send, and how many at once. */
+/** Frames a second that a connection may send, and how many at once. */
 const FRAMES = 2000;
 const FRAMES_AT_ONCE = 200;
 /** How long one kind of work may go on in one turn of the event loop, in milliseconds. */
 export const TURN = 5;
 
 /**
- * How fast frames are taken. Of one line no faster than they may come: who sends many small ones
- * must not keep everybody else waiting. And of all lines together no longer in one turn of the
- * event loop than the rest can wait: a thousand lines may have a frame each at one time, and those
- * for which there is no time are left for the next turns, first come, first served. A line with
- * work left is not read: what it sends meanwhile stays with its sender.
+ * Decides when frames are handled. One connection may send no more than a fixed rate, so that many
+ * small frames from one client do not delay the others. All connections together get no more than
+ * `TURN` ms of one turn of the event loop: a thousand of them may each have a frame at one time,
+ * and those for which no time is left come first in the next turns. A connection with work left is
+ * not read, so what it sends meanwhile stays with the sender.
  */
 export class Pace {
-  /** In order, each line once. */
-  readonly #left = new Set<LinePace>();
+  /** Connections with work left, in order, each once. */
+  readonly #left = new Set<ConnectionPace>();
   #running = false;
   #began = 0;
 
-  line(line: WebSocket): LinePace {
-    return new LinePace(this, line);
+  connection(webSocket: WebSocket): ConnectionPace {
+    return new ConnectionPace(this, webSocket);
   }
 
-  /** Whether there is time in this turn for one that comes now. */
+  /** Whether this turn has time for a frame that comes now. */
   hasTime(now: number): boolean {
     if (!this.#running) this.#begin(now);
     return this.#left.size === 0 && now - this.#began <= TURN;
   }
 
-  leave(line: LinePace): void {
-    this.#left.add(line);
+  leave(pace: ConnectionPace): void {
+    this.#left.add(pace);
   }
 
   #begin(now: number): void {
@@ -43,32 +43,32 @@ export class Pace {
     this.#running = false;
     if (this.#left.size === 0) return;
     this.#begin(performance.now());
-    for (const line of this.#left) {
-      this.#left.delete(line);
-      if (line.goOn()) this.#left.add(line);
-      // A line that is read again takes in what has come, in the next tick: that is part of the
-      // turn.
+    for (const pace of this.#left) {
+      this.#left.delete(pace);
+      if (pace.goOn()) this.#left.add(pace);
+      // A connection that is read again receives what has come in the next tick; that counts as
+      // part of this turn.
       await new Promise<void>((resolve) => process.nextTick(resolve));
       if (performance.now() - this.#began > TURN) return;
     }
   }
 }
 
-/** How the work of one line is done: in its order, at once or in a later turn. */
-export class LinePace {
+/** Handles the frames of one connection in their order, at once or in a later turn. */
+export class ConnectionPace {
   readonly #pace: Pace;
-  readonly #line: WebSocket;
-  /** In order. */
+  readonly #webSocket: WebSocket;
+  /** Work left for later turns, in order. */
   #left: (() => void)[] | undefined;
   /** Frames taken lately, and when the last one was. */
   #debt = 0;
   #last = 0;
-  /** Runs while a line that has sent more than it may is not read. */
+  /** Runs while the connection is not read because it has sent more than it may. */
   #rest: NodeJS.Timeout | undefined;
 
-  constructor(pace: Pace, line: WebSocket) {
+  constructor(pace: Pace, webSocket: WebSocket) {
     this.#pace = pace;
-    this.#line = line;
+    this.#webSocket = webSocket;
   }
 
   /** Does what a frame asks for. */
@@ -77,7 +77,7 @@ export class LinePace {
     this.#debt = Math.max(0, this.#debt - ((now - this.#last) / 1000) * FRAMES) + 1;
     this.#last = now;
     if (this.#debt > FRAMES_AT_ONCE) {
-      this.#line.pause();
+      this.#webSocket.pause();
       clearTimeout(this.#rest);
       this.#rest = setTimeout(
         () => {
@@ -90,13 +90,13 @@ export class LinePace {
     this.#do(work, now);
   }
 
-  /** Does what comes behind the last frame. */
+  /** Does the work that follows the last frame. */
   end(work: () => void): void {
     clearTimeout(this.#rest);
     this.#do(work, performance.now());
   }
 
-  /** Does the first piece of work that was left; false where that was all. */
+  /** Does the first piece of work left; false where it was the last one. */
   goOn(): boolean {
     const work = this.#left!.shift()!;
     if (this.#left!.length === 0) this.#left = undefined;
@@ -107,19 +107,22 @@ export class LinePace {
 
   #do(work: () => void, now: number): void {
     if (this.#left === undefined && this.#pace.hasTime(now)) return work();
-    this.#line.pause();
+    this.#webSocket.pause();
     this.#left ??= [];
     this.#left.push(work);
     this.#pace.leave(this);
   }
 
   #readAgain(): void {
-    if (this.#left === undefined && this.#rest === undefined) this.#line.resume();
+    if (this.#left === undefined && this.#rest === undefined) this.#webSocket.resume();
   }
 }
 
-/** Does the work for each item, in turns with whatever else waits for the event loop. */
-export async function inTurns<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
+/**
+ * Does the work for each item, in slices of `TURN` ms, so that the event loop stays free for
+ * others.
+ */
+export async function inSlices<T>(items: Iterable<T>, work: (item: T) => void): Promise<void> {
   let began = performance.now();
   for (const item of items) {
     if (performance.now() - began > TURN) {

@@ -1,51 +1,51 @@
 import type { Socket } from "../../runtime/platform/platform.js";
-import { inTurns } from "./fair-scheduling.js";
+import { inSlices } from "./fair-scheduling.js";
 import { Session, type Origin, type SessionHost } from "./session.js";
 
-/** About when clients of an aggregator that stops shall dial again, in milliseconds. */
+/** About how long clients wait before they dial a stopped aggregator again, in milliseconds. */
 const RESTART = 2000;
 
-/** The lines that are open, be it that nobody has said yet who is at their end. */
-export interface Lines {
+/** All open sessions, including those still in the handshake. */
+export interface Sessions {
   readonly count: number;
-  add(line: Socket, origin: Origin, host: SessionHost): void;
-  /** One has closed. */
+  add(connection: Socket, origin: Origin, host: SessionHost): void;
+  /** A session has closed. */
   closed(session: Session): void;
-  /** Whether this bearer belongs to one of them. */
+  /** Whether this bearer belongs to an open session. */
   have(bearer: string): boolean;
-  /** Looks after their life; to be called now and then. */
+  /** Checks that they are alive; call it now and then. */
   beat(now: number, stood: number): void;
-  /** When there is none, or so many milliseconds are over. */
+  /** Resolves when none is open, or after this many milliseconds. */
   none(patience: number): Promise<void>;
-  /** Closes them all: clients of a run that is not finished shall come back. */
+  /** Closes them all; clients of an unfinished run are asked to come back. */
   close(isFinished: boolean): void;
 }
 
-export function openLines(): Lines {
+export function openSessions(): Sessions {
   const sessions = new Set<Session>();
-  let allGone: (() => void) | undefined;
+  let noneLeft: (() => void) | undefined;
   return {
     get count() {
       return sessions.size;
     },
-    add(line, origin, host) {
-      sessions.add(new Session(line, origin, host));
+    add(connection, origin, host) {
+      sessions.add(new Session(connection, origin, host));
     },
     closed(session) {
       sessions.delete(session);
-      if (sessions.size === 0) allGone?.();
+      if (sessions.size === 0) noneLeft?.();
     },
     have(bearer) {
       for (const session of sessions) if (session.bearer === bearer) return true;
       return false;
     },
-    beat: (now, stood) => void inTurns(sessions, (session) => session.beat(now, stood)),
+    beat: (now, stood) => void inSlices(sessions, (session) => session.beat(now, stood)),
     async none(patience) {
       if (sessions.size === 0) return;
       await new Promise<void>((resolve) => {
-        const over = setTimeout(resolve, patience);
-        allGone = () => {
-          clearTimeout(over);
+        const timer = setTimeout(resolve, patience);
+        noneLeft = () => {
+          clearTimeout(timer);
           resolve();
         };
       });

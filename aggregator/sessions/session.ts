@@ -23,17 +23,17 @@ import type { Log, OthersLog } from "../log.js";
 
 /** Bytes of a model in one frame. */
 const CHUNK = 64 * 1024;
-/** Bytes of models that may wait here for a line to take them. */
+/** Bytes of models that may wait here for a connection to take them. */
 const AHEAD = CHUNK;
-/** Memory for frames of models, used again and again: a fleet downloads gigabytes. */
+/** Memory for frames of models, reused: a fleet downloads gigabytes. */
 const spare: ArrayBuffer[] = [];
 const SPARES = 64;
-/** Downloads that one line may have open. */
+/** Downloads that one connection may have open. */
 const DOWNLOADS = 2;
-/** Frames that could not be understood before the line is closed. */
+/** Frames that could not be understood before the connection is closed. */
 const BAD_FRAMES = 100;
 
-/** Where a line comes from. */
+/** Where a connection comes from. */
 export interface Origin {
   /** The `Host` header of the upgrade request: what the client must have signed. */
   readonly host: string;
@@ -48,25 +48,25 @@ export interface SessionHost {
   readonly run: string;
   readonly admission: Admission;
   readonly log: Log;
-  /** For what others can cause, whoever they are. */
+  /** For events that others can trigger. */
   readonly othersLog: OthersLog;
   readonly heartbeat: number;
   readonly helloDeadline: number;
   readonly windowBytes: number;
   /** Whether the run knows this client, or may still take a new one. */
   hasRoomFor(client: string): boolean;
-  /** The line has proven its id, and is to be welcomed. */
+  /** The client has proven its id: welcome it. */
   admitted(session: Session): void;
-  /** A message after `welcome` that is not about a download or the line's life. */
+  /** A message about work, after `welcome`. */
   message(session: Session, message: ClientMessage): void;
   chunk(session: Session, chunk: Chunk): void;
   blob(sha256: string): Uint8Array | undefined;
   closed(session: Session): void;
-  /** Whoever is at this address was not admitted. */
+  /** A client at this address was refused. */
   refused(reason: string, address: string): void;
 }
 
-/** Messages that are about the work: handed to the aggregator. */
+/** Messages about work: handed to the host. */
 const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
   "ready",
   "busy",
@@ -80,17 +80,17 @@ const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
 ]);
 
 /**
- * One line from its first frame to its close: the handshake, frames that make no sense, heartbeat,
- * and models on their way down. What the messages about work mean is the aggregator's matter.
+ * One connection from its first frame to its close: the handshake, malformed frames, heartbeat, and
+ * downloads of models. What messages about work mean is decided in run/.
  */
 export class Session {
   /** The client's id; known after `hello`, proven once the session is handed to the aggregator. */
   client = "";
   hello: ClientMessageOf<"hello"> | undefined;
-  /** Opens GET /blobs as long as the line lives. */
+  /** Bearer token for GET /blobs, valid while the connection is open. */
   readonly bearer = randomBytes(32).toString("base64url");
   readonly origin: Origin;
-  readonly #line: Socket;
+  readonly #connection: Socket;
   readonly #host: SessionHost;
   readonly #nonce = randomBytes(32).toString("hex");
   #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
@@ -98,25 +98,25 @@ export class Session {
   #heard = performance.now();
   #said = performance.now();
   #badFrames = 0;
-  /** All downloads that it may have open, and as much again in messages. */
+  /** Twice what its open downloads may have in flight. */
   readonly #mostBuffered: number;
   #uploads = 0;
   readonly #downloads = new Map<number, { sending: Sending; readonly bytes: Uint8Array }>();
-  /** Memory of frames that may not have left yet. */
+  /** Memory of frames that may still be in the socket's buffer. */
   readonly #lent: ArrayBuffer[] = [];
 
-  constructor(line: Socket, origin: Origin, host: SessionHost) {
-    this.#line = line;
+  constructor(connection: Socket, origin: Origin, host: SessionHost) {
+    this.#connection = connection;
     this.origin = origin;
     this.#host = host;
     this.#mostBuffered = 2 * DOWNLOADS * host.windowBytes;
     this.#helloTimer = setTimeout(() => {
-      this.#log("warn", "closed a line that did not say who it is in time");
+      this.#log("warn", "closed a connection that did not say who it is in time");
       this.close(4002, "hello-timeout");
     }, host.helloDeadline);
-    line.onMessage = (data) => this.#receive(data);
-    line.onClose = (code, reason) => this.#closed(code, reason);
-    line.onDrain = () => {
+    connection.onMessage = (data) => this.#receive(data);
+    connection.onClose = (code, reason) => this.#closed(code, reason);
+    connection.onDrain = () => {
       this.#takeBack();
       if (this.isOpen) this.#pump();
     };
@@ -130,28 +130,28 @@ export class Session {
     this.#write(encode(message));
   }
 
-  /** What a client does not read must not pile up here. */
+  /** Sends a frame; closes the connection of a client that does not read. */
   #write(frame: string | Uint8Array): void {
     if (!this.isOpen) return;
     this.#said = performance.now();
-    this.#line.send(frame);
-    if (this.#line.bufferedAmount <= this.#mostBuffered) return;
-    this.#log("warn", "closed a line whose client does not read");
+    this.#connection.send(frame);
+    if (this.#connection.bufferedAmount <= this.#mostBuffered) return;
+    this.#log("warn", "closed a connection whose client does not read");
     this.close(4005, "too-slow");
   }
 
   close(code: number, reason: string): void {
     if (this.#at === "closed") return;
-    this.#line.close(code, reason);
+    this.#connection.close(code, reason);
     this.#closed(code, reason);
   }
 
-  /** Answers a frame that is of no use; too many of them end the line. */
+  /** Answers a frame that cannot be used; too many of them close the connection. */
   complain(code: string, message: string, assignment?: string): void {
     this.#log("warn", "refused a frame", { code, message });
     this.send({ type: "error", code, message: message.slice(0, 4096), assignment });
     if (++this.#badFrames >= BAD_FRAMES) {
-      this.#log("warn", "closed a line after too many bad frames");
+      this.#log("warn", "closed a connection after too many bad frames");
       this.close(1008, "too-many-bad-frames");
     }
   }
@@ -163,14 +163,14 @@ export class Session {
   }
 
   /**
-   * Looks after the line's life; to be called now and then.
-   * @param stood for how long this process stood still: nothing could be heard then
+   * Closes a silent connection, or pings it; call it now and then.
+   * @param stood milliseconds for which this process stood still: nothing could be heard meanwhile
    */
   beat(now: number, stood: number): void {
     if (this.#at !== "welcome") return;
     this.#heard = Math.min(now, this.#heard + stood);
     if (now - this.#heard > 3 * this.#host.heartbeat) {
-      this.#log("info", "closed a silent line");
+      this.#log("info", "closed a silent connection");
       this.close(4004, "silent");
     } else if (now - this.#said >= this.#host.heartbeat) this.send({ type: "ping" });
   }
@@ -191,7 +191,7 @@ export class Session {
     this.#at = "closed";
     clearTimeout(this.#helloTimer);
     this.#downloads.clear();
-    this.#log("info", "line closed", { code, reason });
+    this.#log("info", "connection closed", { code, reason });
     this.#host.closed(this);
   }
 
@@ -206,7 +206,7 @@ export class Session {
     } catch (error) {
       if (error instanceof ProtocolError) this.complain(error.code, error.message);
       else {
-        // A defect of ours: it costs this line, and nobody else's.
+        // A defect in the aggregator: it costs this connection and no other.
         this.#host.log.error({ err: error }, "a frame could not be handled");
         this.close(1011, "internal-error");
       }
@@ -302,7 +302,7 @@ export class Session {
     this.origin.proven?.();
     this.#log("info", "client connected", { agent: this.hello!.agent });
     this.#host.admitted(this);
-    // Read and done with; thousands of idle lines would keep it.
+    // No longer needed; thousands of idle connections would keep it in memory.
     this.hello = undefined;
   }
 
@@ -344,14 +344,11 @@ export class Session {
     this.#pump();
   }
 
-  /**
-   * Sends as much as the windows take and the line takes with it: what is under way lies with the
-   * system, not here.
-   */
+  /** Sends as much as windows and socket take; more would pile up here. */
   #pump(): void {
     for (const [transfer, download] of this.#downloads) {
       const { bytes } = download;
-      while (this.#line.bufferedAmount < AHEAD) {
+      while (this.#connection.bufferedAmount < AHEAD) {
         const next = nextChunk(download.sending, CHUNK);
         if (next === undefined) break;
         const { offset, length } = next;
@@ -359,17 +356,17 @@ export class Session {
           { transfer, offset, bytes: bytes.subarray(offset, offset + length) },
           spare.pop(),
         );
-        // Those before the last few have left too, but which is not known.
+        // Earlier ones have left too, but which ones is not known.
         if (this.#lent.push(frame.buffer) > 4) this.#lent.shift();
         download.sending = chunkSent(download.sending, length);
         this.#write(frame);
-        if (this.#line.bufferedAmount === 0) this.#takeBack();
+        if (this.#connection.bufferedAmount === 0) this.#takeBack();
       }
       if (sendingDone(download.sending)) this.#downloads.delete(transfer);
     }
   }
 
-  /** Frames that have left are filled anew, for whatever line. */
+  /** Takes back the memory of frames that have left, for any connection to use. */
   #takeBack(): void {
     for (const frame of this.#lent.splice(0))
       if (spare.length < SPARES && frame.byteLength >= CHUNK) spare.push(frame);

@@ -9,10 +9,11 @@
  */
 export interface Ledger {
   /**
-   * Opens the ledger for this process alone and begins a new epoch. A new ledger begins with `genesis`, the model and the
-   * state before the first round, as its commit 0; an old one has its own.
-   * @throws ConfigError `state-locked` where another server has it, `state-damaged` where nothing good is left in it,
-   * `state-unusable` where it cannot be written.
+   * Opens the ledger for this process alone and begins a new epoch. A new ledger begins with
+   * `genesis`, the model and the state before the first round, as its commit 0; an old one has its
+   * own.
+   * @throws ConfigError `state-locked` where another server has it, `state-damaged` where nothing
+   * good is left in it, `state-unusable` where it cannot be written.
    */
   open(genesis: Checkpoint): Promise<Opened>;
   /** Remembers a client, or its new number of samples. Durable with the next attempt or commit. */

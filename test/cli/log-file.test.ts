@@ -45,7 +45,7 @@ test("24 hours of the worst log flood fit in the size of the log, and what we sa
     // As many as a message may have, of characters that JSON writes as six each.
     const words = "\u0001".repeat(4096);
     for (; now < 86_400_000; now += 2000)
-      for (const sentence of ["refused a frame", "the client complains", "line closed"])
+      for (const sentence of ["refused a frame", "the client complains", "connection closed"])
         others.warn({ client: words, address: "10.0.0.1" }, sentence, words);
     log.info({ round: 2 }, "a round is committed");
     assert.deepEqual(readdirSync(folder), ["log.jsonl"]);

@@ -51,7 +51,7 @@ test("truncated frames: a header that promises more than comes", () =>
     for (const socket of sockets) socket.destroy();
   }));
 
-test("an oversize frame ends the line with 1009, before its bytes have come", () =>
+test("an oversize frame ends the connection with 1009, before its bytes have come", () =>
   underAttack(async ({ url }) => {
     const socket = await upgraded(url);
     const answers: Buffer[] = [];
@@ -68,13 +68,13 @@ test("a message in endless fragments", () =>
       frame(i === 0 ? 0x01 : 0x00, new Uint8Array(1)),
     );
     await floodWith(under.url, Buffer.concat(fragments), 500);
-    assert.ok(logged(under, /closed a line that broke WebSocket/));
+    assert.ok(logged(under, /closed a connection that broke WebSocket/));
   }));
 
 /** 64 MB of zeros, before the clock of an attack runs. */
 const BOMB = deflateRawSync(Buffer.alloc(64 * 1024 * 1024));
 
-test("a decompression bomb: no extension is agreed on, and a compressed frame ends the line", () =>
+test("a decompression bomb: no extension is agreed on, and a compressed frame ends the connection", () =>
   underAttack(async ({ url }) => {
     const socket = await raw(url);
     socket.write(upgrade(url, "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
@@ -141,7 +141,7 @@ test("words of a client: what they hide reaches neither log, status nor page", (
     assert.doesNotMatch(value!, hidden);
   }));
 
-test("a slow reader: who acknowledges what it never reads loses its line before much piles up", () =>
+test("a slow reader: who acknowledges what it never reads loses its connection before much piles up", () =>
   underAttack(
     async (under) => {
       const bad = await under.client("bad");
@@ -240,7 +240,7 @@ test("silent sockets after the upgrade are closed", () =>
     { settings: { helloDeadline: 200 } },
   ));
 
-test("a flood of connections: as many lines as allowed, and the health port answers", () =>
+test("a flood of connections: as many connections as allowed, and the health port answers", () =>
   underAttack(
     async ({ url, health }) => {
       const sockets = Array.from({ length: 400 }, () => {
@@ -277,7 +277,7 @@ test("a flood of identities: no more clients than the run may have", () =>
     { settings: { maxClients: 10 } },
   ));
 
-test("a proof that was overheard is worth nothing on another line", () =>
+test("a proof that was overheard is worth nothing on another connection", () =>
   underAttack(async ({ stranger }) => {
     const victim = stranger("victim");
     const sent: object[] = [];
@@ -404,7 +404,7 @@ test("a stolen session: neither an assignment nor a bearer is good for another",
     assert.equal(await ask({ authorization }), 401);
   }));
 
-test("a key is enrolled by a one-time token; revoked, it loses its line and stays out", async () => {
+test("a key is enrolled by a one-time token; revoked, it loses its connection and stays out", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-keys-"));
   try {
     const keys = await openKeyRing(folder);

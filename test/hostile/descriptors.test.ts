@@ -92,16 +92,16 @@ test(
 
 test("connections leave file descriptors to the process; where there are too few it says so", () => {
   assert.deepEqual(connectionsAllowed(undefined, Infinity), {
-    lines: 10_000,
+    webSockets: 10_000,
     inAll: 10_064,
   });
   assert.deepEqual(connectionsAllowed(undefined, 1024), {
-    lines: 896,
+    webSockets: 896,
     inAll: 960,
   });
-  assert.deepEqual(connectionsAllowed(20_000, 1024).lines, 896);
+  assert.deepEqual(connectionsAllowed(20_000, 1024).webSockets, 896);
   assert.deepEqual(connectionsAllowed(undefined, 128), {
-    lines: 48,
+    webSockets: 48,
     inAll: 64,
   });
   assert.throws(() => connectionsAllowed(undefined, 64), {

@@ -167,9 +167,9 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       else if (change === "left")
         enter(
           "info",
-          `The line of client ${name} closed.`,
+          `The connection of client ${name} closed.`,
           "left",
-          (count) => `The lines of ${count} clients closed.`,
+          (count) => `The connections of ${count} clients closed.`,
         );
       else wake();
     },

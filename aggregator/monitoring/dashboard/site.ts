@@ -52,8 +52,8 @@ export interface Site {
 }
 
 /**
- * @param roleOf what whoever sends a request may do. The page's own files hold no secret and are for everybody; all else
- * needs a role.
+ * @param roleOf what whoever sends a request may do. The page's own files hold no secret and are
+ * for everybody; all else needs a role.
  */
 export function openSite(
   aggregator: Aggregator,

@@ -97,7 +97,7 @@ test("too few who can: the attempt is abandoned once, for a reason with names, a
     assert.equal((await f.aggregator.done).rounds, 1);
   }));
 
-test("a client that comes back on a new line is asked again", () =>
+test("a client that comes back on a new connection is asked again", () =>
   withOneThatCannot({ rounds: 1, minimum: 3, pause: 1 }, async (f, cannot, ends) => {
     decline(cannot, await cannot.next("assign"));
     cannot.close();

@@ -265,7 +265,7 @@ test(
       client.sendFrame(new Uint8Array(300_000));
       assert.equal((await client.untilClosed()).code, 1009);
     });
-    assert.ok(logged(f, /closed a line that broke WebSocket/));
+    assert.ok(logged(f, /closed a connection that broke WebSocket/));
   }),
 );
 
@@ -300,7 +300,7 @@ test(
       assert.equal((await client.untilClosed()).code, 1008);
       assert.equal(client.messages.filter(({ type }) => type === "error").length, 100);
     });
-    assert.ok(logged(f, /closed a line after too many bad frames/));
+    assert.ok(logged(f, /closed a connection after too many bad frames/));
   }),
 );
 
@@ -347,7 +347,7 @@ test(
 );
 
 test(
-  "the newest line of a client wins",
+  "the newest connection of a client wins",
   on({ rounds: 1, gather: 1 }, async (f) => {
     const old = await f.client("a");
     const young = await f.client("a");
@@ -367,7 +367,7 @@ test(
 );
 
 test(
-  "a line that does not say who it is in time is closed",
+  "a connection that does not say who it is in time is closed",
   on({ helloDeadline: 100 }, async (f) => {
     const silent = f.stranger("a");
     assert.deepEqual(await silent.untilClosed(), {

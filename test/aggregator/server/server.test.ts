@@ -47,7 +47,7 @@ test("who asks before the run has begun is told so", async () => {
   }
 });
 
-test("models are served over HTTP to whoever has a line, and from any byte on", async () => {
+test("models are served over HTTP to clients with a connection, and from any byte on", async () => {
   const f = await federation();
   try {
     const client = await f.client("a");
@@ -256,7 +256,9 @@ test("the address of a client is what a trusted proxy says, and only that; it is
   );
   const closed = async (address: string, count: number) => {
     const lines = () =>
-      trusting.log.filter((line) => line["msg"] === "line closed" && line["address"] === address);
+      trusting.log.filter(
+        (line) => line["msg"] === "connection closed" && line["address"] === address,
+      );
     while (lines().length < count) await new Promise((resolve) => setTimeout(resolve, 10));
   };
   try {
@@ -276,9 +278,9 @@ test("the address of a client is what a trusted proxy says, and only that; it is
   const other = await federation({}, { admission }, { trustedProxies: ["10.0.0.1"] });
   try {
     assert.equal(await upgrade(other.url, from("192.0.2.7")), 101);
-    while (logged(other, /line closed/) === undefined)
+    while (logged(other, /connection closed/) === undefined)
       await new Promise((resolve) => setTimeout(resolve, 10));
-    assert.match(String(logged(other, /line closed/)?.["address"]), /127\.0\.0\.1$/);
+    assert.match(String(logged(other, /connection closed/)?.["address"]), /127\.0\.0\.1$/);
   } finally {
     await other.end();
   }
@@ -323,7 +325,7 @@ test("a web page that leads its own name to this machine reads nothing", async (
   }
 });
 
-test("no more lines than allowed, and the health port still answers", async () => {
+test("no more connections than allowed, and the health port still answers", async () => {
   const f = await federation({}, {}, { connections: 3 });
   try {
     for (const seed of ["a", "b", "c"]) await f.client(seed);

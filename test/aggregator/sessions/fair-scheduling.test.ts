@@ -4,7 +4,7 @@ import type { WebSocket } from "ws";
 import { Pace, TURN } from "../../../aggregator/sessions/fair-scheduling.js";
 
 /** As much of a WebSocket as is paced. */
-class Line {
+class Connection {
   read = true;
   pause = () => void (this.read = false);
   resume = () => void (this.read = true);
@@ -15,10 +15,12 @@ const busy = () => {
   while (performance.now() < end);
 };
 
-test("what there is no time for in a turn is done in later ones, in its order, and its line is not read meanwhile", async () => {
+test("what there is no time for in a turn is done in later ones, in its order, and its connection is not read meanwhile", async () => {
   const pace = new Pace();
-  const lines = [new Line(), new Line(), new Line()];
-  const paced = lines.map((line) => pace.line(line as unknown as WebSocket));
+  const connections = [new Connection(), new Connection(), new Connection()];
+  const paced = connections.map((connection) =>
+    pace.connection(connection as unknown as WebSocket),
+  );
   const done: string[] = [];
   const work = (name: string) => () => {
     done.push(name);
@@ -35,7 +37,7 @@ test("what there is no time for in a turn is done in later ones, in its order, a
   );
   assert.deepEqual(done, ["a1"]);
   assert.deepEqual(
-    lines.map(({ read }) => read),
+    connections.map(({ read }) => read),
     [false, false, false],
   );
   // One frame that takes all of a turn is done in each.
@@ -48,7 +50,7 @@ test("what there is no time for in a turn is done in later ones, in its order, a
   await ended;
   assert.deepEqual(done, ["a1", "a2", "b2", "c2", "b3", "b's end"]);
   assert.deepEqual(
-    lines.map(({ read }) => read),
+    connections.map(({ read }) => read),
     [true, true, true],
   );
 });

@@ -12,7 +12,7 @@ test("a server that stood still takes nobody for silent on waking", async (t) =>
     now += 65_000;
     await new Promise((resolve) => setTimeout(resolve, 1200));
     assert.equal(client.closed, undefined);
-    assert.equal(logged(f, /silent line/), undefined);
+    assert.equal(logged(f, /silent connection/), undefined);
   } finally {
     t.mock.restoreAll();
     await f.end();

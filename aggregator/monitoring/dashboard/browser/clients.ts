@@ -22,7 +22,7 @@ const FILTERS: readonly (readonly [ClientFilter, string])[] = [
 
 const MEANINGS: Partial<Record<ClientFilter, string>> = {
   busy: "Connected, but they say that they cannot train now",
-  away: "Without a line to the aggregator",
+  away: "Without a connection to the aggregator",
   unfit: "They cannot train in this run: each says why",
   counted: "Their update is in the round that is open, or was in the last one",
   missed: "Asked in this round, and late, gone, declined or refused",

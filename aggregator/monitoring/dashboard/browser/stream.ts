@@ -20,12 +20,13 @@ export interface StreamEvents {
   update(update: Update): void;
   /** Not without a token, or not with this one. */
   refused(why: string): void;
-  /** The line is down and is tried again; in words why. */
+  /** The connection is down and is tried again; in words why. */
   down(why: string): void;
 }
 
 /**
- * The line to the aggregator: opened again when it breaks, and closed while nobody sees the page.
+ * The connection to the aggregator: opened again when it breaks, and closed while nobody sees the
+ * page.
  */
 export interface Stream {
   /** Begins anew with what is wanted now. */
@@ -45,7 +46,7 @@ export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
     void read(own).then((why) => {
       if (own.signal.aborted && why === undefined) return;
       if (current !== own) return;
-      events.down(why ?? "the line was silent");
+      events.down(why ?? "the connection was silent");
       const wait = WAITS[Math.min(failures++, WAITS.length - 1)];
       timer = setTimeout(reopen, wait);
     });
@@ -87,7 +88,7 @@ export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
       let rest = "";
       for (;;) {
         const { done, value } = await reader.read();
-        if (done) return "it closed the line";
+        if (done) return "it closed the connection";
         heard();
         const parts = (rest + value).split("\n\n");
         rest = parts.pop() ?? "";
