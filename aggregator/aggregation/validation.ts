@@ -38,7 +38,7 @@ export interface Offered {
    * What became of it, where it is over: `late`, `stale`, `abandoned` or the code it was refused
    * with.
    */
-  readonly over: string | undefined;
+  readonly ended: string | undefined;
   readonly sha256: string;
   /** The hash that this assignment was offered with before. */
   readonly before: string | undefined;
@@ -47,7 +47,7 @@ export interface Offered {
 }
 
 /** What became of an assignment, in words. */
-export const OVER: Readonly<Record<string, string>> = {
+export const ENDINGS: Readonly<Record<string, string>> = {
   late: "the round closed without it",
   abandoned: "the attempt was called off",
   stale: "more rounds were committed since its model than may be",
@@ -66,8 +66,8 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
         : undefined,
   },
   {
-    code: ({ over }) => over!,
-    wrong: ({ over }) => over && (OVER[over] ?? "this assignment was refused before"),
+    code: ({ ended }) => ended!,
+    wrong: ({ ended }) => ended && (ENDINGS[ended] ?? "this assignment was refused before"),
   },
   {
     code: "bytes",

@@ -1,17 +1,17 @@
 import { createHmac } from "node:crypto";
 import { float32 } from "../../runtime/codecs/float32.js";
 import type { Assignment, Client } from "./clients.js";
-import { OVER, type Refusal } from "../aggregation/validation.js";
+import { ENDINGS, type Refusal } from "../aggregation/validation.js";
 import type { Work } from "../rounds/participants.js";
 import type { Blob } from "../storage/ledger.js";
 
 /**
- * The work that was given to clients: who has what in hand, what waits to be sent, and how each
+ * The work given to clients: what each client is working on, what waits to be sent, and how each
  * piece ends.
  */
 export interface Assignments {
   /**
-   * Work for a client, in place of the same work given before: sent now, or when the client can
+   * Gives a client work, in place of the same work given before: sent now, or when the client can
    * take it.
    */
   give(assignment: Assignment): void;
@@ -20,43 +20,42 @@ export interface Assignments {
   get(id: string): Assignment | undefined;
   /** This client's assignment of that id. */
   own(client: Client, id: string): Assignment | undefined;
-  /** What was given out for this phase of a round, by client. */
+  /** What was given out for this attempt at a round, by client. */
   of(work: Work): ReadonlyMap<string, Assignment>;
   /** The training of this client that may still be counted. */
   openOf(client: string): readonly Assignment[];
   /** The model that some open piece of work starts from. */
   model(sha256: string): Uint8Array | undefined;
-  /** It is answered: the client has nothing in hand any more. */
+  /** The work is answered: the client is free for its next one. */
   free(assignment: Assignment): void;
   /**
-   * The client has it although it was not sent by this process: it is at work, or has offered it
-   * after a restart.
+   * Marks it as what the client is working on although this process did not send it: given before a
+   * restart.
    */
-  inHand(assignment: Assignment): void;
-  /** Ends it without counting it, and says so to a client that knows of it. */
+  markCurrent(assignment: Assignment): void;
+  /** Ends it without counting it, and tells a client that knows of it. */
   end(assignment: Assignment, code: string): void;
   refuse(client: Client, id: string, refusal: Refusal): void;
   /**
-   * A client is back on a new connection with this work in hand: what it does not have is sent
-   * again. Returns what it has lost, where that cannot be sent again.
+   * A client has reconnected with this pending work: what it does not have is sent again. Returns
+   * the work that it has lost, where that cannot be sent again.
    */
   reconcile(client: Client, pending: ReadonlySet<string>): Assignment | undefined;
-  /** What was given to a client that is gone is not sent any more. */
+  /** Drops the queue of a client that was given up. */
   withdraw(client: Client): void;
-  /** Lets go of a piece of work that nobody will ask for again. */
+  /** Forgets a piece of work that nobody will ask for again. */
   forget(assignment: Assignment): void;
   /**
-   * Lets go of all training before a round, but what may still be counted only before the round
-   * `open`.
+   * Forgets all training before a round; what may still be counted only before the round `open`.
    */
   forgetBefore(round: number, open: number): void;
-  /** No time runs any more. */
+  /** Clears all timers. */
   close(): void;
 }
 
 export function openAssignments(options: {
   readonly clientOf: (id: string) => Client;
-  /** An assignment has ended: what is held of its update is of no use any more. */
+  /** An assignment has ended: its update can be released. */
   readonly release: (id: string) => void;
   readonly refused: (client: Client, id: string, refusal: Refusal) => void;
 }): Assignments {
@@ -64,10 +63,10 @@ export function openAssignments(options: {
   const all = new Map<string, Assignment>();
 
   function flush(client: Client): void {
-    if (!client.session || !client.said || !client.ready || client.inHand) return;
+    if (!client.session || !client.reported || !client.ready || client.current) return;
     const assignment = client.tasks.shift();
     if (assignment === undefined) return;
-    client.inHand = assignment;
+    client.current = assignment;
     client.session.send({
       type: "assign",
       assignment: assignment.id,
@@ -91,7 +90,7 @@ export function openAssignments(options: {
   function free(assignment: Assignment): void {
     const client = clientOf(assignment.client);
     unqueue(client, assignment);
-    if (client.inHand?.id === assignment.id) client.inHand = undefined;
+    if (client.current?.id === assignment.id) client.current = undefined;
     clearTimeout(assignment.lease);
     flush(client);
   }
@@ -118,7 +117,7 @@ export function openAssignments(options: {
       const { id } = assignment;
       const client = clientOf(assignment.client);
       all.set(id, assignment);
-      if (client.inHand?.id === id) client.inHand = assignment;
+      if (client.current?.id === id) client.current = assignment;
       else if (assignment.model !== undefined) {
         const at = client.tasks.findIndex((task) => task.id === id);
         if (at >= 0) client.tasks[at] = assignment;
@@ -155,35 +154,35 @@ export function openAssignments(options: {
       return undefined;
     },
 
-    inHand(assignment) {
+    markCurrent(assignment) {
       all.set(assignment.id, assignment);
       const client = clientOf(assignment.client);
       unqueue(client, assignment);
-      client.inHand ??= assignment;
+      client.current ??= assignment;
     },
 
     end(assignment, code) {
       release(assignment.id);
-      if (assignment.over !== undefined) return;
-      assignment.over = code;
+      if (assignment.ended !== undefined) return;
+      assignment.ended = code;
       const client = clientOf(assignment.client);
-      if (client.inHand?.id === assignment.id || assignment.offer !== undefined)
-        refuse(client, assignment.id, { code, message: OVER[code] });
+      if (client.current?.id === assignment.id || assignment.offer !== undefined)
+        refuse(client, assignment.id, { code, message: ENDINGS[code] });
       free(assignment);
     },
 
     reconcile(client, pending) {
-      const { inHand } = client;
-      if (inHand === undefined || pending.has(inHand.id)) return undefined;
-      client.inHand = undefined;
-      if (inHand.model === undefined) return inHand;
-      client.tasks.unshift(inHand);
+      const { current } = client;
+      if (current === undefined || pending.has(current.id)) return undefined;
+      client.current = undefined;
+      if (current.model === undefined) return current;
+      client.tasks.unshift(current);
       return undefined;
     },
 
     withdraw(client) {
       client.tasks.length = 0;
-      client.inHand = undefined;
+      client.current = undefined;
     },
 
     forget: ({ id }) => void all.delete(id),
@@ -205,9 +204,9 @@ export function openAssignments(options: {
   };
 }
 
-/** It may still be counted. */
-const isOpen = ({ task, folded, over }: Assignment): boolean =>
-  task === "train" && !folded && over === undefined;
+/** Whether it may still be counted. */
+const isOpen = ({ task, folded, ended }: Assignment): boolean =>
+  task === "train" && !folded && ended === undefined;
 
 /** A blob as messages name it. */
 export const nameOf = ({ sha256, bytes }: Blob) => ({
@@ -215,7 +214,7 @@ export const nameOf = ({ sha256, bytes }: Blob) => ({
   bytes: bytes.length,
 });
 
-/** 128 bits that nobody can guess who does not know the key, and that a restart finds again. */
+/** An id of 128 bits that cannot be guessed without the key, and that a restart computes again. */
 export const assignmentId = (
   key: string,
   { round, attempt, phase }: Work,

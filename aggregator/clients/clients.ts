@@ -14,7 +14,7 @@ export interface Assignment {
   readonly phase: string;
   /** Of a round; an evaluation belongs to the round that made its model. */
   readonly work: Work;
-  /** Not at hand where the work was given before a restart: then it cannot be sent again. */
+  /** Missing where the work was given before a restart: then it cannot be sent again. */
   readonly model: Blob | undefined;
   readonly settings: Readonly<Record<string, unknown>>;
   /** When it is due, in the time of `performance.now()`. */
@@ -27,8 +27,8 @@ export interface Assignment {
   weight: number;
   /** In the sum of the round that is open. */
   folded: boolean;
-  /** How it ended without being counted: `late`, `abandoned`, or why it was refused. */
-  over: string | undefined;
+  /** How it ended without being counted: `late`, `abandoned`, or the code of its refusal. */
+  ended: string | undefined;
 }
 
 /** A client of the run: connected, away, or remembered by the ledger. */
@@ -41,24 +41,24 @@ export interface Client {
   build: string | null;
   /** Counts in m. */
   registered: boolean;
-  /** Since when it has no connection, in the time of `performance.now()`. */
+  /** When it was disconnected, in the time of `performance.now()`. */
   awaySince: number;
   /** What the run needs and the client does not have, in words. */
   lacks: string | undefined;
   /** Why its work of a kind came to nothing, since it last said `ready` or did better. */
   readonly troubles: Partial<Record<Assignment["task"], Trouble>>;
-  /** The last it said, also on an earlier connection: may it be drawn? */
+  /** Whether it can be drawn, as it last reported, also on an earlier connection. */
   ready: boolean;
-  /** Why not, if it said so. */
+  /** Why not, if it gave a reason. */
   reason: string | undefined;
-  /** It has said `ready` or `busy` on its present connection. */
-  said: boolean;
-  /** Runs while the client is away or has not said anything yet; at its end the client is gone. */
+  /** It has sent `ready` or `busy` on its present connection. */
+  reported: boolean;
+  /** Runs while the client is away or has not reported yet; at its end the client is given up. */
   absence: NodeJS.Timeout | undefined;
   /** Waiting to be sent, in order. */
   readonly tasks: Assignment[];
-  /** Sent, and not answered yet. */
-  inHand: Assignment | undefined;
+  /** The assignment it works on: sent, and not answered yet. */
+  current: Assignment | undefined;
 }
 
 const newClient = (id: string): Client => ({
@@ -72,13 +72,13 @@ const newClient = (id: string): Client => ({
   troubles: {},
   ready: false,
   reason: undefined,
-  said: false,
+  reported: false,
   absence: undefined,
   tasks: [],
-  inHand: undefined,
+  current: undefined,
 });
 
-/** Finds a client, who is known from now on. */
+/** Finds a client by its id, or adds it. */
 export const clientIn =
   (clients: Map<string, Client>) =>
   (id: string): Client => {
@@ -87,14 +87,14 @@ export const clientIn =
     return client;
   };
 
-/** What a client is at, in one word. */
+/** The state of a client, in one word. */
 export type Standing = "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
 
 export function standingOf(client: Client): Standing {
   if (client.session === undefined) return "away";
   if (client.lacks !== undefined) return "unfit";
-  if (client.inHand !== undefined)
-    return client.inHand.task === "train" ? "training" : "evaluating";
+  if (client.current !== undefined)
+    return client.current.task === "train" ? "training" : "evaluating";
   if (isBarred(client, "train")) return "unfit";
   return client.ready ? "ready" : "busy";
 }
@@ -167,7 +167,7 @@ export function rosterOf(clients: Iterable<Client>, rules: RosterRules): Roster 
   const ids = (some: readonly Client[]) => some.map(({ id }) => id).sort();
   return {
     ids: ids(drawn),
-    here: ids(drawn.filter(({ said }) => said)),
+    connected: ids(drawn.filter(({ reported }) => reported)),
     population: registered.length,
     barred: registered.filter((client) => isBarred(client, "train")).length,
     meanSamples: counts.length === 0 ? 0 : sum / counts.length,

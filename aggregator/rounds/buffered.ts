@@ -211,9 +211,10 @@ function gather(rules: BufferedRules, state: Gathering): Step {
 }
 
 function tryToOpen(rules: BufferedRules, state: Gathering): Step {
-  const { here, barred = 0 } = state.roster;
+  const { connected, barred = 0 } = state.roster;
   // Clients that have come and cannot train are not waited for.
-  const enough = here.length >= Math.max(1, rules.minimum) && here.length + barred >= state.need;
+  const enough =
+    connected.length >= Math.max(1, rules.minimum) && connected.length + barred >= state.need;
   return state.held || !enough
     ? { state, effects: [] }
     : open(rules, state, state.round, state.members);
@@ -290,7 +291,7 @@ function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
   const { roster, open } = state;
   const slots = rules.concurrency - state.members.count("asked");
   if (slots <= 0) return { state, effects: [] };
-  const idle = roster.here.filter((id) => !state.members.has(id));
+  const idle = roster.connected.filter((id) => !state.members.has(id));
   if (idle.length === 0) return { state, effects: [] };
   const chance = random(rules.seed, "buffered", open.round, state.members.size);
   const drawn = chance.shuffle(Uint32Array.from(idle.keys())).subarray(0, slots);
@@ -395,7 +396,7 @@ function pending(rules: BufferedRules, state: Running, { client, work }: About<"
   );
 }
 
-/** Nothing will come of a client's work, as far as can be told; its place is free. */
+/** Nothing will come of a client's work, as far as can be known; its place is free. */
 function gaveUp(
   rules: BufferedRules,
   state: Running,
@@ -403,14 +404,14 @@ function gaveUp(
 ): Step {
   const { client, work } = event;
   const member = state.members.get(client);
-  const inHand =
+  const isCurrent =
     member !== undefined &&
     sameWork(member.work, work) &&
     (member.status === "asked" || member.status === "lost");
   // Its time is over also for one that is not counted on any more.
-  const told =
-    event.type === "expired" && (inHand || member === undefined) ? [late({ client, work })] : [];
-  if (!inHand) return { state, effects: told };
+  const effects =
+    event.type === "expired" && (isCurrent || member === undefined) ? [late({ client, work })] : [];
+  if (!isCurrent) return { state, effects };
   const lost: Member =
     event.type === "expired"
       ? { status: "lost", work, code: "late" }
@@ -421,7 +422,7 @@ function gaveUp(
           reason: event.reason,
           barred: event.barred,
         };
-  return then(told, settled(rules, withMember(state, client, lost)));
+  return then(effects, settled(rules, withMember(state, client, lost)));
 }
 
 /** The deadline of the state has passed. */
@@ -461,8 +462,8 @@ function waitsFor(rules: BufferedRules, state: BufferedState): string {
   switch (state.at) {
     case "gathering":
       if (state.held)
-        return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.here.length} clients are ready.`;
-      return `Round ${state.round} waits for clients: ${state.roster.here.length} of ${state.need} are ready${barredIn(state.roster)}.`;
+        return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.connected.length} clients are ready.`;
+      return `Round ${state.round} waits for clients: ${state.roster.connected.length} of ${state.need} are ready${barredIn(state.roster)}.`;
     case "opening":
       return `Round ${state.open.round} waits for the storage to open its buffer${state.paused ? `: ${state.paused}` : ""}.`;
     case "buffering": {

@@ -1,10 +1,10 @@
 import type { Members, Work } from "./participants.js";
 
 /**
- * What a run's mode is made of: a pure state machine from which the aggregator learns what to do,
- * and which it tells what happened. `synchronous` (round.ts) and `buffered` (buffered.ts) are two
- * of them; the aggregator does not ask which it has. No clock and no input or output in here: time
- * comes as `deadline` and `expired` events that the machine asked for.
+ * The mode of a run as a pure state machine: the aggregator sends it what happened and carries out
+ * the effects that it answers with. `synchronous` (synchronous.ts) and `buffered` (buffered.ts) are
+ * the two modes; the aggregator does not ask which it has. There is no clock and no input or output
+ * in rounds/: time comes as the `deadline` and `expired` events that the machine asked for.
  */
 export interface RoundEngine<State extends EngineState> {
   /** Names of the phases that a round consists of; plain training is one. */
@@ -14,7 +14,7 @@ export interface RoundEngine<State extends EngineState> {
    */
   readonly maxStaleness: number;
   /**
-   * Where a run starts or goes on: the last committed round, and the attempt that a restart found
+   * The first state of a run, from the last committed round and the attempt that a restart found
    * open.
    */
   start(committed: number, reopened?: Attempt): Step<State>;
@@ -28,7 +28,7 @@ export interface RoundEngine<State extends EngineState> {
    */
   retryAfter(state: State, client: string): number;
   /**
-   * Work that a client may have in hand although nothing here knows of it: given before a restart.
+   * Work that a client may be doing although this process did not give it: given before a restart.
    * The newest first.
    */
   outstanding(state: State): readonly Work[];
@@ -37,8 +37,8 @@ export interface RoundEngine<State extends EngineState> {
 /** What every engine's state has. */
 export interface EngineState {
   /**
-   * `finished` and `stopped` are the ends; every other has exactly one deadline armed, so nothing
-   * waits for ever.
+   * `finished` and `stopped` are the ends; every other state has exactly one deadline armed, so
+   * that nothing waits for ever.
    */
   readonly at: string;
   /** Counts the deadlines armed so far; a `deadline` event with another number is stale. */
@@ -49,7 +49,7 @@ export interface EngineState {
   /** No further round is opened until a `release`. */
   readonly held: boolean;
   /**
-   * The round that is open, and what became of those who were asked; else `round` is the next, or
+   * The open round and what became of the clients asked; without one, `round` is the next round, or
    * the last one.
    */
   readonly open?: Attempt;
@@ -66,11 +66,11 @@ export interface Step<State> {
 export interface Roster {
   /** Sorted. */
   readonly ids: readonly string[];
-  /** Those of them that are connected and have said so on their present connection. */
-  readonly here: readonly string[];
+  /** Those of them that are connected and have sent `ready` or `busy` on this connection. */
+  readonly connected: readonly string[];
   /** m, all registered clients, eligible now or not. */
   readonly population: number;
-  /** Those of them that are not asked, since their work would come to nothing again. */
+  /** Registered clients that are not asked, since their work would fail again. */
   readonly barred?: number;
   /** mean(n) over those that can be drawn, each of them up to the cap (clients/claims.ts). */
   readonly meanSamples: number;
@@ -108,20 +108,23 @@ export type RoundEvent =
       readonly code: string;
       /** The code and what was said beside it, in words. */
       readonly reason?: string;
-      /** To ask this client again would end in the same way: the round is made without it. */
+      /** Asking this client again would end in the same way: the round is made without it. */
       readonly barred?: boolean;
     }
-  /** The time that `assign` gave this client for its work is over. */
+  /** The lease of this client's work has run out. */
   | { readonly type: "expired"; readonly client: string; readonly work: Work }
-  /** A client that was lost because it was away (`left`) is here again. */
+  /** A client that was lost because it was away (`left`) is connected again. */
   | { readonly type: "back"; readonly client: string }
-  /** A client says that it has this outstanding work in hand, or has finished it. */
+  /** A client reports that it works on this outstanding assignment, or has finished it. */
   | { readonly type: "pending"; readonly client: string; readonly work: Work }
   /** The round stands in the journal. */
   | { readonly type: "committed" }
   /** The storage cannot take it now (a full disk) and is tried again. */
   | { readonly type: "paused"; readonly reason: string }
-  /** Nothing may go on: the storage failed, or no client can train that ever will. */
+  /**
+   * The run cannot continue: the storage failed, or too few clients can train and no other will
+   * come.
+   */
   | { readonly type: "broken"; readonly reason: string }
   | { readonly type: "deadline"; readonly number: number }
   /** Finish the attempt in progress, open no other. */
@@ -144,7 +147,7 @@ export type RoundEffect =
     }
   /** Write the attempt to the journal, answer `begun`. Nothing is sent to a client before that. */
   | { readonly type: "begin"; readonly open: Attempt }
-  /** Give the client this work, or go on with it where it has it already. */
+  /** Give the client this work, or continue it where the client has it already. */
   | {
       readonly type: "assign";
       readonly client: string;
@@ -184,7 +187,7 @@ export type RoundEffect =
       readonly failed: boolean;
     };
 
-export interface Progress {
+export interface RoundProgress {
   readonly round: number;
   readonly attempt: number;
   readonly counted: number;
@@ -201,7 +204,7 @@ export interface Rounds extends Pick<RoundEngine<EngineState>, "phases" | "maxSt
    * The round and attempt that are open, or the round that is next; its updates so far, and those
    * wanted where it is open.
    */
-  progress(): Progress;
+  progress(): RoundProgress;
   start(committed: number, reopened?: Attempt): readonly RoundEffect[];
   step(event: RoundEvent): readonly RoundEffect[];
   waitsFor(): string;
@@ -209,11 +212,11 @@ export interface Rounds extends Pick<RoundEngine<EngineState>, "phases" | "maxSt
   outstanding(): readonly Work[];
 }
 
-/** The engine, so that its user need not know what its states are. */
+/** Holds the state of an engine, so that its user need not know what its states are. */
 export function roundsOf<S extends EngineState>(engine: RoundEngine<S>): Rounds {
   let state: S | undefined;
-  /** What was said last, and of which state. */
-  let said: { readonly of: S; readonly sentence: string } | undefined;
+  /** The latest sentence, and the state that it is about. */
+  let latest: { readonly of: S; readonly sentence: string } | undefined;
   const started = (): S => {
     if (state === undefined) throw new Error("the rounds have not begun");
     return state;
@@ -248,14 +251,14 @@ export function roundsOf<S extends EngineState>(engine: RoundEngine<S>): Rounds 
     waitsFor() {
       const of = started();
       // A thousand clients ask at once.
-      if (said?.of !== of) {
+      if (latest?.of !== of) {
         const sentence = engine.waitsFor(of);
-        said = {
+        latest = {
           of,
           sentence: of.held && of.open ? `${sentence} Then the run pauses.` : sentence,
         };
       }
-      return said.sentence;
+      return latest.sentence;
     },
     retryAfter: (client) => engine.retryAfter(started(), client),
     outstanding: () => engine.outstanding(started()),

@@ -324,27 +324,27 @@ function check(rules: RoundRules, state: Collecting): Step {
 /** Those who were still asked are late, and are told. */
 function dismiss(state: Collecting): {
   members: Members;
-  told: RoundEffect[];
+  effects: RoundEffect[];
 } {
   let { members } = state;
   const work = workOf(state);
-  const told: RoundEffect[] = [];
+  const effects: RoundEffect[] = [];
   for (const [client, { status }] of state.members)
     if (status === "asked") {
       members = members.with(client, { status: "late", work });
-      told.push(late({ client, work }));
+      effects.push(late({ client, work }));
     }
-  return { members, told };
+  return { members, effects };
 }
 
 function closePhase(rules: RoundRules, state: Collecting): Step {
-  const { members, told } = dismiss(state);
+  const { members, effects } = dismiss(state);
   if (state.phase + 1 < rules.phases.length)
     return then(
-      [...told, { type: "phase", work: workOf(state), members }],
+      [...effects, { type: "phase", work: workOf(state), members }],
       ask(rules, { ...state, members }, state.phase + 1),
     );
-  return then(told, committing(rules, state, state.open, members));
+  return then(effects, committing(rules, state, state.open, members));
 }
 
 function abandon(rules: RoundRules, state: Collecting, reason: string): Step {

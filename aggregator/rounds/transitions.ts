@@ -17,7 +17,7 @@ export const commonOf = ({ deadline, roster, draining, held }: Common): Common =
 /** Before anything is known. */
 export const NOTHING_YET: Common = {
   deadline: 0,
-  roster: { ids: [], here: [], population: 0, meanSamples: 0 },
+  roster: { ids: [], connected: [], population: 0, meanSamples: 0 },
   draining: false,
   held: false,
 };

@@ -9,7 +9,7 @@ import { clientMessages } from "./message-handlers.js";
 import { clientIn, rosterOf, type Client } from "../clients/clients.js";
 import { commitRound } from "./commit.js";
 import { definitionOf, type RunDefinition } from "./definition.js";
-import { openDurably } from "../storage/retry.js";
+import { retryWhileFull } from "../storage/retry.js";
 import { openEvaluations, type EvaluationRecord, type Evaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import { openSessions } from "../sessions/open-sessions.js";
@@ -17,7 +17,7 @@ import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
 import { openRun, type OpenedRun } from "./open-run.js";
 import type { RunContext } from "./context.js";
-import { openPresence, type Presence } from "./registry.js";
+import { openRegistry, type Registry } from "./registry.js";
 import { driveRounds, type Asked, type RoundDriver } from "./driver.js";
 import type { Rounds } from "../rounds/engine.js";
 import { roundsFor } from "../rounds/modes.js";
@@ -76,7 +76,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #context!: RunContext;
   #updates!: Updates;
   #attempts!: Attempts;
-  #presence!: Presence;
+  #registry!: Registry;
   #host!: SessionHost;
   #beat: NodeJS.Timeout | undefined;
   /** Milliseconds between two looks, and when the last one was. */
@@ -195,7 +195,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     try {
       await this.#begin(from);
     } catch (error) {
-      this.#presence.close();
+      this.#registry.close();
       this.#context.roster.close();
       await from.reducer.close();
       await from.ledger.close();
@@ -208,7 +208,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { round } = last.record;
     this.#models.keep(round, last.model);
     for (const client of clients)
-      this.#presence.remember(client, attempt?.selected.includes(client.id) ?? false);
+      this.#registry.remember(client, attempt?.selected.includes(client.id) ?? false);
     this.log.info(
       { run, epoch, committed: round, build: from.reducer.build },
       attempt
@@ -238,7 +238,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       tell: (event, ...args) => this.#tell(event, ...args),
       ledger,
       epoch,
-      durably: openDurably({
+      withRetry: retryWhileFull({
         log: this.log,
         pause: settings.pause,
         send: (event) => this.#driver.send(event),
@@ -268,7 +268,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       updates: this.#updates,
       due: () => this.#driver.due,
     });
-    this.#presence = openPresence(context, (client, pending) =>
+    this.#registry = openRegistry(context, (client, pending) =>
       this.#attempts.takeUp(client, pending),
     );
     this.#host = {
@@ -280,8 +280,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       helloDeadline: settings.helloDeadline,
       windowBytes: settings.windowBytes,
       hasRoomFor: (client) => this.#clients.has(client) || this.#clients.size < settings.maxClients,
-      admitted: (session) => this.#presence.welcome(session),
-      message: clientMessages(context, this.#presence, this.#updates),
+      admitted: (session) => this.#registry.welcome(session),
+      message: clientMessages(context, this.#registry, this.#updates),
       chunk: (session, chunk) => this.#uploads.chunk(session, chunk),
       blob: (sha256) => this.blob(sha256),
       closed: (session) => this.#sessionClosed(session),
@@ -401,7 +401,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         return void commitRound(this.#context, attempts, effect);
       case "abandon":
         for (const { client } of attempts.abandon(effect.open, effect.reason))
-          setImmediate(() => this.#presence.sayWait(clientOf(client)));
+          setImmediate(() => this.#registry.sendWait(clientOf(client)));
         return;
       case "finished":
         return void this.#finish();
@@ -413,7 +413,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   #sessionClosed(session: Session): void {
     this.#sessions.closed(session);
     this.#uploads.sessionClosed(session);
-    this.#presence.away(session);
+    this.#registry.away(session);
   }
 
   #lookAfter(): void {
@@ -423,9 +423,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#sessions.beat(now, late > this.#pulse ? late : 0);
     this.#looked = now;
     this.#uploads.sweep(now);
-    this.#forget(this.#presence.longGone(now));
-    if (this.admission.kind === "enrolled")
-      void this.#presence.sendAwayRevoked(this.admission.keys);
+    this.#forget(this.#registry.forgettable(now));
+    if (this.admission.kind === "enrolled") void this.#registry.dropRevoked(this.admission.keys);
   }
 
   #forget(gone: readonly Client[]): void {
@@ -441,7 +440,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   async #finish(): Promise<void> {
     await this.#evaluations.idle();
     await this.#summarise("All rounds are done.");
-    await this.#presence.sayFarewell();
+    await this.#registry.sendFinished();
     this.log.info({ rounds: this.#models.round }, "the run is finished");
     this.#resolve(this.#ending("finished", "all rounds are done"));
   }
@@ -478,7 +477,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.#driver.close();
     this.#assignments.close();
     this.#evaluations.cut();
-    this.#presence.close();
+    this.#registry.close();
     this.#context.roster.close();
     this.#sessions.close(this.#rounds.at === "finished");
     await this.#context.folder?.written();

@@ -55,7 +55,7 @@ export function openAttempts(
   },
 ): Attempts {
   const { definition, log, rounds, send, tell, ledger, epoch } = context;
-  const { durably, models, assignments, clientOf } = context;
+  const { withRetry, models, assignments, clientOf } = context;
   const { settings } = definition;
   const { key } = options;
   let { latest } = options;
@@ -91,7 +91,7 @@ export function openAttempts(
     offer: undefined,
     weight: 0,
     folded: false,
-    over: undefined,
+    ended: undefined,
   });
 
   return {
@@ -120,7 +120,7 @@ export function openAttempts(
           ? cap
           : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...known)));
       const attempt: AttemptRecord = { ...wanted, maxSamples: Math.min(cap, limit), key, mode };
-      await durably(async () => {
+      await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);
         send({ type: "begun" });
@@ -130,7 +130,7 @@ export function openAttempts(
     assign(client, work, lease) {
       const before = given(client, work);
       const assignment =
-        before === undefined || before.over !== undefined
+        before === undefined || before.ended !== undefined
           ? newAssignment(client, work, {
               model: models.current,
               settings: trainSettings(definition, latest!, client, work),
@@ -161,8 +161,8 @@ export function openAttempts(
         if (!pending.has(id)) continue;
         const assignment =
           assignments.get(id) ?? newAssignment(client.id, work, { model: undefined, settings: {} });
-        if (assignment.folded || assignment.over !== undefined) continue;
-        assignments.inHand(assignment);
+        if (assignment.folded || assignment.ended !== undefined) continue;
+        assignments.markCurrent(assignment);
         send({ type: "pending", client: client.id, work });
       }
     },
@@ -174,7 +174,7 @@ export function openAttempts(
         ...assignments.of({ round, attempt, phase }).values(),
       ]);
       for (const assignment of ended) assignments.end(assignment, "abandoned");
-      void durably(() => ledger.abandonAttempt(epoch, round, attempt));
+      void withRetry(() => ledger.abandonAttempt(epoch, round, attempt));
       return ended;
     },
   };

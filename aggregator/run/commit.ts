@@ -38,14 +38,14 @@ export async function commitRound(
   { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
   { open, members }: Extract<RoundEffect, { readonly type: "close" }>,
 ): Promise<void> {
-  const { definition, reducer, clients, models, durably } = context;
+  const { definition, reducer, clients, models, withRetry } = context;
   const { settings, updateBytes } = definition;
   const collected = performance.now();
   const counted = [...members]
     .filter(([, { status }]) => status === "counted")
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([client, { work }]) => given(client, work)!);
-  await durably(async () => {
+  await withRetry(async () => {
     if (definition.isLarge) {
       // The model moves in the room that the updates leave.
       await reducer.rest();
@@ -81,7 +81,7 @@ export async function commitRound(
       })),
       line: { ...rounded },
     };
-    await durably(async () => {
+    await withRetry(async () => {
       await context.ledger.commit(context.epoch, record, checkpoint);
       const commitSeconds = (performance.now() - finished) / 1000;
       models.keep(open.round, checkpoint.model);
@@ -114,7 +114,7 @@ export async function commitRound(
  * not do from the model before, it may be able to do from this one.
  */
 function refresh(
-  { definition, clients, durably, ledger, epoch, roster }: CommitContext,
+  { definition, clients, withRetry, ledger, epoch, roster }: CommitContext,
   counted: readonly Assignment[],
 ): void {
   const { maxSamples } = definition.settings;
@@ -123,7 +123,7 @@ function refresh(
     const samples = believed(offer!.samples, maxSamples);
     if (client === undefined || client.samples === samples) continue;
     client.samples = samples;
-    void durably(() => ledger.register(epoch, { id, samples }));
+    void withRetry(() => ledger.register(epoch, { id, samples }));
   }
   for (const { troubles } of clients.values())
     for (const task of ["train", "evaluate"] as const)

@@ -2,7 +2,7 @@ import type { Assignments } from "../clients/assignments.js";
 import type { Client } from "../clients/clients.js";
 import type { RunDefinition } from "./definition.js";
 import type { Reducer } from "../aggregation/reducer.js";
-import type { Durably } from "../storage/retry.js";
+import type { WithRetry } from "../storage/retry.js";
 import type { Evaluations } from "./evaluations.js";
 import type { Log, OthersLog } from "../log.js";
 import type { Models } from "../storage/model-cache.js";
@@ -33,7 +33,7 @@ export interface RunStorage {
   readonly ledger: Ledger;
   /** Of the ledger, that of this process. */
   readonly epoch: number;
-  readonly durably: Durably;
+  readonly withRetry: WithRetry;
 }
 
 /** Everything a running run is made of; each file picks what it needs. */

@@ -1,39 +1,39 @@
 import { TURN } from "../sessions/fair-scheduling.js";
 import type { Attempt, RoundEffect, RoundEvent, Rounds } from "../rounds/engine.js";
 
-/** What an engine asks for besides its deadline. */
+/** Every effect except setting the timer. */
 export type Asked = Exclude<RoundEffect, { readonly type: "deadline" }>;
 
 /**
- * Runs an engine: takes its events in their order, has all that one asks for carried out before the
- * next one, and arms its deadline.
+ * Runs an engine: hands it events in their order, carries out all effects of one before the next,
+ * and arms its deadline.
  */
 export interface RoundDriver {
-  /** Begins, or goes on; what was sent before is taken behind it. */
+  /** Starts or resumes the rounds; events sent before are handled afterwards. */
   start(committed: number, reopened?: Attempt): void;
   /** Tells the engine what happened. */
   send(event: RoundEvent): void;
   /** When the deadline passes, in the time of `performance.now()`. */
   readonly due: number;
-  /** No time runs any more. */
+  /** Clears all timers. */
   close(): void;
 }
 
 export function driveRounds(options: {
   readonly rounds: Rounds;
   readonly carryOut: (effect: Asked) => void;
-  /** What the run waits for is another thing now; once for all that happens at a turn. */
+  /** The run waits for something else; called once for all that happens in one turn. */
   readonly waiting: (sentence: string) => void;
 }): RoundDriver {
   const { rounds, carryOut, waiting } = options;
   const events: RoundEvent[] = [];
-  /** What the last event asked for and is not carried out yet. */
+  /** Effects of the last event that are not carried out yet. */
   const effects: RoundEffect[] = [];
   let stepping = false;
   let turnDue: NodeJS.Immediate | undefined;
   let deadline: NodeJS.Timeout | undefined;
   let due = 0;
-  let said = "";
+  let shown = "";
   let sentenceDue: NodeJS.Immediate | undefined;
 
   function take(effect: RoundEffect): void {
@@ -48,8 +48,8 @@ export function driveRounds(options: {
   }
 
   /**
-   * Carries out what the last event asked for, then takes the next one. What asks a thousand
-   * clients takes turns with what they send meanwhile.
+   * Carries out the effects of the last event, then takes the next one. An event with a thousand
+   * effects gives way to the messages that come meanwhile.
    */
   function goOn(): void {
     if (stepping || rounds.at === undefined) return;
@@ -75,15 +75,15 @@ export function driveRounds(options: {
     } finally {
       stepping = false;
     }
-    saySentence();
+    showSentence();
   }
 
-  function saySentence(): void {
+  function showSentence(): void {
     sentenceDue ??= setImmediate(() => {
       sentenceDue = undefined;
       const sentence = rounds.waitsFor();
-      if (sentence === said) return;
-      said = sentence;
+      if (sentence === shown) return;
+      shown = sentence;
       waiting(sentence);
     });
   }

@@ -128,7 +128,7 @@ export function openEvaluations(options: {
       offer: undefined,
       weight: 0,
       folded: false,
-      over: undefined,
+      ended: undefined,
     }));
     return new Promise((resolve) => {
       const results = new Map<string, Evaluation>();

@@ -2,7 +2,7 @@ import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/mess
 import { addTrouble, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import type { RunContext, RunBase } from "./context.js";
-import type { Presence } from "./registry.js";
+import type { Registry } from "./registry.js";
 import type { Session } from "../sessions/session.js";
 import type { Updates } from "./updates.js";
 
@@ -10,7 +10,7 @@ import type { Updates } from "./updates.js";
 export function clientMessages(
   context: RunBase &
     Pick<RunContext, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">,
-  presence: Pick<Presence, "stand" | "gone">,
+  registry: Pick<Registry, "setAvailability" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
 ): (session: Session, message: ClientMessage) => void {
   const { othersLog, send, tell, assignments, evaluations } = context;
@@ -72,7 +72,7 @@ export function clientMessages(
       for (const task of ["train", "evaluate"] as const)
         addTrouble(client, task, { what: "declined", code, message: reason });
     }
-    presence.stand(client, reason, code ?? undefined);
+    registry.setAvailability(client, reason, code ?? undefined);
   }
 
   function report(
@@ -111,12 +111,12 @@ export function clientMessages(
     const client = context.clientOf(session.client);
     switch (message.type) {
       case "ready":
-        return presence.stand(client, undefined);
+        return registry.setAvailability(client, undefined);
       case "busy":
         return busy(client, message);
       case "bye":
         session.close(1000, "bye");
-        return presence.gone(client, "bye");
+        return registry.gone(client, "bye");
       case "abort":
         return context.uploads.aborted(session, message.transfer);
       case "accept":

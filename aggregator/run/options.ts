@@ -7,7 +7,7 @@ import type { Log } from "../log.js";
 import type { Doubt } from "./client-means.js";
 import type { RoundRecord, RoundTimings } from "./round-record.js";
 import type { Refusal } from "../aggregation/validation.js";
-import type { Progress } from "../rounds/engine.js";
+import type { RoundProgress } from "../rounds/engine.js";
 import type { GivenSettings } from "../settings.js";
 import type { Ledger } from "../storage/ledger.js";
 
@@ -152,7 +152,7 @@ export interface Load {
 }
 
 /** Where the rounds are. */
-export interface Situation extends Progress {
+export interface Situation extends RoundProgress {
   readonly waitsFor: string;
   /** The state of the engine: `finished` and `stopped` are the ends. */
   readonly at: string;

@@ -8,56 +8,55 @@ import type { RunContext, RunBase, RunStorage } from "./context.js";
 import type { Session } from "../sessions/session.js";
 import type { RegisteredClient } from "../storage/ledger.js";
 
-/** As long a client may wait before it dials (docs/protocol.md, section 9), in milliseconds. */
+/**
+ * How long a client may wait before it dials again (docs/protocol.md, section 9), in milliseconds.
+ */
 const LONGEST_BACK_OFF = 60_000;
 
 /**
- * Who is here: clients come, are ready or busy, stay away, and are gone; and what each is told of
- * the run.
+ * The clients of the run: they join, become ready or busy, leave and are given up; and the messages
+ * that tell each one how the run stands.
  */
-export interface Presence {
+export interface Registry {
   /**
-   * Expects a client that the ledger remembers back. It is drawn as if it were here, for as long as
-   * one that just left.
+   * Adds a client that the ledger remembers. It can be drawn as if it were connected, for as long
+   * as one that just left.
    * @param asked it takes part in the attempt that was cut short
    */
   remember(client: RegisteredClient, asked: boolean): void;
-  /** A client has come, on a connection that is its only one from now on. */
+  /** A client has joined; this session replaces any earlier one. */
   welcome(session: Session): void;
-  /** It can be asked for work, or cannot for this reason. */
-  stand(client: Client, busy: string | undefined, code?: string): void;
-  /** Tells a client that stands by what the run waits for. */
-  sayWait(client: Client): void;
-  /** Those who have been away for so long that the run forgets them. */
-  longGone(now: number): Client[];
-  /** The connection of a client is closed: it may come back. */
+  /** Sets whether the client can be asked for work; `busy` says why not. */
+  setAvailability(client: Client, busy: string | undefined, code?: string): void;
+  /** Tells an idle client what the run waits for. */
+  sendWait(client: Client): void;
+  /** Clients that have been away long enough to be forgotten. */
+  forgettable(now: number): Client[];
+  /** The connection of a client has closed: it may come back. */
   away(session: Session): void;
-  /** Nothing will come from it any more. */
+  /** The client is given up: its open work is lost. */
   gone(client: Client, code: string): void;
-  /**
-   * A key that is revoked while its client is connected loses its connection, and what it has in
-   * hand.
-   */
-  sendAwayRevoked(keys: KeyRing): Promise<void>;
-  /** Tells everybody that the run is finished. */
-  sayFarewell(): Promise<void>;
-  /** Nobody is waited for any more. */
+  /** Disconnects clients whose key was revoked, and gives them up. */
+  dropRevoked(keys: KeyRing): Promise<void>;
+  /** Tells every client that the run is finished. */
+  sendFinished(): Promise<void>;
+  /** Stops waiting for clients that are away. */
   close(): void;
 }
 
-export function openPresence(
+export function openRegistry(
   context: RunBase &
     RunStorage &
     Pick<RunContext, "models" | "assignments" | "evaluations" | "clients" | "clientOf" | "roster">,
-  /** A client says what it has in hand. */
+  /** Takes up the work that a client reports as unfinished. */
   takeUp: (client: Client, pending: ReadonlySet<string>) => void,
-): Presence {
+): Registry {
   const { run, definition, log, othersLog, rounds, send, tell, ledger, epoch } = context;
-  const { durably, models, assignments, clients, clientOf, roster } = context;
+  const { withRetry, models, assignments, clients, clientOf, roster } = context;
   const { settings, needs, updateBytes } = definition;
   let closed = false;
 
-  /** Waits for a client that is away, or has not said anything yet; at the end it is gone. */
+  /** Waits for a client that is away or has not reported yet, then gives it up. */
   function expect(client: Client, patience = settings.absence): void {
     clearTimeout(client.absence);
     client.absence = setTimeout(() => gone(client, "left"), patience);
@@ -76,8 +75,8 @@ export function openPresence(
     }
   }
 
-  function sayWait(client: Client): void {
-    if (client.ready && !client.inHand && rounds.at !== "finished")
+  function sendWait(client: Client): void {
+    if (client.ready && !client.current && rounds.at !== "finished")
       client.session?.send({
         type: "wait",
         reason: rounds.waitsFor().slice(0, 1024),
@@ -86,9 +85,9 @@ export function openPresence(
   }
 
   /**
-   * When a client whose connection breaks shall dial again: as the rounds have it, but while it
-   * still counts as here. Who stays away for longer is not drawn, and the round may be waiting for
-   * just these clients.
+   * When a client whose connection breaks should dial again: as the rounds say, but before it
+   * counts as absent. A client that stays away longer is not drawn, and the round may be waiting
+   * for exactly these clients.
    */
   function retryAfter({ id }: Client): number {
     const soon = settings.absence * (0.25 + 0.25 * Math.random());
@@ -102,7 +101,7 @@ export function openPresence(
   });
 
   return {
-    sayWait,
+    sendWait,
     gone,
 
     remember({ id, samples }, asked) {
@@ -110,8 +109,7 @@ export function openPresence(
       client.samples = samples === null ? null : believed(samples, settings.maxSamples);
       client.registered = true;
       client.ready = true;
-      // Whoever takes part in the attempt that was cut short may be waiting as long as a back-off
-      // lasts before it dials.
+      // A client of the attempt that was cut short may be in a back-off and dial only at its end.
       const { absence } = settings;
       expect(client, asked ? Math.max(absence, LONGEST_BACK_OFF) : absence);
     },
@@ -121,9 +119,9 @@ export function openPresence(
       const client = clientOf(session.client);
       const before = client.session;
       client.session = session;
-      client.said = false;
+      client.reported = false;
       before?.close(4000, "replaced");
-      // Until it has said something on its new connection it is treated as it was on the old one.
+      // Until it reports on its new connection it is treated as it was on the old one.
       expect(client);
       client.build = hello.capabilities.build;
       client.lacks = lackOf(needs, hello.capabilities);
@@ -133,13 +131,13 @@ export function openPresence(
           `a client cannot take part: it lacks ${client.lacks}`,
         );
       else {
-        // What its last update was trained on is known better than nothing.
+        // Better the count of its last update than none.
         const samples =
           hello.samples === null ? client.samples : believed(hello.samples, settings.maxSamples);
         if (!client.registered || client.samples !== samples) {
           client.registered = true;
           client.samples = samples;
-          void durably(() => ledger.register(epoch, { id: client.id, samples }));
+          void withRetry(() => ledger.register(epoch, { id: client.id, samples }));
         }
       }
       const sameRun = hello.run === run;
@@ -190,9 +188,9 @@ export function openPresence(
       takeUp(client, pending);
     },
 
-    stand(client, busy, code) {
+    setAvailability(client, busy, code) {
       clearTimeout(client.absence);
-      client.said = true;
+      client.reported = true;
       client.ready = busy === undefined;
       client.reason = busy;
       if (client.ready) {
@@ -216,8 +214,8 @@ export function openPresence(
       }
       send({ type: "back", client: client.id });
       assignments.flush(client);
-      // Behind the roster, so that the sentence counts this client.
-      setImmediate(() => sayWait(client));
+      // After the roster, so that the sentence counts this client.
+      setImmediate(() => sendWait(client));
     },
 
     away(session) {
@@ -225,13 +223,13 @@ export function openPresence(
       if (client?.session !== session) return;
       client.session = undefined;
       client.awaySince = performance.now();
-      client.said = false;
+      client.reported = false;
       tell("client", { client: client.id, change: "left" });
       roster.changed();
       if (!closed) expect(client);
     },
 
-    longGone: (now) =>
+    forgettable: (now) =>
       [...clients.values()].filter(
         ({ id, session, ready, awaySince }) =>
           session === undefined &&
@@ -240,7 +238,7 @@ export function openPresence(
           assignments.openOf(id).length === 0,
       ),
 
-    async sendAwayRevoked(keys) {
+    async dropRevoked(keys) {
       try {
         const enrolled = await keys.enrolled();
         for (const client of clients.values()) {
@@ -253,7 +251,7 @@ export function openPresence(
       }
     },
 
-    sayFarewell: () => inSlices(clients.values(), ({ session }) => session?.send(farewell())),
+    sendFinished: () => inSlices(clients.values(), ({ session }) => session?.send(farewell())),
 
     close() {
       closed = true;

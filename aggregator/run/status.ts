@@ -65,10 +65,10 @@ export function loadOf(
 
 function stateOf(client: Client): string {
   if (client.lacks !== undefined) return `lacks ${client.lacks}`;
-  if (client.inHand !== undefined)
-    return client.inHand.task === "train"
-      ? `works on round ${client.inHand.work.round}`
-      : `evaluates round ${client.inHand.work.round}`;
+  if (client.current !== undefined)
+    return client.current.task === "train"
+      ? `works on round ${client.current.work.round}`
+      : `evaluates round ${client.current.work.round}`;
   const { train } = client.troubles;
   if (train?.until !== undefined) return `cannot train: ${wordsOf(train)}`;
   if (client.session === undefined) return "away";

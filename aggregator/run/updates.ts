@@ -51,10 +51,10 @@ export function openUpdates(
     const { code } = refusal;
     // An update that is over already was refused, or came too late, before.
     const trouble =
-      assignment.over === undefined
+      assignment.ended === undefined
         ? addTrouble(client, "train", { what: "refused", ...refusal })
         : undefined;
-    assignment.over ??= code;
+    assignment.ended ??= code;
     const barred = trouble?.until !== undefined;
     if (barred) roster.tell();
     drop(id);
@@ -93,7 +93,7 @@ export function openUpdates(
       const assignment = assignments.own(client, offer.assignment);
       const refusal = refusalOf(OFFER_CHECKS, {
         known: assignment?.task === "train" || last?.assignment === offer.assignment,
-        over: assignment?.over,
+        ended: assignment?.ended,
         sha256: offer.sha256,
         before: last?.assignment === offer.assignment ? last.sha256 : assignment?.offer?.sha256,
         bytes: offer.bytes,
@@ -103,7 +103,7 @@ export function openUpdates(
         return refuse(client, offer.assignment, refusal!);
       if (assignment.folded) return session.send({ type: "received", assignment: assignment.id });
       assignment.offer = offer;
-      assignments.inHand(assignment);
+      assignments.markCurrent(assignment);
       // What was given before a restart may have no time of its own.
       uploads.offer(session, { ...offer, due: assignment.due || Infinity });
     },
@@ -117,7 +117,7 @@ export function openUpdates(
         return send(brokenBy(error));
       }
       const assignment = assignments.get(id);
-      if (assignment === undefined || assignment.over !== undefined) {
+      if (assignment === undefined || assignment.ended !== undefined) {
         // The round closed meanwhile, and the client knows.
         await reducer.drop(id);
         return;
@@ -148,7 +148,7 @@ export function openUpdates(
         return send(brokenBy(error));
       }
       // Called off while it was folded: the client knows.
-      if (assignment.over !== undefined) return;
+      if (assignment.ended !== undefined) return;
       assignment.folded = true;
       delete clientOf(client).troubles.train;
       uploads.release(id);

@@ -95,8 +95,8 @@ export class Session {
   readonly #nonce = randomBytes(32).toString("hex");
   #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
   #helloTimer: NodeJS.Timeout;
-  #heard = performance.now();
-  #said = performance.now();
+  #heardAt = performance.now();
+  #sentAt = performance.now();
   #badFrames = 0;
   /** Twice what its open downloads may have in flight. */
   readonly #mostBuffered: number;
@@ -133,7 +133,7 @@ export class Session {
   /** Sends a frame; closes the connection of a client that does not read. */
   #write(frame: string | Uint8Array): void {
     if (!this.isOpen) return;
-    this.#said = performance.now();
+    this.#sentAt = performance.now();
     this.#connection.send(frame);
     if (this.#connection.bufferedAmount <= this.#mostBuffered) return;
     this.#log("warn", "closed a connection whose client does not read");
@@ -168,11 +168,11 @@ export class Session {
    */
   beat(now: number, stood: number): void {
     if (this.#at !== "welcome") return;
-    this.#heard = Math.min(now, this.#heard + stood);
-    if (now - this.#heard > 3 * this.#host.heartbeat) {
+    this.#heardAt = Math.min(now, this.#heardAt + stood);
+    if (now - this.#heardAt > 3 * this.#host.heartbeat) {
       this.#log("info", "closed a silent connection");
       this.close(4004, "silent");
-    } else if (now - this.#said >= this.#host.heartbeat) this.send({ type: "ping" });
+    } else if (now - this.#sentAt >= this.#host.heartbeat) this.send({ type: "ping" });
   }
 
   #log(level: "info" | "warn", sentence: string, facts: Record<string, unknown> = {}): void {
@@ -197,7 +197,7 @@ export class Session {
 
   #receive(data: string | Uint8Array): void {
     if (this.#at === "closed") return;
-    this.#heard = performance.now();
+    this.#heardAt = performance.now();
     try {
       if (typeof data === "string") this.#text(data);
       else if (this.#at !== "welcome")

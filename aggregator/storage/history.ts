@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { AttemptRecord, CommitRecord, Counted, RegisteredClient } from "./ledger.js";
+import type { AttemptRecord, CommitRecord, CountedUpdate, RegisteredClient } from "./ledger.js";
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const counted = v.object({
@@ -54,7 +54,7 @@ export interface History {
   latest: AttemptRecord | undefined;
   readonly clients: Map<string, RegisteredClient>;
   readonly commits: CommitRecord[];
-  readonly counted: Map<string, Counted>;
+  readonly counted: Map<string, CountedUpdate>;
 }
 
 export const emptyHistory = (): History => ({

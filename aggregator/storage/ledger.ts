@@ -28,7 +28,7 @@ export interface Ledger {
    */
   commit(epoch: number, record: CommitRecord, blobs: Checkpoint): Promise<void>;
   /** The last update of this client that is in a committed round. */
-  lastCounted(client: string): Counted | undefined;
+  lastCounted(client: string): CountedUpdate | undefined;
   close(): Promise<void>;
 }
 
@@ -105,13 +105,13 @@ export interface CommitRecord {
   readonly model: string;
   readonly state: string;
   /** Sorted by client. */
-  readonly members: readonly Counted[];
+  readonly members: readonly CountedUpdate[];
   /** What `rounds.jsonl` says of the round. */
   readonly line: Readonly<Record<string, unknown>>;
 }
 
 /** One update in a committed round. */
-export interface Counted {
+export interface CountedUpdate {
   readonly client: string;
   readonly round: number;
   readonly assignment: string;

@@ -2,10 +2,13 @@ import { FedflatError } from "../../runtime/errors.js";
 import type { Log } from "../log.js";
 import type { RoundEvent } from "../rounds/engine.js";
 
-/** Does what must be on disk: waits while the disk is full, and ends the run if it fails. */
-export type Durably = (work: () => Promise<void>) => Promise<void>;
+/**
+ * Does work that must reach the disk: repeats it while the disk is full, and ends the run if it
+ * fails.
+ */
+export type WithRetry = (work: () => Promise<void>) => Promise<void>;
 
-export const openDurably =
+export const retryWhileFull =
   ({
     log,
     pause,
@@ -13,11 +16,11 @@ export const openDurably =
     isClosing,
   }: {
     readonly log: Log;
-    /** Milliseconds of rest while the disk is full. */
+    /** Milliseconds to wait while the disk is full. */
     readonly pause: number;
     readonly send: (event: RoundEvent) => void;
     readonly isClosing: () => boolean;
-  }): Durably =>
+  }): WithRetry =>
   async (work) => {
     for (;;)
       try {
@@ -34,7 +37,7 @@ export const openDurably =
       }
   };
 
-/** Nothing may go on after this error. */
+/** The event that ends the run because of this error. */
 export const brokenBy = (error: unknown): RoundEvent => ({
   type: "broken",
   reason: reasonOf(error),

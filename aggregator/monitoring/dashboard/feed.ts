@@ -17,7 +17,7 @@ import {
   type RoundPoint,
   type RunCard,
   type TableChange,
-  type Update,
+  type PageUpdate,
 } from "./messages.js";
 import {
   figuresOfEvaluation,
@@ -346,7 +346,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     return { total, rows, ...(moved && { order: ids }) };
   }
 
-  const since = (revision: number): Pick<Update, "rounds" | "log"> => {
+  const since = (revision: number): Pick<PageUpdate, "rounds" | "log"> => {
     const newer = <T>(all: Iterable<Versioned<T>>): T[] => {
       const found: T[] = [];
       for (const { revision: own, ...one } of all) if (own > revision) found.push(one as T);
@@ -359,7 +359,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     };
   };
 
-  const eventOf = (update: Update) => `data: ${JSON.stringify(update)}\n\n`;
+  const eventOf = (update: PageUpdate) => `data: ${JSON.stringify(update)}\n\n`;
 
   /** Something has changed: tells it soon, if there is anybody to be told. */
   function wake(): void {
@@ -378,7 +378,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     // The time that is left goes by without saying.
     const nowText = JSON.stringify({ ...situation, left: undefined });
     const countsText = JSON.stringify(clients);
-    const update: Update = {
+    const update: PageUpdate = {
       ...(nowText !== before.now && { now: situation }),
       ...(countsText !== before.counts && { clients }),
       ...(sent !== revision && { ...since(sent), revision }),

@@ -1,7 +1,7 @@
 // What the aggregator tells the page, one JSON object in each server-sent event. A part that is not
 // there has not changed.
 
-export interface Update {
+export interface PageUpdate {
   /** Once, at the beginning of a stream. */
   readonly run?: RunCard;
   readonly now?: Now;

@@ -4,7 +4,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Update } from "../../../aggregator/monitoring/dashboard/messages.js";
+import type { PageUpdate } from "../../../aggregator/monitoring/dashboard/messages.js";
 import { listen } from "../../../aggregator/server/server.js";
 import { federation, type Federation } from "../run/federation.js";
 import { updateFor } from "../run/raw-client.js";
@@ -54,7 +54,7 @@ async function follow(
     rest = parts.pop()!;
     for (const part of parts) {
       if (!part.startsWith("data: ")) continue;
-      const update = JSON.parse(part.slice(6)) as Update;
+      const update = JSON.parse(part.slice(6)) as PageUpdate;
       told.updates.push(update);
       for (const point of update.rounds ?? []) told.rounds.set(point.round, point);
       for (const { number, text } of update.log ?? []) told.log.set(number, text);
@@ -70,12 +70,12 @@ async function follow(
 }
 
 interface Told {
-  readonly updates: Update[];
-  readonly rounds: Map<number, NonNullable<Update["rounds"]>[number]>;
+  readonly updates: PageUpdate[];
+  readonly rounds: Map<number, NonNullable<PageUpdate["rounds"]>[number]>;
   readonly log: Map<number, string>;
-  run?: Update["run"];
-  now?: Update["now"];
-  clients?: Update["clients"];
+  run?: PageUpdate["run"];
+  now?: PageUpdate["now"];
+  clients?: PageUpdate["clients"];
   revision?: number;
 }
 

@@ -53,10 +53,10 @@ function drive(change: Partial<BufferedRules> = {}, storage = true) {
     send,
     answer,
     rounds,
-    roster: (here: readonly string[], population = here.length) =>
+    roster: (connected: readonly string[], population = connected.length) =>
       send({
         type: "roster",
-        roster: { ids: here, here, population, meanSamples: 10 },
+        roster: { ids: connected, connected, population, meanSamples: 10 },
       }),
     expire: () => send({ type: "deadline", number: deadline }),
     admit: (client: string, round: number) =>
@@ -184,7 +184,7 @@ test("a buffer is committed with those who can fill it, where the others cannot 
   run.send({ type: "gone", client: a, work: workOf(1), code: "declined-data", barred: true });
   run.send({
     type: "roster",
-    roster: { ids: [b, c], here: [b, c], population: 3, barred: 1, meanSamples: 10 },
+    roster: { ids: [b, c], connected: [b, c], population: 3, barred: 1, meanSamples: 10 },
   });
   run.admit(b, 1);
   assert.equal(run.of("close").length, 0);

@@ -61,9 +61,9 @@ const ENGINES: Readonly<Record<string, () => Rounds>> = {
 };
 
 const ids = (n: number) => Array.from({ length: n }, (_, i) => `client-${i}`);
-const rosterOf = (here: readonly string[], population = 8): RoundEvent => ({
+const rosterOf = (connected: readonly string[], population = 8): RoundEvent => ({
   type: "roster",
-  roster: { ids: here, here, population, meanSamples: 10 },
+  roster: { ids: connected, connected, population, meanSamples: 10 },
 });
 
 /** Carries an engine's effects out as the aggregator would, and looks that they make sense. */
@@ -76,7 +76,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
    * What each client was given or has said that it has, by the work's name; gone once it has come
    * to an end.
    */
-  const inHand = new Map<string, { client: string; work: Work }>();
+  const given = new Map<string, { client: string; work: Work }>();
   /** Everything that was ever folded. */
   const folded = new Set<string>();
   const round = { open: committed + 1, members: new Set<string>() };
@@ -101,7 +101,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           break;
         case "assign":
           assert.ok(effect.work.round <= round.open);
-          inHand.set(nameOf(effect.client, effect.work), effect);
+          given.set(nameOf(effect.client, effect.work), effect);
           break;
         case "fold": {
           const name = nameOf(effect.client, effect.work);
@@ -111,11 +111,11 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           assert.ok(behind >= 0 && behind <= rounds.maxStaleness);
           folded.add(name);
           round.members.add(effect.client);
-          inHand.delete(name);
+          given.delete(name);
           break;
         }
         case "late":
-          inHand.delete(nameOf(effect.client, effect.work));
+          given.delete(nameOf(effect.client, effect.work));
           break;
         case "close": {
           const counted = [...effect.members]
@@ -130,7 +130,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
         case "abandon":
           for (const client of round.members) assert.ok(client);
           round.members = new Set();
-          inHand.clear();
+          given.clear();
           break;
       }
     }
@@ -157,7 +157,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     log,
     send,
     answer,
-    inHand,
+    given,
     folded,
     nameOf,
     get committed() {
@@ -169,7 +169,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     expire: () => send({ type: "deadline", number: deadline }),
     /** Clients deliver what they have in hand, at most so many. */
     deliver(most = Infinity): void {
-      for (const { client, work } of [...inHand.values()].slice(0, most))
+      for (const { client, work } of [...given.values()].slice(0, most))
         send({ type: "admitted", client, work });
     },
     of: <T extends RoundEffect["type"]>(type: T) =>
@@ -210,7 +210,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
   test(`${name}: no client sends anything: the deadline comes, and work is given anew`, () => {
     const run = drive(engine());
     run.send(rosterOf(ids(3), 3));
-    for (const { client, work } of [...run.inHand.values()])
+    for (const { client, work } of [...run.given.values()])
       run.send({ type: "gone", client, work, code: "declined-busy" });
     const before = run.of("assign").length;
     for (let i = 0; i < 3; i++) run.expire();
@@ -352,7 +352,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
         const old: { client: string; work: Work }[] = [];
         const over = () => rounds.at === "finished" || rounds.at === "stopped";
         for (const act of acts) {
-          const hand = [...run.inHand.values()];
+          const hand = [...run.given.values()];
           switch (act.do) {
             case "roster":
               run.send(rosterOf(ids(act.n)));
@@ -381,7 +381,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
               if (act.what === "admitted") {
                 // The aggregator admits an assignment once, and none that has come to an end.
                 const name = run.nameOf(client, work);
-                if (run.folded.has(name) || !run.inHand.has(name)) break;
+                if (run.folded.has(name) || !run.given.has(name)) break;
               }
               run.send(
                 act.what === "back"
@@ -398,7 +398,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
           run.answer();
           if (over()) break;
           run.send({ type: "drain" });
-          for (const { client, work } of [...run.inHand.values()])
+          for (const { client, work } of [...run.given.values()])
             run.send({ type: "expired", client, work });
           const before = run.deadline;
           run.expire();

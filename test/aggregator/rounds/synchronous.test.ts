@@ -62,7 +62,7 @@ function drive(rules: RoundRules, storage = true) {
     roster: (n: number) =>
       send({
         type: "roster",
-        roster: { ids: ids(n), here: ids(n), population: n, meanSamples: 10 },
+        roster: { ids: ids(n), connected: ids(n), population: n, meanSamples: 10 },
       }),
     expire: () => send({ type: "deadline", number: state.deadline }),
     work: (): Work => {
@@ -456,7 +456,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
                 type: "roster",
                 roster: {
                   ids: ids(act.n),
-                  here: ids(act.n),
+                  connected: ids(act.n),
                   population: 12,
                   meanSamples: 3,
                 },
@@ -498,7 +498,7 @@ test("whatever happens: one deadline is armed or the run is over, every client a
         // Left alone with its deadlines and an empty roster, it comes to rest: gathering, or over.
         send({
           type: "roster",
-          roster: { ids: [], here: [], population: 12, meanSamples: 3 },
+          roster: { ids: [], connected: [], population: 12, meanSamples: 3 },
         });
         for (let i = 0; i < 6; i++) send({ type: "deadline", number: armed });
         assert.ok(["gathering", "finished", "stopped"].includes((state as RoundState).at));

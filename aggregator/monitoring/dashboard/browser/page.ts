@@ -1,7 +1,7 @@
 import { openClients } from "./clients.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, clock, countdown, percent, plain, seconds } from "./format.js";
-import type { LogEntry, Now, RoundPoint, RunCard, Update } from "../messages.js";
+import type { LogEntry, Now, RoundPoint, RunCard, PageUpdate } from "../messages.js";
 import { openPlots } from "./plots.js";
 import { openStream } from "./stream.js";
 
@@ -42,7 +42,7 @@ const stream = openStream(
 
 // ---- what is told ----
 
-function take(update: Update): void {
+function take(update: PageUpdate): void {
   if (update.run !== undefined) welcome(update.run);
   if (update.now !== undefined) {
     now = update.now;

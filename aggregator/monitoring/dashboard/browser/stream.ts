@@ -1,4 +1,4 @@
-import type { ClientFilter, Update } from "../messages.js";
+import type { ClientFilter, PageUpdate } from "../messages.js";
 
 /**
  * Waits between two tries to reach the aggregator, in milliseconds; the last one for ever after.
@@ -17,7 +17,7 @@ export interface Wanted {
 }
 
 export interface StreamEvents {
-  update(update: Update): void;
+  update(update: PageUpdate): void;
   /** Not without a token, or not with this one. */
   refused(why: string): void;
   /** The connection is down and is tried again; in words why. */
@@ -95,7 +95,7 @@ export function openStream(wanted: () => Wanted, events: StreamEvents): Stream {
         for (const part of parts)
           if (part.startsWith("data: "))
             // Written by our own aggregator, in the version that also serves this page.
-            events.update(JSON.parse(part.slice(6)) as Update);
+            events.update(JSON.parse(part.slice(6)) as PageUpdate);
       }
     } catch {
       if (own.signal.aborted) return silent ? "it is silent" : undefined;
