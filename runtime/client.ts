@@ -1,7 +1,13 @@
 import type { Algorithm } from "./algorithms/algorithm.js";
 import { algorithmNamed, BUILT_IN } from "./algorithms/built-in.js";
 import { release } from "./tensors/memory.js";
-import { checkMemory, failureCode, readable, trainAssignment } from "./client/assignment.js";
+import {
+  checkMemory,
+  failureCode,
+  readable,
+  trainAssignment,
+  type TrainTask,
+} from "./client/assignment.js";
 import { Declined } from "./client/declined.js";
 import { examplesOf, flat, type Examples } from "./client/examples.js";
 import {
@@ -27,7 +33,7 @@ import {
   removeOrphans,
   type Records,
 } from "./client/records.js";
-import { float32 } from "./codecs/float32.js";
+import { codecNamed, CODECS } from "./codecs/built-in.js";
 import {
   Connection,
   type EndReason,
@@ -48,7 +54,7 @@ import {
   type OutgoingClientMessage,
   type ServerMessageOf,
 } from "./protocol/messages.js";
-import { readTrainSettings, type TrainSettings } from "./protocol/settings.js";
+import { readTrainSettings } from "./protocol/settings.js";
 import { HOLD_OUT } from "./training/batches.js";
 import type { Snapshot, Trainer } from "./training/job.js";
 import type { Progress } from "./training/local-round.js";
@@ -56,6 +62,9 @@ import { trainerOf } from "./training/trainer.js";
 import { engineBuild } from "./wasm/engine-build.js";
 
 export type * from "./client/options.js";
+
+/** What a training task is done with. */
+type TrainOptions = Pick<TrainTask, "settings" | "algorithm" | "codec">;
 
 /** An assignment in hand. */
 interface Work {
@@ -295,7 +304,7 @@ export class FederatedClient {
       capabilities: {
         algorithms: [...BUILT_IN, ...algorithms].map(({ name }) => name),
         layers: Object.keys(LAYER_KINDS),
-        codecs: [float32.name],
+        codecs: Object.keys(CODECS),
         build: engineBuild(),
       },
       samples: this.#examples?.training ?? record?.samples,
@@ -499,9 +508,9 @@ export class FederatedClient {
     // Finished in an earlier life: its offer is on its way from the store.
     const { pending } = this.#session!.records.record;
     if (pending.some(({ offer }) => offer.assignment === assignment)) return;
-    let settings: TrainSettings | undefined;
+    let given: TrainOptions | undefined;
     try {
-      settings = this.#check(assign);
+      given = this.#check(assign);
     } catch (error) {
       return this.#giveUp(assign, error);
     }
@@ -515,7 +524,7 @@ export class FederatedClient {
       done: Promise.resolve(),
     };
     this.#work = work;
-    work.done = (settings === undefined ? this.#evaluate(work) : this.#train(work, settings))
+    work.done = (given === undefined ? this.#evaluate(work) : this.#train(work, given))
       .catch((error: unknown) => {
         const { reason } = controller.signal;
         if (!work.void) this.#giveUp(assign, reason instanceof FedflatError ? reason : error);
@@ -536,11 +545,11 @@ export class FederatedClient {
   }
 
   /**
-   * What can be told before the model is here. The settings of a training task, nothing for an
-   * evaluation.
+   * What can be told before the model is here. What a training task is to be done with, nothing for
+   * an evaluation.
    */
-  #check(assign: ServerMessageOf<"assign">): TrainSettings | undefined {
-    const { task, codec, model } = assign;
+  #check(assign: ServerMessageOf<"assign">): TrainOptions | undefined {
+    const { task, model } = assign;
     const decline = (code: string, expected: string, got: string): never => {
       throw new Declined(code, `"${code}" expected ${expected}, got ${got}`);
     };
@@ -551,23 +560,22 @@ export class FederatedClient {
     if (task !== "train" && task !== "evaluate") decline("task", "train or evaluate", task);
     this.#models.checkSize(model);
     if (task === "evaluate") return undefined;
-    if (codec !== float32.name) decline("codec", float32.name, codec);
     try {
+      const codec = codecNamed(assign.codec);
       const settings = readTrainSettings(assign.settings);
-      this.#algorithm(settings.algorithm);
-      return settings;
+      return { settings, algorithm: this.#algorithm(settings.algorithm), codec };
     } catch (error) {
-      if (error instanceof ModelError) throw new Declined("algorithm", error.message);
+      if (error instanceof ModelError)
+        throw new Declined(error.code === "codec" ? "codec" : "algorithm", error.message);
       throw new Declined("settings", (error as Error).message);
     }
   }
 
-  async #train(work: Work, settings: TrainSettings): Promise<void> {
+  async #train(work: Work, { settings, algorithm, codec }: TrainOptions): Promise<void> {
     const { assignment, round } = work.assign;
     const { records } = this.#session!;
     const { memoryBytes, seconds = Infinity } = this.#options.limits ?? {};
     const base = await this.#base(work);
-    const algorithm = this.#algorithm(settings.algorithm);
     checkMemory(base, settings, algorithm, memoryBytes);
     const { train } = await this.#split(work, base);
     if (train.rows.length === 0)
@@ -602,6 +610,7 @@ export class FederatedClient {
       assignment,
       settings,
       algorithm,
+      codec,
       base,
       part: train,
       state,

@@ -1,15 +1,15 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
-import { float32 } from "../../runtime/codecs/float32.js";
-import { MODEL, readBlob, writeBlob } from "../../runtime/tensors/blob.js";
+import { codecNamed } from "../../runtime/codecs/built-in.js";
+import { MODEL, readBlob, writeBlob, type Vectors } from "../../runtime/tensors/blob.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
 import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { collectAll } from "../memory.js";
-import { refusalOf, UPDATE_CHECKS, vectorsOf, type Refusal } from "./validation.js";
+import { readUpdate, type Refusal } from "./validation.js";
 import type { Blob, Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
 import { clipped } from "./clip.js";
@@ -65,6 +65,7 @@ export interface FoldLimits {
 export interface ReducerSettings {
   readonly algorithm: string;
   readonly algorithmSettings: NamedNumbers;
+  readonly codec: string;
   readonly layout: Layout;
   /** Goes into every model blob: description, normalisation, class names. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -83,8 +84,8 @@ export function openReducer(
   const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
   const { metadata } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
-  const { header } = float32.form(layout, client.sends);
-  const kept = new Map<string, { sha256: string; bytes: Uint8Array }>();
+  const form = codecNamed(settings.codec).form(layout, client.sends);
+  const kept = new Map<string, { sha256: string; vectors: Vectors }>();
   let state: State;
   let fold: RoundFold | undefined;
   let grid: number | undefined;
@@ -99,32 +100,19 @@ export function openReducer(
       fold = emptyFold(domainOf(server, { size: layout.size, maxAbs, ...limits }), arithmetic);
     },
     async check(key, sha256, bytes) {
-      const refusal = refusalOf(UPDATE_CHECKS, {
-        bytes,
-        sha256,
-        header,
-        maxAbs,
-        maxNorm,
-        grid,
-        vectors: client.sends,
-        arithmetic,
-      });
-      if (refusal === undefined) kept.set(key, { sha256, bytes });
-      return refusal;
+      const read = readUpdate({ bytes, sha256, form, maxAbs, maxNorm, grid, arithmetic });
+      if (read.refusal === undefined) kept.set(key, { sha256, vectors: read.vectors });
+      return read.refusal;
     },
     async fold(key, id, samples, staleness) {
       const update = kept.get(key);
       if (update === undefined || fold === undefined) throw new Error(`nothing to fold for ${key}`);
       kept.delete(key);
-      const vectors = vectorsOf({
-        bytes: update.bytes,
-        header,
-        vectors: client.sends,
-      });
+      const { sha256, vectors } = update;
       addToFold(
         fold,
         id,
-        update.sha256,
+        sha256,
         contributionOf(
           server,
           clipUpdateNorm === Infinity ? vectors : clipped(vectors, clipUpdateNorm),

@@ -1,4 +1,7 @@
+import type { UpdateForm } from "../../runtime/codecs/codec.js";
+import { ModelError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import type { Vectors } from "../../runtime/tensors/blob.js";
 import type { Arithmetic } from "./arithmetic.js";
 
 /** Why something is refused: a code of docs/protocol.md and a sentence. */
@@ -77,47 +80,59 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
 ];
 
 /** A whole update, and what it must be. */
-export interface Received {
+interface Received extends VectorLimits {
   readonly bytes: Uint8Array;
   readonly sha256: string;
-  /** The exact first bytes; the numbers follow, float32 to the end. */
-  readonly header: Uint8Array;
+  readonly form: UpdateForm;
+}
+
+interface VectorLimits {
   readonly maxAbs: number;
   /** Largest Euclidean norm of each vector; Infinity for none. */
   readonly maxNorm: number;
   /** The step of which every number has to be a multiple, where clients keep what they send. */
   readonly grid: number | undefined;
-  /** Names of the vectors, which lie end to end. */
-  readonly vectors: readonly string[];
   readonly arithmetic: Arithmetic;
 }
 
-/**
- * The vectors of an update whose header is right: views where the memory is aligned, else copies.
- */
-export function vectorsOf({
+/** The vectors of an update whose bytes and numbers are as they must be, or why it is refused. */
+export function readUpdate({
   bytes,
-  header,
-  vectors,
-}: Pick<Received, "bytes" | "header" | "vectors">): Record<string, Float32Array> {
-  const at = bytes.byteOffset + header.length;
-  const body =
-    at % 4 === 0
-      ? new Float32Array(bytes.buffer, at, (bytes.length - header.length) / 4)
-      : new Float32Array(bytes.slice(header.length).buffer);
-  const size = body.length / vectors.length;
-  return Object.fromEntries(
-    vectors.map((name, i) => [name, body.subarray(i * size, (i + 1) * size)]),
-  );
+  sha256,
+  form,
+  ...limits
+}: Received):
+  { readonly vectors: Vectors; readonly refusal?: undefined } | { readonly refusal: Refusal } {
+  const got = sha256Hex(bytes);
+  if (got !== sha256)
+    return {
+      refusal: { code: "hash", message: `"update" expected SHA-256 ${sha256}, got ${got}` },
+    };
+  let vectors: Vectors;
+  try {
+    vectors = form.decode(bytes);
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    return { refusal: { code: error.code, message: error.message } };
+  }
+  const refusal = refusalOf(VECTOR_CHECKS, { vectors, ...limits });
+  return refusal === undefined ? { vectors } : { refusal };
+}
+
+interface Decoded extends VectorLimits {
+  readonly vectors: Vectors;
 }
 
 /** The largest float32 is smaller. */
 const FINITE = 3.5e38;
 
 /** The first vector with numbers beyond `most`, and how many. NaN is beyond everything. */
-function outOfRange(subject: Received, most: number): { name: string; count: number } | undefined {
-  for (const [name, values] of Object.entries(vectorsOf(subject))) {
-    const count = subject.arithmetic.outOfRange(values, most);
+function outOfRange(
+  { vectors, arithmetic }: Decoded,
+  most: number,
+): { name: string; count: number } | undefined {
+  for (const [name, values] of Object.entries(vectors)) {
+    const count = arithmetic.outOfRange(values, most);
     if (count > 0) return { name, count };
   }
   return undefined;
@@ -132,21 +147,7 @@ function offGrid(values: Float32Array, grid: number): number {
   return count;
 }
 
-export const UPDATE_CHECKS: readonly Check<Received>[] = [
-  {
-    code: "hash",
-    wrong({ bytes, sha256 }) {
-      const got = sha256Hex(bytes);
-      return got === sha256 ? undefined : `"update" expected SHA-256 ${sha256}, got ${got}`;
-    },
-  },
-  {
-    code: "layout",
-    wrong: ({ bytes, header }) =>
-      Buffer.compare(bytes.subarray(0, header.length), header) === 0
-        ? undefined
-        : `"header" expected the names and shapes of the model, got others`,
-  },
+const VECTOR_CHECKS: readonly Check<Decoded>[] = [
   {
     // In one pass where nothing is wrong.
     code: (subject) => (outOfRange(subject, FINITE) ? "not-finite" : "range"),
@@ -161,9 +162,9 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
   },
   {
     code: "grid",
-    wrong({ grid, ...subject }) {
+    wrong({ grid, vectors }) {
       if (grid === undefined) return undefined;
-      for (const [name, values] of Object.entries(vectorsOf(subject))) {
+      for (const [name, values] of Object.entries(vectors)) {
         const count = offGrid(values, grid);
         if (count > 0)
           return `"${name}" has ${count} numbers that are no multiples of ${grid}, the round's grid`;
@@ -173,12 +174,11 @@ export const UPDATE_CHECKS: readonly Check<Received>[] = [
   },
   {
     code: "norm",
-    wrong(subject) {
-      if (subject.maxNorm === Infinity) return undefined;
-      for (const [name, values] of Object.entries(vectorsOf(subject))) {
-        const norm = Math.sqrt(subject.arithmetic.squaredNorm(values));
-        if (norm > subject.maxNorm)
-          return `"${name}" expected a norm of at most ${subject.maxNorm}, got ${norm}`;
+    wrong({ maxNorm, vectors, arithmetic }) {
+      if (maxNorm === Infinity) return undefined;
+      for (const [name, values] of Object.entries(vectors)) {
+        const norm = Math.sqrt(arithmetic.squaredNorm(values));
+        if (norm > maxNorm) return `"${name}" expected a norm of at most ${maxNorm}, got ${norm}`;
       }
       return undefined;
     },

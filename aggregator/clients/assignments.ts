@@ -1,5 +1,4 @@
 import { createHmac } from "node:crypto";
-import { float32 } from "../../runtime/codecs/float32.js";
 import type { Assignment, Client } from "./clients.js";
 import { ENDINGS, type Refusal } from "../aggregation/validation.js";
 import type { Work } from "../rounds/participants.js";
@@ -54,12 +53,14 @@ export interface Assignments {
 }
 
 export function openAssignments(options: {
+  /** What updates are to be sent in. */
+  readonly codec: string;
   readonly clientOf: (id: string) => Client;
   /** An assignment has ended: its update can be released. */
   readonly release: (id: string) => void;
   readonly refused: (client: Client, id: string, refusal: Refusal) => void;
 }): Assignments {
-  const { clientOf, release, refused } = options;
+  const { codec, clientOf, release, refused } = options;
   const all = new Map<string, Assignment>();
 
   function flush(client: Client): void {
@@ -76,7 +77,7 @@ export function openAssignments(options: {
       task: assignment.task,
       // Nothing waits to be sent without a model.
       model: nameOf(assignment.model!),
-      codec: float32.name,
+      codec,
       settings: assignment.settings,
       deadline: Math.max(0, Math.round(assignment.due - performance.now())),
     });

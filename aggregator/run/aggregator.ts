@@ -95,7 +95,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     super();
     this.#options = options;
     this.#definition = definitionOf(options);
-    const { settings, algorithm, updateBytes } = this.#definition;
+    const { settings, algorithm, codec, updateBytes } = this.#definition;
     this.settings = settings;
     this.admission = options.admission ?? { kind: "any" };
     this.log = options.log ?? silent;
@@ -116,6 +116,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         this.othersLog.warn({ assignment }, "an upload lost its room to one that waits"),
     });
     this.#assignments = openAssignments({
+      codec: codec.name,
       clientOf: clientIn(this.#clients),
       release: (id) => this.#updates.drop(id),
       refused: (client, assignment, { code, message }) => {

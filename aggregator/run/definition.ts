@@ -1,6 +1,7 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algorithms/built-in.js";
-import { float32 } from "../../runtime/codecs/float32.js";
+import { codecNamed, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
+import type { Codec } from "../../runtime/codecs/codec.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { modelMetadata } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
@@ -19,6 +20,8 @@ export interface RunDefinition {
   readonly algorithm: Algorithm;
   /** It is code of the caller's own, and not one of the built-in ones. */
   readonly isOwn: boolean;
+  /** What updates are sent in. */
+  readonly codec: Codec;
   readonly layout: Layout;
   /** Goes into every model blob: description, normalisation, class names. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -51,11 +54,13 @@ export function definitionOf({
       `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${name}, whose clients would keep what is clipped here`,
     );
   const tapped = networkOf(model.description).layers.filter(({ tap }) => tap !== undefined);
-  const updateBytes = float32.form(model.layout, client.sends).bytes;
+  const codec = codecNamed(DEFAULT_CODEC);
+  const updateBytes = codec.form(model.layout, client.sends).bytes;
   return {
     settings: { ...settings, algorithm: name, algorithmSettings: all },
     algorithm,
     isOwn: own !== undefined && !BUILT_IN.includes(own),
+    codec,
     layout: model.layout,
     metadata: modelMetadata(model),
     updateBytes,
@@ -64,7 +69,7 @@ export function definitionOf({
     needs: {
       algorithm: name,
       layers: new Set(model.description.layers.map(({ type }) => type)),
-      codec: float32.name,
+      codec: codec.name,
     },
   };
 }

@@ -90,13 +90,14 @@ function requireSameRun(
 
 /** Behind a worker where blobs are large, so that the event loop does not wait for them. */
 async function chooseReducer(
-  { settings, algorithm, isOwn, updateBytes, ...model }: RunDefinition,
+  { settings, algorithm, codec, isOwn, updateBytes, ...model }: RunDefinition,
   log: Log,
 ): Promise<Reducer> {
   const { maxAbs, maxNorm, clipUpdateNorm } = settings;
   const reducerSettings = {
     algorithm: algorithm.name,
     algorithmSettings: settings.algorithmSettings,
+    codec: codec.name,
     layout: model.layout,
     metadata: model.metadata,
     maxAbs,

@@ -1,7 +1,8 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { trainAssignment } from "../../runtime/client/assignment.js";
 import type { Loaded } from "../../runtime/client/model-cache.js";
-import { float32 } from "../../runtime/codecs/float32.js";
+import { codecNamed } from "../../runtime/codecs/built-in.js";
+import type { UpdateForm } from "../../runtime/codecs/codec.js";
 import type { Dataset, Part } from "../../runtime/data/dataset.js";
 import { matched } from "../../runtime/data/matching.js";
 import { DataError } from "../../runtime/errors.js";
@@ -130,7 +131,7 @@ function worker(update: UpdateKind): Fleet["work"] {
   const invent = randomUpdates();
   const invented: Fleet["work"] = async (client, assign, model, poisoned) => ({
     update: invent(
-      float32.form(model.model.layout, algorithmOf(assign).client.sends),
+      formOf(assign, model),
       client * 65_537 + assign.round,
       poisoned ? NaN : undefined,
     ),
@@ -141,8 +142,7 @@ function worker(update: UpdateKind): Fleet["work"] {
     return async (client, assign, model, poisoned) => {
       if (poisoned) return invented(client, assign, model, poisoned);
       const update = recorded[client % recorded.length];
-      const { sends } = algorithmOf(assign).client;
-      const { bytes } = float32.form(model.model.layout, sends);
+      const { bytes } = formOf(assign, model);
       if (update.bytes !== bytes)
         throw new DataError(
           "shape",
@@ -193,6 +193,9 @@ function taken({ dataset, rows }: Part, model: ModelCard): Part {
 const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
 
+const formOf = (assign: ServerMessageOf<"assign">, { model }: Loaded): UpdateForm =>
+  codecNamed(assign.codec).form(model.layout, algorithmOf(assign).client.sends);
+
 /**
  * Trains as the real client does; an algorithm's own state begins at zero each time, for a light
  * client keeps none.
@@ -209,6 +212,7 @@ async function trained(
       assignment: assign.assignment,
       settings: readTrainSettings(assign.settings),
       algorithm: algorithmOf(assign),
+      codec: codecNamed(assign.codec),
       base,
       part: taken(partOf(training, client).train, base.model),
       state: undefined,

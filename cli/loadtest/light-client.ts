@@ -1,7 +1,7 @@
 import { setTimeout } from "node:timers/promises";
 import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import type { Loaded } from "../../runtime/client/model-cache.js";
-import { float32 } from "../../runtime/codecs/float32.js";
+import { CODECS } from "../../runtime/codecs/built-in.js";
 import {
   Connection,
   type ConnectionEvents,
@@ -72,7 +72,7 @@ type Evaluated = Extract<OutgoingClientMessage, { type: "report" }>["evaluation"
 const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
   layers: Object.keys(LAYER_KINDS),
-  codecs: [float32.name],
+  codecs: Object.keys(CODECS),
   build: "none",
 };
 

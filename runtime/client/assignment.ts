@@ -1,5 +1,5 @@
 import type { Algorithm } from "../algorithms/algorithm.js";
-import { float32 } from "../codecs/float32.js";
+import type { Codec } from "../codecs/codec.js";
 import { sha256 } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
 import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js";
@@ -48,6 +48,7 @@ export interface TrainTask {
   readonly assignment: string;
   readonly settings: TrainSettings;
   readonly algorithm: Algorithm;
+  readonly codec: Codec;
   /** The model to start from, with what was broadcast beside it. */
   readonly base: Loaded;
   readonly part: Part;
@@ -70,7 +71,7 @@ export interface Finished {
  */
 export async function trainAssignment(
   trainer: Trainer,
-  { assignment, settings, algorithm, base, part, state, from }: TrainTask,
+  { assignment, settings, algorithm, codec, base, part, state, from }: TrainTask,
   options: JobOptions,
 ): Promise<Finished> {
   const { model, bytes } = base;
@@ -99,7 +100,7 @@ export async function trainAssignment(
       );
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   const metrics = { lossBefore, lossAfter, activationNorms: [...activationNorms], seconds };
-  const update = float32.encode(layout, result.update);
+  const update = codec.encode(layout, result.update);
   const kept = algorithm.client.state.length > 0 ? writeBlob(layout, result.state) : undefined;
   release(result.delta.buffer);
   // Rounded, they are copies of our own.

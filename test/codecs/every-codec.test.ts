@@ -2,16 +2,15 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import fc from "fast-check";
-import type { Codec } from "../../runtime/codecs/codec.js";
+import { codecNamed, CODECS, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
 import { ModelError } from "../../runtime/errors.js";
 import { layoutOf } from "../../runtime/tensors/layout.js";
 
-const folder = new URL("../../runtime/codecs/", import.meta.url);
-const codecs: Codec[] = [];
-for (const file of readdirSync(folder).sort())
-  if (file.endsWith(".js") && file !== "codec.js")
-    for (const value of Object.values(await import(new URL(file, folder).href)))
-      codecs.push(value as Codec);
+// Besides the table there are the interface and a file of each codec's own name.
+const files = readdirSync(new URL("../../runtime/codecs/", import.meta.url))
+  .filter((file) => file.endsWith(".js"))
+  .map((file) => file.slice(0, -3))
+  .filter((name) => name !== "codec" && name !== "built-in");
 
 const layouts = fc
   .array(fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 3 }), {
@@ -23,9 +22,23 @@ const names = fc.uniqueArray(fc.constantFrom("delta", "controlChange", "x"), {
   minLength: 1,
 });
 
-test("there is at least one codec", () => assert.ok(codecs.length > 0));
+test("each codec's file has its row in the table, under its name", () => {
+  assert.ok(files.length > 0);
+  assert.deepEqual(Object.keys(CODECS).sort(), files.sort());
+  for (const [name, codec] of Object.entries(CODECS)) assert.equal(codec.name, name);
+  assert.ok(Object.hasOwn(CODECS, DEFAULT_CODEC));
+});
 
-for (const codec of codecs) {
+test("a codec that no row has is refused, also one named like what every object has", () => {
+  for (const name of ["other", "constructor", "__proto__"])
+    assert.throws(() => codecNamed(name), {
+      name: "ModelError",
+      code: "codec",
+      message: `"codec" expected float32, got "${name}"`,
+    });
+});
+
+for (const codec of Object.values(CODECS)) {
   test(`${codec.name}: an update has the form announced and is read back`, () => {
     fc.assert(
       fc.property(layouts, names, fc.integer(), (layout, names, seed) => {
@@ -39,7 +52,7 @@ for (const codec of codecs) {
         const form = codec.form(layout, names);
         assert.equal(bytes.length, form.bytes);
         assert.deepEqual(bytes.subarray(0, form.header.length), form.header);
-        const read = codec.decode(bytes, layout, names);
+        const read = form.decode(bytes);
         for (const name of names)
           for (let i = 0; i < layout.size; i++)
             assert.ok(Math.abs(read[name][i] - vectors[name][i]) <= 1e-2);
@@ -52,7 +65,7 @@ for (const codec of codecs) {
     const good = codec.encode(layout, { delta: new Float32Array(6) });
     const check = (bytes: Uint8Array) => {
       try {
-        codec.decode(bytes, layout, ["delta"]);
+        codec.form(layout, ["delta"]).decode(bytes);
       } catch (error) {
         assert.ok(error instanceof ModelError, String(error));
       }
@@ -66,5 +79,19 @@ for (const codec of codecs) {
         check(bytes.subarray(0, at));
       }),
     );
+  });
+
+  test(`${codec.name}: bytes of another form are refused, and unaligned ones read`, () => {
+    const layout = layoutOf([{ name: "0.kernel", shape: [3, 2] }]);
+    const form = codec.form(layout, ["delta"]);
+    const bytes = codec.encode(layout, { delta: new Float32Array(6).fill(0.5) });
+    for (const other of [bytes.subarray(0, -1), Uint8Array.of(...bytes, 0)])
+      assert.throws(() => form.decode(other), { code: "layout" });
+    const renamed = codec.encode(layout, { dellta: new Float32Array(6) });
+    assert.throws(() => form.decode(renamed), { code: "layout" });
+    // Where the bytes do not begin at a multiple of four the values are the same.
+    const shifted = new Uint8Array(bytes.length + 1);
+    shifted.set(bytes, 1);
+    assert.deepEqual(form.decode(shifted.subarray(1)), form.decode(bytes));
   });
 }

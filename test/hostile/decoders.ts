@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { refusalOf, UPDATE_CHECKS } from "../../aggregator/aggregation/validation.js";
+import { readUpdate } from "../../aggregator/aggregation/validation.js";
 import { plain } from "../../aggregator/aggregation/arithmetic.js";
 import { foldToBytes, foldFromBytes, emptyFold } from "../../aggregator/aggregation/exact-sum.js";
 import { frame, FIRST, MAGIC, readJournal } from "../../aggregator/storage/journal.js";
@@ -59,21 +59,20 @@ const update = float32.encode(layout, {
  * What an aggregator does with the bytes of an update: it takes those of the right number, then
  * looks at them.
  */
-function readUpdate(bytes: Uint8Array): void {
-  const { header, bytes: length } = float32.form(layout, ["delta"]);
-  const refusal =
-    bytes.length === length
-      ? refusalOf(UPDATE_CHECKS, {
+function receiveUpdate(bytes: Uint8Array): void {
+  const form = float32.form(layout, ["delta"]);
+  const { refusal } =
+    bytes.length === form.bytes
+      ? readUpdate({
           bytes,
           sha256: createHash("sha256").update(bytes).digest("hex"),
-          header,
+          form,
           maxAbs: 1024,
           grid: 2 ** -32,
           maxNorm: 100,
-          vectors: ["delta"],
           arithmetic: plain,
         })
-      : { code: "bytes", message: "another length" };
+      : { refusal: { code: "bytes", message: "another length" } };
   if (refusal !== undefined) throw new ProtocolError(refusal.code, refusal.message);
 }
 
@@ -139,7 +138,7 @@ export const DECODERS: readonly Decoder[] = [
     read: foldFromBytes,
   },
   { name: "journals", corpus: [journal()], read: readJournal },
-  { name: "updates", corpus: [update], read: readUpdate },
+  { name: "updates", corpus: [update], read: receiveUpdate },
   {
     name: "NPY files",
     corpus: [npy("<f4", "(2, 3)", 24), npy("|u1", "(4,)", 4)],

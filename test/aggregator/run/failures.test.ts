@@ -99,6 +99,7 @@ test("a folding worker that ends rejects every call with a sentence", async () =
   const reducer = await openReducerInWorker({
     algorithm: "fedavg",
     algorithmSettings: {},
+    codec: "float32",
     layout,
     metadata: {},
     maxAbs: 1,
