@@ -1,39 +1,22 @@
 import * as v from "valibot";
 import { ConfigError } from "../runtime/errors.js";
 import { describe } from "../runtime/protocol/messages.js";
+import { between, trainSettings, whole } from "../runtime/protocol/settings.js";
 
-const between = (least: number, most: number) =>
-  v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
-const whole = (least: number, most = Number.MAX_SAFE_INTEGER) =>
-  v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
 const share = v.pipe(between(0, 1), v.gtValue(0));
+const milliseconds = (least: number, most?: number) =>
+  v.pipe(whole(least, most), v.metadata({ unit: "milliseconds" }));
 /** Milliseconds that a timer takes. */
-const duration = whole(1, 2 ** 31 - 1);
+const duration = milliseconds(1, 2 ** 31 - 1);
+const bytes = (least: number) => v.pipe(whole(least), v.metadata({ unit: "bytes" }));
 
 /**
- * All that can be set about a run, with its defaults: how clients train, who takes part, how long
- * anything may take, what an update may look like. Durations are milliseconds.
+ * Who takes part in rounds, how long anything may take, what an update may look like. Durations are
+ * milliseconds.
  */
-const schema = v.strictObject({
-  // What clients are told stays within the bounds that they hold (runtime/protocol/settings.ts).
-  algorithm: v.optional(v.pipe(v.string(), v.maxLength(64)), "fedavg"),
-  algorithmSettings: v.optional(
-    v.record(v.pipe(v.string(), v.maxLength(64)), between(-1e12, 1e12)),
-    {},
-  ),
-  localEpochs: v.optional(whole(1, 10_000), 5),
-  batchSize: v.optional(whole(1, 65_536), 50),
-  /** Of the first round. */
-  learningRate: v.optional(between(0, 1e6), 0.1),
+const roundSettings = {
   /** Factor on the learning rate after each committed round. */
   learningRateDecay: v.optional(between(0, 1), 0.998),
-  weightDecay: v.optional(between(0, 1e6), 0.001),
-  clipNorm: v.optional(between(0, 1e12), 10),
-  zeta: v.optional(between(0, 1e6), 0.15),
-  manIncludesLogits: v.optional(v.boolean(), false),
-  shuffle: v.optional(v.boolean(), true),
-  augmentation: v.optional(v.strictObject({ flip: v.boolean(), crop: whole(0, 256) })),
-
   seed: v.optional(v.string(), "1"),
   rounds: v.optional(whole(1), 20),
   /**
@@ -58,8 +41,11 @@ const schema = v.strictObject({
   gather: v.optional(whole(1)),
   /** How long more than `minimum` clients are awaited. */
   gatherDeadline: v.optional(duration, 600_000),
-  /** Part of the wanted updates without which a round is abandoned. */
-  quorum: v.optional(share, 1),
+  /**
+   * Part of the wanted updates without which a round is abandoned. Of many devices one is always
+   * gone: were all needed, no round of theirs would ever be committed.
+   */
+  quorum: v.optional(share, 0.8),
   /** Of a round, from asking to closing; buffered, what each client has for its work. */
   deadline: v.optional(duration, 600_000),
   /** Rest after an abandoned attempt. */
@@ -83,14 +69,14 @@ const schema = v.strictObject({
   evaluateFraction: v.optional(between(0, 1), 1),
   evaluateDeadline: v.optional(duration, 120_000),
 
-  heartbeat: v.optional(whole(100, 3_600_000), 20_000),
+  heartbeat: v.optional(milliseconds(100, 3_600_000), 20_000),
   helloDeadline: v.optional(duration, 10_000),
   /** Time for clients of a finished run to fetch its model and leave. */
   farewell: v.optional(duration, 10_000),
   /** Bytes on their way to or from one client without acknowledgement. */
-  windowBytes: v.optional(whole(1024), 256 * 1024),
+  windowBytes: v.optional(bytes(1024), 256 * 1024),
   /** Memory for updates on their way in, in bytes; never less than two updates. */
-  budgetBytes: v.optional(whole(1), 48_000_000),
+  budgetBytes: v.optional(bytes(1), 48_000_000),
   /**
    * Over so long the pace of an upload is measured; one that waits for another's room has it after
    * twice as long.
@@ -101,8 +87,12 @@ const schema = v.strictObject({
   /** Clients that the run remembers at most; more are not admitted. */
   maxClients: v.optional(whole(1, 10_000_000), 100_000),
   /** A client that has been away for so long is forgotten: it counts in m no more. */
-  remember: v.optional(whole(1), 30 * 24 * 3_600_000),
-});
+  remember: v.optional(milliseconds(1), 30 * 24 * 3_600_000),
+};
+
+/** All that can be set about a run, with bounds and defaults. */
+export const runSettings = { ...trainSettings, ...roundSettings };
+const schema = v.strictObject(runSettings);
 
 export type AggregatorSettings = v.InferOutput<typeof schema>;
 export type GivenSettings = v.InferInput<typeof schema>;

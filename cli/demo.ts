@@ -6,7 +6,9 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { listen } from "../aggregator/server/server.js";
+import { runSettings } from "../aggregator/settings.js";
 import { nodePlatform } from "../runtime/platform/node.js";
+import { pick } from "../runtime/protocol/settings.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
@@ -66,7 +68,7 @@ async function train(
   view: View,
   signal: AbortSignal,
 ): Promise<{ readonly port: number; readonly reports: Reports }> {
-  const { clients, rounds, localEpochs, seed } = settings;
+  const { clients, seed } = settings;
   const opened = await openData(DATA);
   const aggregator = aggregatorOf({
     card: await modelNamed("fashion-small", opened),
@@ -76,9 +78,8 @@ async function train(
     config: { command: "demo" },
     log: logInto(join(folder, "log.jsonl")),
     settings: {
+      ...pick(settings, runSettings),
       zeta,
-      rounds,
-      localEpochs,
       seed: String(seed),
       gather: clients,
       overSelection: 1,

@@ -7,12 +7,13 @@ import {
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
 import type { EvaluationRecord } from "../aggregator/run/evaluations.js";
-import type { GivenSettings } from "../aggregator/settings.js";
+import { runSettings, type GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import { topEigenvalue } from "../runtime/flatness/top-eigenvalue.js";
 import { initialModel } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
+import { pick } from "../runtime/protocol/settings.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
@@ -32,8 +33,8 @@ export function roundSettings(
   settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
   test: boolean,
 ) {
-  const { mode, fraction, clientsPerRound, bernoulli } = settings;
-  const { buffer, concurrency, maxStaleness } = settings;
+  const { mode, fraction, clientsPerRound, bernoulli, buffer, concurrency, maxStaleness } =
+    settings;
   const alone = (flag: string, given: unknown, other: string) => {
     if (given !== undefined && given !== false)
       throw new ConfigError("usage", `"--${flag}" expected ${other} beside it`);
@@ -50,26 +51,10 @@ export function roundSettings(
     alone("max-staleness", maxStaleness, "--mode buffered");
   }
   return {
-    mode,
-    buffer,
-    concurrency,
-    maxStaleness,
-    algorithm: settings.algorithm,
+    ...pick(settings, runSettings),
     algorithmSettings: settings.set,
-    localEpochs: settings.localEpochs,
-    batchSize: settings.batchSize,
-    learningRate: settings.learningRate,
-    learningRateDecay: settings.learningRateDecay,
-    weightDecay: settings.weightDecay,
-    clipNorm: settings.clipNorm,
-    zeta: settings.zeta,
     augmentation: settings.augment ? AUGMENTATION : undefined,
     seed: String(settings.seed),
-    rounds: settings.rounds,
-    fraction,
-    clientsPerRound,
-    bernoulli,
-    evaluateEvery: settings.evaluateEvery,
     evaluateFraction: settings.evaluateFraction ?? (test ? 0 : 1),
   } satisfies GivenSettings;
 }

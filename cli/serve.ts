@@ -65,21 +65,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     config: { command: "serve", test },
     log: logInto(settings.log ?? join(folder, "log.jsonl"), 1e6 * settings.logSize),
     admission: await admissionOf(settings),
-    settings: {
-      ...rounds,
-      gather: settings.gather,
-      minimum: settings.minimum,
-      overSelection: settings.overSelection,
-      quorum: settings.quorum,
-      deadline: Math.round(1000 * settings.deadline),
-      absence: Math.round(1000 * settings.absence),
-      maxClients: settings.maxClients,
-      remember: Math.round(1000 * settings.remember),
-      maxNorm: settings.maxNorm,
-      maxSamples: settings.maxSamples,
-      clipUpdateNorm: settings.clipUpdateNorm,
-      budgetBytes: Math.round(settings.uploadMemory * 1e6),
-    },
+    settings: rounds,
   });
   // The port first: where it is not to be had, no run's folder is left behind.
   const server = await listen(aggregator, {

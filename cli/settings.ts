@@ -2,9 +2,28 @@ import { readFileSync } from "node:fs";
 import { Option, type Command } from "commander";
 import * as v from "valibot";
 import { ConfigError } from "../runtime/errors.js";
-import { parseSplit } from "../runtime/data/split.js";
-import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
-import { isAlgorithmFile } from "./algorithm.js";
+import {
+  runSettings,
+  type AggregatorSettings,
+  type GivenSettings,
+} from "../aggregator/settings.js";
+import {
+  algorithm,
+  integer,
+  kindOf,
+  labIdentity,
+  number,
+  numbers,
+  oneOf,
+  part,
+  shape,
+  split,
+  text,
+  texts,
+  toggle,
+  updates,
+  type Kind,
+} from "./kinds.js";
 
 /**
  * Every setting of the command line, in one table: the flags, the keys of a config file, the checks
@@ -27,19 +46,6 @@ export const COMMANDS = [
 
 export type CommandName = (typeof COMMANDS)[number];
 
-/**
- * What a value must be: a check that also reads it from text, and how an error and the help name
- * it.
- */
-interface Kind<T> {
-  readonly schema: v.GenericSchema<unknown, T>;
-  readonly expected: string;
-  /** Stands for the value in the help; a switch has none. */
-  readonly placeholder?: string;
-  /** The flag may be given more than once. */
-  readonly repeatable?: boolean;
-}
-
 interface Setting<T> extends Kind<T> {
   readonly help: string;
   readonly commands: readonly CommandName[];
@@ -53,153 +59,51 @@ interface Setting<T> extends Kind<T> {
   readonly positional?: boolean;
 }
 
-const numberFromText = v.pipe(
-  v.unknown(),
-  v.transform((value) =>
-    typeof value === "string" && value.trim() !== "" ? Number(value) : value,
-  ),
-  v.number(),
-  v.finite(),
-);
-
-const bounds = (least: number, most: number) =>
-  most === Infinity ? `from ${least}` : `from ${least} to ${most}`;
-
-function number(least: number, most = Infinity): Kind<number> {
-  return {
-    schema: v.pipe(numberFromText, v.minValue(least), v.maxValue(most)),
-    expected: `a number ${bounds(least, most)}`,
-    placeholder: "number",
-  };
-}
-
-const share: Kind<number> = {
-  schema: v.pipe(numberFromText, v.gtValue(0), v.maxValue(1)),
-  expected: "a number above 0, at most 1",
-  placeholder: "number",
-};
-
-function integer(least: number, most = Infinity): Kind<number> {
-  return {
-    schema: v.pipe(numberFromText, v.safeInteger(), v.minValue(least), v.maxValue(most)),
-    expected: `a whole number ${bounds(least, most)}`,
-    placeholder: "count",
-  };
-}
-
-function text(placeholder: string, pattern = /./, form?: string): Kind<string> {
-  return {
-    schema: v.pipe(v.string(), v.regex(pattern)),
-    expected: form ?? `a ${placeholder}`,
-    placeholder,
-  };
-}
-
-/** Text of a form, read into what it says. */
-function formed<T>(
-  placeholder: string,
-  expected: string,
-  read: (text: string) => T | undefined,
-): Kind<T> {
-  return {
-    schema: v.pipe(
-      v.string(),
-      v.rawTransform(({ dataset, addIssue, NEVER }) => {
-        const value = read(dataset.value);
-        if (value !== undefined) return value;
-        addIssue();
-        return NEVER;
-      }),
-    ),
-    expected,
-    placeholder,
-  };
-}
-
-const shape = formed("sizes", "sizes such as 28x28x1", (text) =>
-  /^[1-9]\d*(x[1-9]\d*)*$/.test(text) ? text.split("x").map(Number) : undefined,
-);
-
-const part = formed("k/n", "a part such as 3/10", (text) => {
-  const [, k, n] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);
-  return k >= 1 && k <= n ? { k, n } : undefined;
-});
-
-const labIdentity = formed("seed:index", "an identity such as 1:3", (text) => {
-  const [, seed, index] = /^(\d+):(\d+)$/.exec(text) ?? [];
-  return seed === undefined ? undefined : { seed, index: Number(index) };
-});
-
-/** The text itself, where `check` does not throw. */
-const acceptedBy = (
-  placeholder: string,
-  expected: string,
-  check: (text: string) => unknown,
-): Kind<string> =>
-  formed(placeholder, expected, (text) => {
-    try {
-      check(text);
-      return text;
-    } catch {
-      return undefined;
-    }
-  });
-
-const split = acceptedBy("way", "iid, dirichlet:0.3, shards:2 or groups", parseSplit);
-
-const updates = formed("kind", "random, replay or train", (kind) =>
-  kind === "random" || kind === "replay" || kind === "train" ? kind : undefined,
-);
-
-const algorithm = acceptedBy(
-  "name",
-  `one of ${BUILT_IN.map(({ name }) => name).join(", ")} (or a client+server pair such as fedsam+fedadam, or a file such as ./mine.js)`,
-  (name) => isAlgorithmFile(name) || algorithmNamed(name),
-);
-
-/** A text, more than once as a flag; a list in a config file. */
-const texts = (placeholder: string): Kind<readonly string[]> => ({
-  schema: v.array(v.string()),
-  expected: `a list of ${placeholder}s`,
-  placeholder,
-  repeatable: true,
-});
-
-const oneOf = <T extends string>(...names: T[]): Kind<T> => ({
-  schema: v.picklist(names),
-  expected: names.join(" or "),
-  placeholder: "word",
-});
-
-const toggle: Kind<boolean> = {
-  schema: v.boolean(),
-  expected: "true or false",
-};
-
-/** `name=number`, more than once as a flag; an object in a config file. */
-function numbers(names?: readonly string[]): Kind<Readonly<Record<string, number>>> {
-  const name = names === undefined ? v.string() : v.picklist(names);
-  return {
-    schema: v.pipe(
-      v.unknown(),
-      v.transform((value) =>
-        Array.isArray(value)
-          ? Object.fromEntries(value.map((pair) => String(pair).split(/=(.*)/s, 2)))
-          : value,
-      ),
-      v.record(name, numberFromText),
-    ),
-    expected: `name=number${names === undefined ? "" : `, the name one of ${names.join(", ")}`}`,
-    placeholder: "name=number",
-    repeatable: true,
-  };
-}
-
 type Group = Record<string, Setting<unknown>>;
 
 const ROUNDS = ["serve", "simulate"] as const;
 const LOCAL = ["simulate", "demo"] as const;
 const DEALT = ["join", "simulate", "demo"] as const;
+
+/** The flag of one of the run's settings: type, bounds and default are those of its schema. */
+type OfRun<K extends keyof AggregatorSettings, C> = Kind<NonNullable<AggregatorSettings[K]>> & {
+  readonly help: string;
+  readonly commands: C;
+} & (undefined extends AggregatorSettings[K]
+    ? unknown
+    : { readonly default: NonNullable<AggregatorSettings[K]> });
+
+/**
+ * Flags of the run's settings that these help texts name. `own` has the defaults of single commands,
+ * where they differ.
+ */
+function ofRun<const C extends readonly CommandName[], K extends keyof AggregatorSettings>(
+  commands: C,
+  help: Readonly<Record<K, string>>,
+  own: Partial<Record<CommandName, GivenSettings>> = {},
+): { readonly [P in K]: OfRun<P, C> } {
+  const flag = (key: K): Setting<unknown> => ({
+    ...kindOf(runSettings[key].wrapped),
+    default: runSettings[key].default,
+    defaultIn: Object.fromEntries(
+      Object.entries(own).map(([command, defaults]) => [command, defaults[key]]),
+    ),
+    help: help[key],
+    commands,
+  });
+  const keys = Object.keys(help) as K[];
+  return Object.fromEntries(keys.map((key) => [key, flag(key)])) as {
+    readonly [P in K]: OfRun<P, C>;
+  };
+}
+
+/** The same flags without defaults, so that a command sees which were given. */
+function unset<R extends Record<string, Setting<unknown>>>(
+  flags: R,
+): { readonly [K in keyof R]: Omit<R[K], "default"> } {
+  const rows = Object.entries(flags).map(([key, { default: _, ...flag }]) => [key, flag]);
+  return Object.fromEntries(rows) as { readonly [K in keyof R]: Omit<R[K], "default"> };
+}
 
 const LINE = {
   port: {
@@ -466,10 +370,11 @@ const TRAINING = {
     commands: ["flatness", "predict"],
   },
   algorithm: {
+    ...ofRun(ROUNDS, {
+      algorithm:
+        "federated algorithm; client+server pairs such as fedsam+fedadam go too, and a file of your own such as ./mine.js (docs/adding-an-algorithm.md)",
+    }).algorithm,
     ...algorithm,
-    default: "fedavg",
-    help: "federated algorithm; client+server pairs such as fedsam+fedadam go too, and a file of your own such as ./mine.js (docs/adding-an-algorithm.md)",
-    commands: ROUNDS,
   },
   algorithmFiles: {
     ...texts("file"),
@@ -484,179 +389,67 @@ const TRAINING = {
     help: "one of the algorithm's own numbers, such as mu=0.1",
     commands: ROUNDS,
   },
-  zeta: {
-    ...number(0, 1000),
-    default: 0.15,
-    help: "coefficient of MAN, the activation-norm penalty; 0 switches it off",
-    commands: [...ROUNDS, "demo"],
-  },
-  localEpochs: {
-    ...integer(1, 10_000),
-    default: 5,
-    defaultIn: { demo: 2 },
-    help: "passes over a client's data in a round",
-    commands: [...ROUNDS, "demo"],
-  },
-  batchSize: {
-    ...integer(1, 100_000),
-    default: 50,
-    help: "examples in a batch",
-    commands: ROUNDS,
-  },
-  learningRate: {
-    ...number(0, 1000),
-    default: 0.1,
-    help: "learning rate of the first round",
-    commands: ROUNDS,
-  },
-  learningRateDecay: {
-    ...number(0, 1),
-    default: 0.998,
-    help: "factor on the learning rate after each round",
-    commands: ROUNDS,
-  },
-  weightDecay: {
-    ...number(0, 1000),
-    default: 0.001,
-    help: "weight decay",
-    commands: ROUNDS,
-  },
-  clipNorm: {
-    ...number(0),
-    default: 10,
-    help: "norm to which gradients are clipped; 0 for no clip",
-    commands: ROUNDS,
-  },
+  ...ofRun(
+    [...ROUNDS, "demo"],
+    {
+      zeta: "coefficient of MAN, the activation-norm penalty; 0 switches it off",
+      localEpochs: "passes over a client's data in a round",
+    },
+    { demo: { localEpochs: 2 } },
+  ),
+  ...ofRun(ROUNDS, {
+    batchSize: "examples in a batch",
+    learningRate: "learning rate of the first round",
+    learningRateDecay: "factor on the learning rate after each round",
+    weightDecay: "weight decay",
+    clipNorm: "norm to which gradients are clipped; 0 for no clip",
+  }),
 } satisfies Group;
 
 const ROUND = {
-  rounds: {
-    ...integer(1, 1_000_000),
-    default: 20,
-    defaultIn: { demo: 10 },
-    help: "number of rounds",
-    commands: [...ROUNDS, "demo"],
+  ...ofRun([...ROUNDS, "demo"], { rounds: "number of rounds" }, { demo: { rounds: 10 } }),
+  ...ofRun(ROUNDS, {
+    mode: "synchronous: a round waits for the clients it asked; buffered: for any --buffer updates, while others train on (FedBuff)",
+  }),
+  ...unset(
+    ofRun(ROUNDS, {
+      buffer: `buffered: updates that make a round (${runSettings.buffer.default})`,
+      concurrency: `buffered: clients that train at once (${runSettings.concurrency.default})`,
+      maxStaleness: `buffered: rounds that may have been committed since an update's model (${runSettings.maxStaleness.default})`,
+      fraction: `share of the clients that train in a round (${runSettings.fraction.default} where neither this nor --clients-per-round is given)`,
+    }),
+  ),
+  ...ofRun(ROUNDS, {
+    clientsPerRound: "number of clients that train in a round, instead of --fraction",
+    bernoulli: "each client joins a round by its own coin of probability --fraction",
+  }),
+  ...ofRun(["serve"], {
+    gather: "clients to wait for before the first round (--minimum where not given)",
+    minimum: "fewest clients with which a round is opened",
+    overSelection: "how many times more clients are asked than are needed",
+    quorum: "share of the updates wanted without which a round is tried again",
+    deadline: "seconds that a round may take; buffered, a client",
+    absence: "seconds that a client whose line broke is waited for",
+    maxClients: "clients that the run remembers at most; more are not admitted",
+    remember: "seconds after which a client that is away is forgotten and counts no more (30 days)",
+    maxNorm: "largest norm of an update; 0 for no limit",
+    clipUpdateNorm: "norm to which a longer update is scaled down; 0 for none",
+    maxSamples:
+      "samples that a client counts with at most (4 times the median of the clients' where not given)",
+  }),
+  budgetBytes: {
+    ...ofRun(["serve"], {
+      budgetBytes:
+        "megabytes for updates on their way in; where lines are slow, more lets more clients send at a time",
+    }).budgetBytes,
+    flag: "upload-memory",
   },
-  mode: {
-    ...oneOf("synchronous", "buffered"),
-    default: "synchronous",
-    help: "synchronous: a round waits for the clients it asked; buffered: for any --buffer updates, while others train on (FedBuff)",
-    commands: ROUNDS,
-  },
-  buffer: {
-    ...integer(1, 1_000_000),
-    help: "buffered: updates that make a round (10)",
-    commands: ROUNDS,
-  },
-  concurrency: {
-    ...integer(1, 1_000_000),
-    help: "buffered: clients that train at once (30)",
-    commands: ROUNDS,
-  },
-  maxStaleness: {
-    ...integer(0, 1000),
-    help: "buffered: rounds that may have been committed since an update's model (20)",
-    commands: ROUNDS,
-  },
-  fraction: {
-    ...share,
-    help: "share of the clients that train in a round (1 where neither this nor --clients-per-round is given)",
-    commands: ROUNDS,
-  },
-  clientsPerRound: {
-    ...integer(1, 1_000_000),
-    help: "number of clients that train in a round, instead of --fraction",
-    commands: ROUNDS,
-  },
-  bernoulli: {
-    ...toggle,
-    default: false,
-    help: "each client joins a round by its own coin of probability --fraction",
-    commands: ROUNDS,
-  },
-  gather: {
-    ...integer(1, 1_000_000),
-    help: "clients to wait for before the first round (--minimum where not given)",
-    commands: ["serve"],
-  },
-  minimum: {
-    ...integer(1, 1_000_000),
-    default: 2,
-    help: "fewest clients with which a round is opened",
-    commands: ["serve"],
-  },
-  overSelection: {
-    ...number(1, 10),
-    default: 1.3,
-    help: "how many times more clients are asked than are needed",
-    commands: ["serve"],
-  },
-  quorum: {
-    ...share,
-    // Of many devices one is always gone: were all needed, no round of theirs would ever be
-    // committed.
-    default: 0.8,
-    help: "share of the updates wanted without which a round is tried again",
-    commands: ["serve"],
-  },
-  deadline: {
-    ...number(0.1, 1_000_000),
-    default: 600,
-    help: "seconds that a round may take; buffered, a client",
-    commands: ["serve"],
-  },
-  absence: {
-    ...number(0.1, 1_000_000),
-    default: 15,
-    help: "seconds that a client whose line broke is waited for",
-    commands: ["serve"],
-  },
-  maxClients: {
-    ...integer(1, 10_000_000),
-    default: 100_000,
-    help: "clients that the run remembers at most; more are not admitted",
-    commands: ["serve"],
-  },
-  remember: {
-    ...number(0.1, 1_000_000_000),
-    default: 2_592_000,
-    help: "seconds after which a client that is away is forgotten and counts no more (30 days)",
-    commands: ["serve"],
-  },
-  maxNorm: {
-    ...number(0),
-    default: 0,
-    help: "largest norm of an update; 0 for no limit",
-    commands: ["serve"],
-  },
-  clipUpdateNorm: {
-    ...number(0),
-    default: 0,
-    help: "norm to which a longer update is scaled down; 0 for none",
-    commands: ["serve"],
-  },
-  maxSamples: {
-    ...integer(1, 2 ** 28),
-    help: "samples that a client counts with at most (4 times the median of the clients' where not given)",
-    commands: ["serve"],
-  },
-  uploadMemory: {
-    ...number(1, 1_000_000),
-    default: 48,
-    help: "megabytes for updates on their way in; where lines are slow, more lets more clients send at a time",
-    commands: ["serve"],
-  },
-  evaluateEvery: {
-    ...integer(1, 1_000_000),
-    default: 1,
-    help: "evaluate the new model every so many rounds",
-    commands: ROUNDS,
-  },
-  evaluateFraction: {
-    ...number(0, 1),
-    help: "share of the clients that evaluate it on what they held out (1; 0 where there are test data)",
-    commands: ROUNDS,
-  },
+  ...ofRun(ROUNDS, { evaluateEvery: "evaluate the new model every so many rounds" }),
+  ...unset(
+    ofRun(ROUNDS, {
+      evaluateFraction: `share of the clients that evaluate it on what they held out (${runSettings.evaluateFraction.default}; 0 where there are test data)`,
+    }),
+  ),
   flatnessEvery: {
     ...integer(0, 1_000_000),
     default: 0,
@@ -665,7 +458,7 @@ const ROUND = {
   },
   seed: {
     ...integer(0),
-    default: 1,
+    default: Number(runSettings.seed.default),
     help: "seed of every random choice",
     commands: [...DEALT, "serve", "flatness", "loadtest"],
   },
@@ -882,15 +675,39 @@ const GROUPS: readonly [string, Group][] = [
   ["Result:", OUTCOME],
 ];
 
-type Table = typeof EXPERIMENT &
-  typeof LINE &
-  typeof DATA &
-  typeof TRAINING &
-  typeof ROUND &
-  typeof FLATNESS &
-  typeof CLIENT &
-  typeof LOAD &
-  typeof OUTCOME;
+/** Settings of a run that the command line leaves as they are, or gives another form. */
+type WithoutFlag =
+  | "manIncludesLogits"
+  | "shuffle"
+  | "gatherDeadline"
+  | "pause"
+  | "storageDeadline"
+  | "maxAbs"
+  | "evaluateDeadline"
+  | "heartbeat"
+  | "helloDeadline"
+  | "farewell"
+  | "windowBytes"
+  | "stall"
+  | "minimumRate"
+  // --set and --augment
+  | "algorithmSettings"
+  | "augmentation";
+
+/** Every flag; a setting of the run that has none is an error here. */
+const TABLE = {
+  ...EXPERIMENT,
+  ...LINE,
+  ...DATA,
+  ...TRAINING,
+  ...ROUND,
+  ...FLATNESS,
+  ...CLIENT,
+  ...LOAD,
+  ...OUTCOME,
+} satisfies Record<Exclude<keyof AggregatorSettings, WithoutFlag>, Setting<unknown>>;
+
+type Table = typeof TABLE;
 type ValueOf<S, C extends CommandName> =
   S extends Kind<infer T>
     ? S extends { default: unknown } | { required: true } | { defaultIn: { [K in C]: unknown } }
@@ -938,16 +755,18 @@ export function givenTo(command: Command): Record<string, unknown> {
 /** Gives a commander command its options, and `--config`. */
 export function addOptions(command: Command, name: CommandName): void {
   for (const { key, flag, setting, heading, initial } of settingsIn(name)) {
-    const { placeholder, help, repeatable, required } = setting;
+    const { placeholder, help, repeatable, required, scale = 1 } = setting;
     if (setting.positional) {
       command.argument(`<${flag}>`, help);
       continue;
     }
     const note = required
       ? " (required)"
-      : typeof initial === "number" || typeof initial === "string"
-        ? ` (default ${initial})`
-        : "";
+      : typeof initial === "number"
+        ? ` (default ${initial / scale})`
+        : typeof initial === "string"
+          ? ` (default ${initial})`
+          : "";
     const option = new Option(
       placeholder === undefined ? `--${flag}` : `--${flag} <${placeholder}>`,
       help + note,

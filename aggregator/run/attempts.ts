@@ -1,6 +1,7 @@
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { assignmentId } from "../clients/assignments.js";
 import { capOf, rosterOf, type Assignment, type Client } from "../clients/clients.js";
+import { pick, trainSettings, type TrainSettings } from "../../runtime/protocol/settings.js";
 import { collectAll } from "../memory.js";
 import type { RunDefinition } from "./definition.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
@@ -133,7 +134,7 @@ export function openAttempts(
         before === undefined || before.ended !== undefined
           ? newAssignment(client, work, {
               model: models.current,
-              settings: trainSettings(definition, latest!, client, work),
+              settings: trainSettingsOf(definition, latest!, client, work),
             })
           : before;
       clearTimeout(assignment.lease);
@@ -180,30 +181,21 @@ export function openAttempts(
   };
 }
 
-/** What an assignment says of how to train. */
-function trainSettings(
-  { settings: s, algorithm }: RunDefinition,
+/** What an assignment says of how to train: the run's settings, and what is this client's alone. */
+function trainSettingsOf(
+  { settings, algorithm }: RunDefinition,
   attempt: AttemptRecord,
   client: string,
   work: Work,
-): Assignment["settings"] {
+): TrainSettings {
   const { population, meanSamples } = attempt;
   return {
-    algorithm: s.algorithm,
-    algorithmSettings: s.algorithmSettings,
-    localEpochs: s.localEpochs,
-    batchSize: s.batchSize,
-    learningRate: learningRateOf(s, work.round),
-    initialLearningRate: s.learningRate,
-    weightDecay: s.weightDecay,
-    clipNorm: s.clipNorm,
-    zeta: s.zeta,
-    manIncludesLogits: s.manIncludesLogits,
-    shuffle: s.shuffle,
-    augmentation: s.augmentation,
+    ...pick(settings, trainSettings),
+    learningRate: learningRateOf(settings, work.round),
+    initialLearningRate: settings.learningRate,
     population,
     meanSamples,
-    seed: sha256Hex([s.seed, work.round, work.attempt, client].join("\0")),
-    grid: algorithm.client.nextState ? stateGrid(mostUpdates(attempt), s.maxAbs) : undefined,
+    seed: sha256Hex([settings.seed, work.round, work.attempt, client].join("\0")),
+    grid: algorithm.client.nextState ? stateGrid(mostUpdates(attempt), settings.maxAbs) : undefined,
   };
 }

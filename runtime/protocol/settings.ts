@@ -2,28 +2,44 @@ import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
 import { describe } from "./messages.js";
 
-const between = (min: number, max: number) =>
-  v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
-const whole = (min: number, max: number) => v.pipe(between(min, max), v.integer());
+/** A number from `least` to `most`. */
+export const between = (least: number, most: number) =>
+  v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
+
+/** A whole number from `least` to `most`. */
+export const whole = (least: number, most = Number.MAX_SAFE_INTEGER) =>
+  v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
+
+const name = v.pipe(v.string(), v.maxLength(64));
 
 /**
- * `assign.settings` of the task `train`. Strict, unlike the messages: a setting that this client
- * does not know would change what training means, so it is declined. The bounds keep a server from
- * ordering nonsense; the client's own limits are narrower.
+ * How clients train: bounds and default of each setting. A run is given them, and each assignment
+ * carries them under the same names. The bounds keep a server from ordering nonsense; the client's
+ * own limits are narrower.
  */
-const trainSettings = v.strictObject({
-  algorithm: v.pipe(v.string(), v.maxLength(64)),
-  algorithmSettings: v.record(v.pipe(v.string(), v.maxLength(64)), between(-1e12, 1e12)),
-  localEpochs: whole(1, 10_000),
-  batchSize: whole(1, 65_536),
-  learningRate: between(0, 1e6),
-  initialLearningRate: between(0, 1e6),
-  weightDecay: between(0, 1e6),
-  clipNorm: between(0, 1e12),
-  zeta: between(0, 1e6),
-  manIncludesLogits: v.boolean(),
-  shuffle: v.boolean(),
+export const trainSettings = {
+  algorithm: v.optional(name, "fedavg"),
+  algorithmSettings: v.optional(v.record(name, between(-1e12, 1e12)), {}),
+  localEpochs: v.optional(whole(1, 10_000), 5),
+  batchSize: v.optional(whole(1, 65_536), 50),
+  /** Of the run's first round; an assignment has its round's. */
+  learningRate: v.optional(between(0, 1e6), 0.1),
+  weightDecay: v.optional(between(0, 1e6), 0.001),
+  clipNorm: v.optional(between(0, 1e12), 10),
+  zeta: v.optional(between(0, 1e6), 0.15),
+  manIncludesLogits: v.optional(v.boolean(), false),
+  shuffle: v.optional(v.boolean(), true),
   augmentation: v.optional(v.strictObject({ flip: v.boolean(), crop: whole(0, 256) })),
+};
+
+/**
+ * `assign.settings` of the task `train`: all of them, and what belongs to one client's round. Strict,
+ * unlike the messages: a setting that this client does not know would change what training means,
+ * so it is declined.
+ */
+const assignedSettings = v.strictObject({
+  ...withoutDefaults(trainSettings),
+  initialLearningRate: between(0, 1e6),
   population: whole(1, 1e9),
   meanSamples: between(0, 1e12),
   seed: v.pipe(v.string(), v.maxLength(256)),
@@ -35,14 +51,43 @@ const trainSettings = v.strictObject({
   ),
 });
 
-export type TrainSettings = v.InferOutput<typeof trainSettings>;
+export type TrainSettings = v.InferOutput<typeof assignedSettings>;
 
 /**
  * Reads `assign.settings` of a training task. @throws ProtocolError `settings` naming the first
  * setting that is wrong.
  */
 export function readTrainSettings(settings: unknown): TrainSettings {
-  const result = v.safeParse(trainSettings, settings, { abortEarly: true });
+  const result = v.safeParse(assignedSettings, settings, { abortEarly: true });
   if (!result.success) throw new ProtocolError("settings", describe("settings", result.issues[0]));
   return result.output;
+}
+
+/** Those of the values that the schemas name. */
+export const pick = <T extends object, S extends object>(
+  values: T,
+  schemas: S,
+): Pick<T, keyof T & keyof S> =>
+  Object.fromEntries(Object.entries(values).filter(([key]) => Object.hasOwn(schemas, key))) as Pick<
+    T,
+    keyof T & keyof S
+  >;
+
+type WithoutDefaults<T> = {
+  [K in keyof T]: T[K] extends v.OptionalSchema<infer Wrapped, infer Default>
+    ? undefined extends Default
+      ? T[K]
+      : Wrapped
+    : never;
+};
+
+/** The same schemas, where what has a default has to be given. */
+function withoutDefaults<T extends Record<string, v.OptionalSchema<v.GenericSchema, unknown>>>(
+  schemas: T,
+): WithoutDefaults<T> {
+  const entries = Object.entries(schemas).map(([key, schema]) => [
+    key,
+    schema.default === undefined ? schema : schema.wrapped,
+  ]);
+  return Object.fromEntries(entries) as WithoutDefaults<T>;
 }

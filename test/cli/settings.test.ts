@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Command } from "commander";
+import { readAggregatorSettings } from "../../aggregator/settings.js";
 import { ConfigError } from "../../runtime/errors.js";
 import {
   COMMANDS,
@@ -56,6 +57,39 @@ test("defaults are those of the paper's set-up", () => {
   assert.equal(settings.split, "iid");
   assert.equal(parse("demo").split, "dirichlet:0.3");
   assert.equal(parse("join", "--data", "d").split, undefined);
+});
+
+test("a flag of a setting of the run has that setting's default and bounds", () => {
+  // serve leaves these open, to see whether they were given, or because the data decide.
+  const open = ["buffer", "concurrency", "maxStaleness", "fraction", "evaluateFraction"];
+  const defaults = Object.entries(readAggregatorSettings({}));
+  const settings: Record<string, unknown> = parse("serve");
+  for (const [key, value] of defaults.filter(([key]) => key in settings && key !== "seed"))
+    assert.deepEqual(settings[key], open.includes(key) ? undefined : value, key);
+  assert.equal(settings["quorum"], 0.8);
+  assert.equal(parse("demo").localEpochs, 2);
+
+  refuses(() => parse("serve", "--batch-size", "65537"), /a whole number from 1 to 65536, got/);
+  refuses(
+    () => parse("serve", "--zeta", "-1"),
+    /"--zeta" expected a number from 0 to 1000000, got/,
+  );
+  refuses(() => parse("serve", "--quorum", "0"), /a number above 0, at most 1, got "0"/);
+  refuses(
+    () => parse("serve", "--minimum", "0"),
+    /"--minimum" expected a whole number from 1, got/,
+  );
+  refuses(() => parse("serve", "--mode", "other"), /expected synchronous or buffered, got "other"/);
+});
+
+test("durations are said in seconds, memory in megabytes", () => {
+  const argv = ["--deadline", "1.5", "--remember", "86400", "--upload-memory", "0.5"];
+  const { deadline, remember, budgetBytes } = parse("serve", ...argv);
+  assert.deepEqual([deadline, remember, budgetBytes], [1500, 86_400_000, 500_000]);
+  refuses(
+    () => parse("serve", "--absence", "0"),
+    /"--absence" expected a number from 0.001 to 2147483.647, got "0"/,
+  );
 });
 
 test("a flag goes before the config file, and the file before the default", () => {

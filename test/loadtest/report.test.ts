@@ -112,7 +112,7 @@ test("of 50 devices of each preset, serve's quorum is far from being lost", () =
   for (const preset of ["instant", "phone", "gateway", "flaky-rural"]) {
     const { dropOut, awaySeconds, faulty } = profileOf(readFleet(preset), 0).profile;
     const [least, most] = [awaySeconds].flat().concat(awaySeconds);
-    const long = Math.max(0, most - absence) / (most - least || 1);
+    const long = Math.max(0, most - absence / 1000) / (most - least || 1);
     assert.equal(faulty.late ?? 0, 0, "who is late holds the round up");
     const lost = dropOut * long + (faulty.nan ?? 0);
     // The mean and three deviations of a binomial.

@@ -146,6 +146,12 @@ test("training settings are strict and bounded", () => {
       code: "settings",
       message,
     });
+  // What a run is not given has a default; an assignment has to say all.
+  const { zeta: _, ...incomplete } = settings;
+  assert.throws(() => readTrainSettings(incomplete), {
+    code: "settings",
+    message: /zeta" expected/,
+  });
   refused({ localEpochs: 1e9 }, /"settings.localEpochs" expected at most 10000/);
   refused({ learningRate: null }, /"settings.learningRate"/);
   refused({ grid: 3e-10 }, /"settings.grid" expected a power of two/);
