@@ -8,6 +8,7 @@ import { repository } from "../cli/command.js";
 
 const files = [
   "README.md",
+  "CONTRIBUTING.md",
   ...readdirSync(repository("examples")).map((name) => `examples/${name}/README.md`),
   ...readdirSync(repository("docs"))
     .filter((name) => name.endsWith(".md"))
