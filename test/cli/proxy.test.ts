@@ -86,12 +86,13 @@ for (const [scheme, variable] of [
     const tls = scheme === "wss" ? certificate() : undefined;
     if (scheme === "wss" && tls === undefined) return t.skip("no openssl here");
     const cert = tls && file("cert.pem", tls.cert);
-    const { running, port } = await aggregator(
-      scheme,
-      ...(tls ? ["--tls-cert", cert!, "--tls-key", file("key.pem", tls.key)] : []),
-    );
     // Only the proxy knows what lies behind this address.
     const host = "127.0.0.1:1";
+    const { running, port } = await aggregator(
+      scheme,
+      ...["--public-name", host, "--open-to-all"],
+      ...(tls ? ["--tls-cert", cert!, "--tls-key", file("key.pem", tls.key)] : []),
+    );
     const credentials = `Basic ${Buffer.from("ward:secret").toString("base64")}`;
     const { address, asked } = await proxy((url, { headers }) =>
       url === host && headers["proxy-authorization"] === credentials ? port : 407,
