@@ -12,8 +12,8 @@ import { withClasses, withColumns } from "../runtime/data/matching.js";
 import { readNpy, type NpyArray } from "../runtime/data/npy.js";
 import { datasetsOf, isUsed, readNpz } from "../runtime/data/npz.js";
 import { textOf } from "../runtime/data/text.js";
+import { inWords } from "../runtime/platform/system-errors.js";
 import { PICTURE, readPictures } from "./pictures.js";
-import { inWords } from "./problem.js";
 
 /**
  * `unlabelled` is for data to predict (IDX, NPZ, NPY and CSV may come without labels, which are

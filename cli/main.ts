@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { inWords } from "./problem.js";
 import { FedflatError } from "../runtime/errors.js";
+import { inWords } from "../runtime/platform/system-errors.js";
 import { printableLines } from "../runtime/protocol/printable.js";
 import {
   COMMANDS,

@@ -5,10 +5,10 @@ import { matched } from "../runtime/data/matching.js";
 import { FedflatError, ModelError } from "../runtime/errors.js";
 import { expectedBy, loadModel, type Model } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
+import { inWords } from "../runtime/platform/system-errors.js";
 import { printableJson, printableLines } from "../runtime/protocol/printable.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData, openOptions } from "./data.js";
-import { inWords } from "./problem.js";
 import type { SettingsOf } from "./settings.js";
 import { csvField } from "./write.js";
 

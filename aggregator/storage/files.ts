@@ -9,6 +9,7 @@ import {
   type WritableFile,
 } from "../../runtime/platform/node-files.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import { inWords } from "../../runtime/platform/system-errors.js";
 import { serial } from "../../runtime/serial.js";
 import { emptyHistory, LedgerRecord, remember } from "./history.js";
 import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
@@ -114,7 +115,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
       ? error
       : new ConfigError(
           "state-unusable",
-          `"${folder}" expected a folder that can be written, got: ${error instanceof Error ? error.message : String(error)}`,
+          `"${folder}" expected a folder that can be written, got ${inWords(error)}`,
           { cause: error },
         );
 

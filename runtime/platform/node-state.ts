@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { ConfigError } from "../errors.js";
 import { LOCK, lock, privateFiles, TEMPORARY, writeWhole, type FileLayer } from "./node-files.js";
+import { inWords } from "./system-errors.js";
 import type { StateStore } from "./platform.js";
 
 const NAME = /^[a-z0-9][a-z0-9.-]*$/;
@@ -30,7 +31,7 @@ export async function openStateFolder(
     if (error instanceof ConfigError) throw error;
     throw new ConfigError(
       "state-unusable",
-      `"state" expected a folder that can be written, got ${(error as Error).message}`,
+      `"state" expected a folder that can be written, got ${inWords(error)}`,
       { cause: error },
     );
   }

@@ -88,6 +88,11 @@ test("a folder that cannot be used is one sentence", async () => {
   await fs.writeFile(join(path, "file"), "");
   await assert.rejects(openStateFolder(join(path, "file")), {
     code: "state-unusable",
+    message: '"state" expected a folder that can be written, got something that is there already',
+  });
+  await assert.rejects(openStateFolder(join(path, "file", "below")), {
+    code: "state-unusable",
+    message: '"state" expected a folder that can be written, got a path that leads through a file',
   });
 });
 

@@ -174,6 +174,7 @@ test("a folder that cannot be made is refused with a sentence", async () => {
     await assert.rejects(new Aggregator({ model: tinyModel(), folder }).start(), {
       name: "ConfigError",
       code: "state-unusable",
+      message: /^"[^"]+" expected a folder that can be written, got [a-z ]+$/,
     });
 });
 
