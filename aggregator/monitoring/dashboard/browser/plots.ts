@@ -1,4 +1,5 @@
 import uPlot from "uplot";
+import { axisOf, type AxisBounds } from "./axis.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, percent, plain, seconds, wholePercent } from "./format.js";
 import type { RoundPoint } from "../messages.js";
@@ -12,7 +13,7 @@ interface Line {
   readonly dash?: number[];
 }
 
-interface Plot {
+interface Plot extends AxisBounds {
   readonly title: string;
   /** Said where there is nothing to draw. */
   readonly empty: string;
@@ -21,10 +22,6 @@ interface Plot {
   /** At the axis, where that is shorter. */
   readonly ticks?: (value: number) => string;
   readonly bars?: boolean;
-  /** No value is larger, and the axis does not go beyond. */
-  readonly most?: number;
-  /** The axis begins at 0. */
-  readonly fromZero?: boolean;
 }
 
 const HEIGHT = 190;
@@ -228,12 +225,7 @@ function openFigure(plot: Plot): Figure {
             range: (_chart, from, to) => [from - 0.5, to + 0.5],
           },
           y: {
-            range: (_chart, from, to) => {
-              if (plot.fromZero) return [0, to * 1.08 || 1];
-              const room = (to - from) * 0.08 || Math.abs(to) * 0.1 || 1;
-              const low = from >= 0 ? Math.max(0, from - room) : from - room;
-              return [low, Math.min(to + room, plot.most ?? Infinity)];
-            },
+            range: (_chart, from, to) => axisOf(plot, from, to),
           },
         },
         axes: [
