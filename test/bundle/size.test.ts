@@ -41,3 +41,31 @@ test("everything a browser loads takes at most 235 kB compressed", () => {
     ),
   );
 });
+
+test("the sizes in README are those that the build prints, to a twentieth", () => {
+  const readme = readFileSync(new URL("../README.md", dist), "utf8");
+  const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
+    string,
+    { brotli: number }
+  >;
+  const sum = (...files: string[]) =>
+    files.reduce((total, file) => total + sizes[file].brotli, 0) / 1000;
+  const loaded = ["client.js", "client-worker.js", "tfjs-backend-wasm-simd.wasm"];
+  for (const [row, ...measured] of [
+    [
+      "the client's own code in a browser",
+      sum("our own code in the browser"),
+      sum(...loaded, "kernels.simd.wasm"),
+    ],
+    ["our WebAssembly kernels", sum("kernels.simd.wasm"), sum("kernels.relaxed.wasm")],
+  ] as const) {
+    const said = new RegExp(`^\\| ${row}.*\\| (\\d+) kB, (\\d+) kB brotli`, "m").exec(readme);
+    assert.ok(said, row);
+    measured.forEach((kilobytes, i) =>
+      assert.ok(
+        Math.abs(Number(said[i + 1]) / kilobytes - 1) <= 0.05,
+        `${row}: README says ${said[i + 1]} kB, the build ${kilobytes} kB`,
+      ),
+    );
+  }
+});
