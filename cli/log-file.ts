@@ -2,6 +2,7 @@ import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from
 import { dirname } from "node:path";
 import { pino } from "pino";
 import type { Log } from "../aggregator/log.js";
+import { inWords } from "../runtime/platform/system-errors.js";
 import { printableJson } from "../runtime/protocol/printable.js";
 
 /** Priorities of syslog, by which journald files a line that names one (sd-daemon(3)). */
@@ -64,7 +65,9 @@ function toFile(file: string, most: number): (line: string) => void {
       failed = false;
     } catch (error) {
       if (!failed)
-        process.stderr.write(`fedflat: the log cannot be written: ${(error as Error).message}\n`);
+        process.stderr.write(
+          `fedflat: "${file}" expected a log that can be written, got ${inWords(error)}\n`,
+        );
       failed = true;
     }
   };

@@ -201,8 +201,23 @@ test("a run's folder that cannot be written", async () => {
   );
   assert.equal(code, 1);
   assert.equal(stdout, "");
-  assert.match(stderr, /^fedflat: [^\n]*file\/run[^\n]*\n$/);
-  assert.doesNotMatch(stderr, /unexpected/);
+  assert.match(
+    stderr,
+    /^fedflat: [^\n]*file\/run[^\n]* expected [^\n]*, got a path that leads through a file\n$/,
+  );
+});
+
+test("a reader that goes away, as head does, ends a command without a word", async () => {
+  const running = start(
+    ...simulate("--data", FASHION, "--samples", "200", "--clients", "2", "--local-epochs", "1"),
+    "--json",
+  );
+  await running.until(/\n/);
+  running.process.stdout!.destroy();
+  const { code, stderr } = await running.ended;
+  rmSync(at("run"), { recursive: true });
+  assert.equal(stderr, "");
+  assert.equal(code, 0);
 });
 
 test("a run's folder that holds a run, and --resume where there is none", async () => {
