@@ -20,7 +20,13 @@ export type { ClientStatus, Load } from "./run/options.js";
 export type { Standing } from "./clients/clients.js";
 export type { Refusal } from "./aggregation/validation.js";
 export type { Tested } from "./run/evaluations.js";
-export { listen, type AggregatorServer, type ServerOptions } from "./server/server.js";
+export {
+  listen,
+  openPort,
+  type AggregatorServer,
+  type OpenPort,
+  type ServerOptions,
+} from "./server/server.js";
 export { openKeyRing, type Enrolment, type KeyRing } from "./sessions/enrolment.js";
 export type { Admission } from "./sessions/authentication.js";
 export type { AggregatorSettings, GivenSettings } from "./settings.js";

@@ -55,7 +55,7 @@ process.once("message", async (order: ServerOrder) => {
     layers: units.map((units) => ({ type: "dense", units })),
   });
   const network = networkOf(description);
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model: {
       description,
       layout: network.layout,
@@ -75,7 +75,6 @@ process.once("message", async (order: ServerOrder) => {
     }),
   );
   aggregator.on("counted", () => counted++);
-  await aggregator.start();
   keepYoungSmall();
   const { tls, connections } = order;
   const server = await listen(aggregator, {

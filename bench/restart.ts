@@ -48,8 +48,7 @@ export const compare: Compare = async (report) => {
   try {
     const life = async (resume: boolean): Promise<number> => {
       const start = performance.now();
-      const aggregator = new Aggregator({ model, folder, resume, settings });
-      await aggregator.start();
+      const aggregator = await Aggregator.open({ model, folder, resume, settings });
       const server = await listen(aggregator, { port: 0 });
       let began!: () => void;
       const training = new Promise<void>((resolve) => (began = resolve));

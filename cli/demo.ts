@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
-import { listen } from "../aggregator/server/server.js";
+import { openPort } from "../aggregator/server/server.js";
 import { runSettings } from "../aggregator/settings.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { pick } from "../runtime/protocol/settings.js";
@@ -13,7 +13,7 @@ import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData } from "./data.js";
 import {
-  aggregatorOf,
+  openAggregator,
   conclude,
   newRunFolder,
   watch,
@@ -70,36 +70,34 @@ async function train(
 ): Promise<{ readonly port: number; readonly reports: Reports }> {
   const { clients, seed } = settings;
   const opened = await openData(DATA);
-  const aggregator = aggregatorOf({
-    card: await modelNamed("fashion-small", opened),
-    test: wholeOf(opened.test!),
-    trainer,
-    folder,
-    config: { command: "demo" },
-    log: logInto(join(folder, "log.jsonl")),
-    settings: {
-      ...pick(settings, runSettings),
-      zeta,
-      seed: String(seed),
-      gather: clients,
-      overSelection: 1,
-      // A client that is killed costs the round three seconds, and no more.
-      quorum: 0.5,
-      minimum: 1,
-      absence: 3000,
-      evaluateFraction: 0,
-    },
-  });
-  const metrics = openMetrics(aggregator);
-  const server = await listen(aggregator, { port, metrics }).catch(() =>
-    listen(aggregator, { port: 0, metrics }),
-  );
+  const server = await openPort({ port }).catch(() => openPort({ port: 0 }));
   const page = server.url.replace(/^ws/, "http");
   const states = await mkdtemp(join(tmpdir(), "fedflat-demo-"));
   let children: Client[] = [];
   let running = true;
   try {
-    await aggregator.start();
+    const aggregator = await openAggregator({
+      card: await modelNamed("fashion-small", opened),
+      test: wholeOf(opened.test!),
+      trainer,
+      folder,
+      config: { command: "demo" },
+      log: logInto(join(folder, "log.jsonl")),
+      settings: {
+        ...pick(settings, runSettings),
+        zeta,
+        seed: String(seed),
+        gather: clients,
+        overSelection: 1,
+        // A client that is killed costs the round three seconds, and no more.
+        quorum: 0.5,
+        minimum: 1,
+        absence: 3000,
+        evaluateFraction: 0,
+      },
+    });
+    server.serve(aggregator, openMetrics(aggregator));
+    const run = watch(aggregator, view, true);
     view.say(
       "page",
       { page },
@@ -107,7 +105,6 @@ async function train(
         ? undefined
         : `Live page: ${page}\n${clients} client processes train twice, without MAN and with it; ${durationOf(settings)}.`,
     );
-    const run = watch(aggregator, view, true);
     showArrivals(aggregator, view, clients);
     children = Array.from({ length: clients }, (_, i) =>
       startClient(settings, i + 1, server.url, join(states, String(i + 1))),

@@ -85,8 +85,8 @@ export interface FederationOptions extends Pick<
 /** Test examples over which the Hessian's largest eigenvalue is computed during a run. */
 const FLATNESS_SAMPLES = 500;
 
-/** The aggregator of a run that begins with random weights. */
-export function aggregatorOf(options: FederationOptions): Aggregator {
+/** Opens the aggregator of a run that begins with random weights. */
+export async function openAggregator(options: FederationOptions): Promise<Aggregator> {
   const { card, settings, test, trainer, flatnessEvery = 0, ...rest } = options;
   const { seed = "1" } = settings;
   if (flatnessEvery > 0 && test === undefined)
@@ -94,7 +94,7 @@ export function aggregatorOf(options: FederationOptions): Aggregator {
       "usage",
       `"--flatness-every" expected test data (--test) to compute it on`,
     );
-  return new Aggregator({
+  return Aggregator.open({
     ...rest,
     settings,
     model: initialModel(card, seed),

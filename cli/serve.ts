@@ -4,7 +4,7 @@ import type { Admission } from "../aggregator/sessions/authentication.js";
 import { openKeyRing } from "../aggregator/sessions/enrolment.js";
 import { keepYoungSmall } from "../aggregator/memory.js";
 import { hasRun } from "../aggregator/storage/run-folder.js";
-import { listen } from "../aggregator/server/server.js";
+import { openPort } from "../aggregator/server/server.js";
 import { matched } from "../runtime/data/matching.js";
 import { ConfigError } from "../runtime/errors.js";
 import { expectedBy } from "../runtime/models/model.js";
@@ -13,7 +13,7 @@ import { trainerOf } from "../runtime/training/trainer.js";
 import { ownAlgorithm } from "./algorithm.js";
 import { openData, openOptions } from "./data.js";
 import {
-  aggregatorOf,
+  openAggregator,
   conclude,
   newRunFolder,
   roundSettings,
@@ -53,22 +53,11 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const rounds = roundSettings(settings, dataset !== undefined);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
   const view = openView(settings.json);
-  const aggregator = aggregatorOf({
-    card,
-    algorithm: await ownAlgorithm(settings.algorithm),
-    test: dataset && wholeOf(dataset),
-    flatnessEvery: settings.flatnessEvery,
-    trainer,
-    folder,
-    resume: settings.resume || (settings.resumeOrStart && hasRun(folder)),
-    hold,
-    config: { command: "serve", test },
-    log: logInto(settings.log ?? join(folder, "log.jsonl"), 1e6 * settings.logSize),
-    admission: await admissionOf(settings),
-    settings: rounds,
-  });
-  // The port first: where it is not to be had, no run's folder is left behind.
-  const server = await listen(aggregator, {
+  const algorithm = await ownAlgorithm(settings.algorithm);
+  const admission = await admissionOf(settings);
+  // The port first: one in use then leaves no run's folder behind.
+  const server = await openPort({
+    admission,
     host: settings.host,
     port: settings.port,
     hosts: settings.publicName,
@@ -78,11 +67,24 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     publicModels: settings.publicModels,
     adminToken,
     healthPort: settings.healthPort,
-    metrics: openMetrics(aggregator),
     tls: cert && key ? { cert, key, ca, crl } : undefined,
   });
   try {
-    await aggregator.start();
+    const aggregator = await openAggregator({
+      card,
+      algorithm,
+      test: dataset && wholeOf(dataset),
+      flatnessEvery: settings.flatnessEvery,
+      trainer,
+      folder,
+      resume: settings.resume || (settings.resumeOrStart && hasRun(folder)),
+      hold,
+      config: { command: "serve", test },
+      log: logInto(settings.log ?? join(folder, "log.jsonl"), 1e6 * settings.logSize),
+      admission,
+      settings: rounds,
+    });
+    server.serve(aggregator, openMetrics(aggregator));
     if (dataset !== undefined) remarkOn(view, settings.test ?? "", dataset, card);
     // Workers undo it: the one that folds, and the one of an evaluation.
     keepYoungSmall();

@@ -18,7 +18,7 @@ import { trainerOf } from "../runtime/training/trainer.js";
 import { ownAlgorithm } from "./algorithm.js";
 import { openData, openOptions, type OpenedData } from "./data.js";
 import {
-  aggregatorOf,
+  openAggregator,
   conclude,
   newRunFolder,
   roundSettings,
@@ -62,32 +62,31 @@ export async function simulate(
     settings.workers ?? availableParallelism(),
   );
   const view = openView(settings.json);
-  const aggregator = aggregatorOf({
-    card,
-    test: test && wholeOf(test),
-    flatnessEvery: settings.flatnessEvery,
-    trainer,
-    folder,
-    resume: settings.resume,
-    clientsAreAll: true,
-    algorithm: own,
-    config: { command: "simulate", data: settings.data, split: settings.split },
-    log: logInto(join(folder, "log.jsonl")),
-    settings: {
-      ...given,
-      gather: parts.length,
-      gatherDeadline: PATIENCE,
-      minimum: 1,
-      overSelection: 1,
-      quorum: 1,
-      deadline: PATIENCE,
-      evaluateDeadline: PATIENCE,
-      maxSamples: dataset.labels.length,
-    },
-  });
   const clients: FederatedClient[] = [];
   try {
-    await aggregator.start();
+    const aggregator = await openAggregator({
+      card,
+      test: test && wholeOf(test),
+      flatnessEvery: settings.flatnessEvery,
+      trainer,
+      folder,
+      resume: settings.resume,
+      clientsAreAll: true,
+      algorithm: own,
+      config: { command: "simulate", data: settings.data, split: settings.split },
+      log: logInto(join(folder, "log.jsonl")),
+      settings: {
+        ...given,
+        gather: parts.length,
+        gatherDeadline: PATIENCE,
+        minimum: 1,
+        overSelection: 1,
+        quorum: 1,
+        deadline: PATIENCE,
+        evaluateDeadline: PATIENCE,
+        maxSamples: dataset.labels.length,
+      },
+    });
     remarkOn(view, settings.data, dataset, card);
     view.say(
       "simulating",

@@ -20,8 +20,8 @@ export interface Attempts {
   readonly openedAt: number;
   /** Writes an attempt down and opens it: `begun`. */
   begin(open: Attempt): Promise<void>;
-  /** Opens one that is written down. */
-  open(attempt: AttemptRecord): Promise<void>;
+  /** Opens the one that a restart found open; listeners hear of it in the next turn. */
+  reopen(attempt: AttemptRecord): Promise<void>;
   /** This client's assignment of that work. */
   given(client: string, work: Work): Assignment | undefined;
   /**
@@ -67,11 +67,13 @@ export function openAttempts(
     if (openedAt === 0 && definition.isLarge) collectAll();
     latest = attempt;
     openedAt = performance.now();
-    const { round, selected, goal } = attempt;
+    const { round, selected } = attempt;
     await options.updates.openFold(attempt);
     log.info({ round, attempt: attempt.attempt, selected: selected.length }, "a round opens");
-    tell("opened", { round, attempt: attempt.attempt, selected, goal });
   }
+
+  const tellOpened = ({ round, attempt, selected, goal }: AttemptRecord): void =>
+    tell("opened", { round, attempt, selected, goal });
 
   const given = (client: string, work: Work): Assignment | undefined =>
     assignments.get(assignmentId(key, work, client));
@@ -96,8 +98,12 @@ export function openAttempts(
   });
 
   return {
-    open,
     given,
+
+    async reopen(attempt) {
+      await open(attempt);
+      setImmediate(() => tellOpened(attempt));
+    },
 
     get latest() {
       return latest;
@@ -124,6 +130,7 @@ export function openAttempts(
       await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);
+        tellOpened(attempt);
         send({ type: "begun" });
       });
     },

@@ -15,7 +15,7 @@ import {
 import type { RoundEffect } from "../rounds/engine.js";
 import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
-type CommitContext = RunBase &
+export type CommitContext = RunBase &
   RunStorage &
   Pick<
     RunContext,

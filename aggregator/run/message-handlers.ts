@@ -1,15 +1,44 @@
 import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
+import { printable } from "../../runtime/protocol/printable.js";
 import { addTrouble, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import type { RunContext, RunBase } from "./context.js";
 import type { Registry } from "./registry.js";
-import type { Session } from "../sessions/session.js";
+import type { Sessions } from "../sessions/open-sessions.js";
+import type { Session, SessionHandlers } from "../sessions/session.js";
 import type { Updates } from "./updates.js";
 
+/** What the run does with the events of a session. */
+export function sessionHandlers(
+  context: MessageContext & Pick<RunContext, "clients">,
+  options: {
+    readonly registry: Registry;
+    readonly updates: Pick<Updates, "offer" | "drop">;
+    readonly sessions: Pick<Sessions, "closed">;
+  },
+): SessionHandlers {
+  const { clients, uploads, definition, tell } = context;
+  const { registry, updates, sessions } = options;
+  return {
+    hasRoomFor: (client) => clients.has(client) || clients.size < definition.settings.maxClients,
+    admitted: (session) => registry.welcome(session),
+    message: messageHandler(context, registry, updates),
+    chunk: (session, chunk) => uploads.chunk(session, chunk),
+    closed(session) {
+      sessions.closed(session);
+      uploads.sessionClosed(session);
+      registry.away(session);
+    },
+    refused: (reason, address) => tell("turnedAway", { reason: printable(reason), address }),
+  };
+}
+
+type MessageContext = RunBase &
+  Pick<RunContext, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">;
+
 /** What a client's message about its work does. */
-export function clientMessages(
-  context: RunBase &
-    Pick<RunContext, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">,
+function messageHandler(
+  context: MessageContext,
   registry: Pick<Registry, "setAvailability" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
 ): (session: Session, message: ClientMessage) => void {
@@ -65,7 +94,7 @@ export function clientMessages(
     send({ type: "gone", client: client.id, work, code, reason, barred });
   }
 
-  /** With a code, the client would decline whatever it is asked for. */
+  /** With a code, the client would decline anything it is asked for. */
   function busy(client: Client, { reason, code }: ClientMessageOf<"busy">): void {
     if (code !== null) {
       othersLog.warn({ client: client.id.slice(0, 32), code }, "a client cannot take part", reason);

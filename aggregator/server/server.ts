@@ -1,31 +1,36 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 // Before ws.
 import { maskedBy } from "../../runtime/platform/node-masks.js";
-import { WebSocketServer, type WebSocket } from "ws";
+import { WebSocketServer } from "ws";
 import { ConfigError } from "../../runtime/errors.js";
-import type { Socket } from "../../runtime/platform/platform.js";
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
 import type { Aggregator } from "../run/aggregator.js";
-import { frameDone } from "../memory.js";
 import {
   addressOf,
   dialableHost,
-  hasOneHost,
   isDialledLocally,
-  isForwarded,
   isLoopback,
   isMeantForUs,
   trustedProxies,
+  type Proxies,
 } from "./dialled.js";
-import { connectionsAllowed, HEALTH_CONNECTIONS, limitConnections } from "./connection-limit.js";
-import { sameText } from "../sessions/authentication.js";
-import { Pace, type ConnectionPace } from "../sessions/fair-scheduling.js";
+import {
+  connectionsAllowed,
+  HEALTH_CONNECTIONS,
+  limitConnections,
+  type Connections,
+} from "./connection-limit.js";
+import { sameText, type Admission } from "../sessions/authentication.js";
+import { Pace } from "../sessions/fair-scheduling.js";
 import type { Metrics, Traffic } from "../monitoring/metrics.js";
 import type { Role } from "../monitoring/dashboard/messages.js";
-import { openSite, type Site } from "../monitoring/dashboard/site.js";
+import { openSite } from "../monitoring/dashboard/site.js";
+import { answer, answerUnopened, bearerOf, type Served } from "./routes.js";
+import { upgradeRefusal, type UpgradeRules } from "./upgrade.js";
+import { socketOf } from "./web-socket.js";
 
 export interface ServerOptions {
   /** Default 127.0.0.1. */
@@ -87,7 +92,7 @@ export interface ServerOptions {
 }
 
 export interface AggregatorServer {
-  /** Where clients dial: `ws://127.0.0.1:7400`. */
+  /** What clients dial. */
   readonly url: string;
   readonly port: number;
   /** Of `healthPort`, where there is one. */
@@ -96,85 +101,285 @@ export interface AggregatorServer {
   close(): Promise<void>;
 }
 
-/** Shorter ones can be guessed, and others do not fit into a header. */
-const ADMIN_TOKEN = /^[!-~]{16,1024}$/;
+/** A port that is open and has no aggregator yet: it answers 503, and 200 to `/livez`. */
+export interface OpenPort extends AggregatorServer {
+  /** Lets clients and pages in to this aggregator from now on. */
+  serve(aggregator: Aggregator, metrics?: Metrics): AggregatorServer;
+}
 
 /**
- * Puts an aggregator on a port: WebSockets on any path, and beside them `GET /blobs/<sha256>`
- * (models), `/livez`, `/readyz`, and for who may look at the run (on loopback, or by the token of
- * the lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/`
- * (page/site.ts).
+ * Puts an aggregator on a port: WebSockets on any path, and `GET /blobs/<sha256>` (models),
+ * `/livez`, `/readyz`, and for those who may look at the run (on loopback, or by the token of the
+ * lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/`.
  * @throws ConfigError `admin-token` (less than 16 characters, or a space), `no-authentication` (not
- * loopback, yet every key is admitted), `port-in-use`, `cannot-listen`, `file-descriptors` (the
- * process may open too few).
+ * loopback, yet every key is admitted), `trusted-proxy`, `port-in-use`, `cannot-listen`,
+ * `file-descriptors` (the process may open too few).
  */
 export async function listen(
   aggregator: Aggregator,
   options: ServerOptions,
 ): Promise<AggregatorServer> {
-  const { host = "127.0.0.1", port, tls, adminToken, metrics } = options;
+  const port = await openPort({ ...options, admission: aggregator.admission });
+  return port.serve(aggregator, options.metrics);
+}
+
+type PortOptions = Omit<ServerOptions, "metrics"> & {
+  /** Of the aggregator that will be served. */
+  readonly admission?: Admission;
+};
+
+/** A port that is open, and what `serve` sets. */
+interface Bound {
+  readonly options: PortOptions;
+  readonly place: Place;
+  readonly http: Server;
+  readonly health: Server | undefined;
+  readonly sockets: WebSocketServer;
+  /** WebSockets at a time. */
+  readonly most: number;
+  readonly connections: Connections;
+  /** A connection was refused, for one of a few reasons of the server's own. */
+  turnedAway: (why: string, facts: Refused) => void;
+  closeSite: () => void;
+}
+
+interface Refused {
+  readonly address?: string;
+  readonly reason?: string;
+}
+
+/**
+ * Opens a port before there is an aggregator, so that a port that cannot be had leaves no run
+ * behind.
+ * @throws ConfigError as `listen` does.
+ */
+export async function openPort(options: PortOptions): Promise<OpenPort> {
+  const { host = "127.0.0.1", tls } = options;
+  const place = placeOf(options);
+  const allowed = connectionsAllowed(options.connections);
+  const turnedAway = (why: string, facts: Refused): void => bound.turnedAway(why, facts);
+  const http = httpServer(options, turnedAway);
+  const connections = limitConnections(http, {
+    most: allowed.inAll,
+    perAddress: options.connectionsPerAddress ?? 256,
+    // On loopback one address is whoever uses this machine, or a proxy that nobody named.
+    isProxy: (address) =>
+      place.proxies.has(address) ||
+      (options.connectionsPerAddress === undefined && isLoopback(host)),
+    closed: (why, address) => turnedAway(why, { address }),
+  });
+  http.on("request", answerUnopened).on("upgrade", refuseUnopened);
+  const sockets = webSocketServer();
+  let health: Server | undefined;
+  const bound: Bound = {
+    ...{ options, place, http, sockets, connections },
+    most: allowed.webSockets,
+    get health() {
+      return health;
+    },
+    turnedAway() {},
+    closeSite() {},
+  };
+  await listening(http, host, options.port);
+  if (options.healthPort !== undefined) {
+    health = createServer(timeouts(), answerUnopened);
+    health.maxConnections = HEALTH_CONNECTIONS;
+    await listening(health, "127.0.0.1", options.healthPort).catch((error: unknown) => {
+      http.close();
+      throw error;
+    });
+  }
+  const { port } = http.address() as AddressInfo;
+  const server: AggregatorServer = {
+    healthPort: health && (health.address() as AddressInfo).port,
+    url: `${tls ? "wss" : "ws"}://${dialableHost(host)}:${port}`,
+    port,
+    close: () => close(bound),
+  };
+  return {
+    ...server,
+    serve(aggregator, metrics) {
+      serve(bound, aggregator, metrics);
+      return server;
+    },
+  };
+}
+
+/** Hands requests and WebSockets to an aggregator. */
+function serve(bound: Bound, aggregator: Aggregator, metrics: Metrics | undefined): void {
+  const { options, place, http, health, connections } = bound;
+  const { adminToken, publicModels } = options;
+  if (maskedBy === "ws")
+    aggregator.log.warn({}, "frames are unmasked byte by byte: this version of ws is not known");
+  const ended = (why: string): void => metrics?.ended(why);
+  bound.turnedAway = (why, facts) => {
+    ended(why);
+    aggregator.othersLog.warn({ why, ...facts }, "refused a connection");
+    aggregator.turnedAway(facts.reason ?? why, facts.address);
+  };
+  const traffic: Traffic = { received: 0, sent: 0 };
+  const site = openSite(aggregator, {
+    traffic,
+    hasAdmin: adminToken !== undefined,
+    asks: askedFor(adminToken !== undefined, place.labToken !== undefined),
+    roleOf: place.roleOf,
+    keep: connections.keep,
+  });
+  bound.closeSite = () => site.close();
+  const shared = { aggregator, metrics, traffic };
+  const served: Served = {
+    ...{ ...shared, site, publicModels },
+    isOurs: place.isOurs,
+    mayLook: (request) => place.roleOf(request) !== undefined,
+    keep: connections.keep,
+  };
+  const forHealth: Served = {
+    ...shared,
+    isOurs: isForHealth,
+    mayLook: isDialledLocally,
+    keep() {},
+  };
+  http.off("request", answerUnopened);
+  http.on("request", (request, response) => answer(served, request, response));
+  health?.off("request", answerUnopened);
+  health?.on("request", (request, response) => answer(forHealth, request, response));
+  http.off("upgrade", refuseUnopened);
+  takeWebSockets(bound, aggregator, { traffic, log: aggregator.othersLog, ended });
+}
+
+/** Opens a WebSocket where nothing speaks against it, and attaches it to the aggregator. */
+function takeWebSockets(
+  bound: Bound,
+  aggregator: Aggregator,
+  socketOptions: Parameters<typeof socketOf>[2],
+): void {
+  const { options, place, http, sockets, connections } = bound;
+  const rules: UpgradeRules = {
+    isOurs: place.isOurs,
+    refusesProxies: place.isOpen && options.openToAll !== true,
+    origins: options.origins ?? [],
+    count: (request, address) =>
+      address === request.socket.remoteAddress || connections.comesFrom(request.socket, address),
+    hasRoom: () => sockets.clients.size < bound.most || connections.makeRoomForWebSocket(),
+  };
+  const pace = new Pace();
+  http.on("upgrade", (request, socket: Duplex, head) => {
+    socket.on("error", destroyThis);
+    const address = addressOf(request, place.proxies);
+    const refusal = upgradeRefusal(request, address, rules);
+    if (refusal !== undefined) {
+      bound.turnedAway(refusal.why, { address, reason: refusal.reason });
+      return refuse(socket, refusal.status, refusal.header);
+    }
+    sockets.handleUpgrade(request, socket, head, (webSocket) => {
+      const { remoteAddress, remotePort } = request.socket;
+      const ends = { remoteAddress, remotePort };
+      connections.isWebSocket(ends);
+      aggregator.attach(socketOf(webSocket, pace.connection(webSocket), socketOptions), {
+        host: request.headers.host!.toLowerCase(),
+        address,
+        proven: () => connections.keep(ends),
+      });
+    });
+  });
+}
+
+function refuse(socket: Duplex, status: string, header = ""): void {
+  socket.end(`HTTP/1.1 ${status}\r\n${header}Connection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+function refuseUnopened(_request: IncomingMessage, socket: Duplex): void {
+  socket.on("error", destroyThis);
+  refuse(socket, "503 Service Unavailable");
+}
+
+async function close({ http, health, sockets, closeSite }: Bound): Promise<void> {
+  for (const webSocket of sockets.clients) webSocket.close(1012, "restarting");
+  closeSite();
+  const closed = new Promise((resolve) => http.close(resolve));
+  health?.close();
+  health?.closeAllConnections();
+  http.closeIdleConnections();
+  const patience = setTimeout(() => {
+    for (const webSocket of sockets.clients) webSocket.terminate();
+    http.closeAllConnections();
+  }, 1000);
+  await closed;
+  clearTimeout(patience);
+}
+
+/** Shorter ones can be guessed, and others do not fit into a header. */
+const ADMIN_TOKEN = /^[!-~]{16,1024}$/;
+
+/** Under which names a port is dialled, and what its users may do. */
+interface Place {
+  readonly proxies: Proxies;
+  /** Every key is admitted. */
+  readonly isOpen: boolean;
+  /** With it a viewer looks at the run, and a client joins. */
+  readonly labToken: string | undefined;
+  /** Meant for this server: what a signed proof, or a page's request, must have been. */
+  isOurs(this: void, request: IncomingMessage): boolean;
+  /** The admin by the token; a viewer by that of the lab, or on this machine, dialled as such. */
+  roleOf(this: void, request: IncomingMessage): Role | undefined;
+}
+
+/** @throws ConfigError `trusted-proxy`, `no-authentication`, `admin-token`. */
+function placeOf(options: PortOptions): Place {
+  const { host = "127.0.0.1", tls, adminToken, openToAll, admission } = options;
   const given = (options.hosts ?? []).map((name) => name.toLowerCase());
   const names = { host, tls: tls !== undefined, given };
   const proxies = trustedProxies(options.trustedProxies ?? []);
   // With a name for others, what comes over the loopback may be a proxy's.
   const loopback = isLoopback(host) && given.length === 0;
-  const allowed = connectionsAllowed(options.connections);
-  const isOpen = aggregator.admission.kind === "any" && tls?.ca === undefined;
-  if (!loopback && isOpen && options.openToAll !== true)
+  const isOpen = (admission === undefined || admission.kind === "any") && tls?.ca === undefined;
+  if (!loopback && isOpen && openToAll !== true)
     throw new ConfigError(
       "no-authentication",
       `${isLoopback(host) ? `"public name" expected none` : `"host" expected a loopback address`} while every key is admitted, got ${isLoopback(host) ? given[0] : host}: ask for a token or enrolled keys, or say that the aggregator is open to all`,
     );
-
   if (adminToken !== undefined && !ADMIN_TOKEN.test(adminToken))
     throw new ConfigError(
       "admin-token",
       `"admin token" expected at least 16 letters, digits or signs without a space, got ${adminToken.length} characters`,
     );
+  const labToken = admission?.kind === "token" ? admission.token : undefined;
+  return {
+    ...{ proxies, isOpen, labToken },
+    isOurs: (request) => isMeantForUs(request, names) || (isOpen && openToAll === true),
+    roleOf(request) {
+      const bearer = bearerOf(request);
+      if (bearer !== undefined && (adminToken ?? labToken) !== undefined) {
+        if (adminToken !== undefined && sameText(bearer, adminToken)) return "admin";
+        return labToken !== undefined && sameText(bearer, labToken) ? "viewer" : undefined;
+      }
+      return loopback && isDialledLocally(request) ? "viewer" : undefined;
+    },
+  };
+}
 
-  if (maskedBy === "ws")
-    aggregator.log.warn({}, "frames are unmasked byte by byte: this version of ws is not known");
-  const traffic: Traffic = { received: 0, sent: 0 };
-  const ended = (why: string) => metrics?.ended(why);
-  const pace = new Pace();
-  const site = openSite(aggregator, {
-    traffic,
-    hasAdmin: adminToken !== undefined,
-    asks: askedFor(adminToken !== undefined, aggregator.admission.kind === "token"),
-    roleOf,
-    keep: (connection) => connections.keep(connection),
-  });
-  const handler = (request: IncomingMessage, response: ServerResponse) =>
-    answer(
-      aggregator,
-      {
-        publicModels: options.publicModels,
-        metrics,
-        traffic,
-        site,
-        isOurs,
-        keep: connections.keep,
-        mayLook: (request) => roleOf(request) !== undefined,
-      },
-      request,
-      response,
-    );
+/** A request to the health port, which listens on loopback alone. */
+const isForHealth = (request: IncomingMessage): boolean =>
+  isMeantForUs(request, { host: "127.0.0.1", tls: false, given: [] });
+
+/** An HTTP server, or an HTTPS one where the options have a certificate. */
+function httpServer(
+  { tls, headersTimeout }: PortOptions,
+  turnedAway: (why: string, facts: Refused) => void,
+): Server {
   const http: Server =
     tls === undefined
-      ? createServer(timeouts(options.headersTimeout), handler)
-      : createTlsServer(
-          {
-            ...timeouts(options.headersTimeout),
-            ...tls,
-            minVersion: "TLSv1.2",
-            handshakeTimeout: 10_000,
-            requestCert: tls.ca !== undefined,
-            // By TLS itself, not by a look at each request: a session resumed without a certificate
-            // counts as authorized there.
-            rejectUnauthorized: tls.ca !== undefined,
-          },
-          handler,
-        ).on("tlsClientError", (error: NodeJS.ErrnoException, socket) =>
+      ? createServer(timeouts(headersTimeout))
+      : createTlsServer({
+          ...timeouts(headersTimeout),
+          ...tls,
+          minVersion: "TLSv1.2",
+          handshakeTimeout: 10_000,
+          requestCert: tls.ca !== undefined,
+          // By TLS itself, not by a look at each request: a session resumed without a certificate
+          // counts as authorized there.
+          rejectUnauthorized: tls.ca !== undefined,
+        }).on("tlsClientError", (error: NodeJS.ErrnoException, socket) =>
           turnedAway("tls", {
             address: socket.remoteAddress,
             // Why the certificate is not taken; else what went wrong in the handshake.
@@ -182,15 +387,11 @@ export async function listen(
           }),
         );
   http.maxHeadersCount = 64;
-  const connections = limitConnections(http, {
-    most: allowed.inAll,
-    perAddress: options.connectionsPerAddress ?? 256,
-    // On loopback one address is whoever uses this machine, or a proxy that nobody named.
-    isProxy: (address) =>
-      proxies.has(address) || (options.connectionsPerAddress === undefined && isLoopback(host)),
-    closed: (why, address) => turnedAway(why, { address }),
-  });
-  const sockets = new WebSocketServer({
+  return http;
+}
+
+const webSocketServer = (): WebSocketServer =>
+  new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
@@ -198,158 +399,11 @@ export async function listen(
     maxBufferedChunks: 1024,
     // One frame at a turn of the event loop: a packet full of small ones must not hold it up.
     allowSynchronousEvents: false,
-    // Answered below, no faster than other frames.
+    // Answered by web-socket.ts, no faster than other frames.
     autoPong: false,
     // No subprotocol is agreed on, whatever is offered.
     handleProtocols: () => false,
   });
-  http.on("upgrade", (request, socket: Duplex, head) => {
-    socket.on("error", destroyThis);
-    const address = addressOf(request, proxies);
-    const refusal = refusalOf(request, address);
-    if (refusal !== undefined) {
-      const { status, header = "" } = refusal;
-      turnedAway(refusal.why, { address, reason: refusal.reason });
-      socket.end(`HTTP/1.1 ${status}\r\n${header}Connection: close\r\nContent-Length: 0\r\n\r\n`);
-      return;
-    }
-    sockets.handleUpgrade(request, socket, head, (webSocket) => {
-      const { remoteAddress, remotePort } = request.socket;
-      const ends = { remoteAddress, remotePort };
-      connections.isWebSocket(ends);
-      aggregator.attach(
-        socketOf(webSocket, aggregator, traffic, ended, pace.connection(webSocket)),
-        {
-          host: request.headers.host!.toLowerCase(),
-          address,
-          proven: () => connections.keep(ends),
-        },
-      );
-    });
-  });
-
-  function turnedAway(
-    why: string,
-    facts: { readonly address?: string; readonly reason?: string },
-  ): void {
-    ended(why);
-    aggregator.othersLog.warn({ why, ...facts }, "refused a connection");
-    aggregator.turnedAway(facts.reason ?? why, facts.address);
-  }
-
-  /** Meant for this server: what a signed proof, or a page's request, must have been. */
-  const isOurs = (request: IncomingMessage): boolean =>
-    isMeantForUs(request, names) || (isOpen && options.openToAll === true);
-
-  /** The admin by the token; a viewer by that of the lab, or on this machine, dialled as such. */
-  function roleOf(request: IncomingMessage): Role | undefined {
-    const { admission } = aggregator;
-    const bearer = bearerOf(request);
-    const tokens = adminToken !== undefined || admission.kind === "token";
-    if (bearer !== undefined && tokens) {
-      if (adminToken !== undefined && sameText(bearer, adminToken)) return "admin";
-      return admission.kind === "token" && sameText(bearer, admission.token) ? "viewer" : undefined;
-    }
-    return loopback && isDialledLocally(request) ? "viewer" : undefined;
-  }
-
-  function refusalOf(
-    request: IncomingMessage,
-    address: string,
-  ): { status: string; why: string; reason: string; header?: string } | undefined {
-    const { headers, httpVersion } = request;
-    if (httpVersion !== "1.1" || !hasOneHost(request))
-      return {
-        status: "400 Bad Request",
-        why: "request",
-        reason: httpVersion === "1.1" ? "more than one Host" : `HTTP/${httpVersion}`,
-      };
-    if (headers["sec-websocket-version"] !== "13")
-      return {
-        status: "426 Upgrade Required",
-        why: "request",
-        reason: `version ${headers["sec-websocket-version"]} of WebSocket`,
-        header: "Sec-WebSocket-Version: 13\r\n",
-      };
-    if (!isOurs(request))
-      return {
-        status: "421 Misdirected Request",
-        why: "host",
-        reason: `host ${request.headers.host}`,
-      };
-    if (isOpen && options.openToAll !== true && isForwarded(request))
-      return {
-        status: "403 Forbidden",
-        why: "forwarded",
-        reason: "it came by way of a proxy, while every key is admitted",
-      };
-    const { origin } = headers;
-    if (
-      origin !== undefined &&
-      !isLoopback(originHost(origin)) &&
-      !(options.origins ?? []).includes(origin)
-    )
-      return {
-        status: "403 Forbidden",
-        why: "origin",
-        reason: `origin ${origin}`,
-      };
-    if (address !== request.socket.remoteAddress && !connections.comesFrom(request.socket, address))
-      return {
-        status: "429 Too Many Requests",
-        why: "address",
-        reason: "too many connections of this address",
-      };
-    if (sockets.clients.size >= allowed.webSockets && !connections.makeRoomForWebSocket())
-      return {
-        status: "503 Service Unavailable",
-        why: "full",
-        reason: "too many connections",
-      };
-    return undefined;
-  }
-
-  const isForHealth = (request: IncomingMessage): boolean =>
-    isMeantForUs(request, { host: "127.0.0.1", tls: false, given: [] });
-
-  await listening(http, host, port);
-  const address = http.address() as AddressInfo;
-  let health: Server | undefined;
-  if (options.healthPort !== undefined) {
-    health = createServer(timeouts(), (request, response) =>
-      answer(
-        aggregator,
-        { metrics, traffic, isOurs: isForHealth, mayLook: isDialledLocally, keep() {} },
-        request,
-        response,
-      ),
-    );
-    health.maxConnections = HEALTH_CONNECTIONS;
-    await listening(health, "127.0.0.1", options.healthPort).catch((error: unknown) => {
-      http.close();
-      throw error;
-    });
-  }
-  return {
-    healthPort: health && (health.address() as AddressInfo).port,
-    url: `${tls ? "wss" : "ws"}://${dialableHost(host)}:${address.port}`,
-    port: address.port,
-    async close() {
-      for (const webSocket of sockets.clients) webSocket.close(1012, "restarting");
-      site.close();
-      const closed = new Promise((resolve) => http.close(resolve));
-      health?.close();
-      health?.closeAllConnections();
-      http.closeIdleConnections();
-      const patience = setTimeout(() => {
-        for (const webSocket of sockets.clients) webSocket.terminate();
-        http.closeAllConnections();
-      }, 1000);
-      await closed;
-      clearTimeout(patience);
-    },
-  };
-}
 
 /**
  * @param headersTimeout milliseconds for the headers of a request, from the opening of its
@@ -376,14 +430,6 @@ function destroyThis(this: Duplex): void {
   this.destroy();
 }
 
-function originHost(origin: string): string {
-  try {
-    return new URL(origin).hostname;
-  } catch {
-    return "";
-  }
-}
-
 function listening(http: Server, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     http.once("error", (error: NodeJS.ErrnoException) =>
@@ -405,151 +451,4 @@ function listening(http: Server, host: string, port: number): Promise<void> {
       resolve();
     });
   });
-}
-
-/** Bytes that may wait for a client that reads slowly before its WebSocket pings get no answer. */
-const MOST_PONGS = 16 * 1024;
-
-/** How long a connection that we close may take for it, in milliseconds. */
-const CLOSING = 2000;
-
-/** A WebSocket of `ws` as the aggregator sees connections. */
-function socketOf(
-  webSocket: WebSocket,
-  aggregator: Aggregator,
-  traffic: Traffic,
-  ended: (why: string) => void,
-  pace: ConnectionPace,
-): Socket {
-  const socket: Socket = {
-    send(data) {
-      traffic.sent += data.length;
-      webSocket.send(data, sent);
-    },
-    close(code, reason = "") {
-      webSocket.close(code, reason);
-      ended(reason);
-      // Whoever does not read does not close either.
-      const patience = setTimeout(() => webSocket.terminate(), CLOSING);
-      webSocket.once("close", () => clearTimeout(patience));
-    },
-    get bufferedAmount() {
-      return webSocket.bufferedAmount;
-    },
-  };
-  const sent = () => {
-    if (webSocket.bufferedAmount === 0) socket.onDrain?.();
-  };
-  webSocket.on("message", (data, binary) => {
-    // `ws` hands out one Buffer per message unless told otherwise.
-    const bytes = data as Buffer;
-    pace.frame(() => {
-      traffic.received += bytes.length;
-      socket.onMessage?.(binary ? bytes : bytes.toString("utf8"));
-      frameDone(bytes.length);
-    });
-  });
-  webSocket.on("ping", (data) =>
-    pace.frame(() => {
-      // Who does not read gets no more answers.
-      if (webSocket.bufferedAmount < MOST_PONGS) webSocket.pong(data);
-    }),
-  );
-  // ws has closed the connection with the code that fits (1009 for a frame beyond all limits).
-  webSocket.on("error", ({ message }) => {
-    ended("broken-frame");
-    aggregator.othersLog.warn({ message }, "closed a connection that broke WebSocket");
-  });
-  webSocket.on("close", (code, reason) =>
-    pace.end(() => socket.onClose?.(code, reason.toString("utf8"))),
-  );
-  return socket;
-}
-
-function answer(
-  aggregator: Aggregator,
-  options: Pick<ServerOptions, "publicModels" | "metrics"> & {
-    readonly traffic: Traffic;
-    readonly site?: Site;
-    mayLook(request: IncomingMessage): boolean;
-    isOurs(request: IncomingMessage): boolean;
-    /** This connection has shown that it may be here. */
-    keep(connection: IncomingMessage["socket"]): void;
-  },
-  request: IncomingMessage,
-  response: ServerResponse,
-): void {
-  response.setHeader("x-content-type-options", "nosniff");
-  response.setHeader("content-security-policy", "default-src 'none'");
-  const end = (status: number, text = "") => {
-    response
-      .writeHead(status, {
-        "content-type": "text/plain",
-        "cache-control": "no-store",
-      })
-      .end(text);
-  };
-  if (!hasOneHost(request)) return end(400);
-  const path = request.url ?? "/";
-  const reads = request.method === "GET" || request.method === "HEAD";
-  switch (reads && path) {
-    case "/livez":
-      return end(200, "alive\n");
-    case "/readyz":
-      return aggregator.ready ? end(200, "ready\n") : end(503, "not ready\n");
-  }
-  // A probe may dial by any address; for all else a page that had its own name lead here would be
-  // let in.
-  if (!options.isOurs(request)) return end(421);
-  if (options.site?.answer(request, response)) return;
-  if (!reads) return end(405);
-  if (path === "/status" || path === "/metrics") {
-    if (!options.mayLook(request)) return end(401);
-    if (!aggregator.begun) return end(503, "the run has not begun\n");
-    if (path === "/metrics") {
-      if (options.metrics === undefined) return end(404);
-      return void tell(options.metrics, options.traffic, response);
-    }
-    response
-      .writeHead(200, { "content-type": "application/json" })
-      .end(JSON.stringify(aggregator.status(), null, 2) + "\n");
-    return;
-  }
-  const blob = /^\/blobs\/([0-9a-f]{64})$/.exec(path);
-  if (blob === null) return end(404);
-  const bearer = bearerOf(request);
-  if (options.publicModels !== true && (bearer === undefined || !aggregator.opens(bearer)))
-    return end(401);
-  const bytes = aggregator.blob(blob[1]);
-  if (bytes === undefined) return end(404);
-  if (bearer !== undefined && aggregator.opens(bearer)) options.keep(request.socket);
-  sendBytes(request, response, bytes);
-}
-
-const bearerOf = (request: IncomingMessage): string | undefined =>
-  /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? "")?.[1];
-
-async function tell(metrics: Metrics, traffic: Traffic, response: ServerResponse): Promise<void> {
-  const text = await metrics.text(traffic);
-  response.writeHead(200, { "content-type": metrics.contentType }).end(text);
-}
-
-/** Answers with the bytes, or with those from `Range: bytes=N-` on. */
-function sendBytes(request: IncomingMessage, response: ServerResponse, bytes: Uint8Array): void {
-  const range = /^bytes=(\d+)-$/.exec(request.headers.range ?? "");
-  const from = range ? Number(range[1]) : 0;
-  if (range && from >= bytes.length) {
-    response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();
-    return;
-  }
-  response.writeHead(range ? 206 : 200, {
-    "content-type": "application/octet-stream",
-    "content-length": bytes.length - from,
-    "accept-ranges": "bytes",
-    "cache-control": "private, immutable, max-age=86400",
-    ...(range && {
-      "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
-    }),
-  });
-  response.end(request.method === "HEAD" ? undefined : bytes.subarray(from));
 }

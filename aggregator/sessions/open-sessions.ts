@@ -1,6 +1,6 @@
 import type { Socket } from "../../runtime/platform/platform.js";
 import { inSlices } from "./fair-scheduling.js";
-import { Session, type Origin, type SessionHost } from "./session.js";
+import { Session, type Origin, type SessionContext } from "./session.js";
 
 /** About how long clients wait before they dial a stopped aggregator again, in milliseconds. */
 const RESTART = 2000;
@@ -8,7 +8,7 @@ const RESTART = 2000;
 /** All open sessions, including those still in the handshake. */
 export interface Sessions {
   readonly count: number;
-  add(connection: Socket, origin: Origin, host: SessionHost): void;
+  add(connection: Socket, origin: Origin, context: SessionContext): void;
   /** A session has closed. */
   closed(session: Session): void;
   /** Whether this bearer belongs to an open session. */
@@ -28,8 +28,8 @@ export function openSessions(): Sessions {
     get count() {
       return sessions.size;
     },
-    add(connection, origin, host) {
-      sessions.add(new Session(connection, origin, host));
+    add(connection, origin, context) {
+      sessions.add(new Session(connection, origin, context));
     },
     closed(session) {
       sessions.delete(session);

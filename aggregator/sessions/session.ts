@@ -43,8 +43,27 @@ export interface Origin {
   readonly proven?: () => void;
 }
 
-/** What a session needs from the aggregator. */
-export interface SessionHost {
+/** Finds a model that clients may fetch now. */
+export interface ModelStore {
+  bytesOf(sha256: string): Uint8Array | undefined;
+}
+
+/** What is done with the events of a session. */
+export interface SessionHandlers {
+  /** Whether the run knows this client, or may still take a new one. */
+  hasRoomFor(client: string): boolean;
+  /** The client has proven its id: welcome it. */
+  admitted(session: Session): void;
+  /** A message about work, after `welcome`. */
+  message(session: Session, message: ClientMessage): void;
+  chunk(session: Session, chunk: Chunk): void;
+  closed(session: Session): void;
+  /** A client at this address was refused. */
+  refused(reason: string, address: string): void;
+}
+
+/** What all sessions of a run share. */
+export interface SessionContext {
   readonly run: string;
   readonly admission: Admission;
   readonly log: Log;
@@ -53,20 +72,11 @@ export interface SessionHost {
   readonly heartbeat: number;
   readonly helloDeadline: number;
   readonly windowBytes: number;
-  /** Whether the run knows this client, or may still take a new one. */
-  hasRoomFor(client: string): boolean;
-  /** The client has proven its id: welcome it. */
-  admitted(session: Session): void;
-  /** A message about work, after `welcome`. */
-  message(session: Session, message: ClientMessage): void;
-  chunk(session: Session, chunk: Chunk): void;
-  blob(sha256: string): Uint8Array | undefined;
-  closed(session: Session): void;
-  /** A client at this address was refused. */
-  refused(reason: string, address: string): void;
+  readonly models: ModelStore;
+  readonly handlers: SessionHandlers;
 }
 
-/** Messages about work: handed to the host. */
+/** Messages about work: handed to the handlers. */
 const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
   "ready",
   "busy",
@@ -91,7 +101,7 @@ export class Session {
   readonly bearer = randomBytes(32).toString("base64url");
   readonly origin: Origin;
   readonly #connection: Socket;
-  readonly #host: SessionHost;
+  readonly #context: SessionContext;
   readonly #nonce = randomBytes(32).toString("hex");
   #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
   #helloTimer: NodeJS.Timeout;
@@ -105,15 +115,15 @@ export class Session {
   /** Memory of frames that may still be in the socket's buffer. */
   readonly #lent: ArrayBuffer[] = [];
 
-  constructor(connection: Socket, origin: Origin, host: SessionHost) {
+  constructor(connection: Socket, origin: Origin, context: SessionContext) {
     this.#connection = connection;
     this.origin = origin;
-    this.#host = host;
-    this.#mostBuffered = 2 * DOWNLOADS * host.windowBytes;
+    this.#context = context;
+    this.#mostBuffered = 2 * DOWNLOADS * context.windowBytes;
     this.#helloTimer = setTimeout(() => {
       this.#log("warn", "closed a connection that did not say who it is in time");
       this.close(4002, "hello-timeout");
-    }, host.helloDeadline);
+    }, context.helloDeadline);
     connection.onMessage = (data) => this.#receive(data);
     connection.onClose = (code, reason) => this.#closed(code, reason);
     connection.onDrain = () => {
@@ -169,14 +179,14 @@ export class Session {
   beat(now: number, stood: number): void {
     if (this.#at !== "welcome") return;
     this.#heardAt = Math.min(now, this.#heardAt + stood);
-    if (now - this.#heardAt > 3 * this.#host.heartbeat) {
+    if (now - this.#heardAt > 3 * this.#context.heartbeat) {
       this.#log("info", "closed a silent connection");
       this.close(4004, "silent");
-    } else if (now - this.#sentAt >= this.#host.heartbeat) this.send({ type: "ping" });
+    } else if (now - this.#sentAt >= this.#context.heartbeat) this.send({ type: "ping" });
   }
 
   #log(level: "info" | "warn", sentence: string, facts: Record<string, unknown> = {}): void {
-    this.#host.othersLog[level](
+    this.#context.othersLog[level](
       {
         client: this.client.slice(0, 32) || undefined,
         address: this.origin.address,
@@ -192,7 +202,7 @@ export class Session {
     clearTimeout(this.#helloTimer);
     this.#downloads.clear();
     this.#log("info", "connection closed", { code, reason });
-    this.#host.closed(this);
+    this.#context.handlers.closed(this);
   }
 
   #receive(data: string | Uint8Array): void {
@@ -202,12 +212,12 @@ export class Session {
       if (typeof data === "string") this.#text(data);
       else if (this.#at !== "welcome")
         this.complain("out-of-order", "a binary frame before welcome");
-      else this.#host.chunk(this, decodeChunk(data));
+      else this.#context.handlers.chunk(this, decodeChunk(data));
     } catch (error) {
       if (error instanceof ProtocolError) this.complain(error.code, error.message);
       else {
         // A defect in the aggregator: it costs this connection and no other.
-        this.#host.log.error({ err: error }, "a frame could not be handled");
+        this.#context.log.error({ err: error }, "a frame could not be handled");
         this.close(1011, "internal-error");
       }
     }
@@ -235,7 +245,7 @@ export class Session {
         if (this.#at === "proof") {
           this.#at = "proving";
           this.#prove(message).catch((error: unknown) => {
-            this.#host.log.error({ err: error }, "a proof could not be judged");
+            this.#context.log.error({ err: error }, "a proof could not be judged");
             this.close(1011, "internal-error");
           });
           return;
@@ -251,7 +261,7 @@ export class Session {
       if (message.type === "abort" && message.transfer % 2 === 1)
         return void this.#downloads.delete(message.transfer);
       if (message.type === "abort" || WORK.has(message.type))
-        return this.#host.message(this, message);
+        return this.#context.handlers.message(this, message);
     }
     this.complain("out-of-order", `"${message.type}" has no place now`);
   }
@@ -270,7 +280,7 @@ export class Session {
     this.send({
       type: "challenge",
       protocol: PROTOCOL,
-      run: this.#host.run,
+      run: this.#context.run,
       nonce: this.#nonce,
     });
   }
@@ -280,7 +290,7 @@ export class Session {
     const proven = provenBy(
       key,
       {
-        run: this.#host.run,
+        run: this.#context.run,
         host: this.origin.host,
         clientNonce: nonce,
         serverNonce: this.#nonce,
@@ -288,12 +298,12 @@ export class Session {
       signature,
     );
     const wrong = proven
-      ? await notAdmitted(this.#host.admission, this.client, token)
+      ? await notAdmitted(this.#context.admission, this.client, token)
       : `"signature" expected one over ${this.origin.host} by the key of hello, got another`;
     if (!this.isOpen) return;
-    if (wrong === undefined && !this.#host.hasRoomFor(this.client)) {
+    if (wrong === undefined && !this.#context.handlers.hasRoomFor(this.client)) {
       this.#log("warn", "refused a client: the run has as many as it may");
-      this.#host.refused("the run has as many clients as it may", this.origin.address);
+      this.#context.handlers.refused("the run has as many clients as it may", this.origin.address);
       return this.close(1013, "too-many-clients");
     }
     if (wrong !== undefined) return this.#refuse(wrong);
@@ -301,14 +311,14 @@ export class Session {
     this.#at = "welcome";
     this.origin.proven?.();
     this.#log("info", "client connected", { agent: this.hello!.agent });
-    this.#host.admitted(this);
+    this.#context.handlers.admitted(this);
     // No longer needed; thousands of idle connections would keep it in memory.
     this.hello = undefined;
   }
 
   #refuse(reason: string): void {
     this.#log("warn", "refused a client", { reason });
-    this.#host.refused(reason, this.origin.address);
+    this.#context.handlers.refused(reason, this.origin.address);
     this.send({ type: "error", code: "not-admitted", message: reason });
     this.close(4001, "not-admitted");
   }
@@ -319,7 +329,7 @@ export class Session {
         "bad-field",
         `"want.transfer" expected an odd number not used before, got ${transfer}`,
       );
-    const bytes = this.#host.blob(sha256);
+    const bytes = this.#context.models.bytesOf(sha256);
     const code =
       bytes === undefined ? "unknown-blob" : this.#downloads.size >= DOWNLOADS ? "busy" : undefined;
     if (bytes === undefined || code !== undefined) {
@@ -330,7 +340,7 @@ export class Session {
       bytes,
       sending: sending(transfer, bytes.length, {
         offset,
-        window: Math.min(window, this.#host.windowBytes),
+        window: Math.min(window, this.#context.windowBytes),
       }),
     });
     this.#pump();

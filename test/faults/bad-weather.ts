@@ -162,7 +162,7 @@ function clientOf(
 
 /** The model of the run in which nothing goes wrong. */
 async function cleanRun(given: BadWeather, trainer: Trainer): Promise<Uint8Array> {
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model: learningModel(),
     settings: {
       ...settingsOf(given),
@@ -172,7 +172,6 @@ async function cleanRun(given: BadWeather, trainer: Trainer): Promise<Uint8Array
       quorum: 1,
     },
   });
-  await aggregator.start();
   await Promise.all(
     Array.from({ length: CLIENTS }, (_, i) =>
       clientOf(i, "ws://clean", trainer, {

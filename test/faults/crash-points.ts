@@ -114,13 +114,13 @@ function newFederation(settings: GivenSettings): Federation {
   const promised = new Map<string, number>();
   return {
     async live(disk) {
-      const aggregator = new Aggregator({
-        model,
-        settings: { ...LAB, ...settings },
-        ledger: fileLedger(FOLDER, disk),
-      });
+      let aggregator: Aggregator;
       try {
-        await aggregator.start();
+        aggregator = await Aggregator.open({
+          model,
+          settings: { ...LAB, ...settings },
+          ledger: fileLedger(FOLDER, disk),
+        });
       } catch (error) {
         // A disk that fails while a server starts keeps it from starting, with a sentence.
         assert.match((error as Error).message, /simulated|expected|full disk/);

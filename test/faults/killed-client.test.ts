@@ -30,7 +30,7 @@ writeFileSync(
  * the final model.
  */
 async function federation(algorithm: string, kills: readonly number[]): Promise<Uint8Array> {
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model: learningModel(),
     settings: {
       algorithm,
@@ -45,7 +45,6 @@ async function federation(algorithm: string, kills: readonly number[]): Promise<
       batchSize: 8,
     },
   });
-  await aggregator.start();
   const server = await listen(aggregator, { port: 0 });
   const clients = await Promise.all(
     [0, 1].map(

@@ -53,13 +53,12 @@ const files: FileLayer = {
   },
 };
 
-const aggregator = new Aggregator({
+const aggregator = await Aggregator.open({
   model: model === "lab" ? labModel() : learningModel(),
   settings: { ...LAB, ...(JSON.parse(settings) as GivenSettings) },
   folder,
   ledger: fileLedger(stateFolder(folder), files),
 });
-await aggregator.start();
 const server = await listen(aggregator, {
   port: Number(port),
   // Clients that come through a proxy dial its port, to which their proofs are bound.

@@ -64,7 +64,7 @@ async function stateOf(
 
 async function federation(algorithm: string, trainers: readonly Trainer[]): Promise<void> {
   const ledger = memoryLedger();
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model,
     ledger,
     settings: {
@@ -125,8 +125,6 @@ async function federation(algorithm: string, trainers: readonly Trainer[]): Prom
       },
     };
   };
-
-  await aggregator.start();
   const server = await listen(aggregator, { port: 0 });
   const stores = CLIENTS.map(memoryStore);
   await Promise.all(

@@ -40,7 +40,7 @@ export async function soak(
   keepYoungSmall();
   const trainer = await trainerHere("simd");
   const folder = await mkdtemp(join(tmpdir(), "fedflat-soak-"));
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model: learningModel(),
     folder,
     settings: {
@@ -53,7 +53,6 @@ export async function soak(
       batchSize: 10,
     },
   });
-  await aggregator.start();
   const server = await listen(aggregator, { port: 0 });
   const footprints: Footprint[] = [];
   aggregator.on("round", ({ round }) => {

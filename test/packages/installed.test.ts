@@ -165,7 +165,7 @@ for (const [what, file, source, flags] of [
      export const log: Log = console;
      export const serve = async (metrics: Metrics) => {
        const model = initialModel({ description: { input: [1], layers: [{ type: "dense", units: 2 }] }, classes: ["a", "b"] }, "1");
-       const aggregator = new Aggregator({ model, log });
+       const aggregator = await Aggregator.open({ model, log });
        aggregator.on("round", (line, timings) => { const n: number = line.round + timings.seconds; void n; });
        return listen(aggregator, { port: 0, metrics });
      };

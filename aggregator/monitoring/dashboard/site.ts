@@ -153,7 +153,6 @@ export function openSite(
       keep(request.socket);
       if (action === undefined) {
         if (method !== "GET") return end(405);
-        if (!aggregator.begun) return end(503, "the run has not begun\n");
         if (feed.viewers >= VIEWERS) return end(503, `${VIEWERS} pages are open already\n`);
         stream(response, role, url.searchParams);
         return true;

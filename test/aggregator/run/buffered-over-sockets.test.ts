@@ -200,12 +200,11 @@ test(
 
 for (const algorithm of ["feddyn", "scaffold", "feddc", "fedspeed"])
   test(`${algorithm} is refused: its clients keep a state`, () =>
-    assert.throws(
-      () =>
-        new Aggregator({
-          model: tinyModel(),
-          settings: { mode: "buffered", algorithm },
-        }),
+    assert.rejects(
+      Aggregator.open({
+        model: tinyModel(),
+        settings: { mode: "buffered", algorithm },
+      }),
       { name: "ConfigError", code: "client-state", message: /got buffered/ },
     ));
 

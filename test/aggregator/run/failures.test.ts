@@ -118,25 +118,23 @@ test("a folding worker that ends rejects every call with a sentence", async () =
 
 test("a folder that holds a run, one that holds none, and another model are refused with a sentence", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-run-"));
-  const open = (change: object) => new Aggregator({ model: tinyModel(), folder, ...change });
+  const open = (change: object) => Aggregator.open({ model: tinyModel(), folder, ...change });
   try {
-    await assert.rejects(open({ resume: true }).start(), {
+    await assert.rejects(open({ resume: true }), {
       name: "ConfigError",
       code: "nothing-to-resume",
     });
-    const first = open({});
-    await first.start();
-    await assert.rejects(open({ resume: true }).start(), {
+    const first = await open({});
+    await assert.rejects(open({ resume: true }), {
       code: "state-locked",
     });
     await first.stop();
-    await assert.rejects(open({}).start(), { code: "run-exists" });
-    await assert.rejects(open({ resume: true, model: tinyModel(4) }).start(), {
+    await assert.rejects(open({}), { code: "run-exists" });
+    await assert.rejects(open({ resume: true, model: tinyModel(4) }), {
       code: "resume",
       message: /expected the model that the run was begun with/,
     });
-    const again = open({ resume: true });
-    await again.start();
+    const again = await open({ resume: true });
     await again.stop();
   } finally {
     await rm(folder, { recursive: true });
@@ -153,15 +151,14 @@ test("a run whose server kept its state under other names is refused with a sent
       broadcast: ({ control }) => ({ control }),
     },
   };
-  const first = new Aggregator({
+  const first = await Aggregator.open({
     model: tinyModel(),
     ledger,
     algorithm: before,
   });
-  await first.start();
   await first.stop();
   const settings = { algorithm: "scaffold" };
-  await assert.rejects(new Aggregator({ model: tinyModel(), ledger, settings }).start(), {
+  await assert.rejects(Aggregator.open({ model: tinyModel(), ledger, settings }), {
     code: "state",
     message:
       /"controlSum" expected \d+ float64 numbers .*, got none; a run that another version of .* began cannot be resumed/,
@@ -171,32 +168,34 @@ test("a run whose server kept its state under other names is refused with a sent
 test("a folder that cannot be made is refused with a sentence", async () => {
   // A file where a folder should be, and a file system that has no room for names of ours.
   for (const folder of [import.meta.filename ?? "/dev/null", "/proc/x"])
-    await assert.rejects(new Aggregator({ model: tinyModel(), folder }).start(), {
+    await assert.rejects(Aggregator.open({ model: tinyModel(), folder }), {
       name: "ConfigError",
       code: "state-unusable",
       message: /^"[^"]+" expected a folder that can be written, got [a-z ]+$/,
     });
 });
 
-test("settings out of bounds, and unknown ones, are refused by name", () => {
-  const made = (settings: object) => () => new Aggregator({ model: tinyModel(), settings });
-  assert.throws(made({ quorum: 2 }), {
+test("settings out of bounds, and unknown ones, are refused by name", async () => {
+  const opened = (settings: object) => Aggregator.open({ model: tinyModel(), settings });
+  await assert.rejects(opened({ quorum: 2 }), {
     name: "ConfigError",
     message: /"settings.quorum" expected at most 1, got 2/,
   });
-  assert.throws(made({ quorom: 1 }), { message: /"settings.quorom"/ });
-  assert.throws(made({ algorithm: "fedmagic" }), {
+  await assert.rejects(opened({ quorom: 1 }), { message: /"settings.quorom"/ });
+  await assert.rejects(opened({ algorithm: "fedmagic" }), {
     code: "unknown-algorithm",
   });
-  assert.throws(made({ algorithm: "feddyn", clipUpdateNorm: 1 }), {
+  await assert.rejects(opened({ algorithm: "feddyn", clipUpdateNorm: 1 }), {
     code: "client-state",
     message: /expected an algorithm whose clients keep no state, got feddyn/,
   });
-  assert.throws(made({ algorithmSettings: { mu: 1 } }), {
+  await assert.rejects(opened({ algorithmSettings: { mu: 1 } }), {
     code: "algorithm-settings",
   });
 });
 
-test("an aggregator that was never started can be stopped", async () => {
-  await new Aggregator({ model: tinyModel() }).stop();
+test("an aggregator can be stopped as soon as it is open, and twice", async () => {
+  const aggregator = await Aggregator.open({ model: tinyModel() });
+  await Promise.all([aggregator.stop(), aggregator.stop()]);
+  await aggregator.stop();
 });

@@ -86,13 +86,12 @@ export async function federation(
       },
     }),
   );
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model: tinyModel(),
     log: logger,
     ...options,
     settings: { ...QUICK, ...settings },
   });
-  await aggregator.start();
   const listening = await listen(aggregator, {
     port: 0,
     metrics: openMetrics(aggregator),

@@ -106,14 +106,13 @@ async function run(
   options: Partial<AggregatorOptions> = {},
 ): Promise<Run> {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-run-"));
-  const aggregator = new Aggregator({
+  const aggregator = await Aggregator.open({
     model,
     folder,
     ...options,
     settings: { ...SETTINGS, ...settings },
   });
   try {
-    await aggregator.start();
     const server = how.sockets ? await listen(aggregator, { port: 0 }) : undefined;
     const clients = Array.from({ length: CLIENTS }, (_, i) =>
       clientOf(aggregator, how.sockets ? i : CLIENTS - 1 - i, how.trainer, server?.url),
@@ -229,7 +228,7 @@ test("a run stopped in the middle of each round, and resumed, ends with the mode
   try {
     for (let life = 1; ; life++) {
       assert.ok(life <= 4);
-      const aggregator = new Aggregator({
+      const aggregator = await Aggregator.open({
         model,
         folder,
         resume: life > 1,
@@ -250,7 +249,6 @@ test("a run stopped in the middle of each round, and resumed, ends with the mode
         let counted = 0;
         aggregator.on("counted", () => ++counted === 4 && resolve());
       });
-      await aggregator.start();
       const running = clients.map((client) => client.run());
       await Promise.race([updates, aggregator.done]);
       await aggregator.stop();
@@ -281,9 +279,8 @@ test("buffered rounds: real clients learn, a slow one's updates are stale, and a
   };
   const lines: RoundRecord[] = [];
   const open = async (resume: boolean, port: number) => {
-    const aggregator = new Aggregator({ model, folder, resume, settings });
+    const aggregator = await Aggregator.open({ model, folder, resume, settings });
     aggregator.on("round", (line) => lines.push(line));
-    await aggregator.start();
     return { aggregator, server: await listen(aggregator, { port }) };
   };
   let life = await open(false, 0);

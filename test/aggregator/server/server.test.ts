@@ -4,7 +4,7 @@ import { connect, createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { Aggregator, type Status } from "../../../aggregator/run/aggregator.js";
-import { listen } from "../../../aggregator/server/server.js";
+import { listen, openPort } from "../../../aggregator/server/server.js";
 import { federation, logged, tinyModel } from "../run/federation.js";
 import { sha256, updateFor } from "../run/raw-client.js";
 
@@ -34,16 +34,28 @@ test("/livez, /readyz and /status answer while the aggregator runs", async () =>
   }
 });
 
-test("who asks before the run has begun is told so", async () => {
-  const aggregator = new Aggregator({ model: tinyModel() });
-  const server = await listen(aggregator, { port: 0 });
+test("a port without a run says so, and lets clients in once it has one", async () => {
+  const port = await openPort({ port: 0, healthPort: 0 });
+  let aggregator: Aggregator | undefined;
   try {
-    const http = httpOf(server.url);
-    for (const path of ["readyz", "status", "metrics", "page/events"])
-      assert.equal((await fetch(`${http}/${path}`)).status, 503, path);
+    const http = httpOf(port.url);
+    const health = `http://127.0.0.1:${port.healthPort}`;
+    for (const at of [http, health]) {
+      for (const path of ["readyz", "status", "metrics", "page/events", ""])
+        assert.equal((await fetch(`${at}/${path}`)).status, 503, path);
+      assert.equal((await fetch(`${at}/livez`)).status, 200);
+    }
+    assert.equal(await upgrade(port.url, {}), 503);
+    aggregator = await Aggregator.open({ model: tinyModel() });
+    port.serve(aggregator);
+    for (const at of [http, health])
+      for (const path of ["readyz", "status", "livez"])
+        assert.equal((await fetch(`${at}/${path}`)).status, 200, path);
     assert.equal((await fetch(http)).status, 200);
+    assert.equal(await upgrade(port.url, {}), 101);
   } finally {
-    await server.close();
+    await aggregator?.stop();
+    await port.close();
   }
 });
 
@@ -81,8 +93,7 @@ test("models are served over HTTP to clients with a connection, and from any byt
 test("beyond loopback some authentication is asked for, unless told otherwise", async () => {
   const model = tinyModel();
   const options = { host: "0.0.0.0", port: 0 };
-  const open = new Aggregator({ model });
-  await open.start();
+  const open = await Aggregator.open({ model });
   await assert.rejects(listen(open, options), {
     name: "ConfigError",
     code: "no-authentication",
@@ -91,18 +102,16 @@ test("beyond loopback some authentication is asked for, unless told otherwise", 
   const server = await listen(open, { ...options, openToAll: true });
   await server.close();
   await open.stop();
-  const closed = new Aggregator({
+  const closed = await Aggregator.open({
     model,
     admission: { kind: "token", token: "secret" },
   });
-  await closed.start();
   await (await listen(closed, options)).close();
   await closed.stop();
 });
 
 test("a port in use, and an address of another machine, are said in one sentence", async () => {
-  const aggregator = new Aggregator({ model: tinyModel() });
-  await aggregator.start();
+  const aggregator = await Aggregator.open({ model: tinyModel() });
   const other = createServer();
   await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
   const { port } = other.address() as AddressInfo;
@@ -206,8 +215,7 @@ test("an upgrade is as the RFCs say: one Host, HTTP/1.1, version 13, no subproto
 
 test("a public name asks for authentication, also on loopback, and ends what loopback may do without", async () => {
   const hosts = ["fl.example.org"];
-  const open = new Aggregator({ model: tinyModel() });
-  await open.start();
+  const open = await Aggregator.open({ model: tinyModel() });
   await assert.rejects(listen(open, { port: 0, hosts }), {
     code: "no-authentication",
     message: /^"public name" expected none while every key is admitted, got fl.example.org/,
@@ -284,11 +292,12 @@ test("the address of a client is what a trusted proxy says, and only that; it is
   } finally {
     await other.end();
   }
-  const aggregator = new Aggregator({ model: tinyModel() });
+  const aggregator = await Aggregator.open({ model: tinyModel() });
   for (const text of ["proxy", "10.0.0.0/33", "10.0.0.0/", "::1/129"])
     await assert.rejects(listen(aggregator, { port: 0, trustedProxies: [text] }), {
       code: "trusted-proxy",
     });
+  await aggregator.stop();
 });
 
 test("a server on all addresses says one that can be dialled", async () => {

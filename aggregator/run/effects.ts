@@ -1,0 +1,45 @@
+import type { Attempts } from "./attempts.js";
+import { commitRound, type CommitContext } from "./commit.js";
+import type { RunContext } from "./context.js";
+import type { Asked } from "./driver.js";
+import type { RunEnd } from "./ending.js";
+import type { Registry } from "./registry.js";
+import type { Updates } from "./updates.js";
+
+/** Carries out what an engine asks for; each effect is the work of one other file. */
+export function effectRunner(
+  context: CommitContext & Pick<RunContext, "clientOf">,
+  run: {
+    readonly attempts: Attempts;
+    readonly updates: Pick<Updates, "fold">;
+    readonly registry: Pick<Registry, "sendWait">;
+    readonly end: Pick<RunEnd, "finished" | "stopped">;
+  },
+): (effect: Asked) => void {
+  const { attempts, updates, registry, end } = run;
+  return (effect) => {
+    switch (effect.type) {
+      case "begin":
+        return void attempts.begin(effect.open);
+      case "assign":
+        return attempts.assign(effect.client, effect.work, effect.lease);
+      case "fold":
+        return void updates.fold(attempts.given(effect.client, effect.work)!);
+      case "late":
+        return attempts.late(effect.client, effect.work, effect.code);
+      case "phase":
+        // Plain training has one phase.
+        return;
+      case "close":
+        return void commitRound(context, attempts, effect);
+      case "abandon":
+        for (const { client } of attempts.abandon(effect.open, effect.reason))
+          setImmediate(() => registry.sendWait(context.clientOf(client)));
+        return;
+      case "finished":
+        return void end.finished();
+      case "stopped":
+        return end.stopped(effect.reason, effect.failed);
+    }
+  };
+}
