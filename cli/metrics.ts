@@ -7,6 +7,11 @@ import {
   Registry,
 } from "prom-client";
 import type { Metrics, Traffic } from "../aggregator/monitoring/metrics.js";
+import {
+  ALL_FIGURES,
+  type Family,
+  type RoundSources,
+} from "../aggregator/monitoring/round-figures.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import type { AggregatorEvents } from "../aggregator/run/options.js";
 
@@ -51,12 +56,27 @@ export function openMetrics(aggregator: Aggregator): Metrics {
   const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
     new Counter({ name, help, labelNames, registers });
 
-  const phases = histogram(
-    "fedflat_round_phase_seconds",
-    "Committed rounds by phase: collect (until the last update), finish (moving the model), commit (to disk)",
-    ["phase"],
-  );
-  const rounds = histogram("fedflat_round_seconds", "Committed rounds, from their opening on");
+  const families = new Map<Family, Histogram | Gauge>();
+  for (const { unit, series } of ALL_FIGURES)
+    if (series !== undefined && !families.has(series.family)) {
+      const { name, help } = series.family;
+      const labelNames = Object.keys(series.labels);
+      families.set(
+        series.family,
+        unit === "seconds"
+          ? histogram(name, help, labelNames)
+          : new Gauge({ name, help, labelNames, registers }),
+      );
+    }
+  const observe = (sources: RoundSources): void => {
+    for (const { series, of } of ALL_FIGURES) {
+      const value = of(sources);
+      if (series === undefined || typeof value !== "number") continue;
+      const family = families.get(series.family);
+      if (family instanceof Histogram) family.observe(series.labels, value);
+      else family?.set(series.labels, value);
+    }
+  };
   const outcomes = counter("fedflat_rounds_total", "Attempts at rounds by outcome", ["outcome"]);
   const updates = counter(
     "fedflat_updates_total",
@@ -93,18 +113,6 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     "fedflat_client_training_seconds",
     "Local training, as clients report it",
   );
-  const accuracy = new Gauge({
-    name: "fedflat_accuracy_ratio",
-    help: "Accuracy of the last evaluated model, on the server's test data or the clients' hold-outs",
-    labelNames: ["on"],
-    registers,
-  });
-  const loss = new Gauge({
-    name: "fedflat_loss",
-    help: "Mean cross-entropy of the last evaluated model",
-    labelNames: ["on"],
-    registers,
-  });
   new Gauge({
     name: "fedflat_round",
     help: "Rounds committed",
@@ -164,21 +172,11 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     refused: ({ code }) => updates.inc({ result: "refused", code: reason(code) }),
     missed: ({ code }) => updates.inc({ result: "missed", code: reason(code) }),
     abandoned: () => outcomes.inc({ outcome: "abandoned" }),
-    round(_line, timings) {
+    round(record, timings) {
       outcomes.inc({ outcome: "committed" });
-      rounds.observe(timings.seconds);
-      phases.observe({ phase: "collect" }, timings.collectSeconds);
-      phases.observe({ phase: "finish" }, timings.finishSeconds);
-      phases.observe({ phase: "commit" }, timings.commitSeconds);
+      observe({ rounds: record, timings });
     },
-    evaluation(line) {
-      for (const on of ["test", "federated"] as const) {
-        const result = line[on];
-        if (result === undefined) continue;
-        accuracy.set({ on }, result.accuracy);
-        loss.set({ on }, result.loss);
-      }
-    },
+    evaluation: (record) => observe({ evaluations: record }),
   };
   for (const [event, listener] of Object.entries(listeners))
     aggregator.on(event as keyof AggregatorEvents, listener);

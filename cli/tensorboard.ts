@@ -1,6 +1,7 @@
 import { appendFileSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { ALL_FIGURES, type RoundSources } from "../aggregator/monitoring/round-figures.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { crc32c } from "../runtime/crc.js";
 
@@ -13,39 +14,24 @@ export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
   const seconds = Math.floor(Date.now() / 1000);
   const file = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}`);
   const write = (event: Uint8Array) => appendFileSync(file, record(event));
-  const scalars = (step: number, values: Readonly<Record<string, number>>) =>
-    write(scalarEvent(Date.now() / 1000, step, values));
+  const scalars = (step: number, sources: RoundSources) =>
+    write(scalarEvent(Date.now() / 1000, step, scalarsOf(sources)));
 
   write(versionEvent(seconds));
-  aggregator.on("round", (line, timings) =>
-    scalars(line.round, {
-      "clients/participants": line.participants.length,
-      "clients/samples": line.samples,
-      "clients/training seconds": timings.trainSeconds,
-      "loss/training before": line.lossBefore,
-      "loss/training after": line.lossAfter,
-      ...Object.fromEntries(
-        line.activationNorms.map((norm, layer) => [`activation norm/layer ${layer}`, norm]),
-      ),
-      "round/learning rate": line.learningRate,
-      "round/staleness": line.staleness,
-      "round/seconds": timings.seconds,
-      "round/update bytes": timings.updateBytes,
-    }),
-  );
-  aggregator.on("evaluation", (line) => {
-    for (const on of ["test", "federated"] as const) {
-      const result = line[on];
-      if (result === undefined) continue;
-      scalars(line.round, {
-        [`accuracy/${on}`]: result.accuracy,
-        [`loss/${on}`]: result.loss,
-        ...(result.topEigenvalue !== undefined && {
-          [`flatness/top eigenvalue, ${on}`]: result.topEigenvalue,
-        }),
-      });
-    }
+  aggregator.on("round", (record, timings) => scalars(record.round, { rounds: record, timings }));
+  aggregator.on("evaluation", (record) => scalars(record.round, { evaluations: record }));
+}
+
+/** The figures by their names in TensorBoard; a list's by layer. */
+function scalarsOf(sources: RoundSources): Record<string, number> {
+  const figures = ALL_FIGURES.flatMap(({ scalar, of }) => {
+    const value = of(sources);
+    if (value === undefined) return [];
+    return typeof value === "number"
+      ? [[scalar, value] as const]
+      : value.map((one, layer) => [`${scalar} ${layer}`, one] as const);
   });
+  return Object.fromEntries(figures);
 }
 
 // Protocol buffers (tensorflow/core/util/event.proto): Event { 1: double wall_time, 2: int64 step,

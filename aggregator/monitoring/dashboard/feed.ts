@@ -19,13 +19,7 @@ import {
   type TableChange,
   type PageUpdate,
 } from "./messages.js";
-import {
-  figuresOfEvaluation,
-  figuresOfRound,
-  figuresOfTimings,
-  pastRounds,
-  ROUNDS_KEPT,
-} from "./round-points.js";
+import { pastRounds, shortFigures, ROUNDS_KEPT } from "./round-points.js";
 
 /** Milliseconds between two updates of a page. */
 const PACE = 300;
@@ -232,8 +226,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     },
     round(record, timings) {
       learn(record.round, {
-        ...figuresOfRound(record),
-        ...figuresOfTimings(timings),
+        ...shortFigures({ rounds: record, timings }),
         receivedBytes: traffic.received - seen.received,
         sentBytes: traffic.sent - seen.sent,
       });
@@ -244,7 +237,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       );
     },
     evaluation(record) {
-      learn(record.round, figuresOfEvaluation(record));
+      learn(record.round, shortFigures({ evaluations: record }));
     },
   };
   for (const [event, listener] of Object.entries(listeners))

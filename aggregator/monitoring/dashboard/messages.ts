@@ -1,3 +1,5 @@
+import type { RoundFigures } from "../round-figures.js";
+
 // What the aggregator tells the page, one JSON object in each server-sent event. A part that is not
 // there has not changed.
 
@@ -105,29 +107,9 @@ export interface ClientRow {
   readonly outcome?: string;
 }
 
-/**
- * All figures of a round; what was not measured, or is not known any more after a restart, is not
- * there.
- */
-export interface RoundPoint {
+/** All that is known of a round. */
+export interface RoundPoint extends RoundFigures {
   readonly round: number;
-  readonly participants?: number;
-  readonly testAccuracy?: number;
-  readonly testLoss?: number;
-  readonly clientAccuracy?: number;
-  readonly clientLoss?: number;
-  /** Of the participants' training data, before and after their training. */
-  readonly lossBefore?: number;
-  readonly lossAfter?: number;
-  readonly activationNorms?: readonly number[];
-  readonly topEigenvalue?: number;
-  readonly seconds?: number;
-  readonly collectSeconds?: number;
-  readonly finishSeconds?: number;
-  readonly commitSeconds?: number;
-  /** The longest local training, within `collectSeconds`. */
-  readonly trainSeconds?: number;
-  readonly updateBytes?: number;
   /** All frames since the round before, seen from the aggregator. */
   readonly receivedBytes?: number;
   readonly sentBytes?: number;
