@@ -73,7 +73,8 @@ export function openAssignments(options: {
       assignment: assignment.id,
       round: assignment.work.round,
       attempt: assignment.work.attempt,
-      phase: assignment.phase,
+      // Each task is one phase of its own name.
+      phase: assignment.task,
       task: assignment.task,
       // Nothing waits to be sent without a model.
       model: nameOf(assignment.model!),
@@ -132,14 +133,13 @@ export function openAssignments(options: {
       return assignment?.client === client.id ? assignment : undefined;
     },
 
-    of({ round, attempt, phase }) {
+    of({ round, attempt }) {
       const given = new Map<string, Assignment>();
       for (const assignment of all.values())
         if (
           assignment.task === "train" &&
           assignment.work.round === round &&
-          assignment.work.attempt === attempt &&
-          assignment.work.phase === phase
+          assignment.work.attempt === attempt
         )
           given.set(assignment.client, assignment);
       return given;
@@ -215,13 +215,12 @@ export const nameOf = ({ sha256, bytes }: Blob) => ({
   bytes: bytes.length,
 });
 
-/** An id of 128 bits that cannot be guessed without the key, and that a restart computes again. */
-export const assignmentId = (
-  key: string,
-  { round, attempt, phase }: Work,
-  client: string,
-): string =>
+/**
+ * An id of 128 bits that cannot be guessed without the key, and that a restart computes again. The 0
+ * is the phase: all work has one.
+ */
+export const assignmentId = (key: string, { round, attempt }: Work, client: string): string =>
   createHmac("sha256", Buffer.from(key, "hex"))
-    .update(`${round} ${attempt} ${phase} ${client}`)
+    .update(`${round} ${attempt} 0 ${client}`)
     .digest("hex")
     .slice(0, 32);

@@ -11,7 +11,6 @@ export interface Assignment {
   readonly id: string;
   readonly client: string;
   readonly task: "train" | "evaluate";
-  readonly phase: string;
   /** Of a round; an evaluation belongs to the round that made its model. */
   readonly work: Work;
   /** Missing where the work was given before a restart: then it cannot be sent again. */

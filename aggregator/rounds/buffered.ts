@@ -103,7 +103,6 @@ type Step = EngineStep<BufferedState>;
 
 /** Rounds that wait for K updates, whoever sends them. */
 export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
-  phases: ["train"],
   maxStaleness: rules.maxStaleness,
   start: (committed, reopened) => start(rules, committed, reopened),
   step: (state, event) => step(rules, state, event),
@@ -297,7 +296,7 @@ function ask(rules: BufferedRules, state: Buffering): EngineStep<Buffering> {
   const drawn = chance.shuffle(Uint32Array.from(idle.keys())).subarray(0, slots);
   let { members } = state;
   const effects: RoundEffect[] = [];
-  const work: Work = { round: open.round, attempt: 1, phase: 0 };
+  const work: Work = { round: open.round, attempt: 1 };
   for (const i of drawn) {
     members = members.with(idle[i], { status: "asked", work });
     effects.push({
@@ -454,7 +453,6 @@ function outstanding(rules: BufferedRules, state: BufferedState): Work[] {
   return Array.from({ length: newest - oldest + 1 }, (_, i) => ({
     round: newest - i,
     attempt: 1,
-    phase: 0,
   }));
 }
 

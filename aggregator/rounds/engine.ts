@@ -7,8 +7,6 @@ import type { Members, Work } from "./participants.js";
  * in rounds/: time comes as the `deadline` and `expired` events that the machine asked for.
  */
 export interface RoundEngine<State extends EngineState> {
-  /** Names of the phases that a round consists of; plain training is one. */
-  readonly phases: readonly string[];
   /**
    * The most commits that may lie between an update's own model and the one that it is folded into.
    */
@@ -164,8 +162,6 @@ export type RoundEffect =
       readonly work: Work;
       readonly code: "late" | "stale";
     }
-  /** A phase that is not the last has its updates. */
-  | { readonly type: "phase"; readonly work: Work; readonly members: Members }
   /** The updates are there: move the model, make it durable, answer `committed`. */
   | {
       readonly type: "close";
@@ -195,7 +191,7 @@ export interface RoundProgress {
 }
 
 /** An engine with the state that it is in. */
-export interface Rounds extends Pick<RoundEngine<EngineState>, "phases" | "maxStaleness"> {
+export interface Rounds extends Pick<RoundEngine<EngineState>, "maxStaleness"> {
   /** Undefined before `start`. */
   readonly at: string | undefined;
   readonly draining: boolean;
@@ -226,7 +222,6 @@ export function roundsOf<S extends EngineState>(engine: RoundEngine<S>): Rounds 
     return step.effects;
   };
   return {
-    phases: engine.phases,
     maxStaleness: engine.maxStaleness,
     get at() {
       return state?.at;

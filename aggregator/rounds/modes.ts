@@ -25,7 +25,8 @@ export function roundsFor(settings: AggregatorSettings, { name, client }: Algori
     return roundsOf(
       synchronous({
         ...shared,
-        phases: [{ name: "train", asks: "selected", quorum, deadline }],
+        quorum,
+        deadline,
         selection: {
           fraction: settings.fraction,
           count: settings.clientsPerRound,

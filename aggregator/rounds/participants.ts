@@ -1,15 +1,14 @@
 /**
- * Names a piece of a client's work: one phase of one attempt, from the model that was the newest
+ * Names a piece of a client's work: one attempt, from the model that was the newest
  * when the round opened.
  */
 export interface Work {
   readonly round: number;
   readonly attempt: number;
-  readonly phase: number;
 }
 
 export const sameWork = (a: Work, b: Work): boolean =>
-  a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
+  a.round === b.round && a.attempt === b.attempt;
 
 export interface Member {
   /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */

@@ -35,7 +35,7 @@ import {
  * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and
  * what is to be done.
  *
- *     gathering -> opening -> collecting (phase by phase) -> committing -> gathering ... -> finished
+ *     gathering -> opening -> collecting -> committing -> gathering ... -> finished
  *                                  |
  *                                  +-> quorum not reached: abandoned, gathering again with attempt + 1
  *
@@ -46,8 +46,10 @@ export interface RoundRules {
   readonly seed: string;
   /** Rounds to commit before the run is finished. */
   readonly rounds: number;
-  /** What a round consists of; plain training is one phase. */
-  readonly phases: readonly Phase[];
+  /** Part of the wanted number of updates without which the attempt is abandoned, in (0, 1]. */
+  readonly quorum: number;
+  /** Milliseconds from asking to closing. */
+  readonly deadline: number;
   readonly selection: Selection;
   /**
    * Clients awaited before the first round of this process; after `gatherDeadline` the selection's
@@ -60,16 +62,6 @@ export interface RoundRules {
   readonly pause: number;
   /** Milliseconds that the storage may take for one record. */
   readonly storageDeadline: number;
-}
-
-export interface Phase {
-  readonly name: string;
-  /** Who is asked: everybody selected, or those who were counted in the phase before. */
-  readonly asks: "selected" | "counted";
-  /** Part of the wanted number of updates without which the attempt is abandoned, in (0, 1]. */
-  readonly quorum: number;
-  /** Milliseconds from asking to closing. */
-  readonly deadline: number;
 }
 
 export type RoundState = Running | Ended;
@@ -88,7 +80,6 @@ interface Gathering extends EngineState {
 interface Collecting extends EngineState {
   readonly at: "collecting";
   readonly open: Attempt;
-  readonly phase: number;
   readonly members: Members;
   readonly goal: number;
   readonly quorum: number;
@@ -98,7 +89,6 @@ type Step = EngineStep<RoundState>;
 
 /** Rounds that wait for those who were asked. */
 export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
-  phases: rules.phases.map(({ name }) => name),
   maxStaleness: 0,
   start: (committed, reopened) => start(rules, committed, reopened),
   step: (state, event) => step(rules, state, event),
@@ -114,8 +104,7 @@ export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
  */
 export function start(rules: RoundRules, committed: number, reopened?: Attempt): Step {
   if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
-  if (reopened !== undefined)
-    return ask(rules, { ...NOTHING_YET, at: "opening", open: reopened }, 0);
+  if (reopened !== undefined) return ask(rules, { ...NOTHING_YET, at: "opening", open: reopened });
   const need = Math.max(rules.gather, rules.selection.minimum, 1);
   return gather(rules, NOTHING_YET, committed + 1, 1, need, false);
 }
@@ -131,7 +120,7 @@ export function step(rules: RoundRules, state: RoundState, event: RoundEvent): S
     case "roster":
       return tryToOpen(rules, { ...state, roster: event.roster });
     case "begun":
-      return state.at === "opening" ? ask(rules, state, 0) : { state, effects: [] };
+      return state.at === "opening" ? ask(rules, state) : { state, effects: [] };
     case "admitted":
     case "refused":
     case "gone":
@@ -143,7 +132,7 @@ export function step(rules: RoundRules, state: RoundState, event: RoundEvent): S
       return state.at === "collecting" && state.members.get(event.client)?.code === "left"
         ? {
             state: withMember(state, event.client, { status: "asked" }),
-            effects: [{ type: "assign", client: event.client, work: workOf(state) }],
+            effects: [{ type: "assign", client: event.client, work: workOf(state.open) }],
           }
         : { state, effects: [] };
     case "committed":
@@ -216,39 +205,25 @@ function release(rules: RoundRules, state: Running): Step {
     : { state: released, effects: [] };
 }
 
-const workOf = ({ open, phase }: Pick<Collecting, "open" | "phase">): Work => ({
-  round: open.round,
-  attempt: open.attempt,
-  phase,
-});
+const workOf = ({ round, attempt }: Attempt): Work => ({ round, attempt });
 
-/** Opens a phase: asks whom it asks. */
-function ask(rules: RoundRules, from: Opening | Collecting, phase: number): Step {
-  const { asks, quorum, deadline } = rules.phases[phase];
+/** Asks all clients that are selected. */
+function ask(rules: RoundRules, from: Opening): Step {
   const { open } = from;
-  const work = workOf({ open, phase });
-  const before: Members =
-    from.at === "collecting"
-      ? from.members
-      : Members.of(open.selected.map((id) => [id, { status: "counted", work }]));
-  const asked = [...before].filter(([, { status }]) => asks === "selected" || status === "counted");
-  const members = Members.of([
-    ...before,
-    ...asked.map(([id]) => [id, { status: "asked", work }] as const),
-  ]);
-  const goal = Math.min(open.goal, asked.length);
+  const work = workOf(open);
+  const { selected } = open;
+  const goal = Math.min(open.goal, selected.length);
   const state: Collecting = {
     ...commonOf(from),
     at: "collecting",
     open,
-    phase,
-    members,
+    members: Members.of(selected.map((id) => [id, { status: "asked", work }])),
     goal,
-    quorum: Math.min(goal, Math.max(1, Math.ceil(quorum * goal))),
+    quorum: Math.min(goal, Math.max(1, Math.ceil(rules.quorum * goal))),
   };
   return and(
-    arm(state, deadline),
-    asked.map(([client]) => ({ type: "assign", client, work })),
+    arm(state, rules.deadline),
+    selected.map((client) => ({ type: "assign", client, work })),
   );
 }
 
@@ -258,7 +233,7 @@ const withMember = (
   member: Omit<Member, "work">,
 ): Collecting => ({
   ...state,
-  members: state.members.with(client, { ...member, work: workOf(state) }),
+  members: state.members.with(client, { ...member, work: workOf(state.open) }),
 });
 
 /** A client's work has come to an end. */
@@ -268,7 +243,7 @@ function settle(
   event: Extract<RoundEvent, { type: "admitted" | "refused" | "gone" }>,
 ): Step {
   const { client, work } = event;
-  const concerns = state.at === "collecting" && sameWork(workOf(state), work);
+  const concerns = state.at === "collecting" && sameWork(workOf(state.open), work);
   const status = concerns ? state.members.get(client)?.status : undefined;
   // A client that was lost and comes back with its update in time is counted all the same.
   if (!concerns || (status !== "asked" && status !== "lost")) {
@@ -294,31 +269,28 @@ function settle(
  * A round is made with those who can: whoever cannot, now and later, is not among those of whom the
  * quorum is a part. The selection's minimum stays.
  */
-function withoutBarred({ phases, selection }: RoundRules, state: Collecting): Collecting {
+function withoutBarred({ quorum: share, selection }: RoundRules, state: Collecting): Collecting {
   const able = [...state.members].filter(([, { barred }]) => !barred).length;
   const goal = Math.min(state.goal, able);
-  const quorum = Math.max(
-    Math.min(state.quorum, selection.minimum),
-    Math.ceil(phases[state.phase].quorum * goal),
-  );
+  const quorum = Math.max(Math.min(state.quorum, selection.minimum), Math.ceil(share * goal));
   return { ...state, goal: Math.max(goal, quorum), quorum };
 }
 
 /**
- * Closes the phase when it has what it wants, or abandons the attempt when it can no longer have
+ * Closes the round when it has what it wants, or abandons the attempt when it can no longer have
  * what it needs.
  */
 function check(rules: RoundRules, state: Collecting): Step {
   const counted = state.members.count("counted");
   const asked = state.members.count("asked");
-  if (counted >= state.goal) return closePhase(rules, state);
+  if (counted >= state.goal) return close(rules, state);
   if (counted + asked < state.quorum)
     return abandon(
       rules,
       state,
       `${counted} of ${state.quorum} updates needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
     );
-  return asked === 0 ? closePhase(rules, state) : { state, effects: [] };
+  return asked === 0 ? close(rules, state) : { state, effects: [] };
 }
 
 /** Those who were still asked are late, and are told. */
@@ -327,7 +299,7 @@ function dismiss(state: Collecting): {
   effects: RoundEffect[];
 } {
   let { members } = state;
-  const work = workOf(state);
+  const work = workOf(state.open);
   const effects: RoundEffect[] = [];
   for (const [client, { status }] of state.members)
     if (status === "asked") {
@@ -337,13 +309,8 @@ function dismiss(state: Collecting): {
   return { members, effects };
 }
 
-function closePhase(rules: RoundRules, state: Collecting): Step {
+function close(rules: RoundRules, state: Collecting): Step {
   const { members, effects } = dismiss(state);
-  if (state.phase + 1 < rules.phases.length)
-    return then(
-      [...effects, { type: "phase", work: workOf(state), members }],
-      ask(rules, { ...state, members }, state.phase + 1),
-    );
   return then(effects, committing(rules, state, state.open, members));
 }
 
@@ -384,7 +351,7 @@ function expire(rules: RoundRules, state: Running): Step {
     case "collecting": {
       const counted = state.members.count("counted");
       return counted >= state.quorum
-        ? closePhase(rules, state)
+        ? close(rules, state)
         : abandon(
             rules,
             state,
@@ -413,7 +380,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
         missing.length <= 5
           ? missing.join(", ")
           : `${missing.slice(0, 5).join(", ")} and ${missing.length - 5} more`;
-      return `Round ${state.open.round}, attempt ${state.open.attempt} (${rules.phases[state.phase].name}) has ${state.members.count("counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
+      return `Round ${state.open.round}, attempt ${state.open.attempt} (train) has ${state.members.count("counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
     }
     default:
       return waitsForAlike(state);
@@ -428,7 +395,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
 export function retryAfter(rules: RoundRules, state: RoundState, client: string): number {
   const lasts =
     state.at === "collecting"
-      ? rules.phases[state.phase].deadline
+      ? rules.deadline
       : state.at === "gathering" && !state.resting
         ? rules.gatherDeadline
         : rules.pause;

@@ -86,7 +86,6 @@ export function openAttempts(
     id: assignmentId(key, work, client),
     client,
     task: "train",
-    phase: rounds.phases[work.phase],
     work,
     ...from,
     due: 0,
@@ -178,9 +177,7 @@ export function openAttempts(
     abandon({ round, attempt }, reason) {
       log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
       tell("abandoned", { round, attempt, reason });
-      const ended = rounds.phases.flatMap((_, phase) => [
-        ...assignments.of({ round, attempt, phase }).values(),
-      ]);
+      const ended = [...assignments.of({ round, attempt }).values()];
       for (const assignment of ended) assignments.end(assignment, "abandoned");
       void withRetry(() => ledger.abandonAttempt(epoch, round, attempt));
       return ended;

@@ -27,9 +27,6 @@ export function effectRunner(
         return void updates.fold(attempts.given(effect.client, effect.work)!);
       case "late":
         return attempts.late(effect.client, effect.work, effect.code);
-      case "phase":
-        // Plain training has one phase.
-        return;
       case "close":
         return void commitRound(context, attempts, effect);
       case "abandon":

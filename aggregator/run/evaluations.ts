@@ -114,12 +114,11 @@ export function openEvaluations(options: {
       .shuffle(Uint32Array.from(ids.keys()))
       .subarray(0, count);
     const key = randomBytes(32).toString("hex");
-    const work = { round, attempt: 1, phase: 0 };
+    const work = { round, attempt: 1 };
     const asked = [...order].map((i): Assignment => ({
       id: assignmentId(key, work, ids[i]),
       client: ids[i],
       task: "evaluate",
-      phase: "evaluate",
       work,
       model,
       settings: {},

@@ -9,7 +9,7 @@ import type { Work } from "../../../aggregator/rounds/participants.js";
 // every-engine.test.ts.
 
 const ids = (n: number) => Array.from({ length: n }, (_, i) => `client-${i}`);
-const workOf = (round: number): Work => ({ round, attempt: 1, phase: 0 });
+const workOf = (round: number): Work => ({ round, attempt: 1 });
 
 const RULES: BufferedRules = {
   seed: "1",

@@ -35,7 +35,8 @@ const ENGINES: Readonly<Record<string, () => Rounds>> = {
         ...times,
         seed: "1",
         rounds: ROUNDS,
-        phases: [{ name: "train", asks: "selected", quorum: 0.5, deadline: 1000 }],
+        quorum: 0.5,
+        deadline: 1000,
         selection: {
           fraction: 1,
           minimum: 2,
@@ -80,8 +81,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
   /** Everything that was ever folded. */
   const folded = new Set<string>();
   const round = { open: committed + 1, members: new Set<string>() };
-  const nameOf = (client: string, work: Work) =>
-    `${client} ${work.round} ${work.attempt} ${work.phase}`;
+  const nameOf = (client: string, work: Work) => `${client} ${work.round} ${work.attempt}`;
 
   function take(effects: readonly RoundEffect[]): void {
     for (const effect of effects) {

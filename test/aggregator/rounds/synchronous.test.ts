@@ -27,7 +27,8 @@ const everybody: Selection = {
 const rulesWith = (change: Partial<RoundRules> = {}): RoundRules => ({
   seed: "1",
   rounds: 3,
-  phases: [{ name: "train", asks: "selected", quorum: 0.5, deadline: 1000 }],
+  quorum: 0.5,
+  deadline: 1000,
   selection: everybody,
   gather: 1,
   gatherDeadline: 100,
@@ -69,7 +70,7 @@ function drive(rules: RoundRules, storage = true) {
       assert.equal(state.at, "collecting");
       if (state.at !== "collecting") throw new Error();
       const { round, attempt } = state.open;
-      return { round, attempt, phase: state.phase };
+      return { round, attempt };
     },
     of: <T extends RoundEffect["type"]>(type: T) =>
       log.filter((e): e is Extract<RoundEffect, { type: T }> => e.type === type),
@@ -90,7 +91,7 @@ test("a round: assigned to all, folded as they come, committed, next round", () 
     ids(3).reverse(),
   );
   assert.equal(run.of("close").length, 1);
-  assert.deepEqual(run.work(), { round: 2, attempt: 1, phase: 0 });
+  assert.deepEqual(run.work(), { round: 2, attempt: 1 });
 });
 
 test("the last round ends the run", () => {
@@ -143,7 +144,7 @@ test("with the quorum at the deadline the round closes, without it the attempt i
     [2, 1, "gathering"],
   );
   run.expire();
-  assert.deepEqual(run.work(), { round: 2, attempt: 2, phase: 0 });
+  assert.deepEqual(run.work(), { round: 2, attempt: 2 });
 });
 
 test("clients that leave are looked at again: nobody waits for them until the deadline", () => {
@@ -165,7 +166,8 @@ test("clients that leave are looked at again: nobody waits for them until the de
 
 test("a client that cannot train now or later is no part of the quorum: those who can make the round", () => {
   const needsAll: Partial<RoundRules> = {
-    phases: [{ name: "train", asks: "selected", quorum: 1, deadline: 1000 }],
+    quorum: 1,
+    deadline: 1000,
     selection: { ...everybody, minimum: 2 },
   };
   const run = drive(rulesWith(needsAll));
@@ -236,39 +238,6 @@ test("a restart reopens the attempt that the journal names", () => {
   assert.deepEqual(
     effects.filter((e) => e.type === "assign").map((e) => e.client),
     ids(2),
-  );
-});
-
-test("a round of two phases: the second asks those counted in the first", () => {
-  const rules = rulesWith({
-    phases: [
-      { name: "advertise", asks: "selected", quorum: 0.5, deadline: 10 },
-      { name: "send", asks: "counted", quorum: 0.5, deadline: 20 },
-    ],
-  });
-  const run = drive(rules);
-  run.roster(4);
-  const first = run.work();
-  for (const client of ids(3)) run.send({ type: "admitted", client, work: first });
-  run.expire();
-  assert.equal(run.of("phase").length, 1);
-  const second = run.work();
-  assert.equal(second.phase, 1);
-  assert.deepEqual(
-    run
-      .of("assign")
-      .filter((e) => e.work.phase === 1)
-      .map((e) => e.client),
-    ids(3),
-  );
-  // What belongs to the first phase is late in the second.
-  run.send({ type: "admitted", client: ids(1)[0], work: first });
-  assert.equal(run.of("late").at(-1)?.work.phase, 0);
-  for (const client of ids(3)) run.send({ type: "admitted", client, work: second });
-  const [close] = run.of("close");
-  assert.deepEqual(
-    [...close.members.values()].map((m) => m.status),
-    ["counted", "counted", "counted", "late"],
   );
 });
 
@@ -374,136 +343,110 @@ test("selection: each client is drawn about as often as any other", () => {
 
 test("whatever happens: one deadline is armed or the run is over, every client asked comes to an end, folds match members", () => {
   fc.assert(
-    fc.property(
-      fc.array(anyAct(12), { maxLength: 120 }),
-      anySelection,
-      fc.integer({ min: 1, max: 2 }),
-      (acts, selection, phases) => {
-        const rules = rulesWith({
-          selection,
-          rounds: 4,
-          phases: [
-            {
-              name: "first",
-              asks: "selected" as const,
-              quorum: 0.6,
-              deadline: 9,
-            },
-            {
-              name: "second",
-              asks: "counted" as const,
-              quorum: 1,
-              deadline: 9,
-            },
-          ].slice(0, phases),
-        });
-        let armed = 0;
-        let awaited: RoundEvent | undefined;
-        let folded = new Set<string>();
-        let committed = 0;
-        let old: Work = { round: 1, attempt: 1, phase: 0 };
-        let { state, effects } = start(rules, 0);
-        const look = (given: readonly RoundEffect[]) => {
-          for (const effect of given)
-            switch (effect.type) {
-              case "deadline":
-                assert.ok(effect.after > 0);
-                armed = effect.number;
-                break;
-              case "begin":
-                assert.equal(state.held, false, "opened during a hold");
-                awaited = { type: "begun" };
-                folded = new Set();
-                assert.equal(effect.open.round, committed + 1);
-                break;
-              case "phase":
-                folded = new Set();
-                break;
-              case "fold":
-                assert.ok(!folded.has(effect.client), "folded twice");
-                folded.add(effect.client);
-                break;
-              case "close":
-              case "abandon": {
-                const ends = [...effect.members];
-                assert.deepEqual(ends.map(([id]) => id).sort(), effect.open.selected);
-                for (const [, { status }] of ends) assert.notEqual(status, "asked");
-                const counted = ends.filter(([, m]) => m.status === "counted");
-                assert.deepEqual(counted.map(([id]) => id).sort(), [...folded].sort());
-                folded = new Set();
-                if (effect.type === "close") {
-                  assert.ok(counted.length > 0);
-                  awaited = { type: "committed" };
-                }
-                break;
+    fc.property(fc.array(anyAct(12), { maxLength: 120 }), anySelection, (acts, selection) => {
+      const rules = rulesWith({ selection, rounds: 4, quorum: 0.6, deadline: 9 });
+      let armed = 0;
+      let awaited: RoundEvent | undefined;
+      let folded = new Set<string>();
+      let committed = 0;
+      let old: Work = { round: 1, attempt: 1 };
+      let { state, effects } = start(rules, 0);
+      const look = (given: readonly RoundEffect[]) => {
+        for (const effect of given)
+          switch (effect.type) {
+            case "deadline":
+              assert.ok(effect.after > 0);
+              armed = effect.number;
+              break;
+            case "begin":
+              assert.equal(state.held, false, "opened during a hold");
+              awaited = { type: "begun" };
+              folded = new Set();
+              assert.equal(effect.open.round, committed + 1);
+              break;
+            case "fold":
+              assert.ok(!folded.has(effect.client), "folded twice");
+              folded.add(effect.client);
+              break;
+            case "close":
+            case "abandon": {
+              const ends = [...effect.members];
+              assert.deepEqual(ends.map(([id]) => id).sort(), effect.open.selected);
+              for (const [, { status }] of ends) assert.notEqual(status, "asked");
+              const counted = ends.filter(([, m]) => m.status === "counted");
+              assert.deepEqual(counted.map(([id]) => id).sort(), [...folded].sort());
+              folded = new Set();
+              if (effect.type === "close") {
+                assert.ok(counted.length > 0);
+                awaited = { type: "committed" };
               }
-            }
-          const over = state.at === "finished" || state.at === "stopped";
-          assert.ok(over || armed === state.deadline, "no deadline is armed");
-          assert.match(waitsFor(rules, state), /^[A-Z].*\.$/);
-          assert.ok(over || retryAfter(rules, state, "x") > 0);
-        };
-        const send = (event: RoundEvent) => {
-          if (event.type === "committed" && state.at === "committing") committed++;
-          ({ state, effects } = step(rules, state, event));
-          look(effects);
-        };
-        look(effects);
-        for (const act of acts)
-          switch (act.do) {
-            case "roster":
-              send({
-                type: "roster",
-                roster: {
-                  ids: ids(act.n),
-                  connected: ids(act.n),
-                  population: 12,
-                  meanSamples: 3,
-                },
-              });
               break;
-            case "answer":
-              if (awaited !== undefined) send(awaited);
-              awaited = undefined;
-              break;
-            case "expire":
-              send({ type: "deadline", number: armed });
-              break;
-            case "hold":
-            case "release":
-              send({ type: act.do });
-              break;
-            case "stale":
-              send({ type: "deadline", number: armed - 1 });
-              break;
-            case "client": {
-              const client = ids(13)[act.who];
-              const now: Work =
-                state.at === "collecting"
-                  ? {
-                      round: state.open.round,
-                      attempt: state.open.attempt,
-                      phase: state.phase,
-                    }
-                  : old;
-              const work = act.old ? old : now;
-              if (!act.old) old = now;
-              send(
-                act.what === "back"
-                  ? { type: "back", client }
-                  : { type: act.what, client, work, code: "x", barred: act.barred },
-              );
             }
           }
-        // Left alone with its deadlines and an empty roster, it comes to rest: gathering, or over.
-        send({
-          type: "roster",
-          roster: { ids: [], connected: [], population: 12, meanSamples: 3 },
-        });
-        for (let i = 0; i < 6; i++) send({ type: "deadline", number: armed });
-        assert.ok(["gathering", "finished", "stopped"].includes((state as RoundState).at));
-      },
-    ),
+        const over = state.at === "finished" || state.at === "stopped";
+        assert.ok(over || armed === state.deadline, "no deadline is armed");
+        assert.match(waitsFor(rules, state), /^[A-Z].*\.$/);
+        assert.ok(over || retryAfter(rules, state, "x") > 0);
+      };
+      const send = (event: RoundEvent) => {
+        if (event.type === "committed" && state.at === "committing") committed++;
+        ({ state, effects } = step(rules, state, event));
+        look(effects);
+      };
+      look(effects);
+      for (const act of acts)
+        switch (act.do) {
+          case "roster":
+            send({
+              type: "roster",
+              roster: {
+                ids: ids(act.n),
+                connected: ids(act.n),
+                population: 12,
+                meanSamples: 3,
+              },
+            });
+            break;
+          case "answer":
+            if (awaited !== undefined) send(awaited);
+            awaited = undefined;
+            break;
+          case "expire":
+            send({ type: "deadline", number: armed });
+            break;
+          case "hold":
+          case "release":
+            send({ type: act.do });
+            break;
+          case "stale":
+            send({ type: "deadline", number: armed - 1 });
+            break;
+          case "client": {
+            const client = ids(13)[act.who];
+            const now: Work =
+              state.at === "collecting"
+                ? {
+                    round: state.open.round,
+                    attempt: state.open.attempt,
+                  }
+                : old;
+            const work = act.old ? old : now;
+            if (!act.old) old = now;
+            send(
+              act.what === "back"
+                ? { type: "back", client }
+                : { type: act.what, client, work, code: "x", barred: act.barred },
+            );
+          }
+        }
+      // Left alone with its deadlines and an empty roster, it comes to rest: gathering, or over.
+      send({
+        type: "roster",
+        roster: { ids: [], connected: [], population: 12, meanSamples: 3 },
+      });
+      for (let i = 0; i < 6; i++) send({ type: "deadline", number: armed });
+      assert.ok(["gathering", "finished", "stopped"].includes((state as RoundState).at));
+    }),
     { numRuns: 500 },
   );
 });

@@ -9,7 +9,6 @@ function fake(asks: (event: RoundEvent) => readonly RoundEffect[]) {
   const told: RoundEvent[] = [];
   let at: string | undefined;
   const rounds: Rounds = {
-    phases: ["train"],
     maxStaleness: 0,
     get at() {
       return at;
@@ -32,7 +31,7 @@ function fake(asks: (event: RoundEvent) => readonly RoundEffect[]) {
   return { rounds, told };
 }
 
-const work = { round: 1, attempt: 1, phase: 0 };
+const work = { round: 1, attempt: 1 };
 const fold = (client: string): Asked => ({ type: "fold", client, work });
 
 test("all that an event asks for is carried out before the next event, also of one that comes meanwhile", async () => {
