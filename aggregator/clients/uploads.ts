@@ -8,80 +8,95 @@ import {
   type Receiving,
 } from "../../runtime/protocol/transfer.js";
 import { ProtocolError } from "../../runtime/errors.js";
-import { FROM_SYSTEM } from "../../runtime/tensors/memory.js";
 import type { Session } from "../sessions/session.js";
+import { measure, newUpload, type OfferedUpdate, type Upload } from "./upload.js";
+import { openUploadBudget } from "./upload-budget.js";
+
+export type { OfferedUpdate } from "./upload.js";
 
 /**
  * Updates on their way in. Nothing is received before it was granted, and grants come from one byte
- * budget, so however many clients offer at once, the memory is bounded: an upload holds its bytes
- * from `grant` until it is folded or dropped. They lie in shared memory that a worker can read
- * where it is, and that the next upload takes over: to free and allocate as much for each one would
- * keep several times the budget waiting for the garbage collector.
+ * budget, so the memory is bounded however many clients offer at once: an upload holds its bytes
+ * from `grant` until it is folded or dropped.
  *
- * While others wait, one gives its room up (`abort` `evicted`) and waits again: it hardly moves, or
- * at its pace cannot be whole when it is due; and where nobody who waits has been given room for
- * twice `stall` ms, the one that would take longest. So the fastest connections go first, one that
- * is just fast enough delays nobody, and among equally fast ones the one nearest to its end
+ * While others wait, an upload gives its room up (`abort` `evicted`) and waits again if it hardly
+ * moves, or cannot be whole in time at its pace; and where nobody who waits has been given room for
+ * twice `stall` ms, the one that would take longest does. So the fastest connections go first, one
+ * that is just fast enough delays nobody, and among equally fast ones the one nearest to its end
  * finishes.
  */
 export interface Uploads {
   /** A client offers an update, for the first time or again after its connection broke. */
   offer(session: Session, offered: OfferedUpdate): void;
   chunk(session: Session, chunk: Chunk): void;
-  /** The client gives a transfer up. */
+  /** The client gives up a transfer. */
   aborted(session: Session, transfer: number): void;
   sessionClosed(session: Session): void;
   /**
-   * The update is folded, or of no use any more: its room is free once `unread`, the last look at
-   * its bytes, is over.
+   * The update is folded, or of no use: its room is free once `unread`, the last look at its bytes,
+   * is over.
    */
   release(assignment: string, unread?: Promise<unknown>): void;
-  /** Lets go of the memory that no upload is in. */
+  /** Lets go of the memory, when no upload is in it. */
   trim(): void;
   /** Bytes of the budget that are taken. */
   readonly taken: number;
-  /** Looks who has to give way; to be called now and then. */
+  /** Checks who has to give way; call it now and then. */
   sweep(now: number): void;
 }
 
-export interface OfferedUpdate {
-  readonly assignment: string;
-  readonly sha256: string;
-  readonly bytes: number;
-  /** When it is of no use any more, in the time of `performance.now()`. */
-  readonly due: number;
-}
-
-interface Upload extends OfferedUpdate {
-  /** The session to send `grant` on; none while the client is away. */
-  session: Session | undefined;
-  /** Its room in the budget, from the grant on. */
-  buffer: Uint8Array | undefined;
-  /** Bytes here. */
-  held: number;
-  receiving: Receiving | undefined;
-  /** All bytes have been handed on. */
-  whole: boolean;
-  /** Since when its pace is being measured, and what was here then. */
-  measured: number;
-  measuredAt: number;
-  /** Bytes a second, over the last `stall` ms that were measured; undefined before that. */
-  pace: number | undefined;
-}
-
-/** The uploads of one session. */
+/** Which upload is on which connection, and the transfers on it that the aggregator has ended. */
 interface Transfers {
-  readonly uploads: Set<Upload>;
-  /** Transfers that we ended: what is still on its way is dropped in silence. */
-  readonly ended: Set<number>;
+  /** Moves an upload to this session. */
+  attach(upload: Upload, session: Session): void;
+  /** Ends the transfer and keeps what has been received. */
+  detach(upload: Upload): void;
+  /** Ends the transfer and tells the client. */
+  abort(upload: Upload, code: string): void;
+  /** Whether the aggregator has ended this transfer: what still arrives of it is dropped. */
+  hasEnded(session: Session, transfer: number): boolean;
+  find(session: Session, transfer: number): Upload | undefined;
+  uploadsOf(session: Session): Upload[];
+  closed(session: Session): void;
 }
 
-/** The most memory for uploads that is taken at a time, in bytes. */
-const ROOM = 64 * 1024 * 1024;
-/** Memory that nobody uses is kept this long, in milliseconds. */
-const KEEP_BUFFERS = 10_000;
+function openTransfers(): Transfers {
+  const bySession = new Map<Session, { uploads: Set<Upload>; ended: Set<number> }>();
 
-export function openUploads(options: {
+  function detach(upload: Upload): void {
+    if (upload.session) bySession.get(upload.session)?.uploads.delete(upload);
+    upload.session = undefined;
+    upload.receiving = undefined;
+  }
+
+  return {
+    detach,
+    attach(upload, session) {
+      detach(upload);
+      let own = bySession.get(session);
+      if (own === undefined)
+        bySession.set(session, (own = { uploads: new Set(), ended: new Set() }));
+      own.uploads.add(upload);
+      upload.session = session;
+    },
+    abort({ session, receiving }, code) {
+      if (session === undefined || receiving === undefined) return;
+      const { transfer } = receiving;
+      bySession.get(session)?.ended.add(transfer);
+      session.send({ type: "abort", transfer, code });
+    },
+    hasEnded: (session, transfer) => bySession.get(session)?.ended.has(transfer) ?? false,
+    find(session, transfer) {
+      for (const upload of bySession.get(session)?.uploads ?? [])
+        if (upload.receiving?.transfer === transfer) return upload;
+      return undefined;
+    },
+    uploadsOf: (session) => [...(bySession.get(session)?.uploads ?? [])],
+    closed: (session) => void bySession.delete(session),
+  };
+}
+
+export interface UploadOptions {
   readonly budgetBytes: number;
   readonly windowBytes: number;
   /** Milliseconds over which the pace of an upload is measured. */
@@ -92,160 +107,34 @@ export function openUploads(options: {
   readonly arrived: (upload: OfferedUpdate, bytes: Uint8Array) => void;
   /** An upload lost its room. */
   readonly evicted: (assignment: string) => void;
-}): Uploads {
-  const { budgetBytes, windowBytes, stall, minimumRate } = options;
+}
+
+export function openUploads(options: UploadOptions): Uploads {
+  const { windowBytes, stall } = options;
   const uploads = new Map<string, Upload>();
-  const bySession = new Map<Session, Transfers>();
-  /** Those that can be granted as soon as there is room, in their order. */
-  const waiting = new Set<Upload>();
-  /** Those that have room and are not whole. */
-  const partial = new Set<Upload>();
-  /** Where uploads lie, end to end: parts of one memory, all as long as the run's updates are. */
-  let room: SharedArrayBuffer | undefined;
-  /** Parts of it that were given out, and those of them that nobody uses now. */
-  let parts = 0;
-  let free: Uint8Array[] = [];
-  let taken = 0;
-  let used = 0;
-  /** When one who waited was last given room, or began to wait with nobody before it. */
-  let served = 0;
+  const transfers = openTransfers();
+  const { attach, abort, find } = transfers;
+  const budget = openUploadBudget({
+    ...options,
+    grant: (upload) => grant(upload, upload.session!),
+    evict(upload) {
+      abort(upload, "evicted");
+      upload.receiving = undefined;
+      options.evicted(upload.assignment);
+    },
+  });
 
-  function attach(upload: Upload, session: Session): void {
-    detach(upload);
-    let transfers = bySession.get(session);
-    if (transfers === undefined)
-      bySession.set(session, (transfers = { uploads: new Set(), ended: new Set() }));
-    transfers.uploads.add(upload);
-    upload.session = session;
-  }
-
-  /** Ends the transfer and keeps what is here. */
   function detach(upload: Upload): void {
-    if (upload.session) bySession.get(upload.session)?.uploads.delete(upload);
-    waiting.delete(upload);
-    upload.session = undefined;
-    upload.receiving = undefined;
-  }
-
-  function abort({ session, receiving }: Upload, code: string): void {
-    if (session === undefined || receiving === undefined) return;
-    const { transfer } = receiving;
-    bySession.get(session)?.ended.add(transfer);
-    session.send({ type: "abort", transfer, code });
-  }
-
-  function takeRoom(upload: Upload): void {
-    taken += upload.bytes;
-    partial.add(upload);
-    upload.buffer = free.pop() ?? newPart(upload.bytes);
-    upload.measuredAt = performance.now();
-    upload.measured = upload.held;
-    upload.pace = undefined;
-  }
-
-  function newPart(bytes: number): Uint8Array {
-    const step = Math.ceil(bytes / 8) * 8;
-    if (room === undefined || step * (parts + 1) > room.byteLength) {
-      room = new SharedArrayBuffer(Math.max(step, FROM_SYSTEM, Math.min(budgetBytes, ROOM)));
-      parts = 0;
-    }
-    return new Uint8Array(room, step * parts++, bytes);
-  }
-
-  function trim(): void {
-    if (taken > 0) return;
-    room = undefined;
-    parts = 0;
-    free = [];
-  }
-
-  function giveRoomBack(upload: Upload): void {
-    if (upload.buffer === undefined) return;
-    free.push(upload.buffer);
-    upload.buffer = undefined;
-    partial.delete(upload);
-    taken -= upload.bytes;
-    used = performance.now();
-  }
-
-  function evict(upload: Upload): void {
-    abort(upload, "evicted");
-    upload.receiving = undefined;
-    upload.held = 0;
-    giveRoomBack(upload);
-    // To the end of those who wait.
-    if (upload.session !== undefined) waiting.add(upload);
-    options.evicted(upload.assignment);
-  }
-
-  function measure(upload: Upload, now: number): void {
-    const time = now - upload.measuredAt;
-    if (time < stall) return;
-    upload.pace = (1000 * (upload.held - upload.measured)) / time;
-    upload.measured = upload.held;
-    upload.measuredAt = now;
-  }
-
-  /** When an upload will be whole at its pace, which is known. */
-  function endOf({ bytes, held, pace = 0 }: Upload, now: number): number {
-    return pace < minimumRate ? Infinity : now + (1000 * (bytes - held)) / pace;
-  }
-
-  /** One whose room is better given to another, if any is. */
-  function givingWay(now: number): Upload | undefined {
-    let last: Upload | undefined;
-    let end = -Infinity;
-    for (const upload of partial) {
-      if (upload.session === undefined) return upload;
-      measure(upload, now);
-      if (upload.pace === undefined || endOf(upload, now) <= end) continue;
-      last = upload;
-      end = endOf(upload, now);
-    }
-    const isOverdue = last !== undefined && end > last.due;
-    return isOverdue || end === Infinity || now - served > 2 * stall ? last : undefined;
-  }
-
-  function hasRoom(bytes: number, now: number): boolean {
-    while (taken + bytes > budgetBytes) {
-      const victim = givingWay(now);
-      if (victim === undefined) return false;
-      evict(victim);
-    }
-    return true;
+    budget.leave(upload);
+    transfers.detach(upload);
   }
 
   function grant(upload: Upload, session: Session): void {
     const transfer = session.nextUpload();
     const begin = { offset: upload.held, window: windowBytes };
     upload.receiving = receiving(transfer, upload.bytes, begin);
-    session.send({
-      type: "grant",
-      assignment: upload.assignment,
-      transfer,
-      ...begin,
-    });
+    session.send({ type: "grant", assignment: upload.assignment, transfer, ...begin });
   }
-
-  /** Grants to those who wait, in their order, as far as the budget goes. */
-  function grantAll(): void {
-    const now = performance.now();
-    // Not to those who lose their room here.
-    let count = waiting.size;
-    for (const upload of waiting) {
-      if (count-- === 0 || !hasRoom(upload.bytes, now)) return;
-      waiting.delete(upload);
-      served = now;
-      takeRoom(upload);
-      grant(upload, upload.session!);
-    }
-  }
-
-  const find = (session: Session, transfer: number): Upload | undefined => {
-    for (const upload of bySession.get(session)?.uploads ?? [])
-      if (upload.receiving?.transfer === transfer) return upload;
-    return undefined;
-  };
 
   return {
     offer(session, { assignment, sha256, bytes, due }) {
@@ -253,38 +142,20 @@ export function openUploads(options: {
       if (upload?.whole) return;
       if (upload?.session === session && upload.receiving !== undefined) return;
       if (upload === undefined) {
-        upload = {
-          assignment,
-          sha256,
-          bytes,
-          due,
-          session,
-          buffer: undefined,
-          held: 0,
-          receiving: undefined,
-          whole: false,
-          measured: 0,
-          measuredAt: 0,
-          pace: undefined,
-        };
+        upload = newUpload({ assignment, sha256, bytes, due });
         uploads.set(assignment, upload);
       }
+      budget.leave(upload);
       attach(upload, session);
       // An upload cut off by a lost connection still has its memory: resume it.
       if (upload.buffer !== undefined) return grant(upload, session);
-      if (waiting.size === 0) served = performance.now();
-      waiting.add(upload);
-      grantAll();
+      budget.wait(upload);
       if (upload.receiving === undefined)
-        session.send({
-          type: "wait",
-          assignment,
-          reason: "Other updates are on their way in.",
-        });
+        session.send({ type: "wait", assignment, reason: "Other updates are on their way in." });
     },
 
     chunk(session, { transfer, offset, bytes }) {
-      if (bySession.get(session)?.ended.has(transfer)) return;
+      if (transfers.hasEnded(session, transfer)) return;
       const upload = find(session, transfer);
       if (upload?.receiving === undefined || upload.buffer === undefined)
         throw new ProtocolError(
@@ -293,10 +164,7 @@ export function openUploads(options: {
         );
       let state: Receiving;
       try {
-        state = chunkReceived(upload.receiving, {
-          offset,
-          length: bytes.length,
-        });
+        state = chunkReceived(upload.receiving, { offset, length: bytes.length });
       } catch (error) {
         if (error instanceof ProtocolError && error.code === "over-window") {
           abort(upload, "other");
@@ -306,7 +174,7 @@ export function openUploads(options: {
       }
       upload.buffer.set(bytes, offset);
       upload.held = state.held;
-      measure(upload, performance.now());
+      measure(upload, stall, performance.now());
       if (ackDue(state)) {
         session.send({ type: "ack", transfer, offset: state.held });
         state = ackSent(state);
@@ -315,7 +183,7 @@ export function openUploads(options: {
       if (receivingDone(state)) {
         upload.whole = true;
         upload.receiving = undefined;
-        partial.delete(upload);
+        budget.settle(upload);
         options.arrived(upload, upload.buffer);
       }
     },
@@ -326,9 +194,9 @@ export function openUploads(options: {
     },
 
     sessionClosed(session) {
-      for (const upload of bySession.get(session)?.uploads ?? []) detach(upload);
-      bySession.delete(session);
-      grantAll();
+      for (const upload of transfers.uploadsOf(session)) detach(upload);
+      transfers.closed(session);
+      budget.grantAll();
     },
 
     release(assignment, unread) {
@@ -336,25 +204,18 @@ export function openUploads(options: {
       if (upload === undefined) return;
       abort(upload, "cancelled");
       detach(upload);
-      partial.delete(upload);
+      budget.settle(upload);
       uploads.delete(assignment);
-      const freed = () => {
-        giveRoomBack(upload);
-        grantAll();
-      };
+      const freed = () => budget.free(upload);
       if (unread === undefined) freed();
       else void unread.then(freed, freed);
     },
 
-    sweep(now) {
-      grantAll();
-      if (now - used > KEEP_BUFFERS) trim();
-    },
-
-    trim,
+    sweep: budget.sweep,
+    trim: budget.trim,
 
     get taken() {
-      return taken;
+      return budget.taken;
     },
   };
 }
