@@ -54,6 +54,12 @@ export function text(placeholder: string, pattern = /./, form?: string): Kind<st
   };
 }
 
+export const socketUrl = text(
+  "url",
+  /^wss?:\/\/[^/]/,
+  "an address such as ws://127.0.0.1:7400 or wss://fl.example.org",
+);
+
 /** Text of a form, read into what it says. */
 function formed<T>(
   placeholder: string,

@@ -4,14 +4,8 @@ import { Command, CommanderError } from "commander";
 import { FedflatError } from "../runtime/errors.js";
 import { inWords } from "../runtime/platform/system-errors.js";
 import { printableLines } from "../runtime/protocol/printable.js";
-import {
-  COMMANDS,
-  addOptions,
-  givenTo,
-  readSettings,
-  type CommandName,
-  type SettingsOf,
-} from "./settings.js";
+import { COMMANDS, type CommandName } from "./flags.js";
+import { addOptions, givenTo, readSettings, type SettingsOf } from "./settings.js";
 
 /** The work of a command. It ends soon after `signal` aborts, and says where the state is. */
 type Work<C extends CommandName> = (settings: SettingsOf<C>, signal: AbortSignal) => Promise<void>;

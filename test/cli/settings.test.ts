@@ -6,14 +6,8 @@ import { after, test } from "node:test";
 import { Command } from "commander";
 import { readAggregatorSettings } from "../../aggregator/settings.js";
 import { ConfigError } from "../../runtime/errors.js";
-import {
-  COMMANDS,
-  addOptions,
-  givenTo,
-  readSettings,
-  type CommandName,
-  type SettingsOf,
-} from "../../cli/settings.js";
+import { COMMANDS, type CommandName } from "../../cli/flags.js";
+import { addOptions, givenTo, readSettings, type SettingsOf } from "../../cli/settings.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-settings-"));
 after(() => rmSync(folder, { recursive: true }));

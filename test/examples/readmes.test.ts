@@ -3,7 +3,8 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { Command } from "commander";
-import { addOptions, COMMANDS, type CommandName } from "../../cli/settings.js";
+import { COMMANDS, type CommandName } from "../../cli/flags.js";
+import { addOptions } from "../../cli/settings.js";
 import { repository } from "../cli/command.js";
 
 const files = [

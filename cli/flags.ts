@@ -1,0 +1,715 @@
+import {
+  runSettings,
+  type AggregatorSettings,
+  type GivenSettings,
+} from "../aggregator/settings.js";
+import {
+  algorithm,
+  integer,
+  kindOf,
+  labIdentity,
+  number,
+  numbers,
+  oneOf,
+  part,
+  shape,
+  socketUrl,
+  split,
+  text,
+  texts,
+  toggle,
+  updates,
+  type Kind,
+} from "./kinds.js";
+
+// Every setting of the command line, in one table: the flags, the keys of a config file, the checks
+// and the help are all made from it. A key `localEpochs` is the flag `--local-epochs` and the config
+// file's `"local-epochs"`.
+
+export const COMMANDS = [
+  "serve",
+  "join",
+  "simulate",
+  "experiment",
+  "flatness",
+  "predict",
+  "demo",
+  "loadtest",
+  "status",
+  "enroll",
+  "keys",
+] as const;
+
+export type CommandName = (typeof COMMANDS)[number];
+
+interface Setting<T> extends Kind<T> {
+  readonly help: string;
+  readonly commands: readonly CommandName[];
+  readonly default?: T;
+  /** Defaults of single commands, where they differ. */
+  readonly defaultIn?: Partial<Record<CommandName, T>>;
+  readonly required?: boolean;
+  /** The flag, where it is not the key. */
+  readonly flag?: string;
+  /** Stands without a flag, first on the line. */
+  readonly positional?: boolean;
+}
+
+type Group = Record<string, Setting<unknown>>;
+
+const ROUNDS = ["serve", "simulate"] as const;
+const LOCAL = ["simulate", "demo"] as const;
+const DEALT = ["join", "simulate", "demo"] as const;
+
+/** The flag of one of the run's settings: type, bounds and default are those of its schema. */
+type OfRun<K extends keyof AggregatorSettings, C> = Kind<NonNullable<AggregatorSettings[K]>> & {
+  readonly help: string;
+  readonly commands: C;
+} & (undefined extends AggregatorSettings[K]
+    ? unknown
+    : { readonly default: NonNullable<AggregatorSettings[K]> });
+
+/**
+ * Flags of the run's settings that these help texts name. `own` has the defaults of single commands,
+ * where they differ.
+ */
+function ofRun<const C extends readonly CommandName[], K extends keyof AggregatorSettings>(
+  commands: C,
+  help: Readonly<Record<K, string>>,
+  own: Partial<Record<CommandName, GivenSettings>> = {},
+): { readonly [P in K]: OfRun<P, C> } {
+  const flag = (key: K): Setting<unknown> => ({
+    ...kindOf(runSettings[key].wrapped),
+    default: runSettings[key].default,
+    defaultIn: Object.fromEntries(
+      Object.entries(own).map(([command, defaults]) => [command, defaults[key]]),
+    ),
+    help: help[key],
+    commands,
+  });
+  const keys = Object.keys(help) as K[];
+  return Object.fromEntries(keys.map((key) => [key, flag(key)])) as {
+    readonly [P in K]: OfRun<P, C>;
+  };
+}
+
+/** The same flags without defaults, so that a command sees which were given. */
+function unset<R extends Record<string, Setting<unknown>>>(
+  flags: R,
+): { readonly [K in keyof R]: Omit<R[K], "default"> } {
+  const rows = Object.entries(flags).map(([key, { default: _, ...flag }]) => [key, flag]);
+  return Object.fromEntries(rows) as { readonly [K in keyof R]: Omit<R[K], "default"> };
+}
+
+const LINE = {
+  port: {
+    ...integer(0, 65535),
+    placeholder: "number",
+    default: 7400,
+    help: "port to listen on (0 for any free one)",
+    commands: ["serve"],
+  },
+  host: {
+    ...text("address"),
+    default: "127.0.0.1",
+    help: "address to listen on",
+    commands: ["serve"],
+  },
+  url: {
+    ...socketUrl,
+    default: "ws://127.0.0.1:7400",
+    help: "the aggregator's address",
+    commands: ["join"],
+  },
+  patience: {
+    ...number(0, 1e9),
+    default: 60,
+    help: "seconds without the aggregator after which to give up; 0 for never",
+    commands: ["join"],
+  },
+  publicName: {
+    ...texts("host:port"),
+    default: [],
+    help: "name under which clients dial, beside the loopback's own; with its port unless that is 80 for ws or 443 for wss",
+    commands: ["serve"],
+  },
+  trustedProxy: {
+    ...texts("address"),
+    default: [],
+    help: "address (127.0.0.1) or network (10.0.0.0/8) of a proxy whose X-Forwarded-For tells a client's address",
+    commands: ["serve"],
+  },
+  allowOrigin: {
+    ...texts("origin"),
+    default: [],
+    help: "web page that may connect, such as https://app.example.org",
+    commands: ["serve"],
+  },
+  openToAll: {
+    ...toggle,
+    default: false,
+    help: "listen beyond this machine, or under a public name, although any client is admitted",
+    commands: ["serve"],
+  },
+  publicModels: {
+    ...toggle,
+    default: false,
+    help: "let anybody who knows a model's hash fetch it",
+    commands: ["serve"],
+  },
+  tokenFile: {
+    ...text("file"),
+    help: "file with the token that clients must show; in status that token or the admin's",
+    commands: ["serve", "join", "loadtest", "status"],
+  },
+  adminTokenFile: {
+    ...text("file"),
+    help: "file with the token by which the live page's admin pauses, resumes and stops the run; at least 16 characters",
+    commands: ["serve"],
+  },
+  keys: {
+    ...text("folder"),
+    defaultIn: { enroll: "keys", keys: "keys" },
+    help: "folder of the enrolled clients' keys; a server with it admits nobody else",
+    commands: ["serve", "enroll", "keys"],
+  },
+  label: {
+    ...text("text", /^/),
+    default: "",
+    help: "what the token is for: stands beside the client's key",
+    commands: ["enroll"],
+  },
+  valid: {
+    ...number(0, 1e6),
+    default: 24,
+    help: "hours in which the token can be used, once",
+    commands: ["enroll"],
+  },
+  action: {
+    ...oneOf("list", "revoke"),
+    positional: true,
+    required: true,
+    help: "list keys and unused tokens, or revoke one",
+    commands: ["keys"],
+  },
+  client: {
+    ...text("id", /^[0-9a-f]{64}$/, "a client's id, 64 hexadecimal digits"),
+    help: "the client whose key is revoked",
+    commands: ["keys"],
+  },
+  unusedToken: {
+    ...text("id", /^[0-9a-f]{16}$/, "a token's id as keys list shows it, 16 hexadecimal digits"),
+    flag: "token",
+    help: "the unused token that is revoked, by its id in keys list",
+    commands: ["keys"],
+  },
+  aggregator: {
+    ...text(
+      "url",
+      /^((ws|http)s?:\/\/)?([^/:[\]]+|\[[0-9a-f:.]+\])(:\d+)?(\/.*)?$/i,
+      "an address such as 127.0.0.1:7400 or https://fl.example.org",
+    ),
+    positional: true,
+    required: true,
+    help: "an aggregator, or its health port; without a scheme http on this machine, https elsewhere",
+    commands: ["status"],
+  },
+  tlsCert: {
+    ...text("file"),
+    help: "certificate to show, PEM; with it a server speaks wss",
+    commands: ["serve", "join", "status"],
+  },
+  tlsKey: {
+    ...text("file"),
+    help: "the certificate's key, PEM",
+    commands: ["serve", "join", "status"],
+  },
+  tlsCa: {
+    ...text("file"),
+    help: "authority that the other end's certificate must be of, PEM; in serve it makes certificates of clients compulsory",
+    commands: ["serve", "join", "loadtest", "status"],
+  },
+  tlsCrl: {
+    ...text("file"),
+    help: "certificates that this authority has revoked (a certificate revocation list), PEM",
+    commands: ["serve"],
+  },
+  healthPort: {
+    ...integer(0, 65535),
+    help: "a second port, on loopback, that tells health and status only",
+    commands: ["serve"],
+  },
+  grace: {
+    ...number(0, 1e6),
+    default: 30,
+    help: "seconds that the round in progress gets to end after SIGTERM",
+    commands: ["serve"],
+  },
+} satisfies Group;
+
+const EXPERIMENT = {
+  file: {
+    ...text("file"),
+    positional: true,
+    required: true,
+    help: "the experiment, JSON or YAML (see examples/experiments/)",
+    commands: ["experiment"],
+  },
+  out: {
+    ...text("folder"),
+    help: "folder of all its runs and results; what is finished there is not run again (runs/ and the file's name where not given)",
+    commands: ["experiment"],
+  },
+  parallel: {
+    ...integer(1, 256),
+    help: "runs at once (one for each core where not given)",
+    commands: ["experiment"],
+  },
+  page: {
+    ...text("file"),
+    help: "write the results page to this Markdown file too, its pictures into a folder of the same name",
+    commands: ["experiment"],
+  },
+  dataOfRuns: {
+    ...text("path"),
+    flag: "data",
+    help: "data set of the runs, instead of the file's",
+    commands: ["experiment"],
+  },
+} satisfies Group;
+
+const DATA = {
+  data: {
+    ...text("path"),
+    required: true,
+    help: "data set: a folder or a file in one of the layouts of docs/data.md",
+    commands: ["join", "simulate", "flatness", "predict"],
+  },
+  test: {
+    ...text("path"),
+    help: "test data on which every new model is evaluated",
+    commands: ROUNDS,
+  },
+  split: {
+    ...split,
+    help: "how the data are dealt to clients: iid, dirichlet:0.3, shards:2 or groups (one client for each group of the data)",
+    defaultIn: { simulate: "iid", demo: "dirichlet:0.3" },
+    commands: DEALT,
+  },
+  part: {
+    ...part,
+    help: "take only the k-th of n parts of the data",
+    commands: ["join"],
+  },
+  clients: {
+    ...integer(1, 100_000),
+    defaultIn: { demo: 10 },
+    help: "number of clients (10; with --split groups one for each group)",
+    commands: LOCAL,
+  },
+  shape: {
+    ...shape,
+    help: "shape of an example in a CSV file, such as 28x28x1",
+    commands: ["serve", "join", "simulate"],
+  },
+  labelColumn: {
+    ...text("column"),
+    flag: "label",
+    help: "column of the label in a CSV file, by name or place from 0 (label, class, target or y where not given)",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
+  groupColumn: {
+    ...text("column"),
+    flag: "group",
+    help: "column of the group in a CSV file (group, subject or client where not given)",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
+  holdOut: {
+    ...number(0, 0.99),
+    help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data)",
+    commands: ["join", "simulate"],
+  },
+  samples: {
+    ...integer(1),
+    help: "take so many training examples, drawn by the seed (all of them where not given)",
+    commands: ["simulate", "flatness"],
+  },
+  lab: {
+    ...toggle,
+    default: false,
+    help: "look at what only a simulation can see: accuracies of the mean of each round's participants (sel) and of all clients (all), and each client's own (means.jsonl, clients.json)",
+    commands: ["simulate"],
+  },
+  augment: {
+    ...toggle,
+    default: false,
+    help: "flip and crop training images at random",
+    commands: ROUNDS,
+  },
+} satisfies Group;
+
+const TRAINING = {
+  model: {
+    ...text("model"),
+    help: "fashion-small, cifar, tiny-imagenet, sensor, perceptron (for tables), or a file with a description (the one for the data's shape where not given)",
+    commands: ROUNDS,
+  },
+  modelFolder: {
+    ...text("folder"),
+    flag: "model",
+    required: true,
+    help: "a run's folder, its model folder, or a weights.safetensors",
+    commands: ["flatness", "predict"],
+  },
+  algorithm: {
+    ...ofRun(ROUNDS, {
+      algorithm:
+        "federated algorithm; client+server pairs such as fedsam+fedadam go too, and a file of your own such as ./mine.js (docs/adding-an-algorithm.md)",
+    }).algorithm,
+    ...algorithm,
+  },
+  algorithmFiles: {
+    ...texts("file"),
+    flag: "algorithm",
+    default: [],
+    help: "an algorithm of your own that a run may use, such as ./mine.js (docs/adding-an-algorithm.md)",
+    commands: ["join"],
+  },
+  set: {
+    ...numbers(),
+    default: {},
+    help: "one of the algorithm's own numbers, such as mu=0.1",
+    commands: ROUNDS,
+  },
+  ...ofRun(
+    [...ROUNDS, "demo"],
+    {
+      zeta: "coefficient of MAN, the activation-norm penalty; 0 switches it off",
+      localEpochs: "passes over a client's data in a round",
+    },
+    { demo: { localEpochs: 2 } },
+  ),
+  ...ofRun(ROUNDS, {
+    batchSize: "examples in a batch",
+    learningRate: "learning rate of the first round",
+    learningRateDecay: "factor on the learning rate after each round",
+    weightDecay: "weight decay",
+    clipNorm: "norm to which gradients are clipped; 0 for no clip",
+  }),
+} satisfies Group;
+
+const ROUND = {
+  ...ofRun([...ROUNDS, "demo"], { rounds: "number of rounds" }, { demo: { rounds: 10 } }),
+  ...ofRun(ROUNDS, {
+    mode: "synchronous: a round waits for the clients it asked; buffered: for any --buffer updates, while others train on (FedBuff)",
+  }),
+  ...unset(
+    ofRun(ROUNDS, {
+      buffer: `buffered: updates that make a round (${runSettings.buffer.default})`,
+      concurrency: `buffered: clients that train at once (${runSettings.concurrency.default})`,
+      maxStaleness: `buffered: rounds that may have been committed since an update's model (${runSettings.maxStaleness.default})`,
+      fraction: `share of the clients that train in a round (${runSettings.fraction.default} where neither this nor --clients-per-round is given)`,
+    }),
+  ),
+  ...ofRun(ROUNDS, {
+    clientsPerRound: "number of clients that train in a round, instead of --fraction",
+    bernoulli: "each client joins a round by its own coin of probability --fraction",
+  }),
+  ...ofRun(["serve"], {
+    gather: "clients to wait for before the first round (--minimum where not given)",
+    minimum: "fewest clients with which a round is opened",
+    overSelection: "how many times more clients are asked than are needed",
+    quorum: "share of the updates wanted without which a round is tried again",
+    deadline: "seconds that a round may take; buffered, a client",
+    absence: "seconds that a client whose line broke is waited for",
+    maxClients: "clients that the run remembers at most; more are not admitted",
+    remember: "seconds after which a client that is away is forgotten and counts no more (30 days)",
+    maxNorm: "largest norm of an update; 0 for no limit",
+    clipUpdateNorm: "norm to which a longer update is scaled down; 0 for none",
+    maxSamples:
+      "samples that a client counts with at most (4 times the median of the clients' where not given)",
+  }),
+  budgetBytes: {
+    ...ofRun(["serve"], {
+      budgetBytes:
+        "megabytes for updates on their way in; where lines are slow, more lets more clients send at a time",
+    }).budgetBytes,
+    flag: "upload-memory",
+  },
+  ...ofRun(ROUNDS, { evaluateEvery: "evaluate the new model every so many rounds" }),
+  ...unset(
+    ofRun(ROUNDS, {
+      evaluateFraction: `share of the clients that evaluate it on what they held out (${runSettings.evaluateFraction.default}; 0 where there are test data)`,
+    }),
+  ),
+  flatnessEvery: {
+    ...integer(0, 1_000_000),
+    default: 0,
+    help: "every so many rounds also compute the Hessian's largest eigenvalue on up to 500 of the test data (0 for never)",
+    commands: ROUNDS,
+  },
+  seed: {
+    ...integer(0),
+    default: Number(runSettings.seed.default),
+    help: "seed of every random choice",
+    commands: [...DEALT, "serve", "flatness", "loadtest"],
+  },
+  workers: {
+    ...integer(1, 256),
+    help: "workers that train (one for each core where not given)",
+    commands: ["simulate"],
+  },
+} satisfies Group;
+
+const FLATNESS = {
+  top: {
+    ...integer(1, 50),
+    default: 1,
+    help: "how many of the Hessian's largest eigenvalues",
+    commands: ["flatness"],
+  },
+  probes: {
+    ...integer(2, 1_000_000),
+    default: 30,
+    help: "random vectors for the trace, where the model is too large for the exact one",
+    commands: ["flatness"],
+  },
+  perLayer: {
+    ...toggle,
+    default: false,
+    help: "the same for the block of each layer's parameters",
+    commands: ["flatness"],
+  },
+  slice: {
+    ...toggle,
+    default: false,
+    help: "the loss on a plane along two filter-normalised random directions: CSV, SVG and PNG",
+    commands: ["flatness"],
+  },
+  sliceRadius: {
+    ...number(0.001, 100),
+    default: 1,
+    help: "half the side of that plane; 1 changes each filter by as much as its own norm",
+    commands: ["flatness"],
+  },
+  slicePoints: {
+    ...integer(3, 501),
+    default: 21,
+    help: "points along each side of that plane",
+    commands: ["flatness"],
+  },
+  outcome: {
+    ...text("folder"),
+    flag: "out",
+    help: "folder for flatness.json and the slice (the model's where not given)",
+    commands: ["flatness"],
+  },
+} satisfies Group;
+
+const CLIENT = {
+  state: {
+    ...text("folder"),
+    default: "fedflat-state",
+    help: "folder of the client's key, its unfinished work and the algorithm's state",
+    commands: ["join"],
+  },
+  labIdentity: {
+    ...labIdentity,
+    help: "in a laboratory: derive the client's key from a seed, as simulate does for its client of that index",
+    commands: ["join"],
+  },
+  limits: {
+    ...numbers(["modelBytes", "memoryBytes", "seconds"]),
+    default: {},
+    help: "decline work beyond this: modelBytes=, memoryBytes=, seconds=",
+    commands: ["join"],
+  },
+} satisfies Group;
+
+const LOAD = {
+  address: {
+    ...socketUrl,
+    positional: true,
+    required: true,
+    help: "the aggregator's address",
+    commands: ["loadtest"],
+  },
+  lightClients: {
+    ...integer(1, 1_000_000),
+    flag: "clients",
+    default: 100,
+    help: "number of clients",
+    commands: ["loadtest"],
+  },
+  update: {
+    ...updates,
+    default: "random",
+    help: "where updates come from: random numbers of the right shape, replay of recorded ones (--updates), or real training by a shared pool (--data)",
+    commands: ["loadtest"],
+  },
+  recorded: {
+    ...text("folder"),
+    flag: "updates",
+    help: "folder of recorded updates, for --update replay",
+    commands: ["loadtest"],
+  },
+  trainOn: {
+    ...text("path"),
+    flag: "data",
+    help: "data set that is dealt to the clients, for --update train",
+    commands: ["loadtest"],
+  },
+  record: {
+    ...text("folder"),
+    help: "keep the updates of --update train in this folder, for --update replay",
+    commands: ["loadtest"],
+  },
+  profiles: {
+    ...text("fleet"),
+    default: "instant",
+    help: "kinds of devices with shares, of instant, phone, gateway and flaky-rural (phone:80,gateway:20), or a JSON file (docs/loadtest.md)",
+    commands: ["loadtest"],
+  },
+  ramp: {
+    ...number(0, 1_000_000),
+    default: 1,
+    help: "seconds over which the clients arrive",
+    commands: ["loadtest"],
+  },
+  duration: {
+    ...number(0.1, 1_000_000),
+    default: 60,
+    help: "seconds after which to stop, if the run is not finished before",
+    commands: ["loadtest"],
+  },
+  untilRounds: {
+    ...integer(1, 1_000_000),
+    flag: "rounds",
+    help: "stop when so many rounds have been committed",
+    commands: ["loadtest"],
+  },
+  processes: {
+    ...integer(1, 64),
+    flag: "workers",
+    default: 1,
+    help: "threads that drive the clients",
+    commands: ["loadtest"],
+  },
+  report: {
+    ...text("file"),
+    help: "write the report with plots to this HTML file",
+    commands: ["loadtest"],
+  },
+} satisfies Group;
+
+const OUTCOME = {
+  run: {
+    ...text("folder"),
+    help: "the run's folder (runs/ and the time where not given)",
+    commands: [...ROUNDS, "demo"],
+  },
+  log: {
+    ...text("file"),
+    help: "the log, JSON lines (log.jsonl in the run's folder; - for standard error)",
+    commands: ["serve"],
+  },
+  logSize: {
+    ...number(1, 1_000_000),
+    default: 200,
+    help: "megabytes that the log's file and the one before it may take; at half of it a new one begins",
+    commands: ["serve"],
+  },
+  hold: {
+    ...toggle,
+    default: false,
+    help: "open no round before an admin starts it on the live page",
+    commands: ["serve"],
+  },
+  tensorboard: {
+    ...text("folder"),
+    help: "write the figures of each round as TensorBoard events into this folder",
+    commands: ROUNDS,
+  },
+  resume: {
+    ...toggle,
+    default: false,
+    help: "go on with the run in that folder",
+    commands: ROUNDS,
+  },
+  resumeOrStart: {
+    ...toggle,
+    default: false,
+    help: "go on with the run in that folder, or begin it where there is none: for services",
+    commands: ["serve"],
+  },
+  json: {
+    ...toggle,
+    default: false,
+    help: "one JSON object a line on standard output, and nothing else there",
+    commands: COMMANDS,
+  },
+} satisfies Group;
+
+/** Under which heading the help lists each group. */
+const GROUPS: readonly [string, Group][] = [
+  ["Experiment:", EXPERIMENT],
+  ["Line:", LINE],
+  ["Data:", DATA],
+  ["Model and local training:", TRAINING],
+  ["Rounds:", ROUND],
+  ["Flatness:", FLATNESS],
+  ["Client:", CLIENT],
+  ["Load:", LOAD],
+  ["Result:", OUTCOME],
+];
+
+/** Settings of a run that the command line leaves as they are, or gives another form. */
+type WithoutFlag =
+  | "manIncludesLogits"
+  | "shuffle"
+  | "gatherDeadline"
+  | "pause"
+  | "storageDeadline"
+  | "maxAbs"
+  | "evaluateDeadline"
+  | "heartbeat"
+  | "helloDeadline"
+  | "farewell"
+  | "windowBytes"
+  | "stall"
+  | "minimumRate"
+  // --set and --augment
+  | "algorithmSettings"
+  | "augmentation";
+
+/** Every flag; a setting of the run that has none is an error here. */
+const TABLE = {
+  ...EXPERIMENT,
+  ...LINE,
+  ...DATA,
+  ...TRAINING,
+  ...ROUND,
+  ...FLATNESS,
+  ...CLIENT,
+  ...LOAD,
+  ...OUTCOME,
+} satisfies Record<Exclude<keyof AggregatorSettings, WithoutFlag>, Setting<unknown>>;
+
+export type Table = typeof TABLE;
+
+const flagOf = (key: string, setting: Setting<unknown>) =>
+  setting.flag ?? key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** The rows of one command. */
+export const flagsOf = (command: CommandName) =>
+  GROUPS.flatMap(([heading, group]) =>
+    Object.entries(group)
+      .filter(([, { commands }]) => commands.includes(command))
+      .map(([key, setting]) => ({
+        key,
+        setting,
+        heading,
+        flag: flagOf(key, setting),
+        initial: setting.defaultIn?.[command] ?? setting.default,
+      })),
+  );
