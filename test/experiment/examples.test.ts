@@ -17,6 +17,7 @@ const RUNS: Record<string, number> = {
   "paper-tiny-imagenet.json": 5 * 2 * 3 * 3,
   "paper-cifar-100-50-rounds.json": 2,
   "paper-cifar-100-fedavg.json": 2,
+  "fashion-mnist.json": 2 * 5,
   "scaled.json": 5 * 2,
   "scaled-zeta.json": 4,
   "scaled-fedsam.json": 2,
