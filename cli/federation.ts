@@ -225,7 +225,7 @@ export function watch(
     view.say(
       "doubted",
       { client, round, reason },
-      `Client ${client.slice(0, 8)} cannot be right in round ${round}: ${reason}.`,
+      `Figures of client ${client.slice(0, 8)} are doubtful in round ${round}: ${reason}.`,
     ),
   );
   aggregator.on("refused", ({ client, code, message }) =>

@@ -329,7 +329,7 @@ function join(
     doubted: (doubt) => {
       const { client, round, reason } = doubt;
       const facts = { client: client.slice(0, 32), round };
-      log.warn(facts, `a client's figures cannot be right: ${reason}`);
+      log.warn(facts, `a client's figures are doubtful: ${reason}`);
       tell("doubted", doubt);
     },
     done: (record) => {

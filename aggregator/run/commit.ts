@@ -99,7 +99,7 @@ export async function commitRound(
       for (const { client, reason } of doubts) {
         context.log.warn(
           { client: client.slice(0, 32), round: open.round },
-          `a client's figures cannot be right: ${reason}`,
+          `a client's figures are doubtful: ${reason}`,
         );
         context.tell("doubted", { client, round: open.round, reason });
       }

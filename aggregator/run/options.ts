@@ -113,7 +113,7 @@ export interface AggregatorEvents {
     },
   ];
   refused: [refusal: Refusal & { readonly client: string }];
-  /** What a client says that it measured cannot be right: it is left out, or counts as less. */
+  /** What a client says that it measured is doubtful: it is left out, or counts as less. */
   doubted: [doubt: Doubt & { readonly round: number }];
   abandoned: [
     attempt: {

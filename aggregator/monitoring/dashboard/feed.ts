@@ -215,10 +215,10 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     doubted({ client, round, reason }) {
       enter(
         "warning",
-        `Client ${client.slice(0, 8)} cannot be right in round ${round}: ${sentenceEnd(reason)}`,
+        `Figures of client ${client.slice(0, 8)} are doubtful in round ${round}: ${sentenceEnd(reason)}`,
         `doubted ${round}`,
         (count) =>
-          `${count} figures of clients cannot be right in round ${round}, the last one: ${sentenceEnd(reason)}`,
+          `${count} figures of clients are doubtful in round ${round}, the last one: ${sentenceEnd(reason)}`,
       );
     },
     abandoned({ round, attempt, reason }) {
