@@ -2,7 +2,13 @@ import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
 import { codecNamed } from "../../runtime/codecs/built-in.js";
-import { MODEL, readBlob, writeBlob, type Vectors } from "../../runtime/tensors/blob.js";
+import {
+  firstNotFinite,
+  MODEL,
+  readBlob,
+  writeBlob,
+  type Vectors,
+} from "../../runtime/tensors/blob.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
 import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
@@ -49,6 +55,8 @@ export interface Reducer {
    * Moves the model by the fold.
    * @param model the current one, as a blob; its memory is the reducer's from now on, and the next
    * model's where it fits
+   * @throws ModelError `server-step` where the algorithm gives a model or a state that nobody could
+   * go on from: numbers that are not finite, another length or type
    */
   finish(model: Uint8Array<ArrayBuffer>, population: number): Promise<Checkpoint>;
   close(): Promise<void>;
@@ -140,16 +148,16 @@ export function openReducer(
         population,
       });
       fold = undefined;
-      ({ state } = next);
       const checkpoint = checkpointOf(
         server,
         layout,
         metadata,
         next.global,
-        state,
+        next.state,
         population,
         model,
       );
+      ({ state } = next);
       // Safe to reuse: only a custom algorithm could still hold a reference.
       if (next.global !== global && own === undefined) release(next.global.buffer);
       return checkpoint;
@@ -176,6 +184,7 @@ export function firstCheckpoint(
   return checkpointOf(server, layout, metadata, weights, state, 1);
 }
 
+/** @throws ModelError `server-step` for a checkpoint that nobody could go on from. */
 function checkpointOf(
   server: Algorithm["server"],
   layout: Layout,
@@ -185,13 +194,16 @@ function checkpointOf(
   population: number,
   into?: Uint8Array<ArrayBuffer>,
 ): Checkpoint {
+  for (const name of Object.keys(server.state))
+    requireVector(layout, name, state[name], Float64Array);
   const broadcast = Object.entries(server.broadcast?.(state, population) ?? {}).map(
     ([name, vector]) => [name, Float32Array.from(vector)] as const,
   );
+  const vectors = { [MODEL]: global, ...Object.fromEntries(broadcast) };
+  for (const [name, vector] of Object.entries(vectors))
+    requireVector(layout, name, vector, Float32Array);
   return {
-    model: blobOf(
-      writeBlob(layout, { [MODEL]: global, ...Object.fromEntries(broadcast) }, metadata, into),
-    ),
+    model: blobOf(writeBlob(layout, vectors, metadata, into)),
     state: blobOf(
       writeSafetensors(
         Object.entries(state).map(([name, data]) => ({
@@ -202,6 +214,26 @@ function checkpointOf(
       ),
     ),
   };
+}
+
+function requireVector(
+  layout: Layout,
+  name: string,
+  data: Vector | Float64Array | undefined,
+  Kind: Float32ArrayConstructor | Float64ArrayConstructor,
+): void {
+  const step = "in what the algorithm's server step gives (its round is not committed)";
+  if (!(data instanceof Kind) || data.length !== layout.size)
+    throw new ModelError(
+      "server-step",
+      `"${name || "global"}" expected a ${Kind.name} of ${layout.size} numbers ${step}, got ${data === undefined ? "nothing" : `a ${data.constructor.name} of ${data.length}`}`,
+    );
+  const wrong = firstNotFinite(layout, data);
+  if (wrong !== undefined)
+    throw new ModelError(
+      "server-step",
+      `"${name ? `${name}/` : ""}${wrong.parameter}" expected finite numbers ${step}, got ${wrong.value} at [${wrong.place.join(", ")}]`,
+    );
 }
 
 const blobOf = (bytes: Uint8Array): Blob => ({

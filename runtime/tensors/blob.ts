@@ -149,22 +149,47 @@ function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
   return data;
 }
 
+/** The first number of a vector that is NaN or infinite: where it stands, and what it is. */
+export function firstNotFinite(
+  { parameters }: Layout,
+  vector: Vector | Float64Array,
+):
+  | { readonly parameter: string; readonly place: readonly number[]; readonly value: number }
+  | undefined {
+  for (const parameter of parameters) {
+    const data = parameterView(vector, parameter);
+    const i = notFinite(data);
+    if (i >= 0)
+      return { parameter: parameter.name, place: placeOf(i, parameter.shape), value: data[i] };
+  }
+  return undefined;
+}
+
 function requireFinite(
   name: string,
   shape: readonly number[],
   data: Float32Array | Float64Array,
 ): void {
-  for (let i = 0; i < data.length; i++) {
-    if (Number.isFinite(data[i])) continue;
-    const place: number[] = [];
-    let rest = i;
-    for (const size of [...shape].reverse()) {
-      place.unshift(rest % size);
-      rest = Math.floor(rest / size);
-    }
+  const i = notFinite(data);
+  if (i >= 0)
     throw new ModelError(
       "not-finite",
-      `"${name}" expected finite numbers, got ${data[i]} at [${place.join(", ")}]`,
+      `"${name}" expected finite numbers, got ${data[i]} at [${placeOf(i, shape).join(", ")}]`,
     );
+}
+
+function notFinite(data: Float32Array | Float64Array): number {
+  for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return i;
+  return -1;
+}
+
+/** The indices, outermost first, of a tensor's element. */
+function placeOf(i: number, shape: readonly number[]): number[] {
+  const place: number[] = [];
+  let rest = i;
+  for (const size of [...shape].reverse()) {
+    place.unshift(rest % size);
+    rest = Math.floor(rest / size);
   }
+  return place;
 }
