@@ -11,6 +11,7 @@ import { expectedBy } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { ownAlgorithm } from "./algorithm.js";
+import { crowdView } from "./crowd.js";
 import { openData, openOptions } from "./data.js";
 import {
   openAggregator,
@@ -52,7 +53,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const dataset = given && matched("--test", given, expectedBy(card));
   const rounds = roundSettings(settings, dataset !== undefined);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
-  const view = openView(settings.json);
+  const view = crowdView(openView(settings.json));
   const algorithm = await ownAlgorithm(settings.algorithm);
   const admission = await admissionOf(settings);
   // The port first: one in use then leaves no run's folder behind.
