@@ -28,7 +28,7 @@ export const LedgerRecord = v.variant("type", [
       meanSamples: v.number(),
       maxSamples: whole,
       key: v.string(),
-      mode: v.optional(v.string()),
+      mode: v.string(),
     }),
   }),
   v.object({ type: v.literal("abandoned"), round: whole, attempt: whole }),
@@ -47,7 +47,7 @@ export const LedgerRecord = v.variant("type", [
 export type LedgerRecord = v.InferOutput<typeof LedgerRecord>;
 
 /** What the records say when they are read in order; every ledger keeps one. */
-export interface History {
+interface History {
   run: string;
   epoch: number;
   attempt: AttemptRecord | undefined;

@@ -94,7 +94,7 @@ export interface AttemptRecord {
    */
   readonly key: string;
   /** How the run's rounds go (`mode` in settings.ts). */
-  readonly mode?: string;
+  readonly mode: string;
 }
 
 export interface CommitRecord {

@@ -90,7 +90,7 @@ export function readBlob(
 }
 
 /**
- * Reads the named float64 vectors of a blob, likewise. Those that were written as float32 have the same values.
+ * Reads the named float64 vectors of a blob, likewise.
  * @throws ModelError as `readBlob`
  */
 export function readState(
@@ -99,14 +99,8 @@ export function readState(
   vectors: readonly string[],
 ): Record<string, Float64Array> {
   const { tensors } = readSafetensors(bytes);
-  const areNarrow = [...tensors.values()].every(({ data }) => data instanceof Float32Array);
   return Object.fromEntries(
-    vectors.map((vector) => [
-      vector,
-      areNarrow
-        ? Float64Array.from(vectorOf(tensors, layout, vector, Float32Array))
-        : vectorOf(tensors, layout, vector, Float64Array),
-    ]),
+    vectors.map((vector) => [vector, vectorOf(tensors, layout, vector, Float64Array)]),
   );
 }
 

@@ -56,6 +56,7 @@ async function commitAll(
       meanSamples: 1,
       maxSamples: 1,
       key: "00",
+      mode: "synchronous",
     });
     const checkpoint = checkpointOf(round, life);
     const record: CommitRecord = {

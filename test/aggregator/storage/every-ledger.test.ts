@@ -45,6 +45,7 @@ const attemptOf = (round: number, attempt = 1): AttemptRecord => ({
   meanSamples: 12.5,
   maxSamples: 20,
   key: "00".repeat(32),
+  mode: "synchronous",
 });
 const commit = (ledger: Ledger, epoch: number, round: number, who: string[]) =>
   ledger.commit(epoch, commitOf(round, who), blobsOf(round));
