@@ -20,7 +20,7 @@ import { PICTURE, readPictures } from "./pictures.js";
  * then -1); the rest is for CSV. Class names are the data's own: `matched` brings them to a
  * model's.
  */
-export interface OpenOptions extends Omit<CsvOptions, "classes"> {
+interface OpenOptions extends Omit<CsvOptions, "classes"> {
   /** Most bytes that one compressed file may unpack to. */
   readonly limitBytes?: number;
 }

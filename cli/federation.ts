@@ -69,7 +69,7 @@ export const wholeOf = (dataset: Dataset): Part => ({
   rows: Uint32Array.from(dataset.labels, (_, row) => row),
 });
 
-export interface FederationOptions extends Pick<
+interface FederationOptions extends Pick<
   AggregatorOptions,
   "algorithm" | "folder" | "resume" | "hold" | "clientsAreAll" | "config" | "admission" | "log"
 > {

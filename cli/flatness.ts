@@ -22,7 +22,7 @@ import type { SettingsOf } from "./settings.js";
 import { writeJson, writeWhole } from "./write.js";
 
 /** What was measured of one block of the Hessian. */
-export interface BlockFlatness {
+interface BlockFlatness {
   /** `all`, or a layer. */
   readonly block: string;
   readonly parameters: number;

@@ -4,7 +4,7 @@ import { getProxyForUrl } from "proxy-from-env";
 import { ConfigError } from "../runtime/errors.js";
 
 /** The way out that the environment names. */
-export interface Proxy {
+interface Proxy {
   /** Its address without what is secret in it. */
   readonly name: string;
   readonly agent: Agent;

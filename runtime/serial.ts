@@ -1,5 +1,5 @@
 /** Runs tasks one after the other, in the order in which they were given. */
-export interface Serial {
+interface Serial {
   /** Begins the task once those before it have ended, whether they failed or not. */
   run<T>(task: () => T | Promise<T>): Promise<T>;
   /** Resolves when every task given so far has ended. */

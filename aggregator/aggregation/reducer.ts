@@ -62,7 +62,7 @@ export interface Reducer {
   close(): Promise<void>;
 }
 
-export interface FoldLimits {
+interface FoldLimits {
   /** The most updates, and the most samples that one may have: they decide the grid. */
   readonly updates: number;
   readonly samples: number;

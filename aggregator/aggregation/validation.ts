@@ -11,7 +11,7 @@ export interface Refusal {
 }
 
 /** One condition of admission: says what is wrong, or nothing. */
-export interface Check<Subject> {
+interface Check<Subject> {
   /** The refusal's code. */
   readonly code: string | ((subject: Subject) => string);
   wrong(subject: Subject): string | undefined;

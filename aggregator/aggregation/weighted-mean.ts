@@ -41,7 +41,7 @@ export function domainOf(
  * FedBuff's weight of an update that is tau commits behind: 1 / sqrt(1 + tau) (Nguyen et al. 2022,
  * arXiv:2106.06639).
  */
-export const stalenessWeight = (tau: number): number => 1 / Math.sqrt(1 + tau);
+const stalenessWeight = (tau: number): number => 1 / Math.sqrt(1 + tau);
 
 /**
  * An update of a client with so many samples, that is so many commits behind, ready for a fold of

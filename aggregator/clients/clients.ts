@@ -129,7 +129,7 @@ export const evaluators = (clients: Iterable<Client>): string[] =>
     .sort();
 
 /** What decides who can be drawn, and for how much each of them counts. */
-export interface RosterRules {
+interface RosterRules {
   /** Fewest clients with which a round opens. */
   readonly minimum: number;
   /** Samples of a client that count; by the clients' median if not given. */

@@ -196,7 +196,7 @@ export const ROUND_FIGURES = {
   },
 } satisfies Readonly<Record<string, RoundFigure>>;
 
-export type FigureName = keyof typeof ROUND_FIGURES;
+type FigureName = keyof typeof ROUND_FIGURES;
 
 /** Figures by name; what was not measured, or is not known any more, is not there. */
 export type RoundFigures = {

@@ -35,7 +35,7 @@ export interface KeyRing {
   revokeToken(id: string): Promise<void>;
 }
 
-export interface UnusedToken {
+interface UnusedToken {
   /** The first 16 digits of the token's SHA-256: they tell which it is, and are no token. */
   readonly id: string;
   readonly label: string;

@@ -30,7 +30,7 @@ export function frame(
 /** What stands before the first record. */
 export const FIRST: Uint8Array = new Uint8Array(32);
 
-export interface JournalContent {
+interface JournalContent {
   readonly records: readonly {
     readonly payload: string;
     /** Where the record ends in the file. */

@@ -125,7 +125,7 @@ export async function readRunFolder(folder: string): Promise<{
   return { rounds, evaluations, timings };
 }
 
-export type RunFolderLine = { readonly round: number } & Readonly<Record<string, unknown>>;
+type RunFolderLine = { readonly round: number } & Readonly<Record<string, unknown>>;
 
 /** The whole lines of a file that may have been cut off in the middle of one. */
 async function linesOf(path: string): Promise<RunFolderLine[]> {

@@ -14,7 +14,7 @@ export interface Standing {
 /**
  * How an experiment shows what it does: to a person at a terminal, in a plain log, or to a program.
  */
-export interface LiveView {
+interface LiveView {
   /** What is going on in a lane; nothing when it rests. */
   lane(number: number, standing: Standing | undefined): void;
   /** One thing that happened: an object for programs, a sentence for people. */

@@ -31,7 +31,7 @@ export interface Circumstances {
 }
 
 /** A picture of the page: the name of its file, without an ending, and its SVG. */
-export interface Picture {
+interface Picture {
   readonly name: string;
   readonly title: string;
   readonly svg: string;

@@ -11,7 +11,7 @@ export interface ServerFigures {
 }
 
 /** Where to ask, and how. */
-export interface Question {
+interface Question {
   readonly url: string;
   readonly token?: string;
   readonly ca?: string;

@@ -18,7 +18,7 @@ export interface Point {
   readonly deviation?: number;
 }
 
-export interface LineChart {
+interface LineChart {
   readonly title: string;
   /** What is measured along each axis, with its unit. */
   readonly x: string;

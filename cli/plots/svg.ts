@@ -39,7 +39,7 @@ export const path = (points: readonly (readonly [number, number])[], closed = fa
   (closed ? "Z" : "");
 
 /** What a scale of d3 is to an axis. */
-export interface AxisScale {
+interface AxisScale {
   (value: number): number | undefined;
   ticks(count: number): number[];
   tickFormat(count: number): (value: number) => string;
@@ -58,7 +58,7 @@ export interface Axis {
 }
 
 /** Where the data are drawn, in pixels. */
-export interface Area {
+interface Area {
   readonly left: number;
   readonly top: number;
   readonly right: number;

@@ -1,7 +1,7 @@
 import { scaleLinear } from "d3-scale";
 
 /** One line of a chart of characters: what stands for its points, and the points from left to right. */
-export interface Curve {
+interface Curve {
   readonly mark: string;
   readonly name: string;
   readonly points: readonly number[];

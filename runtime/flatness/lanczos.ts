@@ -3,7 +3,7 @@ import { random } from "../tensors/random.js";
 /** v -> H v for a symmetric H of which only products are known. */
 export type Product = (v: Float64Array) => Promise<Float64Array>;
 
-export interface Spectrum {
+interface Spectrum {
   /** Largest algebraic eigenvalues, descending. */
   readonly values: readonly number[];
   /** Residual norms ||H u - lambda u|| of the same, from Lanczos' own estimate. */

@@ -16,7 +16,7 @@ export interface ConvolutionAttributes {
 }
 
 /** What our convolutions cannot do: the argument, what they expect, what it is. */
-export type Obstacle = [argument: string, expected: string, got: string];
+type Obstacle = [argument: string, expected: string, got: string];
 
 interface Obstructed {
   readonly obstacle: Obstacle;

@@ -6,7 +6,7 @@ import { WINDOW_WORDS } from "../wasm/window.js";
 import { checkedBackend, heapOf, type WasmBackend } from "../wasm/tfjs-heap.js";
 
 /** Our module on the memory of one tfjs-wasm backend. */
-export interface Lent {
+interface Lent {
   readonly backend: WasmBackend;
   readonly heap: Heap;
   readonly kernels: Kernels;

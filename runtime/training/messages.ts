@@ -74,7 +74,7 @@ export type FromWorker =
       readonly fatal: boolean;
     };
 
-export interface PostedError {
+interface PostedError {
   readonly name: string;
   readonly code: string;
   readonly message: string;

@@ -10,7 +10,7 @@ import { writeWindow } from "../wasm/window.js";
 import { arrange, memoryNeeded, type Place, type Purpose } from "./memory-plan.js";
 
 /** What one batch measured. */
-export interface BatchResult {
+interface BatchResult {
   /** The task's loss, a mean over what counts in the batch, without MAN. */
   readonly loss: number;
   /** What the mean is over: examples, labels that are not left out, or numbers. */
@@ -28,7 +28,7 @@ export interface ObjectiveResult extends BatchResult {
  * MAN's part of the objective F = task loss + (zeta/2) sum_l A_l (Yashwanth et al., WACV 2024,
  * arXiv:2512.08314).
  */
-export interface Penalty {
+interface Penalty {
   readonly zeta: number;
   /** Count the logits among the penalised layers. */
   readonly includesLogits: boolean;

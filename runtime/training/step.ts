@@ -10,7 +10,7 @@ type StepSettings = Pick<
 >;
 
 /** Local steps on one plan, with the objective's own vectors on its heap. */
-export interface Stepper {
+interface Stepper {
   /**
    * One step on the first `batch` examples of the plan; what is measured is measured before the
    * step.

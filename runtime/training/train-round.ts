@@ -5,7 +5,7 @@ import type { JobOptions, Snapshot, Trainer, Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
 
 /** A client's part in one round. */
-export interface LocalRound extends Weighted {
+interface LocalRound extends Weighted {
   readonly algorithm: Algorithm;
   readonly settings: RoundSettings;
   readonly part: Part;

@@ -9,7 +9,7 @@ import type { KernelBuild, Kernels } from "./kernels.js";
 export type KernelBinaries = Readonly<Record<KernelBuild, BufferSource>>;
 
 /** One build, compiled once; a `WebAssembly.Module` can be posted to workers. */
-export interface CompiledKernels {
+interface CompiledKernels {
   readonly build: KernelBuild;
   readonly module: WebAssembly.Module;
 }

@@ -33,7 +33,7 @@ const LOG_KEPT = 500;
 const TOGETHER = 5_000;
 
 /** What one page looks at. */
-export interface Look {
+interface Look {
   readonly role: Role;
   /** What it has already: nothing, or all up to a revision of this feed. */
   readonly feed: string;
@@ -44,7 +44,7 @@ export interface Look {
 }
 
 /** Where updates go. */
-export interface Sink {
+interface Sink {
   write(text: string): void;
   /** More is waiting to be sent than a page that reads would let wait. */
   readonly clogged: boolean;
@@ -56,7 +56,7 @@ export interface Sink {
  * only while a page is open. Between pages it keeps the figures of the rounds and the log; the
  * clients are the aggregator's own.
  */
-export interface Feed {
+interface Feed {
   /** Follows the run until the function that is given back is called. */
   follow(look: Look, sink: Sink): () => void;
   /** Pages that are open. */

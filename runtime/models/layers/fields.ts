@@ -24,14 +24,14 @@ const pad = v.pipe(v.number(PADDING), v.safeInteger(PADDING), v.minValue(0, PADD
 const pads = v.strictTuple([pad, pad], PADDING);
 
 /** What is put around an image: a rule, or numbers of zeros. */
-export type Padding = "valid" | "same" | readonly (readonly [number, number])[];
+type Padding = "valid" | "same" | readonly (readonly [number, number])[];
 export const padding = v.optional(v.picklist(["valid", "same"], `"valid" or "same"`));
 export const anyPadding = v.optional(
   v.union([v.picklist(["valid", "same"]), v.strictTuple([pads, pads])], PADDING),
 );
 
 /** A layer's input as an image; a sequence [length, channels] is an image of height 1. */
-export interface Image {
+interface Image {
   readonly height: number;
   readonly width: number;
   readonly channels: number;

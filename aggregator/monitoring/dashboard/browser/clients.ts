@@ -43,7 +43,7 @@ const OUTCOMES: Readonly<Record<string, string>> = {
 };
 
 /** The clients: how many are at what, and some of them row by row. */
-export interface ClientTable {
+interface ClientTable {
   readonly filter: ClientFilter;
   readonly from: number;
   count(counts: ClientCounts): void;

@@ -133,7 +133,7 @@ const colorOf = (color: string | number): string =>
 /**
  * The plots of the rounds: drawn anew when there are more, the window changes, or the light does.
  */
-export interface Plots {
+interface Plots {
   /** @param layers whose norms are in the points */
   show(points: readonly RoundPoint[], layers: readonly string[]): void;
 }

@@ -8,7 +8,7 @@ const WAITS = [500, 1000, 2000, 5000];
 const SILENCE = 40_000;
 
 /** What the page has already, and what it looks at. */
-export interface Wanted {
+interface Wanted {
   readonly token: string | undefined;
   readonly feed: string;
   readonly since: number;
@@ -16,7 +16,7 @@ export interface Wanted {
   readonly from: number;
 }
 
-export interface StreamEvents {
+interface StreamEvents {
   update(update: PageUpdate): void;
   /** Not without a token, or not with this one. */
   refused(why: string): void;
@@ -28,7 +28,7 @@ export interface StreamEvents {
  * The connection to the aggregator: opened again when it breaks, and closed while nobody sees the
  * page.
  */
-export interface Stream {
+interface Stream {
   /** Begins anew with what is wanted now. */
   reopen(): void;
 }
