@@ -1,10 +1,8 @@
-import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
-import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
-import { nameOf } from "../clients/assignments.js";
-import { believed, lackOf, type Client } from "../clients/clients.js";
+import { believed, type Client } from "../clients/clients.js";
 import type { KeyRing } from "../sessions/enrolment.js";
-import { inSlices } from "../sessions/fair-scheduling.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
+import { openNotices } from "./notices.js";
+import { welcomer } from "./welcome.js";
 import type { Session } from "../sessions/session.js";
 import type { RegisteredClient } from "../storage/ledger.js";
 
@@ -51,9 +49,10 @@ export function openRegistry(
   /** Takes up the work that a client reports as unfinished. */
   takeUp: (client: Client, pending: ReadonlySet<string>) => void,
 ): Registry {
-  const { run, definition, log, othersLog, rounds, send, tell, ledger, epoch } = context;
-  const { withRetry, models, assignments, clients, clientOf, roster } = context;
-  const { settings, needs, updateBytes } = definition;
+  const { log, othersLog, send, tell, assignments, clients, clientOf, roster } = context;
+  const { settings } = context.definition;
+  const notices = openNotices(context);
+  const welcome = welcomer(context, { notices, expect, takeUp });
   let closed = false;
 
   /** Waits for a client that is away or has not reported yet, then gives it up. */
@@ -75,34 +74,10 @@ export function openRegistry(
     }
   }
 
-  function sendWait(client: Client): void {
-    if (client.ready && !client.current && rounds.at !== "finished")
-      client.session?.send({
-        type: "wait",
-        reason: rounds.waitsFor().slice(0, 1024),
-        retryAfter: retryAfter(client),
-      });
-  }
-
-  /**
-   * When a client whose connection breaks should dial again: as the rounds say, but before it
-   * counts as absent. A client that stays away longer is not drawn, and the round may be waiting
-   * for exactly these clients.
-   */
-  function retryAfter({ id }: Client): number {
-    const soon = settings.absence * (0.25 + 0.25 * Math.random());
-    return Math.round(Math.min(rounds.retryAfter(id), soon));
-  }
-
-  const farewell = (): OutgoingServerMessage => ({
-    type: "finished",
-    reason: `All ${settings.rounds} rounds are done.`,
-    model: nameOf(models.current),
-  });
-
   return {
-    sendWait,
     gone,
+    sendWait: notices.sendWait,
+    sendFinished: notices.sendFinished,
 
     remember({ id, samples }, asked) {
       const client = clientOf(id);
@@ -114,79 +89,7 @@ export function openRegistry(
       expect(client, asked ? Math.max(absence, LONGEST_BACK_OFF) : absence);
     },
 
-    welcome(session) {
-      const hello = session.hello!;
-      const client = clientOf(session.client);
-      const before = client.session;
-      client.session = session;
-      client.reported = false;
-      before?.close(4000, "replaced");
-      // Until it reports on its new connection it is treated as it was on the old one.
-      expect(client);
-      client.build = hello.capabilities.build;
-      client.lacks = lackOf(needs, hello.capabilities);
-      if (client.lacks !== undefined)
-        othersLog.warn(
-          { client: client.id.slice(0, 32) },
-          `a client cannot take part: it lacks ${client.lacks}`,
-        );
-      else {
-        // Better the count of its last update than none.
-        const samples =
-          hello.samples === null ? client.samples : believed(hello.samples, settings.maxSamples);
-        if (!client.registered || client.samples !== samples) {
-          client.registered = true;
-          client.samples = samples;
-          void withRetry(() => ledger.register(epoch, { id: client.id, samples }));
-        }
-      }
-      const sameRun = hello.run === run;
-      const pending = new Set(sameRun ? hello.pending.map(({ assignment }) => assignment) : []);
-      const last = ledger.lastCounted(client.id);
-      if (
-        last !== undefined &&
-        (!sameRun || hello.counted?.assignment !== last.assignment) &&
-        !pending.has(last.assignment)
-      )
-        othersLog.warn(
-          { client: client.id.slice(0, 32), round: last.round },
-          "a client has lost its state and starts at zero",
-        );
-      const lost = assignments.reconcile(client, pending);
-      session.send({
-        type: "welcome",
-        epoch,
-        run,
-        limits: {
-          frameBytes: MAX_FRAME_BYTES,
-          windowBytes: settings.windowBytes,
-          blobBytes: updateBytes,
-        },
-        heartbeat: settings.heartbeat,
-        bearer: session.bearer,
-        lastCounted: last && {
-          round: last.round,
-          assignment: last.assignment,
-          sha256: last.sha256,
-        },
-        round: models.round + 1,
-        model: nameOf(models.current),
-      });
-      tell("client", {
-        client: client.id,
-        change: "joined",
-        reason: client.lacks && `it lacks ${client.lacks}`,
-      });
-      if (rounds.at === "finished") session.send(farewell());
-      if (lost !== undefined)
-        send({
-          type: "gone",
-          client: client.id,
-          work: lost.work,
-          code: "left",
-        });
-      takeUp(client, pending);
-    },
+    welcome,
 
     setAvailability(client, busy, code) {
       clearTimeout(client.absence);
@@ -215,7 +118,7 @@ export function openRegistry(
       send({ type: "back", client: client.id });
       assignments.flush(client);
       // After the roster, so that the sentence counts this client.
-      setImmediate(() => sendWait(client));
+      setImmediate(() => notices.sendWait(client));
     },
 
     away(session) {
@@ -250,8 +153,6 @@ export function openRegistry(
         log.error({ err: error }, "the enrolled keys cannot be read");
       }
     },
-
-    sendFinished: () => inSlices(clients.values(), ({ session }) => session?.send(farewell())),
 
     close() {
       closed = true;
