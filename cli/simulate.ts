@@ -54,6 +54,11 @@ export async function simulate(
   const card = await modelNamed(model, opened);
   const dataset = matched("data", opened.train ?? opened.test!, expectedBy(card));
   const test = await testData(settings, opened, card);
+  if (settings.lab && test === undefined)
+    throw new DataError(
+      "count",
+      `"data" expected a test half, or --test beside it, to measure accuracies on, got neither`,
+    );
   const given = roundSettings(settings, test !== undefined);
   const own = await ownAlgorithm(settings.algorithm);
   const parts = dealt(settings, dataset);

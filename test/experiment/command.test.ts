@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -72,6 +80,21 @@ test("a killed experiment goes on where it was: finished runs are not run again,
   const [, picture] = /!\[.*\]\((.*)\.svg\)/.exec(text)!;
   assert.ok(existsSync(join(folder, `${picture}.png`)));
   assert.ok(existsSync(join(out, "accuracy.svg")));
+});
+
+test("data without a test half fail before they are trained on", async () => {
+  const [data, file] = [join(folder, "whole.csv"), join(folder, "whole.json")];
+  writeFileSync(data, `a,b,label\n${"1,0,0\n0,1,1\n".repeat(10)}`);
+  writeFileSync(file, JSON.stringify({ settings: { data, clients: 2 }, grid: { seed: [1] } }));
+  const out = join(folder, "whole");
+  const { code, stdout } = await run(...["experiment", file, "--out", out]);
+  assert.equal(code, 1);
+  assert.match(stdout, /seed 1 failed: "data" expected a test half, or --test beside it, [^\n]*\n/);
+  const written = readdirSync(join(out, "runs"), { recursive: true, encoding: "utf8" });
+  assert.deepEqual(
+    written.filter((path) => path.endsWith("rounds.jsonl")),
+    [],
+  );
 });
 
 test("a run that fails is named with its reason; the others are finished and the exit code says it", async () => {
