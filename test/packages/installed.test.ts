@@ -186,6 +186,18 @@ for (const [what, file, source, flags] of [
      export { readIdx };`,
     [...BROWSER, "--skipLibCheck", "false"],
   ],
+  ...["README.md", "docs/client.md"].map(
+    (document) =>
+      [
+        `as ${document} shows the client`,
+        document.replace(/\W/g, "-") + ".ts",
+        `declare const url: string, x: Float32Array, y: string[];
+         declare function onMainsPower(): boolean;
+         declare function show(round: number, share: number, loss: number): void;
+         ${codeOf(document, "ts").join("\n")}`,
+        [...NODE, "--skipLibCheck", "false"],
+      ] as const,
+  ),
   // The types of tfjs 4.22 do not pass without skipLibCheck.
   ["beside tfjs", "kernels.ts", `import "fedflat/kernels";`, [...NODE, "--skipLibCheck"]],
 ] as const)
