@@ -100,6 +100,8 @@ export class FederatedClient {
   /** Assignments whose offer the connection repeats. */
   #offered = new Map<string, Uint8Array | undefined>();
   #work?: Work;
+  /** The newest evaluation that was reported: the answer to it names its assignment only. */
+  #reported?: Pick<ClientEvents["assignment"], "assignment" | "round" | "task">;
   #trainer?: Trainer;
   /** For predictions while the other trains a round. */
   #predictor?: Trainer;
@@ -364,8 +366,7 @@ export class FederatedClient {
         return this.#assigned(message);
       case "received":
         return this.#emit("assignment", {
-          assignment: message.assignment,
-          round: this.#roundOf(message.assignment),
+          ...this.#workOf(message.assignment),
           what: "received",
         });
       case "committed":
@@ -392,31 +393,33 @@ export class FederatedClient {
       this.#emit("problem", errorOf(error));
       this.#connection?.redial("the state could not be written", RETRY_MS);
     });
-    this.#emit("assignment", { assignment, round, what: "committed" });
+    this.#emit("assignment", { assignment, round, task: "train", what: "committed" });
   }
 
   #refused({ assignment, code, message, retryAfter }: ServerMessageOf<"refused">): void {
     if (retryAfter !== null) return;
+    const event = this.#workOf(assignment);
     if (this.#work?.assign.assignment === assignment) this.#void();
     this.#forget(assignment);
     this.#inBackground(this.#session!.records.drop(assignment));
     this.#inBackground(this.#halfTrained!.drop(assignment));
     this.#emit("assignment", {
-      assignment,
-      round: this.#roundOf(assignment),
+      ...event,
       what: "refused",
       code,
       message: message ?? undefined,
     });
   }
 
-  /** The round of an assignment that is in hand, or whose update is kept. */
-  #roundOf(assignment: string): number | undefined {
+  /** What events say of an assignment that is in hand, or whose update or report was sent. */
+  #workOf(assignment: string): Pick<ClientEvents["assignment"], "assignment" | "round" | "task"> {
     const { assign } = this.#work ?? {};
-    if (assign?.assignment === assignment) return assign.round;
-    return this.#session?.records.record.pending.find(
-      ({ offer }) => offer.assignment === assignment,
-    )?.round;
+    if (assign?.assignment === assignment)
+      return { assignment, round: assign.round, task: assign.task };
+    if (this.#reported?.assignment === assignment) return this.#reported;
+    const { pending = [] } = this.#session?.records.record ?? {};
+    const update = pending.find(({ offer }) => offer.assignment === assignment);
+    return update ? { assignment, round: update.round, task: "train" } : { assignment };
   }
 
   async #finish({ model, reason }: ServerMessageOf<"finished">): Promise<void> {
@@ -515,7 +518,7 @@ export class FederatedClient {
       return this.#giveUp(assign, error);
     }
     connection.tell({ type: "accept", assignment });
-    this.#emit("assignment", { assignment, round, what: "accepted" });
+    this.#emit("assignment", { assignment, round, task: assign.task, what: "accepted" });
     const controller = new AbortController();
     const work: Work = {
       assign,
@@ -636,7 +639,7 @@ export class FederatedClient {
     if (work.void) return records.drop(assignment);
     work.void = true;
     this.#offer(offer, update);
-    this.#emit("assignment", { assignment, round, what: "offered" });
+    this.#emit("assignment", { assignment, round, task: "train", what: "offered" });
   }
 
   /** Where an earlier life of this client was cut in the same work. */
@@ -646,7 +649,7 @@ export class FederatedClient {
     layout: Layout,
   ): Promise<Snapshot | undefined> {
     const { snapshot, dropped } = await this.#halfTrained!.find(identified, layout);
-    const event = { assignment, round };
+    const event = { assignment, round, task: "train" };
     if (dropped !== undefined) this.#emit("assignment", { ...event, what: "dropped", ...dropped });
     if (snapshot !== undefined)
       this.#emit("assignment", {
@@ -719,7 +722,8 @@ export class FederatedClient {
     const report = readable({ type: "report" as const, assignment, evaluation });
     work.void = true;
     this.#connection?.offer(report);
-    this.#emit("assignment", { assignment, round, what: "reported" });
+    this.#reported = { assignment, round, task: "evaluate" };
+    this.#emit("assignment", { ...this.#reported, what: "reported" });
   }
 
   /** The assignment's model. What it asks of the device that the device lacks is declined. */
@@ -754,7 +758,7 @@ export class FederatedClient {
   }
 
   /** Says that an assignment is declined or has failed. */
-  #giveUp({ assignment, round }: ServerMessageOf<"assign">, error: unknown): void {
+  #giveUp({ assignment, round, task }: ServerMessageOf<"assign">, error: unknown): void {
     const declined = error instanceof Declined;
     const failed = this.#stopping ? "stopped" : failureCode(error);
     const code = declined ? error.code : failed;
@@ -770,6 +774,7 @@ export class FederatedClient {
     this.#emit("assignment", {
       assignment,
       round,
+      task,
       what: declined ? "declined" : "failed",
       code,
       message,

@@ -102,7 +102,7 @@ export interface Prediction {
 }
 
 export interface ClientEvents {
-  /** After a batch, at most ten times a second. */
+  /** After a batch, at most ten times a second, and after the last one. */
   progress: Progress & { readonly round: number };
   /**
    * Each newly committed global model. Without a listener only the models to train on are fetched.
@@ -112,6 +112,8 @@ export interface ClientEvents {
   assignment: {
     readonly assignment: string;
     readonly round?: number;
+    /** `train`, or `evaluate` where the model is only measured. */
+    readonly task?: string;
     readonly what:
       | "accepted"
       /** Training goes on where an earlier life of the client was cut. */

@@ -60,7 +60,7 @@ export interface Trained {
 }
 
 export interface JobOptions {
-  /** Told after a batch, at most every 100 ms. */
+  /** Told after a batch, at most every 100 ms, and after the last one. */
   readonly onProgress?: (progress: Progress) => void;
   /**
    * Given a snapshot of a long training now and then (training/snapshots.ts), the next one not

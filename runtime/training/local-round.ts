@@ -66,7 +66,7 @@ export interface Evaluation {
   readonly loss: number;
 }
 
-/** Told after each batch (at most every 100 ms over a worker's port). */
+/** Told after each batch (over a worker's port at most every 100 ms, and after the last one). */
 export interface Progress {
   readonly epoch: number;
   readonly batch: number;

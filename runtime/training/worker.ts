@@ -72,7 +72,8 @@ export function serveJobs(
     const hooks: Hooks = {
       progress(progress) {
         const now = performance.now();
-        if (now - told < PROGRESS_INTERVAL && progress.batch > 1) return;
+        const { batch, batches } = progress;
+        if (now - told < PROGRESS_INTERVAL && batch > 1 && batch < batches) return;
         told = now;
         tell({ type: "progress", id, progress });
       },

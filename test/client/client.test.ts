@@ -204,6 +204,8 @@ test("one round: model here, update there, committed, and the new model to predi
   client.on("model", ({ sha256 }) => models.push(sha256));
   const progress: number[] = [];
   client.on("progress", ({ round, batches }) => progress.push(round, batches));
+  const batchesDone: number[] = [];
+  client.on("progress", ({ batch }) => batchesDone.push(batch));
   await assert.rejects(client.predict(data.x), { code: "no-model" });
   const { line, hello } = await server.welcomed();
   assert.equal(hello.samples, train.rows.length);
@@ -223,6 +225,7 @@ test("one round: model here, update there, committed, and the new model to predi
   const { seconds: __, samples: ___, ...measured } = reference.metrics;
   assert.deepEqual(metrics, measured);
   assert.deepEqual(new Set(progress), new Set([1, 10]));
+  assert.equal(batchesDone.at(-1), 10, "the last batch is told, however fast the round was");
 
   const second = modelOf("second");
   line.send({ type: "received", assignment: assign.assignment });
@@ -761,7 +764,7 @@ test("an offer that the aggregator cannot read is told as failed, and forgotten"
 
 test("an evaluation runs on the examples held out, and is reported", async () => {
   const server = await scriptedServer();
-  await start(server);
+  const { client, events } = await start(server);
   const { line } = await server.welcomed();
   const assign = assignOf({ task: "evaluate", settings: {} });
   line.send(assign);
@@ -778,7 +781,17 @@ test("an evaluation runs on the examples held out, and is reported", async () =>
     }),
   );
   assert.ok(evaluation.count > 0);
+  const received = new Promise<void>((resolve) =>
+    client.on("assignment", ({ what }) => what === "received" && resolve()),
+  );
   line.send({ type: "received", assignment: assign.assignment });
+  await received;
+  const event = { assignment: assign.assignment, round: assign.round, task: "evaluate" };
+  assert.deepEqual(
+    events,
+    ["accepted", "reported", "received"].map((what) => ({ ...event, what })),
+    "each event says that nothing is trained",
+  );
 });
 
 test("a real worker is stopped in the middle of a round, by the server and by the host", async () => {
