@@ -1,5 +1,5 @@
 import uPlot from "uplot";
-import { axisOf, type AxisBounds } from "./axis.js";
+import { axisOf, labelsOf, STEPS, type AxisBounds } from "./axis.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, percent, plain, seconds, wholePercent } from "./format.js";
 import type { RoundPoint } from "../messages.js";
@@ -240,9 +240,11 @@ function openFigure(plot: Plot): Figure {
             ...axis,
             size: 62,
             space: 34,
+            incrs: STEPS,
             // uPlot's own numbers have as many digits as the steps need.
             ...(plot.format !== plain && {
-              values: (_chart: uPlot, splits: number[]) => splits.map(plot.ticks ?? plot.format),
+              values: (_chart: uPlot, splits: number[]) =>
+                labelsOf(splits, plot.format, plot.ticks),
             }),
           },
         ],
