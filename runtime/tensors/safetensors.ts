@@ -133,7 +133,7 @@ function readHeader(bytes: Uint8Array): { readonly start: number; readonly heade
   const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(Math.min(MAX_HEADER, bytes.length - 8)))
     fail(
-      `"header" expected at most ${Math.min(MAX_HEADER, bytes.length - 8)} bytes, got ${length}`,
+      `"header" expected at most ${Math.min(MAX_HEADER, bytes.length - 8)} bytes, got ${length} (no model's file, or one cut off?)`,
     );
   const start = 8 + Number(length);
   let header: unknown;

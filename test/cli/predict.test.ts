@@ -92,7 +92,10 @@ test("a folder without a model, and a damaged model, are refused", async () => {
   writeFileSync(join(damaged, "weights.safetensors"), "not a model at all");
   const outcome = await run("predict", "--model", damaged, "--data", data);
   assert.equal(outcome.code, 1);
-  assert.match(outcome.stderr, /^fedflat: "header" expected .*\n$/);
+  assert.match(
+    outcome.stderr,
+    /^fedflat: "header" expected .* \(no model's file, or one cut off\?\)\n$/,
+  );
 });
 
 test("a model whose numbers are not finite is refused by tensor and place", async () => {
