@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import * as v from "valibot";
 import { ConfigError, FedflatError } from "../../runtime/errors.js";
 import {
   lock,
@@ -8,20 +7,14 @@ import {
   type FileLayer,
   type WritableFile,
 } from "../../runtime/platform/node-files.js";
-import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { inWords } from "../../runtime/platform/system-errors.js";
 import { serial } from "../../runtime/serial.js";
-import { emptyHistory, LedgerRecord, remember } from "./history.js";
-import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
-import {
-  genesisRecord,
-  type Blob,
-  type Checkpoint,
-  type CommitRecord,
-  type Ledger,
-  type Opened,
-} from "./ledger.js";
+import { emptyHistory, remember, type LedgerRecord } from "./history.js";
+import { FIRST, frame, MAGIC } from "./journal.js";
+import { genesisRecord, type Blob, type Checkpoint, type Ledger, type Opened } from "./ledger.js";
 import { requireEpoch } from "./memory.js";
+import { openBlobFolder } from "./blob-folder.js";
+import { lastGood, understand } from "./recovery.js";
 
 /** Checkpoints kept: the newest, and those to fall back on should it turn out damaged. */
 const KEPT = 3;
@@ -32,7 +25,7 @@ const KEPT = 3;
  * journal says is there.
  */
 export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger {
-  const blobs = `${folder}/blobs`;
+  const blobs = openBlobFolder(`${folder}/blobs`, files);
   let history = emptyHistory();
   let journal: WritableFile | undefined;
   let length = 0;
@@ -41,7 +34,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
   let unlock = async () => {};
   const queue = serial();
 
-  /** One write after the other, each only in the epoch it was meant for. */
+  /** Does one write after the other, each only in the epoch it was meant for. */
   function inTurn<T>(epoch: number, work: () => Promise<T>): Promise<T> {
     return queue.run(() => {
       requireEpoch(epoch, history.epoch);
@@ -97,15 +90,17 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
 
   async function putBlob({ sha256, bytes }: Blob): Promise<void> {
     try {
-      await writeWhole(files, blobs, sha256, bytes);
+      await blobs.put({ sha256, bytes });
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === "ENOSPC" || code === "EDQUOT") throw storageFull(error);
       // The blob is named by nothing yet, so the ledger itself is sound; but a disk that fails is
       // not to be trusted.
-      broken = new FedflatError("storage-failed", `"${blobs}" cannot be written (${message})`, {
-        cause: error,
-      });
+      broken = new FedflatError(
+        "storage-failed",
+        `"${blobs.path}" cannot be written (${message})`,
+        { cause: error },
+      );
       throw broken;
     }
   }
@@ -120,42 +115,34 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         );
 
   const storageFull = (cause: unknown) =>
-    new FedflatError("storage-full", `"${folder}" is on a full disk`, {
-      cause,
-    });
+    new FedflatError("storage-full", `"${folder}" is on a full disk`, { cause });
 
-  /**
-   * Drops the blobs that none of the last checkpoints names, and what half-written ones left; tells
-   * of those no commit names.
-   */
-  async function sweep(): Promise<string[]> {
-    const namesOf = (commits: readonly CommitRecord[]) =>
-      new Set(commits.flatMap(({ model, state }) => [model, state]));
-    const kept = namesOf(history.commits.slice(-KEPT));
-    const known = namesOf(history.commits);
-    const unknown: string[] = [];
-    for (const name of await files.list(blobs)) {
-      if (kept.has(name)) continue;
-      if (!known.has(name) && !name.startsWith(".")) unknown.push(name);
-      await files.remove(`${blobs}/${name}`);
-    }
-    return unknown;
-  }
-
-  /** The journal has them all; a run of many rounds must not grow in memory. */
+  /** Drops old commits, which are in the journal: a long run must not grow in memory. */
   const forget = () => {
     history.commits.splice(0, history.commits.length - KEPT);
   };
 
-  async function readBlob(sha256: string): Promise<Blob | undefined> {
-    const bytes = await files.read(`${blobs}/${sha256}`);
-    return bytes && sha256Hex(bytes) === sha256 ? { sha256, bytes } : undefined;
+  /**
+   * The bytes of a new journal, its first checkpoint in place. A crash before the journal has its
+   * name leaves nothing that counts.
+   */
+  async function begin(genesis: Checkpoint): Promise<Uint8Array> {
+    // More than the two blobs of a first checkpoint: rounds were committed here.
+    const whole = await blobs.names();
+    if (whole.length > 2)
+      throw new ConfigError(
+        "state-damaged",
+        `"${folder}/journal" expected the journal of the ${whole.length} blobs beside it, got no such file`,
+      );
+    await putBlob(genesis.model);
+    await putBlob(genesis.state);
+    return newJournal(genesis);
   }
 
   return {
     async open(genesis): Promise<Opened> {
       try {
-        await files.makeFolder(blobs);
+        await files.makeFolder(blobs.path);
         unlock = await lock(
           files,
           folder,
@@ -171,10 +158,10 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         let bytes = await files.read(path);
         bytes ??= await begin(genesis);
         const read = understand(path, bytes);
-        const { last, end } = await lastGood(read, notes);
-        // What is cut off is kept aside, for whoever wants to know what happened.
+        const { last, end } = await lastGood(folder, read, notes, blobs.read);
+        // What is cut off is kept aside, so that it can be looked at.
         if (end < bytes.length) await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
-        // Written anew, because what is read may never have reached the disk: after a failed sync
+        // Written again, because what is read may never have reached the disk: after a failed sync
         // it is in memory alone, and no later sync writes it.
         await writeWhole(files, folder, "journal", bytes.subarray(0, end));
         history = emptyHistory();
@@ -191,7 +178,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         journal = await files.open(path, "append");
         broken = undefined;
         await append({ type: "epoch", epoch }, true);
-        const unfinished = await sweep();
+        const unfinished = await blobs.sweep(history.commits, KEPT);
         if (unfinished.length > 0 && notes.length === 0)
           notes.push(
             `${unfinished.length} blobs that no commit names were removed: a commit was not finished, or the journal lost it.`,
@@ -230,7 +217,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         await putBlob(state);
         await append({ type: "commit", commit: record }, true);
         forget();
-        await sweep().catch(() => {});
+        await blobs.sweep(history.commits, KEPT).catch(() => {});
       }),
 
     lastCounted: (client) => history.counted.get(client),
@@ -246,111 +233,20 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
       }
     },
   };
-
-  /**
-   * The bytes of a new journal, its first checkpoint in place. A crash before the journal has its
-   * name leaves nothing that counts.
-   */
-  async function begin(genesis: Checkpoint): Promise<Uint8Array> {
-    // More than the two blobs of a first checkpoint: rounds were committed here.
-    const whole = (await files.list(blobs)).filter((n) => !n.startsWith("."));
-    if (whole.length > 2)
-      throw new ConfigError(
-        "state-damaged",
-        `"${folder}/journal" expected the journal of the ${whole.length} blobs beside it, got no such file`,
-      );
-    await putBlob(genesis.model);
-    await putBlob(genesis.state);
-    const records: LedgerRecord[] = [
-      { type: "run", run: randomBytes(16).toString("hex") },
-      { type: "commit", commit: genesisRecord(genesis) },
-    ];
-    const parts: Uint8Array<ArrayBuffer>[] = [MAGIC];
-    let before: Uint8Array = FIRST;
-    for (const record of records) {
-      const { bytes, hash } = frame(JSON.stringify(record), before);
-      parts.push(bytes);
-      before = hash;
-    }
-    return Buffer.concat(parts);
-  }
-
-  /**
-   * The newest commit whose blobs are sound, and where the journal is to end so that it says the
-   * same.
-   */
-  async function lastGood(
-    read: Understood,
-    notes: string[],
-  ): Promise<{ last: Opened["last"]; end: number }> {
-    const { records, good, size, damaged } = read;
-    if (good < size)
-      notes.push(
-        damaged
-          ? `The journal is damaged at byte ${good} of ${size}; what follows was cut off.`
-          : `The journal's last record was not finished; ${size - good} bytes were cut off.`,
-      );
-    const commits = records.filter(
-      (r): r is typeof r & { record: { type: "commit"; commit: CommitRecord } } =>
-        r.record.type === "commit",
-    );
-    for (const { record, end } of [...commits].reverse()) {
-      const model = await readBlob(record.commit.model);
-      const state = await readBlob(record.commit.state);
-      if (model && state) {
-        const newest = record.commit === commits.at(-1)!.record.commit;
-        return {
-          last: { record: record.commit, model, state },
-          end: newest ? good : end,
-        };
-      }
-      notes.push(
-        `The checkpoint of round ${record.commit.round} is damaged or gone; the one before it is used.`,
-      );
-    }
-    throw new ConfigError(
-      "state-damaged",
-      `"${folder}" expected at least one sound checkpoint, got none (${notes.join(" ")})`,
-    );
-  }
 }
 
-interface Understood {
-  readonly records: readonly {
-    readonly record: LedgerRecord;
-    readonly end: number;
-    readonly hash: Uint8Array;
-  }[];
-  readonly good: number;
-  readonly size: number;
-  readonly damaged: boolean;
-  readonly highestEpoch: number;
-}
-
-/** @throws ConfigError `state-damaged` where it is no journal of ours. */
-function understand(path: string, bytes: Uint8Array): Understood {
-  const fail = (got: string): never => {
-    throw new ConfigError("state-damaged", `"${path}" expected a journal of fedflat, got ${got}`);
-  };
-  if (MAGIC.some((byte, i) => bytes[i] !== byte)) fail("other bytes");
-  const { records, good, damaged } = readJournal(bytes);
-  const read = records.map(({ payload, end, hash }) => {
-    let json: unknown;
-    try {
-      json = JSON.parse(payload);
-    } catch {
-      fail(`a record without meaning before byte ${end}`);
-    }
-    const record = v.safeParse(LedgerRecord, json);
-    if (!record.success) return fail(`a record of an unknown form before byte ${end}`);
-    return { record: record.output, end, hash };
-  });
-  // The journal is made with these two in it, so their absence is no crash's doing.
-  if (read[0]?.record.type !== "run" || read[1]?.record.type !== "commit")
-    fail("damaged first records");
-  const highestEpoch = read.reduce(
-    (most, { record }) => (record.type === "epoch" ? Math.max(most, record.epoch) : most),
-    0,
-  );
-  return { records: read, good, size: bytes.length, damaged, highestEpoch };
+/** The bytes of a new journal, which begins with its run's id and first checkpoint. */
+function newJournal(genesis: Checkpoint): Uint8Array {
+  const records: LedgerRecord[] = [
+    { type: "run", run: randomBytes(16).toString("hex") },
+    { type: "commit", commit: genesisRecord(genesis) },
+  ];
+  const frames: Uint8Array<ArrayBuffer>[] = [MAGIC];
+  let before: Uint8Array = FIRST;
+  for (const record of records) {
+    const { bytes, hash } = frame(JSON.stringify(record), before);
+    frames.push(bytes);
+    before = hash;
+  }
+  return Buffer.concat(frames);
 }
