@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { inflateSync } from "node:zlib";
 import { sharedBuffer, unexpected } from "../runtime/data/dataset.js";
 
 /** Names of files with pictures that can be read. */
@@ -57,11 +58,10 @@ function pixelsOf(source: string, bytes: Uint8Array, size: readonly [number, num
       throw unexpected("shape", source, "a picture", size.join("x"), `${height}x${width}`);
   };
   const isPng = bytes.length > 24 && bytes[0] === 0x89 && bytes[1] === 0x50;
-  // The size stands in the first chunk: a picture of another one is not unpacked.
-  if (isPng) {
-    const header = new DataView(bytes.buffer, bytes.byteOffset);
-    check(header.getUint32(20), header.getUint32(16));
-  }
+  // The size stands in the header: a picture of another one is not unpacked.
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (isPng) check(view.getUint32(20), view.getUint32(16));
+  else jpegSizes(view).forEach(([height, width]) => check(height, width));
   let picture: Pixels;
   try {
     picture = isPng ? readPng(bytes) : readJpeg(bytes);
@@ -76,7 +76,72 @@ function pixelsOf(source: string, bytes: Uint8Array, size: readonly [number, num
 // Loaded when a picture is there: few commands meet one.
 function readPng(bytes: Uint8Array): Pixels {
   const { PNG } = require("pngjs") as typeof import("pngjs");
+  checkPixels(bytes);
   return PNG.sync.read(Buffer.from(bytes));
+}
+
+/** Numbers of a pixel by the header's type of colour. */
+const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+
+/** First column and row, and steps, of the passes of an interlaced picture (PNG, 8.2). */
+const ADAM7 = [
+  [0, 0, 8, 8],
+  [4, 0, 8, 8],
+  [0, 4, 4, 8],
+  [2, 0, 4, 4],
+  [0, 2, 2, 4],
+  [1, 0, 2, 2],
+  [0, 1, 1, 2],
+];
+
+/**
+ * Checks that the pixels unpack to as many bytes as the header says: the decoder takes a few
+ * thousand times a file's size for an interlaced bomb, and zeros for what is missing.
+ */
+function checkPixels(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const [width, height] = [view.getUint32(16), view.getUint32(20)];
+  const bits = bytes[24] * (CHANNELS[bytes[25]] ?? 0);
+  const passes = bytes[28] === 1 ? ADAM7 : [[0, 0, 1, 1]];
+  let expected = 0;
+  for (const [x, y, dx, dy] of passes) {
+    const columns = Math.max(0, Math.ceil((width - x) / dx));
+    const rows = Math.max(0, Math.ceil((height - y) / dy));
+    if (columns > 0) expected += rows * (1 + Math.ceil((columns * bits) / 8));
+  }
+  const parts: Uint8Array[] = [];
+  for (let at = 8; at + 12 <= bytes.length;) {
+    const length = view.getUint32(at);
+    const isPixels = view.getUint32(at + 4) === 0x49444154;
+    if (isPixels) parts.push(bytes.subarray(at + 8, at + 8 + length));
+    at += 12 + length;
+  }
+  let got: number | "more";
+  try {
+    got = inflateSync(Buffer.concat(parts), { maxOutputLength: expected }).length;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ERR_BUFFER_TOO_LARGE") throw error;
+    got = "more";
+  }
+  if (got !== expected) throw new Error(`pixels of ${got} bytes in place of ${expected}`);
+}
+
+/** Height and width in each frame header of a JPEG file. */
+function jpegSizes(view: DataView): [height: number, width: number][] {
+  const sizes: [number, number][] = [];
+  for (let at = 2; at + 9 <= view.byteLength && view.getUint8(at) === 0xff;) {
+    const marker = view.getUint8(at + 1);
+    if (marker === 0xff) {
+      at++;
+      continue;
+    }
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+    if (isFrame) sizes.push([view.getUint16(at + 5), view.getUint16(at + 7)]);
+    // What follows a scan's header has no length of its own.
+    if (marker === 0xda) break;
+    at += 2 + view.getUint16(at + 2);
+  }
+  return sizes;
 }
 
 function readJpeg(bytes: Uint8Array): Pixels {

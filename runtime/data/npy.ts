@@ -72,7 +72,8 @@ export function readNpy(source: string, bytes: Uint8Array): NpyArray {
       header.trim().slice(0, 120),
     );
   const type = descr[2];
-  const text = /^[US]\d+$/.test(type);
+  // A text without letters takes no room in the file, so that nothing bounds their number.
+  const text = /^[US][1-9]\d*$/.test(type);
   const read = NUMBERS[type];
   if (!read && !text)
     throw unexpected("type", source, "type", `one of ${Object.keys(NUMBERS).join(", ")}`, type);

@@ -215,6 +215,12 @@ function expectation(
 }
 
 function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? "nothing";
+  } catch {
+    // Its nesting is deeper than the stack.
+    text = Array.isArray(value) ? "lists in lists" : "objects in objects";
+  }
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
