@@ -40,6 +40,8 @@ export interface Client {
   build: string | null;
   /** Counts in m. */
   registered: boolean;
+  /** When its hello was last written into the journal, in the time of `performance.now()`. */
+  registeredAt: number;
   /** When it was disconnected, in the time of `performance.now()`. */
   awaySince: number;
   /** What the run needs and the client does not have, in words. */
@@ -66,6 +68,7 @@ const newClient = (id: string): Client => ({
   samples: null,
   build: null,
   registered: false,
+  registeredAt: -Infinity,
   awaySince: performance.now(),
   lacks: undefined,
   troubles: {},
