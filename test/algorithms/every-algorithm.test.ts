@@ -6,7 +6,7 @@ import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algor
 import { fedavg } from "../../runtime/algorithms/fedavg.js";
 import { ModelError } from "../../runtime/errors.js";
 import { trainerHere } from "../training/engines.js";
-import { begin, clientsOf, playRound, type Run } from "./lab.js";
+import { begin, clientsOf, playRound, type Run } from "./rounds-in-process.js";
 
 const folder = new URL("../../runtime/algorithms/", import.meta.url);
 const isAlgorithm = (value: unknown): value is Algorithm =>

@@ -8,7 +8,7 @@ import { random } from "../../runtime/tensors/random.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import { labTrainer } from "../faults/fixtures.js";
 import { SUMS, steps, totalSteps } from "./exact.js";
-import { begin, clientsOf, playRound, type Given, type Run } from "./lab.js";
+import { begin, clientsOf, playRound, type Given, type Run } from "./rounds-in-process.js";
 
 // The server's sum is that of the clients' states, to the bit: whoever trains, comes late, stays
 // away or joins.

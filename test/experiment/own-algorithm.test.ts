@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { ownAlgorithm } from "../../cli/algorithm.js";
 import { fedavg } from "../../runtime/algorithms/fedavg.js";
 import { ConfigError } from "../../runtime/errors.js";
-import { begin, clientsOf, playRound } from "../algorithms/lab.js";
+import { begin, clientsOf, playRound } from "../algorithms/rounds-in-process.js";
 import { FASHION, repository, run, start } from "../cli/command.js";
 import { trainerHere } from "../training/engines.js";
 
