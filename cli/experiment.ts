@@ -1,6 +1,6 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
-import { basename, dirname, extname, join, relative } from "node:path";
+import { basename, dirname, extname, join, parse, relative } from "node:path";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
 import { finishedResult, runCell } from "./experiment/cell.js";
@@ -150,7 +150,7 @@ export async function experiment(
 
 const titleOf = ({ at }: Cell): string =>
   Object.entries(at)
-    .map(([key, value]) => (key === "algorithm" ? value : `${key} ${value}`))
+    .map(([key, value]) => (key === "algorithm" ? parse(String(value)).name : `${key} ${value}`))
     .join(", ");
 
 const measuresOf = (result: Finished["result"]) =>

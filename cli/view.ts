@@ -170,6 +170,13 @@ export function wrapped(text: string, columns: number): string[] {
   return lines;
 }
 
+/** A text in lines of at most so many characters, whatever its words are. */
+export const cutLines = (text: string, columns: number): string[] =>
+  text
+    .split("\n")
+    .flatMap((line) => wrapped(line, columns))
+    .flatMap((line) => line.match(new RegExp(`.{1,${columns}}`, "gu")) ?? [""]);
+
 /**
  * A progress bar and what is to be said, in a terminal of that many columns: one line where they
  * fit.

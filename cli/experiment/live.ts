@@ -1,5 +1,6 @@
 import { MultiBar, type SingleBar } from "cli-progress";
 import { printableJson, printableLines } from "../../runtime/protocol/printable.js";
+import { cutLines } from "../view.js";
 
 /** What a run under way has to show. */
 export interface Standing {
@@ -60,6 +61,7 @@ function terminalView(lanes: number): LiveView {
     barCompleteChar: "█",
     barIncompleteChar: "░",
     hideCursor: true,
+    clearOnComplete: true,
     stream: process.stdout,
     forceRedraw: true,
   });
@@ -79,7 +81,9 @@ function terminalView(lanes: number): LiveView {
       row.update(round, { of: `${round}/${rounds}`, name, doing });
     },
     say(_event, _facts, sentence) {
-      bars.log(`${printableLines(sentence)}\n`);
+      // A terminal with bars cuts what is longer than a line, and leaves what a longer bar had there.
+      const columns = (process.stdout.columns || 80) - 1;
+      for (const line of cutLines(printableLines(sentence), columns)) bars.log(`${line}\x1b[K\n`);
       bars.update();
     },
     total(done, all) {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { progressLines, steadyView, wrapped, type View } from "../../cli/view.js";
+import { cutLines, progressLines, steadyView, wrapped, type View } from "../../cli/view.js";
 
 test("progress is one line where it fits, and several within the terminal's columns where it does not", () => {
   assert.deepEqual(progressLines(80, "round 2/9", 0.5, ["3 of 6 updates"]), [
@@ -55,4 +55,13 @@ test("a steady view in a plain log says the newest progress whenever it was sile
   mock.timers.tick(60_000);
   assert.equal(said.length, 3);
   mock.timers.reset();
+});
+
+test("where a terminal cuts lines, nothing of a sentence is lost, however long its words are", () => {
+  const path = "/srv/federation/experiments/an-algorithm-of-my-own.js";
+  const text = `fedcm, zeta 0 failed: "--algorithm" in "${path}" expected a module\nthat loads`;
+  const lines = cutLines(text, 40);
+  assert.ok(lines.every((line) => line.length <= 40));
+  assert.equal(lines.join("").replaceAll(" ", ""), text.replaceAll(/[ \n]/g, ""));
+  assert.equal(lines.at(-1), "that loads");
 });
