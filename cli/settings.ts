@@ -105,7 +105,8 @@ export function checkSettings<C extends CommandName>(
     }
     const checked = v.safeParse(setting.schema, value);
     if (!checked.success) {
-      const label = fromFlag || value === undefined ? `--${flag}` : `${flag}" in "${source}`;
+      const typed = setting.positional ? flag : `--${flag}`;
+      const label = fromFlag || value === undefined ? typed : `${flag}" in "${source}`;
       throw new ConfigError("usage", `"${label}" expected ${setting.expected}, got ${show(value)}`);
     }
     result[key] = checked.output;

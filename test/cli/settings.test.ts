@@ -133,6 +133,8 @@ test("a value out of bounds names the flag, or the file's key, and the bounds", 
     () => parse("serve", "--port", "70000"),
     /^"--port" expected a whole number from 0 to 65535, got "70000"$/,
   );
+  // What is given without a flag is called by its own name.
+  refuses(() => parse("keys", "revokes"), /^"action" expected list or revoke, got "revokes"$/);
   refuses(() => parse("serve", "--port", "ten"), /got "ten"/);
   refuses(() => parse("serve", "--rounds", "1.5"), /a whole number from 1/);
   refuses(() => parse("serve", "--rounds", ""), /got ""/);
