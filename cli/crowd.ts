@@ -4,8 +4,6 @@ import type { View } from "./view.js";
 const SPAN = 60_000;
 /** Lines of a kind of event that one client causes in a span. */
 const OF_ONE = 20;
-/** Lines that say what a run waits for. */
-const OF_WAITS = 200;
 /** All of these together. */
 const OF_ALL = 1000;
 
@@ -13,9 +11,14 @@ const OF_ALL = 1000;
  * The same view, in which clients do not fill a terminal, or what reads it: of what one of them
  * causes 20 lines of a kind of event are said in a minute, and of what all cause a thousand. The
  * next sentence says how many were left out.
+ * @param events what others cause without a client being named, and how many lines of each are said
  * @param now the time in milliseconds
  */
-export function crowdView(view: View, now: () => number = () => performance.now()): View {
+export function crowdView(
+  view: View,
+  events: Readonly<Record<string, number>>,
+  now: () => number = () => performance.now(),
+): View {
   let began = now();
   const said = new Map<string, number>();
   let all = 0;
@@ -24,9 +27,8 @@ export function crowdView(view: View, now: () => number = () => performance.now(
     ...view,
     say(event, facts, sentence) {
       const { client } = facts;
-      // What the run waits for changes with every word of a client.
-      if (typeof client !== "string" && event !== "waiting")
-        return view.say(event, facts, sentence);
+      const most = typeof client === "string" ? OF_ONE : events[event];
+      if (most === undefined) return view.say(event, facts, sentence);
       if (now() - began >= SPAN) {
         began = now();
         said.clear();
@@ -34,8 +36,7 @@ export function crowdView(view: View, now: () => number = () => performance.now(
       }
       const kind = `${event} ${String(client)}`;
       const count = said.get(kind) ?? 0;
-      if (count >= (client === undefined ? OF_WAITS : OF_ONE) || all >= OF_ALL)
-        return void leftOut++;
+      if (count >= most || all >= OF_ALL) return void leftOut++;
       said.set(kind, count + 1);
       all++;
       if (sentence === undefined || leftOut === 0) return view.say(event, facts, sentence);

@@ -9,6 +9,7 @@ import { openData, openOptions } from "./data.js";
 import { proxyFor } from "./proxy.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
+import { crowdView } from "./crowd.js";
 import { openView, type View } from "./view.js";
 
 /** `fedflat join`: one client with its own data, until the run ends. */
@@ -35,7 +36,12 @@ export async function join(settings: SettingsOf<"join">, signal: AbortSignal): P
       agent: proxy?.agent,
     }),
   );
-  const view = openView(settings.json);
+  const view = crowdView(openView(settings.json), {
+    wait: 200,
+    notice: 200,
+    problem: 200,
+    assignment: 800,
+  });
   signal.addEventListener("abort", () => void client.stop());
   show(client, view, proxy === undefined ? url : `${url} through the proxy ${proxy.name}`);
   try {

@@ -53,7 +53,8 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const dataset = given && matched("--test", given, expectedBy(card));
   const rounds = roundSettings(settings, dataset !== undefined);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
-  const view = crowdView(openView(settings.json));
+  // What the run waits for changes with every word of a client.
+  const view = crowdView(openView(settings.json), { waiting: 200 });
   const algorithm = await ownAlgorithm(settings.algorithm);
   const admission = await admissionOf(settings);
   // The port first: one in use then leaves no run's folder behind.

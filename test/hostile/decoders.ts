@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto";
+import { encode as encodeJpeg } from "jpeg-js";
+import { PNG } from "pngjs";
 import { readUpdate } from "../../aggregator/aggregation/validation.js";
 import { plain } from "../../aggregator/aggregation/arithmetic.js";
 import { foldToBytes, foldFromBytes, emptyFold } from "../../aggregator/aggregation/exact-sum.js";
 import { frame, FIRST, MAGIC, readJournal } from "../../aggregator/storage/journal.js";
+import { readPictures } from "../../cli/pictures.js";
 import { float32 } from "../../runtime/codecs/float32.js";
 import { readCsv } from "../../runtime/data/csv.js";
 import { readIdx } from "../../runtime/data/idx.js";
@@ -10,6 +13,7 @@ import { readNpy } from "../../runtime/data/npy.js";
 import { FedflatError, ProtocolError } from "../../runtime/errors.js";
 import { loadModel, writeModel } from "../../runtime/models/model.js";
 import { parseDescription } from "../../runtime/models/description.js";
+import { networkOf } from "../../runtime/models/network.js";
 import { random, type Random } from "../../runtime/tensors/random.js";
 import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import { decodeChunk, encodeChunk } from "../../runtime/protocol/chunks.js";
@@ -120,6 +124,25 @@ export const DECODERS: readonly Decoder[] = [
       ),
     ],
     read: (bytes) => parseDescription(jsonOf(bytes)),
+  },
+  {
+    name: "graphs",
+    corpus: [
+      utf8.encode(
+        '{"input":[6,4],"layers":[{"type":"dense","units":4,"name":"a"},{"type":"gru","units":3,"inputs":["a"],"name":"g"},{"type":"multiHeadAttention","heads":2,"inputs":["a"]},{"type":"add","inputs":["a","input"]},{"type":"layerNorm"},{"type":"globalAvgPool","name":"p"},{"type":"concat","inputs":["g","p"]},{"type":"dense","units":3}]}',
+      ),
+    ],
+    read: (bytes) => networkOf(parseDescription(jsonOf(bytes))),
+  },
+  {
+    name: "pictures",
+    corpus: [
+      PNG.sync.write(
+        Object.assign(new PNG({ width: 8, height: 8 }), { data: Buffer.alloc(256, 77) }),
+      ),
+      encodeJpeg({ width: 8, height: 8, data: Buffer.alloc(256, 77) }, 50).data,
+    ],
+    read: (bytes) => readPictures([{ source: "fuzz", bytes }], [8, 8, 1]),
   },
   { name: "safetensors", corpus: [model], read: readSafetensors },
   { name: "model files", corpus: [model], read: loadModel },

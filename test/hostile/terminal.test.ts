@@ -55,7 +55,7 @@ test("what was left out of a minute is said in the next one; what no client caus
     close() {},
   };
   let now = 0;
-  const view = crowdView(plain, () => now);
+  const view = crowdView(plain, { waiting: 2 }, () => now);
   for (let i = 0; i < 100; i++) {
     view.say("refused", { client: "a" }, "Refused.");
     view.say("abandoned", {}, "Abandoned.");
@@ -69,4 +69,7 @@ test("what was left out of a minute is said in the next one; what no client caus
   assert.equal(count("Refused another. (80 more lines were left out.)"), 1);
   for (let i = 0; i < 3000; i++) view.say("client", { client: String(i) }, "Came.");
   assert.equal(count("Came."), 998);
+  now = 120_000;
+  for (let i = 0; i < 3; i++) view.say("waiting", {}, "Waits.");
+  assert.equal(said.filter((one) => one?.startsWith("Waits.")).length, 2);
 });
