@@ -129,7 +129,7 @@ export const DECODERS: readonly Decoder[] = [
     name: "graphs",
     corpus: [
       utf8.encode(
-        '{"input":[6,4],"layers":[{"type":"dense","units":4,"name":"a"},{"type":"gru","units":3,"inputs":["a"],"name":"g"},{"type":"multiHeadAttention","heads":2,"inputs":["a"]},{"type":"add","inputs":["a","input"]},{"type":"layerNorm"},{"type":"globalAvgPool","name":"p"},{"type":"concat","inputs":["g","p"]},{"type":"dense","units":3}]}',
+        '{"input":[6,4],"layers":[{"type":"dense","units":4,"name":"a"},{"type":"gru","units":3,"inputs":["a"],"name":"g"},{"type":"multiHeadAttention","heads":2,"inputs":["a"],"name":"m"},{"type":"add","inputs":["a","m"]},{"type":"layerNorm"},{"type":"globalAvgPool","name":"p"},{"type":"concat","inputs":["g","p"]},{"type":"dense","units":3}]}',
       ),
     ],
     read: (bytes) => networkOf(parseDescription(jsonOf(bytes))),
