@@ -66,6 +66,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    */
   readonly done: Promise<Ending>;
   readonly #joined: Joined;
+  #stopping = false;
   #closing = false;
 
   /**
@@ -112,7 +113,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       evaluate,
       clientsAreAll: clientsAreAll ?? false,
       tell: (event, ...args) => this.#tell(event, ...args),
-      isClosing: () => this.#closing,
+      // A write that waits for room on a full disk would keep `stop` waiting for as long.
+      isClosing: () => this.#stopping,
     });
     this.done = this.#joined.end.done;
   }
@@ -195,6 +197,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    * leave by themselves. Safe to call at any time, also twice.
    */
   async stop(reason = "stopped"): Promise<void> {
+    this.#stopping = true;
     this.#joined.driver.send({ type: "stop", reason });
     const ending = await this.done;
     if (ending.reason === "finished") await this.#joined.sessions.none(this.settings.farewell);

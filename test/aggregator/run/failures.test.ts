@@ -36,6 +36,29 @@ test("a full disk pauses the round, and the run goes on when there is room", asy
   }
 });
 
+test("a run that waits for room on a full disk can be stopped", async () => {
+  const ledger = memoryLedger();
+  ledger.commit = async () => {
+    throw new FedflatError("storage-full", "no room");
+  };
+  const f = await federation({ rounds: 1, pause: 30 }, { ledger });
+  try {
+    const waits = new Promise<void>((resolve) => {
+      f.aggregator.on("waiting", (sentence) => {
+        if (/no room/.test(sentence)) resolve();
+      });
+    });
+    const client = await f.client("a");
+    const working = client.work(ones).catch(() => {});
+    await waits;
+    await f.aggregator.stop();
+    assert.equal((await f.aggregator.done).rounds, 0);
+    await working;
+  } finally {
+    await f.end();
+  }
+});
+
 test("a storage that fails ends the run with the last committed model, and nobody is told committed", async () => {
   const ledger = memoryLedger();
   ledger.commit = async () => {
