@@ -46,7 +46,7 @@ function fail(reason) {
 async function main() {
   if (!existsSync(new URL("node_modules/", here)))
     return fail("node_modules is not there; npm ci makes it.");
-  stdout.write("fedflat: the build takes about 20 seconds, the demo about two minutes.\n");
+  stdout.write("Building fedflat, about 20 seconds.\nThe demo takes two minutes after that.\n");
   const trouble = await build();
   if (trouble !== undefined) {
     process.stderr.write(trouble);

@@ -64,7 +64,7 @@ export function terminalChart(curves: readonly Curve[], columns: number): string
   return [
     ...body,
     `${indent}└${axis}`,
-    `${indent} ${numbers} round`.trimEnd(),
+    `${indent} ${numbers}`,
     "",
     ...legend.map((line) => `${indent} ${line}`),
   ]

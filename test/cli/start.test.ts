@@ -24,7 +24,10 @@ test("npm start says first how long it takes, then hides what the build's tools 
   const root = clone("whole", 'console.log("sizes"); console.error("converge");');
   const { code, stdout, stderr } = await startNode(join(root, "start.mjs"), "--rounds", "3").ended;
   assert.equal(code, 0);
-  assert.match(stdout, /^fedflat: .*seconds.*minutes.*\n(building, \d+ s\n)*Built in \d+ s\.\n/);
+  assert.match(
+    stdout,
+    /^Building .*seconds\.\nThe demo .*minutes.*\n(building, \d+ s\n)*Built in \d+ s\.\n/,
+  );
   assert.match(stdout, /demo,--rounds,3\n$/);
   assert.doesNotMatch(stdout + stderr, /sizes|converge/);
 });

@@ -157,7 +157,7 @@ test("a chart of characters tells its curves apart without colours, and both axe
   assert.match(body.map((line) => line[15]).join(""), /\*/);
   for (const label of ["10", "0"])
     assert.ok(lines.some((line) => line.trim().startsWith(`${label} ┤`)));
-  assert.match(chart, /\n {9}1 +2 round\n/);
+  assert.match(chart, /\n {9}1 +2\n/);
   for (const name of ["o falls", "x rises", "* both"]) assert.ok(chart.includes(name), name);
 });
 
@@ -166,8 +166,5 @@ test("a chart of characters fits its columns, whatever the curves", () => {
   for (const columns of [40, 80])
     for (const points of [[], [5], [5, 5], long])
       for (const line of terminalChart([{ mark: "o", name: "s", points }], columns).split("\n"))
-        assert.ok(
-          line.replace(/ round$/, "").length <= columns && !/NaN|undefined/.test(line),
-          line,
-        );
+        assert.ok(line.length <= columns && !/NaN|undefined/.test(line), line);
 });
