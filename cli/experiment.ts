@@ -13,6 +13,7 @@ import {
   picturesOf,
   resultsCsv,
   resultsPage,
+  resultsTex,
   roundsCsv,
   type Circumstances,
   type Finished,
@@ -129,7 +130,7 @@ export async function experiment(
       cells: cells.length,
     });
     await writeTables();
-    const results = pages.length === 0 ? "" : ` Results: ${pages.join(", ")}.`;
+    const results = pages.length === 0 ? "" : `\nResults: ${pages.join(", ")}`;
     view.say(
       signal.aborted ? "stopped" : "done",
       { finished: finished.size, failed: failed.length, pages },
@@ -202,6 +203,7 @@ async function writePages(
       path: settings.page,
       pictures: settings.page.replace(/\.md$/, "") + "-pictures",
     });
+  await writeWhole(join(out, "results.tex"), resultsTex(file, finished));
   for (const { path, pictures: folder } of pages) {
     await mkdir(folder, { recursive: true });
     for (const { name, svg } of pictures) await savePicture(join(folder, name), svg);

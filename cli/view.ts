@@ -198,19 +198,44 @@ export function progressLines(
     : [bar, ...doing.flatMap((text) => wrapped(text, columns - 2)).map((line) => `  ${line}`)];
 }
 
-function terminalView(): View {
+/** Lines that are redrawn in place at the end of the terminal, until they are cleared. */
+export interface LiveLines {
+  show(texts: readonly string[]): void;
+  clear(): void;
+}
+
+/** Lines of a terminal; each must be shorter than its columns. */
+export function openLines(): LiveLines {
   // Each line is a bar of its own, which draws nothing but its text.
-  let lines: MultiBar | undefined;
+  let bars: MultiBar | undefined;
   let shown: SingleBar[] = [];
-  let headed = false;
-  const clear = () => {
-    lines?.stop();
-    lines = undefined;
-    shown = [];
+  return {
+    show(texts) {
+      bars ??= new MultiBar({
+        format: "{line}",
+        clearOnComplete: true,
+        hideCursor: true,
+        stream: process.stdout,
+      });
+      while (shown.length < texts.length) shown.push(bars.create(1, 0, { line: "" }));
+      shown.forEach((bar, i) => bar.update(0, { line: texts[i] ?? "" }));
+    },
+    clear() {
+      bars?.stop();
+      bars = undefined;
+      shown = [];
+    },
   };
-  const columnsNow = () => process.stdout.columns || 80;
+}
+
+/** How wide the terminal is now. */
+export const columnsNow = (): number => process.stdout.columns || 80;
+
+function terminalView(): View {
+  const lines = openLines();
+  let headed = false;
   const write = (text: string) => {
-    clear();
+    lines.clear();
     print(text);
   };
   const say = (text: string) => {
@@ -226,15 +251,7 @@ function terminalView(): View {
       if (sentence !== undefined) say(sentence);
     },
     progress(what, share, ...doing) {
-      const texts = progressLines(columnsNow(), what, share, doing.map(printable));
-      lines ??= new MultiBar({
-        format: "{line}",
-        clearOnComplete: true,
-        hideCursor: true,
-        stream: process.stdout,
-      });
-      while (shown.length < texts.length) shown.push(lines.create(1, 0, { line: "" }));
-      shown.forEach((bar, i) => bar.update(0, { line: texts[i] ?? "" }));
+      lines.show(progressLines(columnsNow(), what, share, doing.map(printable)));
     },
     round(report) {
       if (columnsNow() < TABLE_WIDTH) return say(sentenceOf(report));
@@ -254,6 +271,6 @@ function terminalView(): View {
       );
     },
     draw: write,
-    close: clear,
+    close: lines.clear,
   };
 }

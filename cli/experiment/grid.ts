@@ -1,12 +1,18 @@
+import { basename, extname } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import { isAlgorithmFile } from "../algorithm.js";
 import { checkSettings, type SettingsOf } from "../settings.js";
 import type { ExperimentFile, SettingValue } from "./file.js";
 
 /** One run of an experiment. */
 export interface Cell {
-  /** Where it stands in the grid: each of its settings with one value. */
+  /**
+   * Where it stands in the grid: each of its settings with one value, as tables show it.
+   */
   readonly at: Readonly<Record<string, SettingValue>>;
+  /** What its algorithm is called: its name, or that of its file. */
+  readonly algorithm: string;
   /** A folder's name: readable, and another one as soon as any setting of the run changes. */
   readonly name: string;
   /** What `fedflat simulate` is given, under the names of its flags. */
@@ -48,13 +54,29 @@ export function cellsOf(file: ExperimentFile, source: string): Cell[] {
   let places: Readonly<Record<string, SettingValue>>[] = [{}];
   for (const [key, values] of Object.entries(file.grid))
     places = places.flatMap((at) => values.map((value) => ({ ...at, [key]: value })));
-  return places.map((at): Cell => {
-    const base = { ...file.settings, ...at };
+  const called = namesOf(algorithms);
+  return places.map((place): Cell => {
+    const base = { ...file.settings, ...place };
     const own = file.set[String(base["algorithm"])];
     const given = own ? { ...base, set: own } : base;
     const settings = checkSettings("simulate", {}, given, source);
-    return { at, name: nameOf(at, settings), given, settings };
+    const algorithm = called(settings.algorithm);
+    const at = "algorithm" in place ? { ...place, algorithm } : place;
+    return { at, algorithm, name: nameOf(at, settings), given, settings };
   });
+}
+
+/**
+ * What each of these algorithms is called: one of the user's own by its file, without the folder
+ * where no other file has that name.
+ */
+export function namesOf(algorithms: readonly string[]): (algorithm: string) => string {
+  const short = (algorithm: string) =>
+    isAlgorithmFile(algorithm) ? basename(algorithm, extname(algorithm)) : algorithm;
+  return (algorithm) => {
+    const same = algorithms.filter((other) => short(other) === short(algorithm));
+    return same.length > 1 ? algorithm : short(algorithm);
+  };
 }
 
 function nameOf(

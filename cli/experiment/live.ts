@@ -1,6 +1,5 @@
-import { MultiBar, type SingleBar } from "cli-progress";
 import { printableJson, printableLines } from "../../runtime/protocol/printable.js";
-import { cutLines } from "../view.js";
+import { columnsNow, cutLines, openLines } from "../view.js";
 
 /** What a run under way has to show. */
 export interface Standing {
@@ -50,46 +49,54 @@ const plainView = (): LiveView => ({
   close() {},
 });
 
+/** Columns of a bar: at most, and at least. */
+const [LONGEST, SHORTEST] = [24, 5];
+
 /**
- * A table that is redrawn in place: one row for each lane, one for the whole; what is finished
- * scrolls away above it.
+ * A bar with what it stands for, in one line of at most so many columns: the bar gives way first,
+ * then the name, whose end tells runs apart, at its beginning.
+ */
+export function standingLine(columns: number, { name, round, rounds, doing }: Standing): string {
+  const of = `${round}/${rounds}`;
+  const words = (name: string) => [of, name, doing].filter((word) => word !== "").join("  ");
+  const room = columns - 4 - words(name).length;
+  const size = Math.max(SHORTEST, Math.min(LONGEST, room));
+  const surplus = Math.max(0, size - room);
+  const short = surplus === 0 ? name : `…${name.slice(surplus + 1)}`;
+  const done = Math.round(size * Math.min(1, round / Math.max(1, rounds)));
+  const bar = "█".repeat(done) + "░".repeat(size - done);
+  return `  ${bar}  ${words(short)}`.slice(0, columns);
+}
+
+/**
+ * One line for each lane with a run, and one for the whole, redrawn in place; what is finished
+ * scrolls away above them.
  */
 function terminalView(lanes: number): LiveView {
-  const bars = new MultiBar({
-    format: "  {bar} {of}  {name}  {doing}",
-    barsize: 24,
-    barCompleteChar: "█",
-    barIncompleteChar: "░",
-    hideCursor: true,
-    clearOnComplete: true,
-    stream: process.stdout,
-    forceRedraw: true,
-  });
-  const rest = { of: "", name: "", doing: "" };
-  const rows: SingleBar[] = Array.from({ length: lanes }, () => bars.create(1, 0, { ...rest }));
-  const whole = bars.create(1, 0, { ...rest, name: "all runs" });
+  const lines = openLines();
+  const running = Array<Standing | undefined>(lanes).fill(undefined);
+  let whole: Standing = { name: "all runs", round: 0, rounds: 1, doing: "" };
+  const draw = () => {
+    // The last column is left free: a terminal may begin a new line after it.
+    const columns = columnsNow() - 1;
+    const standings = [...running.filter((one) => one !== undefined), whole];
+    lines.show(standings.map((one) => standingLine(columns, one)));
+  };
   return {
     lane(number, standing) {
-      const row = rows[number];
-      if (standing === undefined) {
-        row.setTotal(1);
-        row.update(0, rest);
-        return;
-      }
-      const { round, rounds, name, doing } = standing;
-      row.setTotal(Math.max(1, rounds));
-      row.update(round, { of: `${round}/${rounds}`, name, doing });
+      running[number] = standing;
+      draw();
     },
     say(_event, _facts, sentence) {
-      // A terminal with bars cuts what is longer than a line, and leaves what a longer bar had there.
-      const columns = (process.stdout.columns || 80) - 1;
-      for (const line of cutLines(printableLines(sentence), columns)) bars.log(`${line}\x1b[K\n`);
-      bars.update();
+      lines.clear();
+      const columns = columnsNow();
+      print(cutLines(printableLines(sentence), columns).join("\n"));
+      draw();
     },
     total(done, all) {
-      whole.setTotal(all);
-      whole.update(done, { of: `${done}/${all}` });
+      whole = { ...whole, round: done, rounds: all };
+      draw();
     },
-    close: () => bars.stop(),
+    close: lines.clear,
   };
 }

@@ -1,7 +1,8 @@
 import { csvField } from "../write.js";
 import { lineChart, type Series } from "../plots/line-chart.js";
 import type { ExperimentFile, Published, SettingValue } from "./file.js";
-import type { Cell } from "./grid.js";
+import { namesOf, type Cell } from "./grid.js";
+import { pairedTest, type Paired } from "./paired-test.js";
 import { MEASURES, roundsTo, statisticOf, type RunResult, type Statistic } from "./result.js";
 
 /** A finished run with its place in the grid. */
@@ -46,7 +47,8 @@ const wordsOf = (at: Readonly<Record<string, SettingValue>>): string =>
 function rowsOf(finished: readonly Finished[]): Row[] {
   const rows = new Map<string, Row & { runs: Finished[] }>();
   for (const one of finished) {
-    const { algorithm, zeta } = one.cell.settings;
+    const { algorithm } = one.cell;
+    const { zeta } = one.cell.settings;
     const condition = wordsOf(one.cell.at);
     const key = JSON.stringify([condition, algorithm, zeta]);
     const row = rows.get(key) ?? { algorithm, zeta, condition, runs: [] };
@@ -129,7 +131,7 @@ export function picturesOf(title: string, finished: readonly Finished[]): Pictur
     const zetas = distinct(here.map(({ zeta }) => zeta));
     const seeds = Math.max(...here.map(({ runs }) => runs.length));
     const positive = zetas.filter((zeta) => zeta > 0);
-    const band = seeds > 1 ? [`band: deviation of ${seeds} seeds`] : [];
+    const bars = seeds > 1 ? [`bars: ± deviation, n=${seeds} seeds`] : [];
     const accuracy: Picture = {
       name: fileName("accuracy", condition),
       title: titled("Accuracy against round", condition),
@@ -146,7 +148,7 @@ export function picturesOf(title: string, finished: readonly Finished[]): Pictur
         notes: [
           ...(positive.length === 1 ? [`solid: with MAN, zeta ${positive[0]}`] : []),
           ...(positive.length > 0 && zetas.includes(0) ? ["dashed: without MAN"] : []),
-          ...band,
+          ...bars,
         ],
       }),
     };
@@ -161,7 +163,7 @@ export function picturesOf(title: string, finished: readonly Finished[]): Pictur
           x: "zeta",
           y: "test accuracy, sel, last round (%)",
           series: sensitivity(here),
-          notes: ["zeta 0: without MAN", ...band],
+          notes: ["zeta 0: without MAN", ...bars],
         }),
       },
     ];
@@ -205,16 +207,27 @@ const statistic = (value: Statistic | undefined, digits: number): string =>
     ? NONE
     : value.deviation === undefined
       ? value.mean.toFixed(digits)
-      : `${value.mean.toFixed(digits)} ± ${value.deviation.toFixed(digits)}`;
+      : `${value.mean.toFixed(digits)} ± ${value.deviation.toFixed(digits)} (n=${value.count})`;
 
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string => {
-  // A column in which nothing stands is left out.
+/** A table as it stands on the page and in LaTeX: text by column, the first one to the left. */
+interface Table {
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
+/** A column in which nothing stands is left out. */
+function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): Table {
   const kept = head.map((_, i) => i === 0 || rows.some((row) => row[i] !== NONE));
-  const line = (cells: readonly string[]) => `| ${cells.filter((_, i) => kept[i]).join(" | ")} |`;
+  const cells = (row: readonly string[]) => row.filter((_, i) => kept[i]);
+  return { head: cells(head), rows: rows.map(cells) };
+}
+
+function markdown({ head, rows }: Table): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   return [line(head), line(head.map((_, i) => (i === 0 ? "---" : "---:"))), ...rows.map(line)].join(
     "\n",
   );
-};
+}
 
 function reached(row: Row, target: number | undefined): string {
   if (target === undefined) return NONE;
@@ -222,7 +235,7 @@ function reached(row: Row, target: number | undefined): string {
   const all = statisticOf(rounds);
   if (all === undefined) return "not reached";
   const text = statistic(all, 0);
-  return all.count === rounds.length ? text : `${text} (${all.count} of ${rounds.length} seeds)`;
+  return all.count === rounds.length ? text : `${text}, the others not`;
 }
 
 const publishedFor = (row: Row, published: readonly Published[]): Published | undefined =>
@@ -232,6 +245,49 @@ const publishedFor = (row: Row, published: readonly Published[]): Published | un
     ),
   );
 
+function resultTable(rows: readonly Row[], { target, published }: ExperimentFile): Table {
+  const zetas = distinct(rows.map(({ zeta }) => zeta));
+  const paper = (row: Row) => publishedFor(row, published);
+  return tableOf(
+    [
+      "method",
+      "sel %",
+      "all %",
+      "model %",
+      "worst tenth %",
+      `rounds to ${target} %`,
+      "top eigenvalue",
+      "trace",
+      "activation norm",
+      "MB",
+      "CPU s",
+      "seeds",
+      "published %",
+      "published rounds",
+      "published eigenvalue",
+      "published trace",
+    ],
+    rows.map((row) => [
+      method(row, zetas),
+      statistic(valuesOf(row, "sel"), 2),
+      statistic(valuesOf(row, "all"), 2),
+      statistic(valuesOf(row, "model"), 2),
+      statistic(valuesOf(row, "worstTenth"), 2),
+      reached(row, target),
+      statistic(valuesOf(row, "eigenvalue"), 2),
+      statistic(valuesOf(row, "trace"), 0),
+      statistic(valuesOf(row, "activationNorm"), 3),
+      shown((valuesOf(row, "bytes")?.mean ?? 0) / 1e6, 0),
+      shown(valuesOf(row, "cpuSeconds")?.mean, 0),
+      String(row.runs.length),
+      shown(paper(row)?.accuracy, 2),
+      String(paper(row)?.roundsToTarget ?? NONE),
+      shown(paper(row)?.eigenvalue, 1),
+      shown(paper(row)?.trace, 0),
+    ]),
+  );
+}
+
 /** The results page. `pictures` are shown from `folder`. */
 export function resultsPage(
   file: ExperimentFile,
@@ -240,56 +296,20 @@ export function resultsPage(
   pictures: readonly Picture[],
   folder: string,
 ): string {
-  const { target, published, source } = file;
   const rows = rowsOf(finished);
   const conditions = distinct(rows.map(({ condition }) => condition));
-  const paper = (row: Row) => publishedFor(row, published);
 
-  const results = conditions.map((condition) => {
-    const here = rows.filter((row) => row.condition === condition);
-    const zetas = distinct(here.map(({ zeta }) => zeta));
-    return [
+  const results = conditions.map((condition) =>
+    [
       ...(condition === "" ? [] : [`### ${condition}`]),
-      table(
-        [
-          "method",
-          "sel %",
-          "all %",
-          "model %",
-          "worst tenth %",
-          `rounds to ${target} %`,
-          "top eigenvalue",
-          "trace",
-          "activation norm",
-          "MB",
-          "CPU s",
-          "seeds",
-          "published %",
-          "published rounds",
-          "published eigenvalue",
-          "published trace",
-        ],
-        here.map((row) => [
-          method(row, zetas),
-          statistic(valuesOf(row, "sel"), 2),
-          statistic(valuesOf(row, "all"), 2),
-          statistic(valuesOf(row, "model"), 2),
-          statistic(valuesOf(row, "worstTenth"), 2),
-          reached(row, target),
-          statistic(valuesOf(row, "eigenvalue"), 2),
-          statistic(valuesOf(row, "trace"), 0),
-          statistic(valuesOf(row, "activationNorm"), 3),
-          shown((valuesOf(row, "bytes")?.mean ?? 0) / 1e6, 0),
-          shown(valuesOf(row, "cpuSeconds")?.mean, 0),
-          String(row.runs.length),
-          shown(paper(row)?.accuracy, 2),
-          String(paper(row)?.roundsToTarget ?? NONE),
-          shown(paper(row)?.eigenvalue, 1),
-          shown(paper(row)?.trace, 0),
-        ]),
+      markdown(
+        resultTable(
+          rows.filter((row) => row.condition === condition),
+          file,
+        ),
       ),
-    ].join("\n\n");
-  });
+    ].join("\n\n"),
+  );
 
   const effects = conditions.map((condition) =>
     effectOf(rows.filter((row) => row.condition === condition)),
@@ -306,11 +326,11 @@ export function resultsPage(
     [
       `# ${file.title}`,
       `Written by \`${command}\`: ${state}. ${machine}. ${
-        source === undefined ? "" : `Published numbers: ${source}.`
+        file.source === undefined ? "" : `Published numbers: ${file.source}.`
       }`.trim(),
       "## Results",
       ...results,
-      "Mean over the seeds, ± the sample standard deviation. Accuracies are on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself. **Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes. Eigenvalue and trace are of the Hessian of the plain cross-entropy over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.",
+      "Mean over the seeds, ± the sample standard deviation of that many (n). Accuracies are on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself. **Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes. Eigenvalue and trace are of the Hessian of the plain cross-entropy over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.",
       ...(effects.some((effect) => effect !== "")
         ? [
             "## What MAN changes",
@@ -338,65 +358,157 @@ export function resultsPage(
   );
 }
 
+/** Two rows that differ in nothing but zeta, the smaller one first. */
+interface Pair {
+  readonly algorithm: string;
+  readonly less: Row;
+  readonly more: Row;
+}
+
+const pairsOf = (rows: readonly Row[]): Pair[] =>
+  distinct(rows.map(({ algorithm }) => algorithm)).flatMap((algorithm) => {
+    const own = rows.filter((row) => row.algorithm === algorithm).sort((a, b) => a.zeta - b.zeta);
+    return own.flatMap((less, i) => own.slice(i + 1).map((more) => ({ algorithm, less, more })));
+  });
+
+/** What the greater zeta adds to a measure, from the runs of either that have the same seed. */
+function differenceOf({ less, more }: Pair, measure: keyof typeof MEASURES): Paired | undefined {
+  const of = MEASURES[measure];
+  return pairedTest(
+    more.runs.flatMap(({ cell, result }) => {
+      const other = less.runs.find((run) => run.cell.settings.seed === cell.settings.seed);
+      const [a, b] = [other && of(other.result), of(result)];
+      return a === undefined || b === undefined ? [] : [b - a];
+    }),
+  );
+}
+
+function signed(value: Paired | undefined, digits: number): string {
+  if (value === undefined) return NONE;
+  const text = statistic(value, digits);
+  return value.mean > 0 ? `+${text}` : text;
+}
+
+const chance = (p: number | undefined): string =>
+  p === undefined ? NONE : p < 1e-4 ? "< 0.0001" : p.toFixed(4);
+
+const effectTable = (pairs: readonly Pair[]): Table =>
+  tableOf(
+    ["method", "zeta", "against", "sel, points", "p", "top eigenvalue", "trace"],
+    pairs.map((pair) => {
+      const sel = differenceOf(pair, "sel");
+      return [
+        pair.algorithm,
+        String(pair.more.zeta),
+        String(pair.less.zeta),
+        signed(sel, 2),
+        chance(sel?.p),
+        signed(differenceOf(pair, "eigenvalue"), 2),
+        signed(differenceOf(pair, "trace"), 0),
+      ];
+    }),
+  );
+
 /**
- * The best zeta of each method beside zeta 0: differences in accuracy, eigenvalue and trace, and
- * where they go the wrong way.
+ * What a greater zeta changes in each method: differences in accuracy, eigenvalue and trace, and
+ * where MAN goes the wrong way.
  */
 function effectOf(rows: readonly Row[]): string {
-  const pairs = distinct(rows.map(({ algorithm }) => algorithm)).flatMap((algorithm) => {
-    const own = rows.filter((row) => row.algorithm === algorithm);
-    const without = own.find(({ zeta }) => zeta === 0);
-    return without === undefined
-      ? []
-      : own.filter(({ zeta }) => zeta > 0).map((withMan) => ({ algorithm, without, withMan }));
-  });
-  if (pairs.length === 0) return "";
-  const difference = (
-    { without, withMan }: (typeof pairs)[number],
-    measure: keyof typeof MEASURES,
-  ): number | undefined => {
-    const [a, b] = [valuesOf(without, measure), valuesOf(withMan, measure)];
-    return a === undefined || b === undefined ? undefined : b.mean - a.mean;
-  };
-  const signed = (value: number | undefined, digits: number) =>
-    value === undefined ? NONE : `${value > 0 ? "+" : ""}${value.toFixed(digits)}`;
+  const all = pairsOf(rows);
+  if (all.length === 0) return "";
+  const pairs = all.filter(({ less }) => less.zeta === 0);
+  const mean = (pair: Pair, measure: keyof typeof MEASURES) => differenceOf(pair, measure)?.mean;
   const wrong = pairs.flatMap((pair) => {
     const bad = [
-      ...((difference(pair, "sel") ?? 1) <= 0 ? ["does not raise the accuracy"] : []),
-      ...((difference(pair, "eigenvalue") ?? -1) >= 0 ? ["does not lower the top eigenvalue"] : []),
-      ...((difference(pair, "trace") ?? -1) >= 0 ? ["does not lower the trace"] : []),
+      ...((mean(pair, "sel") ?? 1) <= 0 ? ["does not raise the accuracy"] : []),
+      ...((mean(pair, "eigenvalue") ?? -1) >= 0 ? ["does not lower the top eigenvalue"] : []),
+      ...((mean(pair, "trace") ?? -1) >= 0 ? ["does not lower the trace"] : []),
     ];
     return bad.length === 0
       ? []
-      : [`With ${pair.algorithm} and zeta ${pair.withMan.zeta} it ${bad.join(" and ")}.`];
+      : [`With ${pair.algorithm} and zeta ${pair.more.zeta} it ${bad.join(" and ")}.`];
   });
+  const measured = pairs.filter((pair) => mean(pair, "sel") !== undefined);
   return [
-    table(
-      ["method", "zeta", "sel, points", "top eigenvalue", "trace"],
-      pairs.map((pair) => [
-        pair.algorithm,
-        String(pair.withMan.zeta),
-        signed(difference(pair, "sel"), 2),
-        signed(difference(pair, "eigenvalue"), 2),
-        signed(difference(pair, "trace"), 0),
-      ]),
-    ),
-    wrong.length > 0
-      ? wrong.join(" ")
-      : pairs.every((pair) => difference(pair, "eigenvalue") === undefined)
-        ? "MAN raises the accuracy of every method."
-        : "MAN raises the accuracy, and lowers top eigenvalue and trace of the Hessian, for every method.",
+    markdown(effectTable(all)),
+    ...(wrong.length > 0 ? [wrong.join(" ")] : []),
+    ...(wrong.length > 0 || measured.length === 0
+      ? []
+      : [
+          pairs.every((pair) => mean(pair, "eigenvalue") === undefined)
+            ? "MAN raises the accuracy of every method."
+            : "MAN raises the accuracy, and lowers top eigenvalue and trace of the Hessian, for every method.",
+        ]),
+    ...(all.some((pair) => (differenceOf(pair, "sel")?.count ?? 0) > 1)
+      ? [
+          "Mean of the differences between runs of the same seed, ± their sample standard deviation, n pairs. **p**: Student's paired t test of the accuracies, two-sided, not corrected for the number of rows.",
+        ]
+      : []),
   ].join("\n\n");
 }
 
+// LaTeX
+
+const TEX: Readonly<Record<string, string>> = {
+  "\\": "\\textbackslash{}",
+  "~": "\\textasciitilde{}",
+  "^": "\\textasciicircum{}",
+  "±": "$\\pm$",
+  "<": "$<$",
+  ">": "$>$",
+};
+
+const tex = (text: string): string =>
+  text
+    .replace(/[\\~^±<>]|[#$%&_{}]/g, (sign) => TEX[sign] ?? `\\${sign}`)
+    // A minus, not a hyphen.
+    .replace(/(^| )-(?=\d)/g, "$1$-$");
+
+const latex = ({ head, rows }: Table): string => {
+  const line = (cells: readonly string[]) => `${cells.map(tex).join(" & ")} \\\\`;
+  return [
+    `\\begin{tabular}{l${"r".repeat(head.length - 1)}}`,
+    "\\toprule",
+    line(head),
+    "\\midrule",
+    ...rows.map(line),
+    "\\bottomrule",
+    "\\end{tabular}",
+  ].join("\n");
+};
+
+/** The page's tables for a paper: `tabular`s that need the package booktabs. */
+export function resultsTex(file: ExperimentFile, finished: readonly Finished[]): string {
+  const rows = rowsOf(finished);
+  const tables = distinct(rows.map(({ condition }) => condition)).flatMap((condition) => {
+    const here = rows.filter((row) => row.condition === condition);
+    const pairs = pairsOf(here);
+    return [
+      `% ${titled("Results", condition)}`,
+      latex(resultTable(here, file)),
+      ...(pairs.length === 0
+        ? []
+        : [`% ${titled("What MAN changes", condition)}`, latex(effectTable(pairs))]),
+    ];
+  });
+  const title = file.title.replace(/\s+/g, " ");
+  return [`% ${title}. Needs \\usepackage{booktabs}.`, ...tables, ""].join("\n");
+}
+
 function settingsTable({ settings, grid, set, flatness }: ExperimentFile) {
+  const called = namesOf([grid["algorithm"] ?? settings["algorithm"] ?? []].flat().map(String));
+  const shown = (key: string, value: unknown) =>
+    key === "algorithm" ? called(String(value)) : String(value);
   const rows = [
-    ...Object.entries(grid).map(([key, values]) => [key, values.join(", ")]),
+    ...Object.entries(grid).map(([key, values]) => [
+      key,
+      values.map((value) => shown(key, value)).join(", "),
+    ]),
     ...Object.entries(settings)
       .filter(([key]) => !["data", "test"].includes(key))
-      .map(([key, value]) => [key, String(value)]),
+      .map(([key, value]) => [key, shown(key, value)]),
     ...Object.entries(set).map(([algorithm, numbers]) => [
-      `set, ${algorithm}`,
+      `set, ${called(algorithm)}`,
       Object.entries(numbers)
         .map(([name, value]) => `${name} = ${value}`)
         .join(", "),

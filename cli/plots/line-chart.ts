@@ -14,7 +14,7 @@ export interface Series {
 export interface Point {
   readonly x: number;
   readonly y: number;
-  /** Half the height of the band around the line here: a standard deviation. */
+  /** Half the height of the error bar here: a standard deviation. Drawn where a mark is. */
   readonly deviation?: number;
 }
 
@@ -24,7 +24,7 @@ interface LineChart {
   readonly x: string;
   readonly y: string;
   readonly series: readonly Series[];
-  /** Said below the legend: what dashes and bands mean. */
+  /** Said below the legend: what dashes and bars mean. */
   readonly notes?: readonly string[];
   /**
    * Where x is positive and of many orders of magnitude: a logarithmic axis, and what stands at a
@@ -61,6 +61,9 @@ const MARKS = [
 
 /** About so many marks on a line; more would hide it. */
 const MARKS_A_LINE = 10;
+
+/** Half the width of an error bar's ends, and how far bars at the same place stand apart. */
+const [CAP, BESIDE] = [4, 4];
 
 const LEFT = 78;
 const TOP = 54;
@@ -127,21 +130,25 @@ export function lineChart(chart: LineChart): string {
     };
   });
 
-  const bands = series.map(({ points }, i) =>
-    points.length > 1 && points.some(({ deviation = 0 }) => deviation > 0)
-      ? element("path", {
-          d: path(
-            [
-              ...points.map((p) => [x(p.x), y(p.y + (p.deviation ?? 0))]),
-              ...[...points].reverse().map((p) => [x(p.x), y(p.y - (p.deviation ?? 0))]),
-            ] as [number, number][],
-            true,
-          ),
-          fill: styles[i].colour,
-          "fill-opacity": 0.1,
-        })
-      : "",
-  );
+  /** One deviation up and down from a point. */
+  const barAt = (at: number, { y: value, deviation = 0 }: Point, colour: string): string => {
+    if (deviation === 0) return "";
+    const [top, bottom] = [y(value + deviation), y(value - deviation)];
+    const across = (height: number) =>
+      path([
+        [at - CAP, height],
+        [at + CAP, height],
+      ]);
+    return element("path", {
+      d: `${across(top)}${path([
+        [at, top],
+        [at, bottom],
+      ])}${across(bottom)}`,
+      fill: "none",
+      stroke: colour,
+      "stroke-width": 1.3,
+    });
+  };
   const lines = series.map(({ points }, i) =>
     element("path", {
       d: path(points.map((point) => [x(point.x), y(point.y)])),
@@ -150,11 +157,17 @@ export function lineChart(chart: LineChart): string {
   );
   const marks = series.flatMap(({ points }, i) => {
     const every = Math.ceil(points.length / MARKS_A_LINE);
-    // Staggered, so that the marks of lines that run together do not hide each other.
+    // Staggered, so that the marks of lines that run together do not hide each other, and beside
+    // each other where bars would lie on one another.
     const first = points.length > MARKS_A_LINE ? i % every : 0;
+    const barred = points.some(({ deviation = 0 }) => deviation > 0);
+    const aside = barred && every <= 1 ? BESIDE * (i - (series.length - 1) / 2) : 0;
     return points
       .filter((_, j) => j % every === first)
-      .map((point) => styles[i].markAt(x(point.x), y(point.y)));
+      .map((point) => {
+        const at = x(point.x) + aside;
+        return barAt(at, point, styles[i].colour) + styles[i].markAt(at, y(point.y));
+      });
   });
 
   const left = narrow ? MARGIN : area.right + 26;
@@ -203,7 +216,6 @@ export function lineChart(chart: LineChart): string {
         whole: areWhole(all.map((point) => point.y)),
       },
     ),
-    ...bands,
     ...lines,
     ...marks,
     ...legend,

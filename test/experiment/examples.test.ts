@@ -21,6 +21,7 @@ const RUNS: Record<string, number> = {
   "scaled.json": 5 * 2,
   "scaled-zeta.json": 4,
   "scaled-fedsam.json": 2,
+  "uci-har.json": 3 * 5,
 };
 
 for (const [name, runs] of Object.entries(RUNS))

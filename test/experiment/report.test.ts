@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ExperimentFile } from "../../cli/experiment/file.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
-import { picturesOf, resultsCsv, resultsPage, roundsCsv } from "../../cli/experiment/report.js";
+import {
+  picturesOf,
+  resultsCsv,
+  resultsPage,
+  resultsTex,
+  roundsCsv,
+} from "../../cli/experiment/report.js";
 import { roundsTo, statisticOf, type RunResult } from "../../cli/experiment/result.js";
 
 const file: ExperimentFile = {
@@ -72,10 +78,13 @@ test("one line of CSV for each run and for each of its rounds", () => {
 
 test("the page has mean and deviation, what MAN changes and where it does not help", () => {
   const page = resultsPage(file, finished, circumstances, [], "");
-  assert.match(page, /\| fedavg \| 31\.50 ± 0\.71 \| 20\.00 ± 0\.00 \|/);
-  assert.match(page, /\| fedavg \+ MAN \| 35\.50 ± 0\.71 .* \| 52\.00 \|/);
+  assert.match(page, /\| fedavg \| 31\.50 ± 0\.71 \(n=2\) \| 20\.00 ± 0\.00 \(n=2\) \|/);
+  assert.match(page, /\| fedavg \+ MAN \| 35\.50 ± 0\.71 \(n=2\) .* \| 52\.00 \|/);
   assert.match(page, /rounds to 30 %/);
-  assert.match(page, /\| fedavg \| 0\.15 \| \+4\.00 \| -20\.00 \| 0 \|/);
+  assert.match(
+    page,
+    /\| fedavg \| 0\.15 \| 0 \| \+4\.00 ± 0\.00 \(n=2\) \| -20\.00 ± 0\.00 \(n=2\) \| 0 ± 0 \(n=2\) \|/,
+  );
   assert.match(
     page,
     /With feddyn and zeta 0\.15 it does not raise the accuracy and does not lower the trace\./,
@@ -118,5 +127,73 @@ test("pictures: accuracy for each condition, zeta only where it is varied", () =
       "accuracy-split-dirichlet-0.3",
       "zeta-split-dirichlet-0.3",
     ],
+  );
+});
+
+/** fedavg's accuracies of seeds 1, 2 ... by zeta. */
+function measured(byZeta: Readonly<Record<number, readonly number[]>>) {
+  const zetas = Object.keys(byZeta).map(Number);
+  const seeds = byZeta[zetas[0]].map((_, i) => i + 1);
+  const grid: ExperimentFile = { ...file, grid: { zeta: zetas, seed: seeds } };
+  return cellsOf(grid, "x").map((cell) => {
+    const { zeta, seed } = cell.settings;
+    const result = { ...results[0], rounds: [{ round: 1, sel: byZeta[zeta][seed - 1] }] };
+    return { cell, result };
+  });
+}
+
+test("runs of the same seed are compared in pairs: mean difference, deviation, n and p for each two zetas", () => {
+  const five = measured({
+    0: [80.4547, 80.4547, 80.047506, 80.997625, 81.031558],
+    0.15: [82.762131, 84.085511, 82.999661, 83.542586, 84.32304],
+    0.6: [85.816084, 84.119444, 84.017645, 84.7981, 86.359009],
+  });
+  const page = resultsPage(file, five, circumstances, [], "");
+  // Python's statistics.stdev, scipy 1.17.1's scipy.stats.ttest_rel
+  assert.match(page, /\| fedavg \| 0\.15 \| 0 \| \+2\.95 ± 0\.54 \(n=5\) \| 0\.0003 \|/);
+  assert.match(page, /\| fedavg \| 0\.6 \| 0 \| \+4\.42 ± 0\.85 \(n=5\) \| 0\.0003 \|/);
+  assert.match(page, /\| fedavg \| 0\.6 \| 0\.15 \| \+1\.48 ± 1\.13 \(n=5\) \| 0\.0433 \|/);
+  // A seed that is finished with one zeta only is in no pair.
+  const unfinished = resultsPage(file, five.slice(0, 8), circumstances, [], "");
+  assert.match(unfinished, /\| fedavg \| 0\.15 \| 0 \| \+2\.96 ± 0\.66 \(n=3\) \|/);
+});
+
+test("every ± on the page and in LaTeX has its n", () => {
+  for (const text of [
+    resultsPage(file, finished, circumstances, [], ""),
+    resultsTex(file, finished),
+  ]) {
+    const signs = text.match(/(±|\$\\pm\$) [\d.]+/g)!;
+    assert.ok(signs.length > 8);
+    assert.equal(text.match(/(±|\$\\pm\$) [\d.]+ \(n=\d+\)/g)!.length, signs.length);
+  }
+});
+
+test("the tables in LaTeX are whole, and their text is escaped", () => {
+  const text = resultsTex(
+    { ...file, target: 30 },
+    finished.map((one) => ({ ...one, cell: { ...one.cell, algorithm: "my_own & more" } })),
+  );
+  assert.match(text, /my\\_own \\& more/);
+  assert.match(text, /sel \\%/);
+  const tables = text.split("\\begin{tabular}").slice(1);
+  assert.equal(tables.length, 2);
+  for (const table of tables) {
+    const [, columns] = /^\{(l?r*)\}/.exec(table)!;
+    for (const line of table.split("\n").filter((line) => line.endsWith("\\\\")))
+      assert.equal(line.split(/(?<!\\)&/).length, columns.length, line);
+  }
+});
+
+test("an algorithm of one's own is called by its file, with the folder only where two have that name", () => {
+  const own = (...algorithm: string[]) => cellsOf({ ...file, grid: { algorithm, seed: [1] } }, "x");
+  const [one, two] = own("/home/me/mine.js", "fedavg");
+  assert.deepEqual([one.algorithm, one.at["algorithm"], two.algorithm], ["mine", "mine", "fedavg"]);
+  assert.match(one.name, /^mine_seed-1_/);
+  assert.equal(one.settings.algorithm, "/home/me/mine.js");
+  const same = own("/a/mine.js", "/b/mine.js");
+  assert.deepEqual(
+    same.map(({ algorithm }) => algorithm),
+    ["/a/mine.js", "/b/mine.js"],
   );
 });
