@@ -111,7 +111,11 @@ function show(client: FederatedClient, view: View, where: string): void {
       failed: `failed (${code}): ${message}`,
       refused: `the update was not taken (${code}): ${message}`,
     }[what];
-    view.say("assignment", event, sentence && `Round ${round}: ${sentence}.`);
+    view.say(
+      "assignment",
+      event,
+      sentence && `${round === undefined ? "An assignment" : `Round ${round}`}: ${sentence}.`,
+    );
   });
   client.on("wait", ({ reason }) => view.say("wait", { reason }, `Waiting: ${reason}`));
   client.on("notice", ({ message }) => view.say("notice", { message }, `${message}.`));

@@ -24,6 +24,9 @@ export function failureCode(error: unknown): string {
   return "other";
 }
 
+/** What WebAssembly can address: no limit of a device lets a task have more. */
+const ADDRESSABLE = 2 ** 32;
+
 /** @throws Declined `memory` where training takes more than `limit` bytes, as far as can be told before. */
 export function checkMemory(
   { model, bytes }: Loaded,
@@ -37,10 +40,11 @@ export function checkMemory(
     trainingMemory(networkOf(model.description), batchSize) +
     4 * bytes.length +
     3 * 8 * model.layout.size * client.state.length;
-  if (needed > limit)
+  const most = Math.min(limit, ADDRESSABLE);
+  if (needed > most)
     throw new Declined(
       "memory",
-      `"memory" expected at most ${limit} bytes, got a task of ${needed}`,
+      `"memory" expected at most ${most} bytes, got a task of ${needed}`,
     );
 }
 

@@ -15,6 +15,10 @@ const RANGES = [
   [0x200e, 0x200f], // marks of direction
   [0x2028, 0x202e], // separators, embeddings and overrides
   [0x2066, 0x2069], // isolates
+  [0x200b, 0x200b], // a space of no width
+  [0x2060, 0x2060], // a joiner of words
+  [0xfeff, 0xfeff], // a mark of byte order
+  [0xe0000, 0xe007f], // tags
 ];
 const HIDDEN = RANGES.flatMap(([from, to]) =>
   Array.from({ length: to - from + 1 }, (_, i) => String.fromCodePoint(from + i)),
