@@ -74,6 +74,59 @@ test("simulate trains a federation in this process", async () => {
   assert.match(stdout, /"event":"done"/);
 });
 
+test("an experiment draws its pictures, and flatness measures a model", async () => {
+  const experiment = write(
+    "experiment.json",
+    JSON.stringify({
+      title: "tiny",
+      settings: { model: tiny, clients: 2, rounds: 1, "local-epochs": 1, samples: 100 },
+      grid: { zeta: [0, 0.15], seed: [1] },
+      flatness: { probes: 2, samples: 20 },
+    }),
+  );
+  const out = join(folder, "experiment");
+  const ended = await fedflat("experiment", experiment, "--data", FASHION, "--out", out).ended;
+  assert.equal(ended.code, 0, ended.stderr);
+  for (const name of ["results.md", "results.csv", "results.tex", "accuracy.svg", "accuracy.png"])
+    assert.ok(readFileSync(join(out, name)).length > 0, name);
+  const flat = await fedflat(
+    ...["flatness", "--model", join(folder, "simulated"), "--data", FASHION, "--samples", "20"],
+    ...["--probes", "2", "--slice", "--out", join(folder, "flat")],
+  ).ended;
+  assert.equal(flat.code, 0, flat.stderr);
+});
+
+test("an operator enrols a client, looks at the run and tests its load", async () => {
+  const keys = join(folder, "keys");
+  const run = async (...argv: string[]) => {
+    const { code, stdout, stderr } = await fedflat(...argv).ended;
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  await run("enroll", "--keys", keys);
+  assert.match(await run("keys", "list", "--keys", keys), /token/);
+  const server = fedflat(
+    ...["serve", "--model", tiny, "--rounds", "2", "--gather", "3", "--port", "0"],
+    ...["--run", join(folder, "loaded"), "--json"],
+  );
+  const [, url] = await server.until(/"url":"([^"]+)"/);
+  assert.match(await run("status", url.replace(/^ws/, "http")), /waits/i);
+  await run(
+    ...["loadtest", url, "--clients", "3", "--rounds", "2", "--duration", "60"],
+    ...["--report", join(folder, "load.html"), "--json"],
+  );
+  assert.equal((await server.ended).code, 0);
+});
+
+test("the demo trains on the data that the package holds", async () => {
+  const { code, stderr, stdout } = await fedflat(
+    ...["demo", "--clients", "2", "--rounds", "1", "--local-epochs", "1"],
+    ...["--run", join(folder, "demo"), "--json"],
+  ).ended;
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /"page"/);
+});
+
 test("the aggregator and the client are libraries: the program of docs/aggregator.md", async () => {
   const [program, metrics] = codeOf("docs/aggregator.md", "js");
   const file = write(
