@@ -498,6 +498,11 @@ const FLATNESS = {
     help: "points along each side of that plane",
     commands: ["flatness"],
   },
+  sliceColours: {
+    ...text("lowest:highest"),
+    help: "losses at the ends of the picture's colour scale, so that two pictures can be compared (the slice's own where not given)",
+    commands: ["flatness"],
+  },
   outcome: {
     ...text("folder"),
     flag: "out",

@@ -10,6 +10,7 @@ import { lanczos } from "../runtime/flatness/lanczos.js";
 import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
 import { TOLERANCE } from "../runtime/flatness/top-eigenvalue.js";
 import { EXACT_UP_TO, trace } from "../runtime/flatness/trace.js";
+import { ConfigError } from "../runtime/errors.js";
 import { expectedBy } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
@@ -55,6 +56,7 @@ export async function flatness(
   signal: AbortSignal,
 ): Promise<void> {
   const { top, probes, seed, json } = settings;
+  const colours = coloursOf(settings.sliceColours);
   const model = await readModel(settings.modelFolder);
   const opened = await openData(settings.data, {
     ...openOptions(settings),
@@ -117,7 +119,7 @@ export async function flatness(
       const path = join(folder, "slice");
       await writeWhole(`${path}.csv`, csvOf(slice));
       const title = `Loss around the weights, ${part.rows.length} examples`;
-      await savePicture(path, landscape(title, slice));
+      await savePicture(path, landscape(title, slice, colours));
       files.push(`${path}.csv`, `${path}.svg`, `${path}.png`);
     }
     bar.stop();
@@ -191,4 +193,16 @@ function tableOf({ blocks }: Flatness): string {
     ]),
   );
   return table.toString();
+}
+
+/** The ends of a colour scale, such as 0.5:20. @throws ConfigError `usage` */
+function coloursOf(text: string | undefined): readonly [number, number] | undefined {
+  if (text === undefined) return undefined;
+  const [lowest, highest, ...others] = text.split(":").map(Number);
+  if (!(lowest > 0 && highest > lowest && highest < Infinity) || others.length > 0)
+    throw new ConfigError(
+      "usage",
+      `"--slice-colours" expected two losses, the lower one first and above 0, such as 0.5:20, got "${text}"`,
+    );
+  return [lowest, highest];
 }

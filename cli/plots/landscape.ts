@@ -22,19 +22,25 @@ const LEVELS = 14;
  * A slice of the loss landscape as SVG: filled contours with their lines, a bar that says which
  * colour is which loss, and a cross at the weights themselves. Levels are evenly spaced in the
  * logarithm of the loss, for it grows by orders of magnitude.
+ * @param scale losses at the ends of the colour scale, so that pictures can be compared; those of
+ * the slice where not given
  */
-export function landscape(title: string, slice: Slice): string {
+export function landscape(
+  title: string,
+  slice: Slice,
+  scale?: readonly [lowest: number, highest: number],
+): string {
   const { coordinates, losses } = slice;
   const size = coordinates.length;
   const floor = 1e-8;
   const values = losses.flat().map((loss) => Math.log(Math.max(loss, floor)));
   const finite = values.filter(Number.isFinite);
-  const lowest = Math.min(...finite);
-  const highest = Math.max(...finite);
+  const [lowest, highest] = scale?.map(Math.log) ?? [Math.min(...finite), Math.max(...finite)];
   const step = (highest - lowest || 1) / LEVELS;
   const thresholds = Array.from({ length: LEVELS }, (_, i) => lowest + step * i);
   const colourOf = (level: number) =>
     interpolateViridis((level - lowest) / (highest - lowest || 1));
+  const [least, most] = [Math.min(...finite), Math.max(...finite)];
 
   const area = { left: LEFT, top: TOP, right: LEFT + SIDE, bottom: TOP + SIDE };
   const range: [number, number] = [coordinates[0], coordinates[size - 1]];
@@ -90,7 +96,7 @@ export function landscape(title: string, slice: Slice): string {
     barLeft + 140,
     area.bottom + 62,
     title,
-    `Cross-entropy from ${Math.exp(lowest).toPrecision(3)} to ${Math.exp(highest).toPrecision(3)} around the weights`,
+    `Cross-entropy from ${Math.exp(least).toPrecision(3)} to ${Math.exp(most).toPrecision(3)} around the weights`,
     element(
       "clipPath",
       { id: "plane" },

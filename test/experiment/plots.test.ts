@@ -132,6 +132,20 @@ test("a landscape has a ring for every level, also where the loss overflows", ()
   );
 });
 
+test("two landscapes on one colour scale have the same colours and levels", () => {
+  const coordinates = [-1, 0, 1];
+  const slice = (most: number) => ({
+    coordinates,
+    losses: coordinates.map((b) => coordinates.map((a) => 0.5 + (most * (a * a + b * b)) / 2)),
+  });
+  const barOf = (most: number) =>
+    [...landscape("slice", slice(most), [0.25, 8]).matchAll(/<rect [^>]*width="22"[^>]*>/g)].map(
+      ([bar]) => bar,
+    );
+  assert.equal(barOf(1).length, 14);
+  assert.deepEqual(barOf(1), barOf(5));
+});
+
 test("the PNG has twice the pixels of the SVG, and is not blank", async () => {
   const [, width, height] = /width="([\d.]+)" height="([\d.]+)"/.exec(chart) ?? [];
   const png = await toPng(chart);
