@@ -50,7 +50,7 @@ const roundSettings = {
   deadline: v.optional(duration, 600_000),
   /** Rest after an abandoned attempt. */
   pause: v.optional(duration, 5_000),
-  /** A client whose line closed is waited for so long. */
+  /** How long to wait for a client whose connection closed. */
   absence: v.optional(duration, 15_000),
   storageDeadline: v.optional(duration, 60_000),
 
@@ -86,7 +86,7 @@ const roundSettings = {
   minimumRate: v.optional(whole(0), 1024),
   /** Clients that the run remembers at most; more are not admitted. */
   maxClients: v.optional(whole(1, 10_000_000), 100_000),
-  /** A client that has been away for so long is forgotten: it counts in m no more. */
+  /** After how long away a client is forgotten: it no longer counts in m. */
   remember: v.optional(milliseconds(1), 30 * 24 * 3_600_000),
 };
 

@@ -167,7 +167,7 @@ function sayRefusals(aggregator: Aggregator, view: View): void {
   });
 }
 
-/** Who is admitted: the enrolled, whoever has the token, or, on loopback, anybody. */
+/** Who is admitted: the enrolled, those who have the token or, on loopback, anybody. */
 async function admissionOf({ keys, tokenFile }: SettingsOf<"serve">): Promise<Admission> {
   if (keys !== undefined && tokenFile !== undefined)
     throw new ConfigError(

@@ -39,7 +39,7 @@ import {
  *     gathering -> opening -> buffering -> committing -> opening ... -> finished
  *
  * Nothing is abandoned: a buffer stays open until it is committed. A client is in a buffer once at
- * most, and whoever gave its work up is not asked again before the next buffer, unless the buffer
+ * most, and a client that gave up its work is not asked again before the next buffer, unless the buffer
  * cannot be filled without it.
  */
 export interface BufferedRules {
@@ -101,7 +101,7 @@ interface Buffering extends EngineState {
 
 type Step = EngineStep<BufferedState>;
 
-/** Rounds that wait for K updates, whoever sends them. */
+/** Rounds that wait for any K updates. */
 export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
   maxStaleness: rules.maxStaleness,
   start: (committed, reopened) => start(rules, committed, reopened),

@@ -266,7 +266,7 @@ function settle(
 }
 
 /**
- * A round is made with those who can: whoever cannot, now and later, is not among those of whom the
+ * A round is made with those who can: a client that cannot, now and later, is not among those of whom the
  * quorum is a part. The selection's minimum stays.
  */
 function withoutBarred({ quorum: share, selection }: RoundRules, state: Collecting): Collecting {

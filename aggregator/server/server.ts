@@ -162,7 +162,7 @@ export async function openPort(options: PortOptions): Promise<OpenPort> {
   const connections = limitConnections(http, {
     most: allowed.inAll,
     perAddress: options.connectionsPerAddress ?? 256,
-    // On loopback one address is whoever uses this machine, or a proxy that nobody named.
+    // On loopback one address stands for all users of this machine, or for an unnamed proxy.
     isProxy: (address) =>
       place.proxies.has(address) ||
       (options.connectionsPerAddress === undefined && isLoopback(host)),

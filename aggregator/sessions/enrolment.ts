@@ -14,7 +14,7 @@ import { sha256Hex } from "../../runtime/platform/node-sha256.js";
  *     revoked/<client id>           one that may no longer
  *
  * Each entry is a small JSON file. A token becomes a client, and a client a revoked one, by a
- * rename: that happens once, whoever tries it at the same moment.
+ * rename: that happens once, however many try it at the same moment.
  */
 export interface KeyRing {
   /** Makes a one-time token; it is kept only as its hash. */

@@ -4,7 +4,7 @@ import { madd, sum4 } from "../lanes/lanes";
 // + y, in twelve chains, which hide the latency of a multiplication and an addition. One iteration
 // is 12 multiply-adds of 4 lanes: 96 operations.
 //
-// x and y depend on the argument, or the compiler would load them anew for every use.
+// x and y depend on the argument, or the compiler would load them again for every use.
 export function ceiling(iterations: i32): f64 {
   const x = f32x4.splat(<f32>iterations * 1e-9);
   const y = f32x4.add(x, x);

@@ -119,7 +119,7 @@ export interface ClientEvents {
       /** Training goes on where an earlier life of the client was cut. */
       | "resumed"
       /**
-       * A half-trained round that was kept cannot be gone on with: training begins at the first
+       * A half-trained round that was kept cannot be continued: training begins at the first
        * batch.
        */
       | "dropped"

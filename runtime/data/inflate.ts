@@ -40,7 +40,7 @@ export async function inflate(
     chunks.push(value);
     length += value.length;
     if (length > limit) {
-      // What came before counts, be it that more is wrong behind it.
+      // The limit is the error to report; a failing cancel does not matter.
       await reader.cancel().catch(() => undefined);
       throw new DataError(
         "too-large",

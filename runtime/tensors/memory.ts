@@ -23,7 +23,7 @@ export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Gives a buffer's memory back, two turns of the event loop later; whoever still holds it finds it
+ * Gives a buffer's memory back, two turns of the event loop later; a holder finds it
  * empty at once. Large vectors would otherwise stay until the engine's next full collection, which
  * comes only after tens of megabytes of them. Shared memory is left alone.
  */

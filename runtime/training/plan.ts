@@ -38,7 +38,7 @@ interface Penalty {
  * A network compiled for one heap and a largest batch: every buffer allocated once, every pass a
  * fixed list of kernel calls. The caller puts examples into `inputs()` and classes into `labels()`,
  * then runs a pass over the first `batch` of them. Views are valid until something is allocated on
- * the heap, so ask for them anew.
+ * the heap, so ask for them again.
  */
 export interface Plan {
   readonly network: Network;

@@ -31,7 +31,7 @@ export interface RunCard {
   readonly rounds: number;
   /** Whose activations the norms of a round are, by layer. */
   readonly layers: readonly string[];
-  /** What whoever opened this stream may do. */
+  /** What the reader of this stream may do. */
   readonly role: Role;
   /** There is a token by which a viewer becomes an admin. */
   readonly hasAdmin: boolean;

@@ -52,7 +52,7 @@ export interface Site {
 }
 
 /**
- * @param roleOf what whoever sends a request may do. The page's own files hold no secret and are
+ * @param roleOf what the sender of a request may do. The page's own files hold no secret and are
  * for everybody; all else needs a role.
  */
 export function openSite(
@@ -60,7 +60,7 @@ export function openSite(
   options: {
     readonly traffic: Traffic;
     readonly hasAdmin: boolean;
-    /** What whoever has no role is told. */
+    /** The answer to a sender without a role. */
     readonly asks: string;
     roleOf(request: IncomingMessage): Role | undefined;
     /** Whoever sends this may be here, also when connections run short. */

@@ -48,7 +48,7 @@ interface ClientTable {
   readonly from: number;
   count(counts: ClientCounts): void;
   change(change: TableChange): void;
-  /** Forgets all rows: a stream begins anew. */
+  /** Forgets all rows: a stream begins again. */
   clear(): void;
 }
 

@@ -17,7 +17,7 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
-/** Sets text where it differs, so that nothing is laid out anew for nothing. */
+/** Sets text where it differs, so that the page is not laid out again without need. */
 export function setText(target: HTMLElement, text: string): void {
   if (target.textContent !== text) target.textContent = text;
 }

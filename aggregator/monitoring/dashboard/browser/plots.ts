@@ -131,7 +131,7 @@ const colorOf = (color: string | number): string =>
   typeof color === "string" ? color : styleOf(`--line-${color}`);
 
 /**
- * The plots of the rounds: drawn anew when there are more, the window changes, or the light does.
+ * The plots of the rounds: drawn again when there are more, the window changes, or the light does.
  */
 interface Plots {
   /** @param layers whose norms are in the points */

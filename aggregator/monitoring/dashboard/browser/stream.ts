@@ -29,7 +29,7 @@ interface StreamEvents {
  * page.
  */
 interface Stream {
-  /** Begins anew with what is wanted now. */
+  /** Starts again with what is wanted now. */
   reopen(): void;
 }
 
