@@ -161,7 +161,7 @@ export function lineChart(chart: LineChart): string {
     // each other where bars would lie on one another.
     const first = points.length > MARKS_A_LINE ? i % every : 0;
     const barred = points.some(({ deviation = 0 }) => deviation > 0);
-    const aside = barred && every <= 1 ? BESIDE * (i - (series.length - 1) / 2) : 0;
+    const aside = barred ? BESIDE * (i - (series.length - 1) / 2) : 0;
     return points
       .filter((_, j) => j % every === first)
       .map((point) => {
