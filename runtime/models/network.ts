@@ -219,20 +219,22 @@ function lossOf({ loss, input, layers }: ModelDescription, last: Node): Loss {
   const complain = (field: string, expected: string, got: string): never => {
     throw new ModelError("description", `"loss.${field}" expected ${expected}, got ${got}`);
   };
-  const ofClasses = /CrossEntropy$/.test(description.type);
+  // The schema of this very kind has read the description.
+  const kind = LOSS_KINDS[description.type] as unknown as LossKind<
+    v.GenericSchema<unknown, LossDescription>
+  >;
   const { type } = layers[lastIndex];
   const shown =
     last.activation === undefined || last.spoken !== last.index
       ? type
       : `${type} with ${last.activation}`;
-  if (ofClasses && (last.activation !== undefined || (loss === undefined && type !== "dense")))
+  if (
+    kind.takesLogits &&
+    (last.activation !== undefined || (loss === undefined && type !== "dense"))
+  )
     throw new ModelError(
       "description",
       `"layers[${lastIndex}]" expected a dense layer without activation, whose outputs are the logits, got ${shown}`,
     );
-  // The schema of this very kind has read the description.
-  const kind = LOSS_KINDS[description.type] as unknown as LossKind<
-    v.GenericSchema<unknown, LossDescription>
-  >;
   return kind.resolve(description, last.output, input, complain);
 }

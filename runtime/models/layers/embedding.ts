@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
 import { positiveInteger } from "./fields.js";
-import { layerKind, type Layer, type Run } from "./layer.js";
+import { copy, floats, layerKind, type Layer, type Run } from "./layer.js";
 
 /** A row of a learned table for each token: [length] becomes [length, units]. */
 export const embedding = layerKind({
@@ -42,12 +42,10 @@ export const positionEmbedding = layerKind({
   resolve(_description, [input], complain) {
     if (input.length !== 2) complain("input", "[length, channels]", `[${input.join(", ")}]`);
     const size = elements(input);
-    const copy = ({ memory, batch }: Run, from: number, to: number) =>
-      new Uint8Array(memory.buffer).copyWithin(to, from, from + 4 * batch * size);
     /** y = x + P for each example; without x, y = P. */
     const shift = (run: Run, x: number, p: number, y: number) => {
-      if (x === 0) new Float32Array(run.memory.buffer, y, run.batch * size).fill(0);
-      else copy(run, x, y);
+      if (x === 0) floats(run, y, run.batch * size).fill(0);
+      else copy(run, x, y, run.batch * size);
       for (let b = 0; b < run.batch; b++) run.kernels.axpy(y + 4 * b * size, p, size, 1);
     };
     const layer: Layer = {
@@ -61,13 +59,13 @@ export const positionEmbedding = layerKind({
       },
       backward(run, { dy, dx, gradients }) {
         run.kernels.sumRows(dy, gradients[0], run.batch, size);
-        if (dx !== 0) copy(run, dy, dx);
+        if (dx !== 0) copy(run, dy, dx, run.batch * size);
       },
       forwardTangent: (run, { xTangent, yTangent, directions }) =>
         shift(run, xTangent, directions[0], yTangent),
       backwardTangent(run, { dyTangent, dxTangent, products }) {
         run.kernels.sumRows(dyTangent, products[0], run.batch, size);
-        if (dxTangent !== 0) copy(run, dyTangent, dxTangent);
+        if (dxTangent !== 0) copy(run, dyTangent, dxTangent, run.batch * size);
       },
     };
     return { layer };

@@ -44,6 +44,8 @@ export interface Loss {
 /** One kind of loss: what a description may say of it, and the loss for an output. */
 export interface LossKind<Schema extends v.GenericSchema<unknown, { readonly type: string }>> {
   readonly schema: Schema;
+  /** It takes logits: the last layer has no activation of its own. */
+  readonly takesLogits: boolean;
   resolve(
     description: v.InferOutput<Schema>,
     output: Shape,

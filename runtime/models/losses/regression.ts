@@ -10,6 +10,7 @@ type Complain = (field: string, expected: string, got: string) => never;
 /** Mean over examples and elements of (y - t)^2. */
 export const meanSquaredError = lossKind({
   schema: v.strictObject({ type: v.literal("meanSquaredError"), target }),
+  takesLogits: false,
   resolve: ({ target }, output, input, complain) =>
     regression(0, 0, target, output, input, complain),
 });
@@ -17,6 +18,7 @@ export const meanSquaredError = lossKind({
 /** Mean over examples and elements of |y - t|. */
 export const meanAbsoluteError = lossKind({
   schema: v.strictObject({ type: v.literal("meanAbsoluteError"), target }),
+  takesLogits: false,
   resolve: ({ target }, output, input, complain) =>
     regression(1, 0, target, output, input, complain),
 });
@@ -34,6 +36,7 @@ export const huber = lossKind({
       ),
     ),
   }),
+  takesLogits: false,
   resolve: ({ target, delta = 1 }, output, input, complain) =>
     regression(2, delta, target, output, input, complain),
 });

@@ -13,6 +13,7 @@ export const sigmoidCrossEntropy = lossKind({
     type: v.literal("sigmoidCrossEntropy"),
     positiveWeights: v.optional(weightList),
   }),
+  takesLogits: true,
   resolve({ positiveWeights = [] }, output, _input, complain): Loss {
     const columns = output[output.length - 1];
     const size = elements(output);

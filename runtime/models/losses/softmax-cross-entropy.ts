@@ -14,6 +14,7 @@ export const softmaxCrossEntropy = lossKind({
     type: v.literal("softmaxCrossEntropy"),
     classWeights: v.optional(weightList),
   }),
+  takesLogits: true,
   resolve({ classWeights = [] }, output, _input, complain): Loss {
     const classes = output[output.length - 1];
     const positions = elements(output) / classes;
