@@ -794,6 +794,18 @@ test("an evaluation runs on the examples held out, and is reported", async () =>
   );
 });
 
+test("a client with nothing held out declines an evaluation, and trains all the same", async () => {
+  const server = await scriptedServer();
+  await start(server, { holdOut: 0 });
+  const { line } = await server.welcomed();
+  line.send(assignOf({ task: "evaluate", settings: {} }));
+  await serveModel(line, first);
+  const { code } = await line.next("decline");
+  assert.equal(code, "data");
+  line.send(assignOf());
+  await line.next("offer");
+});
+
 test("a real worker is stopped in the middle of a round, by the server and by the host", async () => {
   const server = await scriptedServer();
   const { client, running, events } = await start(server, {

@@ -135,6 +135,21 @@ test("a worker gives the same bits as this thread, the same seed gives the same 
   assert.equal(correct, measured.correct);
 });
 
+test("the loss before and after a round is that of the first hundred samples", async () => {
+  const { trainer } = open();
+  const rows = Uint32Array.from({ length: 120 }, (_, i) => i % part.rows.length);
+  const { metrics, delta } = await trainer.train({ ...job(), part: { ...part, rows } });
+  const mean = async (weights: Float32Array) => {
+    const first = { ...part, rows: rows.subarray(0, 100) };
+    return (await trainer.evaluate({ ...job(), weights, part: first })).loss / 100;
+  };
+  const close = (actual: number, expected: number) =>
+    assert.ok(Math.abs(actual / expected - 1) < 1e-4, `expected ${expected}, got ${actual}`);
+  close(metrics.lossBefore, await mean(weights));
+  // The sum of weights and delta is rounded once more than the weights that were measured.
+  close(metrics.lossAfter, await mean(weights.map((weight, i) => weight + delta[i])));
+});
+
 test("Hessian-vector products of disjoint parts add up to that of their union", async () => {
   const { trainer } = open(2);
   const direction = weights.map((_, i) => Math.sin(i));
