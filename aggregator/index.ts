@@ -17,7 +17,7 @@ export {
   type Status,
 } from "./run/aggregator.js";
 export type { ClientStatus, Load } from "./run/options.js";
-export type { Standing } from "./clients/clients.js";
+export type { ClientState } from "./clients/clients.js";
 export type { Refusal } from "./aggregation/validation.js";
 export type { Tested } from "./run/evaluations.js";
 export {

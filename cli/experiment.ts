@@ -7,7 +7,7 @@ import { finishedResult, runCell } from "./experiment/cell.js";
 import { runCommand, type Fact } from "./experiment/command.js";
 import { readExperiment, type ExperimentFile } from "./experiment/file.js";
 import { cellsOf, type Cell } from "./experiment/grid.js";
-import { openLiveView, type Standing } from "./experiment/live.js";
+import { openLiveView, type RunStatus } from "./experiment/live.js";
 import { inLanes } from "./experiment/pool.js";
 import {
   picturesOf,
@@ -16,7 +16,7 @@ import {
   resultsTex,
   roundsCsv,
   type Circumstances,
-  type Finished,
+  type FinishedCell,
 } from "./experiment/report.js";
 import { MEASURES } from "./experiment/result.js";
 import { savePicture } from "./plots/save.js";
@@ -56,7 +56,7 @@ export async function experiment(
     );
   });
 
-  const finished = new Map<Cell, Finished>();
+  const finished = new Map<Cell, FinishedCell>();
   for (const cell of cells) {
     const result = await finishedResult(folderOf(cell), file.flatness);
     if (result !== undefined) finished.set(cell, { cell, result });
@@ -82,13 +82,13 @@ export async function experiment(
     );
     view.total(finished.size, cells.length);
     const ended = await inLanes(waiting, lanes, signal, async (cell, lane) => {
-      let standing: Standing = {
+      let status: RunStatus = {
         name: titleOf(cell),
         round: 0,
         rounds: cell.settings.rounds,
         doing: "starting",
       };
-      view.lane(lane, standing);
+      view.lane(lane, status);
       try {
         const result = await runCell(
           cell,
@@ -96,7 +96,7 @@ export async function experiment(
           file.flatness,
           workers,
           signal,
-          (fact) => view.lane(lane, (standing = after(standing, fact))),
+          (fact) => view.lane(lane, (status = after(status, fact))),
           runCommand,
         );
         finished.set(cell, { cell, result });
@@ -154,10 +154,10 @@ const titleOf = ({ at }: Cell): string =>
     .map(([key, value]) => (key === "algorithm" ? parse(String(value)).name : `${key} ${value}`))
     .join(", ");
 
-const measuresOf = (result: Finished["result"]) =>
+const measuresOf = (result: FinishedCell["result"]) =>
   Object.fromEntries(Object.entries(MEASURES).map(([name, of]) => [name, of(result)]));
 
-function sentenceOf(cell: Cell, result: Finished["result"]): string {
+function sentenceOf(cell: Cell, result: FinishedCell["result"]): string {
   const said = (value: number | undefined, text: (value: number) => string) =>
     value === undefined ? [] : [text(value)];
   return [
@@ -171,14 +171,14 @@ function sentenceOf(cell: Cell, result: Finished["result"]): string {
 }
 
 /** What a lane has to show after one more line of a command's output. */
-function after(standing: Standing, fact: Fact): Standing {
+function after(status: RunStatus, fact: Fact): RunStatus {
   const { event, round, accuracy } = fact;
-  if (event === "measuring") return { ...standing, doing: "measuring" };
-  if (event !== "round" || typeof round !== "number") return standing;
+  if (event === "measuring") return { ...status, doing: "measuring" };
+  if (event !== "round" || typeof round !== "number") return status;
   return {
-    ...standing,
+    ...status,
     round,
-    doing: typeof accuracy === "number" ? `model ${(100 * accuracy).toFixed(1)} %` : standing.doing,
+    doing: typeof accuracy === "number" ? `model ${(100 * accuracy).toFixed(1)} %` : status.doing,
   };
 }
 
@@ -190,7 +190,7 @@ async function writePages(
   settings: SettingsOf<"experiment">,
   file: ExperimentFile,
   out: string,
-  finished: readonly Finished[],
+  finished: readonly FinishedCell[],
   circumstances: Circumstances,
 ): Promise<string[]> {
   if (finished.length === 0) return [];

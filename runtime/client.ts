@@ -9,7 +9,7 @@ import {
   type TrainTask,
 } from "./client/assignment.js";
 import { Declined } from "./client/declined.js";
-import { examplesOf, flat, type Examples } from "./client/examples.js";
+import { examplesOf, flat, type LocalExamples } from "./client/examples.js";
 import {
   dataIdentity,
   halfTrainedIn,
@@ -107,7 +107,7 @@ export class FederatedClient {
   #predictor?: Trainer;
   /** Predictions under way, which the end of a run must not cut off. */
   #predicting = 0;
-  #examples?: Examples;
+  #examples?: LocalExamples;
   /** Why this client can go on no longer, whatever the aggregator does. */
   #unable?: ConfigError;
   /** Whether the examples may fit the run's model; `undefined` until that has been looked at. */

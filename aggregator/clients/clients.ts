@@ -90,9 +90,9 @@ export const clientIn =
   };
 
 /** The state of a client, in one word. */
-export type Standing = "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
+export type ClientState = "ready" | "busy" | "training" | "evaluating" | "away" | "unfit";
 
-export function standingOf(client: Client): Standing {
+export function stateOf(client: Client): ClientState {
   if (client.session === undefined) return "away";
   if (client.lacks !== undefined) return "unfit";
   if (client.current !== undefined)

@@ -1,6 +1,6 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import type { Model } from "../../runtime/models/model.js";
-import type { Standing } from "../clients/clients.js";
+import type { ClientState } from "../clients/clients.js";
 import type { EvaluationRecord, Tested } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import type { Log } from "../log.js";
@@ -145,7 +145,7 @@ export interface Ending {
 
 /** How much the aggregator has in hand now. */
 export interface Load {
-  readonly clients: Readonly<Record<Standing, number>>;
+  readonly clients: Readonly<Record<ClientState, number>>;
   readonly connections: number;
   /** Memory taken by updates that are granted and not folded yet. */
   readonly bytesInFlight: number;

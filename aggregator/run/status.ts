@@ -1,4 +1,4 @@
-import { standingOf, type Client } from "../clients/clients.js";
+import { stateOf, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import type { Models } from "../storage/model-cache.js";
 import type { Rounds } from "../rounds/engine.js";
@@ -25,7 +25,7 @@ export function statusOf(
       .map((client) => ({
         id: client.id,
         connected: client.session !== undefined,
-        state: stateOf(client),
+        state: inWords(client),
         samples: client.samples,
       })),
   };
@@ -59,11 +59,11 @@ export function loadOf(
     away: 0,
     unfit: 0,
   };
-  for (const client of clients) counts[standingOf(client)]++;
+  for (const client of clients) counts[stateOf(client)]++;
   return { clients: counts, connections, bytesInFlight };
 }
 
-function stateOf(client: Client): string {
+function inWords(client: Client): string {
   if (client.lacks !== undefined) return `lacks ${client.lacks}`;
   if (client.current !== undefined)
     return client.current.task === "train"

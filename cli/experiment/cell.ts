@@ -7,7 +7,7 @@ import type { Cell } from "./grid.js";
 import type { RunResult } from "./result.js";
 
 /** Runs a command of fedflat: `runCommand`, or another one in tests. */
-export type Run = (
+export type RunCommand = (
   args: readonly string[],
   folder: string,
   signal: AbortSignal,
@@ -59,7 +59,7 @@ export async function runCell(
   workers: number,
   signal: AbortSignal,
   onFact: (fact: Fact) => void,
-  run: Run,
+  run: RunCommand,
 ): Promise<RunResult> {
   await mkdir(folder, { recursive: true });
   const trained = join(folder, "run");

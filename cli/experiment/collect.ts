@@ -2,7 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
-import type { RoundResult, RunResult } from "./result.js";
+import type { RoundMeasures, RunResult } from "./result.js";
 
 const Round = v.looseObject({
   round: v.number(),
@@ -54,7 +54,7 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
   const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
   return {
-    rounds: rounds.map(({ round, activationNorms }): RoundResult => {
+    rounds: rounds.map(({ round, activationNorms }): RoundMeasures => {
       const { test } = evaluations.find((one) => one.round === round) ?? {};
       const { sel, all } = means.findLast((one) => one.round === round) ?? {};
       return {

@@ -2,7 +2,7 @@ import { printableJson, printableLines } from "../../runtime/protocol/printable.
 import { columnsNow, cutLines, openLines } from "../view.js";
 
 /** What a run under way has to show. */
-export interface Standing {
+export interface RunStatus {
   /** Which run. */
   readonly name: string;
   readonly round: number;
@@ -16,7 +16,7 @@ export interface Standing {
  */
 interface LiveView {
   /** What is going on in a lane; nothing when it rests. */
-  lane(number: number, standing: Standing | undefined): void;
+  lane(number: number, status: RunStatus | undefined): void;
   /** One thing that happened: an object for programs, a sentence for people. */
   say(event: string, facts: Readonly<Record<string, unknown>>, sentence: string): void;
   /** How many of the runs are done. */
@@ -35,7 +35,7 @@ const print = (line: string) => void process.stdout.write(`${line}\n`);
 function programView(): LiveView {
   const write = (fact: unknown) => print(printableJson(JSON.stringify(fact)));
   return {
-    lane: (lane, standing) => standing && write({ event: "progress", lane, ...standing }),
+    lane: (lane, status) => status && write({ event: "progress", lane, ...status }),
     say: (event, facts) => write({ event, ...facts }),
     total() {},
     close() {},
@@ -56,7 +56,7 @@ const [LONGEST, SHORTEST] = [24, 5];
  * A bar with what it stands for, in one line of at most so many columns: the bar gives way first,
  * then the name, whose end tells runs apart, at its beginning.
  */
-export function standingLine(columns: number, { name, round, rounds, doing }: Standing): string {
+export function statusLine(columns: number, { name, round, rounds, doing }: RunStatus): string {
   const of = `${round}/${rounds}`;
   const words = (name: string) => [of, name, doing].filter((word) => word !== "").join("  ");
   const room = columns - 4 - words(name).length;
@@ -74,17 +74,17 @@ export function standingLine(columns: number, { name, round, rounds, doing }: St
  */
 function terminalView(lanes: number): LiveView {
   const lines = openLines();
-  const running = Array<Standing | undefined>(lanes).fill(undefined);
-  let whole: Standing = { name: "all runs", round: 0, rounds: 1, doing: "" };
+  const running = Array<RunStatus | undefined>(lanes).fill(undefined);
+  let whole: RunStatus = { name: "all runs", round: 0, rounds: 1, doing: "" };
   const draw = () => {
     // The last column is left free: a terminal may begin a new line after it.
     const columns = columnsNow() - 1;
-    const standings = [...running.filter((one) => one !== undefined), whole];
-    lines.show(standings.map((one) => standingLine(columns, one)));
+    const statuses = [...running.filter((one) => one !== undefined), whole];
+    lines.show(statuses.map((one) => statusLine(columns, one)));
   };
   return {
-    lane(number, standing) {
-      running[number] = standing;
+    lane(number, status) {
+      running[number] = status;
       draw();
     },
     say(_event, _facts, sentence) {

@@ -6,7 +6,7 @@ import { pairedTest, type Paired } from "./paired-test.js";
 import { MEASURES, roundsTo, statisticOf, type RunResult, type Statistic } from "./result.js";
 
 /** A finished run with its place in the grid. */
-export interface Finished {
+export interface FinishedCell {
   readonly cell: Cell;
   readonly result: RunResult;
 }
@@ -17,7 +17,7 @@ interface Row {
   readonly zeta: number;
   /** All else that the grid varies, in words: one table and one picture for each. */
   readonly condition: string;
-  readonly runs: readonly Finished[];
+  readonly runs: readonly FinishedCell[];
 }
 
 /** What stands on the page beside the results themselves. */
@@ -44,8 +44,8 @@ const wordsOf = (at: Readonly<Record<string, SettingValue>>): string =>
     .map(([key, value]) => `${key} ${value}`)
     .join(", ");
 
-function rowsOf(finished: readonly Finished[]): Row[] {
-  const rows = new Map<string, Row & { runs: Finished[] }>();
+function rowsOf(finished: readonly FinishedCell[]): Row[] {
+  const rows = new Map<string, Row & { runs: FinishedCell[] }>();
   for (const one of finished) {
     const { algorithm } = one.cell;
     const { zeta } = one.cell.settings;
@@ -74,7 +74,7 @@ const csvOf = (rows: readonly (readonly unknown[])[]): string =>
   rows.map((row) => row.map(cellOfCsv).join(",") + "\n").join("");
 
 /** One line a run. Accuracies in percent. */
-export function resultsCsv(finished: readonly Finished[], target: number | undefined): string {
+export function resultsCsv(finished: readonly FinishedCell[], target: number | undefined): string {
   const axes = Object.keys(finished[0]?.cell.at ?? {});
   const measures = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
   return csvOf([
@@ -89,7 +89,7 @@ export function resultsCsv(finished: readonly Finished[], target: number | undef
 }
 
 /** One line a round of a run. */
-export function roundsCsv(finished: readonly Finished[]): string {
+export function roundsCsv(finished: readonly FinishedCell[]): string {
   const axes = Object.keys(finished[0]?.cell.at ?? {});
   return csvOf([
     [...axes, "round", "sel", "all", "model", "activationNorm"],
@@ -124,7 +124,7 @@ const fileName = (...parts: readonly string[]) =>
     .replace(/[^\w.+-]+/g, "-");
 
 /** Accuracy against round, and against zeta where the grid has several, for each condition. */
-export function picturesOf(title: string, finished: readonly Finished[]): Picture[] {
+export function picturesOf(title: string, finished: readonly FinishedCell[]): Picture[] {
   const rows = rowsOf(finished);
   return distinct(rows.map(({ condition }) => condition)).flatMap((condition): Picture[] => {
     const here = rows.filter((row) => row.condition === condition);
@@ -291,7 +291,7 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
 /** The results page. `pictures` are shown from `folder`. */
 export function resultsPage(
   file: ExperimentFile,
-  finished: readonly Finished[],
+  finished: readonly FinishedCell[],
   circumstances: Circumstances,
   pictures: readonly Picture[],
   folder: string,
@@ -478,7 +478,7 @@ const latex = ({ head, rows }: Table): string => {
 };
 
 /** The page's tables for a paper: `tabular`s that need the package booktabs. */
-export function resultsTex(file: ExperimentFile, finished: readonly Finished[]): string {
+export function resultsTex(file: ExperimentFile, finished: readonly FinishedCell[]): string {
   const rows = rowsOf(finished);
   const tables = distinct(rows.map(({ condition }) => condition)).flatMap((condition) => {
     const here = rows.filter((row) => row.condition === condition);

@@ -1,6 +1,6 @@
 /** What one run gave. Accuracies are in percent. */
 export interface RunResult {
-  readonly rounds: readonly RoundResult[];
+  readonly rounds: readonly RoundMeasures[];
   /**
    * Mean accuracy of the final model over the tenth of the clients for whom it is worst, each
    * client's accuracy being that on the test data weighted by its own mix of classes.
@@ -19,7 +19,7 @@ export interface RunResult {
   readonly seconds: number;
 }
 
-export interface RoundResult {
+export interface RoundMeasures {
   readonly round: number;
   /**
    * Test accuracy of the global model, of the mean of this round's participants' weights, and of
@@ -49,7 +49,7 @@ export const MEASURES = {
 /** The value of the last round that has one. */
 function last(
   { rounds }: RunResult,
-  of: (round: RoundResult) => number | undefined,
+  of: (round: RoundMeasures) => number | undefined,
 ): number | undefined {
   return rounds.map(of).findLast((value) => value !== undefined);
 }

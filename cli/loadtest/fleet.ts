@@ -15,7 +15,7 @@ import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
 import type { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";
-import { LightClient, type Fleet, type Work } from "./light-client.js";
+import { LightClient, type Fleet, type MadeUpdate } from "./light-client.js";
 import { profileOf, type Mix } from "./profile.js";
 import { newRecording, type Recording } from "./recording.js";
 import { sharedModels } from "./shared-models.js";
@@ -205,7 +205,7 @@ async function trained(
   client: number,
   assign: ServerMessageOf<"assign">,
   base: Loaded,
-): Promise<Work> {
+): Promise<MadeUpdate> {
   const { offer, update } = await trainAssignment(
     trainerOf(training, client),
     {

@@ -21,7 +21,7 @@ import {
   type ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
 import { draw, type Profile } from "./profile.js";
-import { add, type Fault, type Figure, type Recording, type State } from "./recording.js";
+import { add, type Fault, type Figure, type Recording, type Activity } from "./recording.js";
 import type { SharedModels } from "./shared-models.js";
 import { shaped } from "./shaped-socket.js";
 import type { Update } from "./updates.js";
@@ -30,7 +30,7 @@ type Assign = ServerMessageOf<"assign">;
 type Offer = Extract<OutgoingClientMessage, { type: "offer" }>;
 
 /** What a trainer, or nobody, makes of an assignment. */
-export interface Work {
+export interface MadeUpdate {
   readonly update: Update;
   /** As the trainer measured; invented where there is none. */
   readonly metrics?: Offer["metrics"];
@@ -62,7 +62,7 @@ export interface Fleet {
     model: Loaded,
     /** The first number of the update is not one. */
     poisoned: boolean,
-  ): Promise<Work>;
+  ): Promise<MadeUpdate>;
   /** Where clients have data. */
   readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
 }
@@ -122,9 +122,9 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   readonly #resolve: () => void;
   /** Resolves when the client has left, or was sent away. */
   readonly done: Promise<void>;
-  #state: State | undefined;
+  #state: Activity | undefined;
   /** What it is at while its line is up. */
-  #work: State = "idle";
+  #work: Activity = "idle";
   #dialled = 0;
   #model = "";
   #assign?: Assign;
@@ -419,12 +419,12 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     add(this.#fleet.recording.errors, kind);
   }
 
-  #does(work: State): void {
+  #does(work: Activity): void {
     this.#work = work;
     if (this.#connection.isUp) this.#is(work);
   }
 
-  #is(state: State | undefined): void {
+  #is(state: Activity | undefined): void {
     const { states } = this.#fleet.recording;
     if (this.#state !== undefined) states[this.#state]--;
     if (state !== undefined) states[state]++;

@@ -4,7 +4,7 @@ export type Figure = (typeof FIGURES)[number];
 
 /** What clients are at; away are those whose profile broke their line. */
 export const STATES = ["dialling", "away", "idle", "downloading", "training", "uploading"] as const;
-export type State = (typeof STATES)[number];
+export type Activity = (typeof STATES)[number];
 
 /**
  * What a profile may ask for that goes wrong: its line breaks, or an update is late, comes twice,
@@ -21,7 +21,7 @@ export interface Recording {
   /** Other refusals, by the protocol's code. */
   readonly refused: Record<string, number>;
   readonly errors: Record<string, number>;
-  readonly states: Record<State, number>;
+  readonly states: Record<Activity, number>;
   /** Clients that have dialled. */
   arrived: number;
   /** Updates in the model; and their bytes. */

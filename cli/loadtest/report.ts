@@ -10,7 +10,7 @@ import {
   type Figure,
   type Percentiles,
   type Recording,
-  type State,
+  type Activity,
 } from "./recording.js";
 import type { ServerFigures } from "./server-figures.js";
 
@@ -18,7 +18,7 @@ import type { ServerFigures } from "./server-figures.js";
 export interface Moment {
   /** Seconds since it began. */
   readonly seconds: number;
-  readonly states: Readonly<Record<State, number>>;
+  readonly states: Readonly<Record<Activity, number>>;
   readonly counted: number;
   /** Of this process. */
   readonly memory: number | undefined;
@@ -26,7 +26,7 @@ export interface Moment {
 }
 
 /** What was asked for. */
-export interface Load {
+export interface LoadRequest {
   readonly url: string;
   readonly clients: number;
   /** As on the command line. */
@@ -38,7 +38,7 @@ export interface Load {
 }
 
 /** What came of a load test. Times in milliseconds, memory in bytes. */
-export interface Report extends Load {
+export interface Report extends LoadRequest {
   readonly seconds: number;
   /** Clients that had dialled in this time. */
   readonly arrived: number;
@@ -79,7 +79,7 @@ interface Usage {
 }
 
 export function reportOf(
-  load: Load,
+  load: LoadRequest,
   recording: Recording,
   moments: readonly Moment[],
   cpuSeconds: number,

@@ -1,20 +1,20 @@
 import type { Platform, Socket } from "../../runtime/platform/platform.js";
 
-/** A line's limits: bytes a second each way (0 for none), and milliseconds each way. */
-export interface Shape {
+/** Limits of a connection: bytes a second each way (0 for none), and milliseconds each way. */
+export interface LinkLimits {
   readonly upload: number;
   readonly download: number;
   readonly latency: () => number;
 }
 
 /**
- * Sockets that are as slow as a device's line: each frame leaves when those before it are through,
+ * Sockets that are as slow as a device's link: each frame leaves when those before it are through,
  * and arrives a latency later. Order is kept. What waits here is bounded by the windows of the
  * protocol.
  */
 export function shaped(
   openSocket: Platform["openSocket"],
-  { upload, download, latency }: Shape,
+  { upload, download, latency }: LinkLimits,
 ): Platform["openSocket"] {
   return (url, options) => {
     const line = openSocket(url, options);

@@ -1,17 +1,8 @@
 import { contours } from "d3-contour";
 import { scaleLinear } from "d3-scale";
 import { interpolateViridis } from "d3-scale-chromatic";
+import type { Slice } from "../../runtime/flatness/slice.js";
 import { axes, element, path, picture, text } from "./svg.js";
-
-/** The loss on a square grid of points of a plane through the weights. */
-export interface Slice {
-  /** Coordinates of the grid's lines along either direction, ascending, evenly spaced. */
-  readonly coordinates: readonly number[];
-  /**
-   * losses[i][j] at coordinates[i] along the second direction and coordinates[j] along the first.
-   */
-  readonly losses: readonly (readonly number[])[];
-}
 
 const SIDE = 460;
 const LEFT = 84;

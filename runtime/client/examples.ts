@@ -9,7 +9,7 @@ import type { ClientData, ClientOptions, DataRequest, Inputs, Numbers } from "./
 /**
  * The device's examples, split into those to train on and those held out, the same ones each time.
  */
-export interface Examples {
+export interface LocalExamples {
   /** How many there are to train on; null where it is not known before the first assignment. */
   readonly training: number | null;
   /**
@@ -23,7 +23,11 @@ export interface Examples {
 }
 
 /** `seed` decides which examples are held out, whatever is added behind them. */
-export function examplesOf(data: ClientOptions["data"], share: number, seed: string): Examples {
+export function examplesOf(
+  data: ClientOptions["data"],
+  share: number,
+  seed: string,
+): LocalExamples {
   let last: { data: ClientData; key: string; part: Part } | undefined;
   const part = (given: ClientData, model: Expected): Part => {
     // The same examples stay the same part, so that the worker need not be sent them again.

@@ -6,7 +6,7 @@ import { random, type Random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { augment, batchesOf, checkPart } from "./batches.js";
-import { loaderOf, type Load } from "./loading.js";
+import { loaderOf, type LoadRows } from "./loading.js";
 import type {
   CurvatureJob,
   EvaluateJob,
@@ -84,7 +84,7 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
   /** Sums over the rows, forward passes only. */
   async function measure(
     plan: Plan,
-    load: Load,
+    load: LoadRows,
     rows: Uint32Array,
     size: number,
     hooks: Hooks,

@@ -3,7 +3,7 @@ import { elements } from "../tensors/shape.js";
 import type { Plan } from "./plan.js";
 
 /** Puts rows, normalised, and their labels into a plan; returns the view of its inputs. */
-export type Load = (rows: Uint32Array) => Float32Array;
+export type LoadRows = (rows: Uint32Array) => Float32Array;
 
 /**
  * A loader of examples of the plan's input shape: each is copied as it is, bytes becoming floats on
@@ -14,7 +14,7 @@ export function loaderOf(
   plan: Plan,
   { inputs, labels }: Pick<Dataset, "inputs"> & Partial<Pick<Dataset, "labels">>,
   normalisation: Normalisation | undefined,
-): Load {
+): LoadRows {
   const size = elements(plan.network.input);
   const scaling = normalisation && scalingOf(plan.network.input, normalisation);
   return (rows) => {

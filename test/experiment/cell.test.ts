@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { finishedResult, runCell, type Run } from "../../cli/experiment/cell.js";
+import { finishedResult, runCell, type RunCommand } from "../../cli/experiment/cell.js";
 import { cpuSeconds, runCommand } from "../../cli/experiment/command.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
 
@@ -27,7 +27,7 @@ const never = new AbortController().signal;
 /** Does in a folder what the commands leave there; fails at the command that `failing` picks. */
 function commands(failing: (args: readonly string[]) => boolean) {
   const ran: string[] = [];
-  const run: Run = async (args) => {
+  const run: RunCommand = async (args) => {
     const after = (flag: string) => args[args.indexOf(flag) + 1];
     ran.push([args[0], ...(args.includes("--resume") ? ["resume"] : [])].join(" "));
     if (args[0] === "simulate") {
@@ -64,7 +64,7 @@ function commands(failing: (args: readonly string[]) => boolean) {
   return { ran, run };
 }
 
-const perform = (folder: string, run: Run, signal = never) =>
+const perform = (folder: string, run: RunCommand, signal = never) =>
   runCell(cell, folder, flatness, 1, signal, () => {}, run);
 
 test("a cell is trained and measured once; what it gave is kept", async () => {

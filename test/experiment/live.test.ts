@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { standingLine } from "../../cli/experiment/live.js";
+import { statusLine } from "../../cli/experiment/live.js";
 
-const standing = {
+const status = {
   name: "fedspeed, zeta 0.15, split dirichlet:0.3, seed 3",
   round: 12,
   rounds: 36,
@@ -11,15 +11,15 @@ const standing = {
 
 test("a run's line keeps to the terminal's columns: the bar gives way first, then the beginning of the name", () => {
   assert.equal(
-    standingLine(120, standing),
-    `  ${"█".repeat(8)}${"░".repeat(16)}  12/36  ${standing.name}  model 31.2 %`,
+    statusLine(120, status),
+    `  ${"█".repeat(8)}${"░".repeat(16)}  12/36  ${status.name}  model 31.2 %`,
   );
   assert.equal(
-    standingLine(72, standing),
+    statusLine(72, status),
     "  ██░░░  12/36  …d, zeta 0.15, split dirichlet:0.3, seed 3  model 31.2 %",
   );
-  assert.equal(standingLine(39, standing), "  ██░░░  12/36  …, seed 3  model 31.2 %");
+  assert.equal(statusLine(39, status), "  ██░░░  12/36  …, seed 3  model 31.2 %");
   for (const columns of [10, 20, 39, 79, 200])
     for (const round of [0, 36])
-      assert.ok(standingLine(columns, { ...standing, round }).length <= columns);
+      assert.ok(statusLine(columns, { ...status, round }).length <= columns);
 });

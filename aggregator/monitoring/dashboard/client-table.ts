@@ -1,4 +1,4 @@
-import { standingOf, type Client } from "../../clients/clients.js";
+import { stateOf, type Client } from "../../clients/clients.js";
 import { wordsOf } from "../../clients/troubles.js";
 import { PAGE_ROWS, type ClientFilter, type ClientRow, type TableChange } from "./messages.js";
 import type { RoundWork } from "./round-work.js";
@@ -15,7 +15,7 @@ export interface ShownTable {
 
 function isShown(client: Readonly<Client>, work: RoundWork, filter: ClientFilter): boolean {
   if (filter === "all") return true;
-  if (filter !== "counted" && filter !== "missed") return standingOf(client) === filter;
+  if (filter !== "counted" && filter !== "missed") return stateOf(client) === filter;
   const outcome = work.of(client.id)?.outcome;
   return outcome !== undefined && (outcome === "counted") === (filter === "counted");
 }
@@ -25,7 +25,7 @@ function rowOf(client: Readonly<Client>, work: RoundWork): ClientRow {
   const { train } = client.troubles;
   return {
     id: client.id,
-    standing: standingOf(client),
+    standing: stateOf(client),
     note: client.lacks ? `lacks ${client.lacks}` : train?.until ? wordsOf(train) : client.reason,
     samples: client.samples,
     ...(own && {

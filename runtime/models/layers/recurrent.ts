@@ -20,7 +20,7 @@ export const recurrentFields = {
 };
 
 /** A step of the loop over time: where its rows lie among the steps, and its neighbours'. */
-export interface Step {
+export interface TimeStep {
   /** Place in the sequence: the order of the loop unless `reverse`. */
   readonly at: number;
   /** Place of the step before it, and of the one behind it; absent at the ends. */
@@ -29,7 +29,7 @@ export interface Step {
 }
 
 /** The steps of a sequence in the order in which they are computed. */
-export function stepsOf(length: number, reverse: boolean): readonly Step[] {
+export function stepsOf(length: number, reverse: boolean): readonly TimeStep[] {
   const places = Array.from({ length }, (_, i) => (reverse ? length - 1 - i : i));
   return places.map((at, i) => ({ at, before: places[i - 1], next: places[i + 1] }));
 }
