@@ -169,7 +169,6 @@ const LONG = new Set([
   "aggregator/run/evaluations.ts openEvaluations",
   "aggregator/run/message-handlers.ts messageHandler",
   "aggregator/run/updates.ts openUpdates",
-  "aggregator/storage/files.ts fileLedger",
   "cli/loadtest.ts loadtest",
   "cli/metrics.ts openMetrics",
   "cli/plots/line-chart.ts lineChart",

@@ -47,7 +47,7 @@ export const LedgerRecord = v.variant("type", [
 export type LedgerRecord = v.InferOutput<typeof LedgerRecord>;
 
 /** What the records say when they are read in order; every ledger keeps one. */
-interface History {
+export interface History {
   run: string;
   epoch: number;
   attempt: AttemptRecord | undefined;

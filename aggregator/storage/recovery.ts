@@ -1,12 +1,79 @@
+import { randomBytes } from "node:crypto";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
-import { LedgerRecord } from "./history.js";
-import { MAGIC, readJournal } from "./journal.js";
-import type { Blob, CommitRecord, Opened } from "./ledger.js";
+import { writeWhole, type FileLayer } from "../../runtime/platform/node-files.js";
+import type { BlobFolder } from "./blob-folder.js";
+import { emptyHistory, LedgerRecord, remember, type History } from "./history.js";
+import { FIRST, frame, MAGIC, readJournal } from "./journal.js";
+import { genesisRecord, type Checkpoint, type CommitRecord, type Opened } from "./ledger.js";
 
-// What a journal on disk says after a crash.
+/** What a ledger's folder says, once its journal ends where all of it is sound. */
+interface Recovered {
+  readonly history: History;
+  readonly last: Opened["last"];
+  /** Bytes of the journal, and the hash of its last record. */
+  readonly length: number;
+  readonly hash: Uint8Array;
+  /** Of all that were ever written, also of those cut off. */
+  readonly highestEpoch: number;
+  /** What was found and mended, in sentences. */
+  readonly notes: readonly string[];
+}
 
-export interface Understood {
+/**
+ * Reads a ledger's folder as a crash may have left it, and cuts its journal off behind the last
+ * good record; a folder without a journal begins with `genesis`.
+ * @throws ConfigError `state-damaged`; FedflatError `storage-full`, `storage-failed`
+ */
+export async function recover(
+  folder: string,
+  files: FileLayer,
+  blobs: BlobFolder,
+  genesis: Checkpoint,
+): Promise<Recovered> {
+  const notes: string[] = [];
+  const path = `${folder}/journal`;
+  const bytes = (await files.read(path)) ?? (await begin(path, blobs, genesis));
+  const read = understand(path, bytes);
+  const { last, end } = await lastGood(folder, read, notes, blobs);
+  // What is cut off is kept aside, so that it can be looked at.
+  if (end < bytes.length) await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
+  // Written again, because what is read may never have reached the disk: after a failed sync it is
+  // in memory alone, and no later sync writes it.
+  await writeWhole(files, folder, "journal", bytes.subarray(0, end));
+  const history = emptyHistory();
+  const kept = read.records.filter((record) => record.end <= end);
+  for (const { record } of kept) remember(history, record);
+  const { hash } = kept[kept.length - 1];
+  return { history, last, length: end, hash, highestEpoch: read.highestEpoch, notes };
+}
+
+/**
+ * The bytes of a new journal, its first checkpoint in place. A crash before the journal has its
+ * name leaves nothing that counts.
+ */
+async function begin(path: string, blobs: BlobFolder, genesis: Checkpoint): Promise<Uint8Array> {
+  // More than the two blobs of a first checkpoint: rounds were committed here.
+  const whole = await blobs.names();
+  if (whole.length > 2)
+    throw new ConfigError(
+      "state-damaged",
+      `"${path}" expected the journal of the ${whole.length} blobs beside it, got no such file`,
+    );
+  await blobs.put(genesis.model);
+  await blobs.put(genesis.state);
+  const run = frame(
+    JSON.stringify({ type: "run", run: randomBytes(16).toString("hex") } satisfies LedgerRecord),
+    FIRST,
+  );
+  const commit = frame(
+    JSON.stringify({ type: "commit", commit: genesisRecord(genesis) } satisfies LedgerRecord),
+    run.hash,
+  );
+  return Buffer.concat([MAGIC, run.bytes, commit.bytes]);
+}
+
+interface Understood {
   readonly records: readonly {
     readonly record: LedgerRecord;
     readonly end: number;
@@ -19,7 +86,7 @@ export interface Understood {
 }
 
 /** @throws ConfigError `state-damaged` where it is no journal of ours. */
-export function understand(path: string, bytes: Uint8Array): Understood {
+function understand(path: string, bytes: Uint8Array): Understood {
   const fail = (got: string): never => {
     throw new ConfigError("state-damaged", `"${path}" expected a journal of fedflat, got ${got}`);
   };
@@ -50,11 +117,11 @@ export function understand(path: string, bytes: Uint8Array): Understood {
  * The newest commit whose blobs are sound, and where the journal is to end so that it says the
  * same.
  */
-export async function lastGood(
+async function lastGood(
   folder: string,
   read: Understood,
   notes: string[],
-  readBlob: (sha256: string) => Promise<Blob | undefined>,
+  blobs: BlobFolder,
 ): Promise<{ last: Opened["last"]; end: number }> {
   const { records, good, size, damaged } = read;
   if (good < size)
@@ -68,8 +135,8 @@ export async function lastGood(
       r.record.type === "commit",
   );
   for (const { record, end } of [...commits].reverse()) {
-    const model = await readBlob(record.commit.model);
-    const state = await readBlob(record.commit.state);
+    const model = await blobs.read(record.commit.model);
+    const state = await blobs.read(record.commit.state);
     if (model && state) {
       const newest = record.commit === commits.at(-1)!.record.commit;
       return {

@@ -1,6 +1,6 @@
-import { FedflatError } from "../../runtime/errors.js";
 import type { Log } from "../log.js";
 import type { RoundEvent } from "../rounds/engine.js";
+import { isFull } from "./disk.js";
 
 /**
  * Does work that must reach the disk: repeats it while the disk is full, and ends the run if it
@@ -26,8 +26,7 @@ export const retryWhileFull =
       try {
         return await work();
       } catch (error) {
-        const isFull = error instanceof FedflatError && error.code === "storage-full";
-        if (!isFull || isClosing()) {
+        if (!isFull(error) || isClosing()) {
           log.error({ err: error }, "the run cannot go on");
           return send(brokenBy(error));
         }
