@@ -84,6 +84,8 @@ interface Received extends VectorLimits {
   readonly bytes: Uint8Array;
   readonly sha256: string;
   readonly form: UpdateForm;
+  /** The places that the round's codec drew, where it draws them. */
+  readonly drawn?: Uint32Array | undefined;
 }
 
 interface VectorLimits {
@@ -100,6 +102,7 @@ export function readUpdate({
   bytes,
   sha256,
   form,
+  drawn,
   ...limits
 }: Received):
   { readonly vectors: Vectors; readonly refusal?: undefined } | { readonly refusal: Refusal } {
@@ -110,7 +113,7 @@ export function readUpdate({
     };
   let vectors: Vectors;
   try {
-    vectors = form.decode(bytes);
+    vectors = form.decode(bytes, { grid: limits.grid, drawn });
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { refusal: { code: error.code, message: error.message } };

@@ -104,7 +104,7 @@ export async function trainAssignment(
       );
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   const metrics = { lossBefore, lossAfter, activationNorms: [...activationNorms], seconds };
-  const update = codec.encode(layout, result.update);
+  const update = codec.form(layout, algorithm.client.sends).encode(result.update);
   const kept = algorithm.client.state.length > 0 ? writeBlob(layout, result.state) : undefined;
   release(result.delta.buffer);
   // Rounded, they are copies of our own.

@@ -22,6 +22,9 @@ const KINDS = {
 } as const;
 type Kind = keyof typeof KINDS;
 
+/** Bytes of a number of each kind: those above, and what codecs write into updates. */
+const WIDTHS = { F32: 4, F64: 8, I32: 4, U8: 1, U32: 4, F16: 2, BF16: 2, I16: 2, U16: 2, I8: 1 };
+
 /** The largest header that is read, in bytes: a layout of 10,000 parameters is far below it. */
 const MAX_HEADER = 4 * 1024 * 1024;
 
@@ -40,7 +43,7 @@ function kindOf(data: Tensor["data"]): Kind {
 export function safetensorsHeader(
   tensors: readonly {
     readonly name: string;
-    readonly kind: Kind;
+    readonly kind: keyof typeof WIDTHS;
     readonly shape: readonly number[];
   }[],
   metadata: Readonly<Record<string, string>> = {},
@@ -51,7 +54,7 @@ export function safetensorsHeader(
     header.push(["__metadata__", Object.fromEntries(keys.map((key) => [key, metadata[key]]))]);
   let offset = 0;
   for (const { name, kind, shape } of tensors) {
-    const bytes = elements(shape) * KINDS[kind].bytes;
+    const bytes = elements(shape) * WIDTHS[kind];
     header.push([
       name,
       {

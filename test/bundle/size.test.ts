@@ -15,14 +15,16 @@ function assertWithin(budget: number, sizes: Record<string, number>): void {
 const sizesOf = (...files: string[]) =>
   Object.fromEntries(files.map((file) => [file, compressed(file)]));
 
-test("our own code in the browser takes at most 48 kB compressed", () => {
+test("our own code in the browser takes at most 50.5 kB compressed", () => {
+  // Of these the codecs of updates are 2.5: a device writes what its run asks for, and one that
+  // lacks a codec cannot take part.
   // Without tfjs the files are not written; the bundler reports what they would be.
   const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
     string,
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(48_000, { [name]: sizes[name].brotli });
+  assertWithin(50_500, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {

@@ -6,7 +6,8 @@ import { plain } from "../../aggregator/aggregation/arithmetic.js";
 import { foldToBytes, foldFromBytes, emptyFold } from "../../aggregator/aggregation/exact-sum.js";
 import { frame, FIRST, MAGIC, readJournal } from "../../aggregator/storage/journal.js";
 import { readPictures } from "../../cli/pictures.js";
-import { float32 } from "../../runtime/codecs/float32.js";
+import { CODECS } from "../../runtime/codecs/built-in.js";
+import type { Codec } from "../../runtime/codecs/codec.js";
 import { readCsv } from "../../runtime/data/csv.js";
 import { readIdx } from "../../runtime/data/idx.js";
 import { readNpy } from "../../runtime/data/npy.js";
@@ -55,29 +56,36 @@ function journal(): Uint8Array {
 }
 
 const { layout } = tinyModel();
-const update = float32.encode(layout, {
-  delta: Float32Array.from({ length: layout.size }, (_, i) => i / 8),
-});
+const delta = Float32Array.from({ length: layout.size }, (_, i) => i / 8);
 
 /**
  * What an aggregator does with the bytes of an update: it takes those of the right number, then
  * looks at them.
  */
-function receiveUpdate(bytes: Uint8Array): void {
-  const form = float32.form(layout, ["delta"]);
-  const { refusal } =
-    bytes.length === form.bytes
-      ? readUpdate({
-          bytes,
-          sha256: createHash("sha256").update(bytes).digest("hex"),
-          form,
-          maxAbs: 1024,
-          grid: 2 ** -32,
-          maxNorm: 100,
-          arithmetic: plain,
-        })
-      : { refusal: { code: "bytes", message: "another length" } };
-  if (refusal !== undefined) throw new ProtocolError(refusal.code, refusal.message);
+async function updates(codec: Codec): Promise<Decoder> {
+  const form = codec.form(layout, ["delta"]);
+  const grid = 2 ** -32;
+  const drawn = await form.draw?.("run/round-1/attempt-1");
+  return {
+    name: `${codec.name} updates`,
+    corpus: [form.encode({ delta }, { grid, drawn })],
+    read(bytes) {
+      const { refusal } =
+        bytes.length === form.bytes
+          ? readUpdate({
+              bytes,
+              sha256: createHash("sha256").update(bytes).digest("hex"),
+              form,
+              drawn,
+              maxAbs: 1024,
+              grid,
+              maxNorm: 100,
+              arithmetic: plain,
+            })
+          : { refusal: { code: "bytes", message: "another length" } };
+      if (refusal !== undefined) throw new ProtocolError(refusal.code, refusal.message);
+    },
+  };
 }
 
 function npy(type: string, shape: string, bytes: number): Uint8Array {
@@ -161,7 +169,7 @@ export const DECODERS: readonly Decoder[] = [
     read: foldFromBytes,
   },
   { name: "journals", corpus: [journal()], read: readJournal },
-  { name: "updates", corpus: [update], read: receiveUpdate },
+  ...(await Promise.all(Object.values(CODECS).map(updates))),
   {
     name: "NPY files",
     corpus: [npy("<f4", "(2, 3)", 24), npy("|u1", "(4,)", 4)],

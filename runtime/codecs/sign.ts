@@ -1,0 +1,41 @@
+import { formOf, type Codec } from "./codec.js";
+import { bitsOfScale, readScale, scaleOf } from "./parts/scale.js";
+
+/** A whole number, ties to even, below 2^52. */
+const nearest = (x: number) => x + 2 ** 52 - 2 ** 52;
+
+/** A bit for each number, and for each parameter the mean size (Karimireddy et al. 2019, arXiv:1901.09847). */
+export const sign: Codec = {
+  name: "sign",
+  defaults: {},
+  form(layout, names) {
+    const { parameters, size: total } = layout;
+    return formOf(
+      layout,
+      names,
+      [
+        ["BF16", "scale", parameters.length],
+        ["U8", "sign", Math.ceil(total / 8)],
+      ],
+      (vector, [scales, signs], { grid = 0 }) => {
+        parameters.forEach(({ offset, size }, p) => {
+          let sum = 0;
+          for (let i = offset; i < offset + size; i++) {
+            sum += Math.abs(vector[i]);
+            if (vector[i] >= 0) signs[i >>> 3] |= 1 << (i & 7);
+          }
+          scales[p] = bitsOfScale(scaleOf(sum / size, grid, nearest));
+        });
+      },
+      ([scales, signs], { grid }) => {
+        const vector = new Float32Array(total);
+        parameters.forEach(({ offset, size }, p) => {
+          const scale = readScale(scales[p], grid);
+          for (let i = offset; i < offset + size; i++)
+            vector[i] = (signs[i >>> 3] >>> (i & 7)) & 1 ? scale : -scale;
+        });
+        return vector;
+      },
+    );
+  },
+};
