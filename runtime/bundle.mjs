@@ -9,6 +9,7 @@ import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync } from "node:zlib";
+import { parse } from "acorn";
 import { build } from "esbuild";
 
 const require = createRequire(import.meta.url);
@@ -47,11 +48,44 @@ const WASM_FILES = [
 ];
 
 /**
- * Every `new URL("...", import.meta.url)` of our code names a file of ours; in a bundle all of them
- * lie in one folder.
+ * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, and
+ * the papers of algorithms. They are left out, with whatever only they need.
  */
-const besideTheBundle = {
-  name: "beside-the-bundle",
+const LEFT_OUT = [
+  [/(models|training)[\\/]/, ["forwardTangent", "backwardTangent", "hessianProduct"]],
+  [/algorithms[\\/]/, ["source"]],
+];
+
+/** Those that have been found: one that goes by another name now must not slip into the bundle. */
+const found = new Set();
+
+/** The code without the properties of object literals that are left out. */
+function lean(path, code) {
+  const names = LEFT_OUT.find(([folder]) => folder.test(path))?.[1] ?? [];
+  const cuts = [];
+  const visit = (node) => {
+    if (node?.type === "ObjectPattern") return;
+    if (node?.type === "Property" && !node.shorthand && names.includes(node.key.name)) {
+      found.add(node.key.name);
+      cuts.push(node);
+    } else if (typeof node === "object" && node !== null) Object.values(node).forEach(visit);
+  };
+  if (names.length > 0) visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
+  let left = "";
+  let at = 0;
+  for (const { start, end } of cuts) {
+    left += code.slice(at, start);
+    at = end + /^\s*,?/.exec(code.slice(end))[0].length;
+  }
+  return left + code.slice(at);
+}
+
+/**
+ * Our code as a bundle has it. Every `new URL("...", import.meta.url)` of it names a file of ours;
+ * in a bundle all of them lie in one folder.
+ */
+const ourCode = {
+  name: "our-code",
   setup({ onLoad }) {
     const places = new Map(
       WASM_FILES.flatMap((file) => [
@@ -63,7 +97,7 @@ const besideTheBundle = {
     for (const { entryPoints } of BUNDLES)
       for (const [name, file] of Object.entries(entryPoints)) places.set(file, `${name}.js`);
     onLoad({ filter: /dist[\\/]runtime[\\/].*\.js$/ }, async ({ path }) => ({
-      contents: (await readFile(path, "utf8")).replace(
+      contents: lean(path, await readFile(path, "utf8")).replace(
         /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
         (_, target) => {
           const place = places.get(resolve(dirname(path), target));
@@ -124,7 +158,7 @@ const bundle = async (options) => {
     mainFields: ["module", "main"],
     // What packages try to load and do without.
     external: ["bufferutil", "utf-8-validate", "node-fetch", "fs", "path", "util"],
-    plugins: [besideTheBundle, leanTfjs],
+    plugins: [ourCode, leanTfjs],
     legalComments: "none",
     logLevel: "warning",
     ...options,
@@ -133,6 +167,8 @@ const bundle = async (options) => {
 };
 
 const written = (await Promise.all(BUNDLES.map(bundle))).flat();
+const missed = LEFT_OUT.flatMap(([, names]) => names).filter((name) => !found.has(name));
+if (missed.length > 0) throw new Error(`nothing of our code is named ${missed.join(", ")}`);
 for (const { path, contents } of written) await writeFile(path, contents);
 for (const file of WASM_FILES) await copyFile(file, join(dist, basename(file)));
 
@@ -147,7 +183,7 @@ const ours = (
     platform: "browser",
     entryPoints: Object.assign({}, ...browsers.map(({ entryPoints }) => entryPoints)),
     splitting: true,
-    plugins: [besideTheBundle],
+    plugins: [ourCode],
     external: ["@tensorflow/*"],
   })
 ).map(({ contents }) => sizeOf(contents));

@@ -12,6 +12,8 @@ export interface Loaded {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+export type ModelCache = ReturnType<typeof modelCache>;
+
 /** Bytes on their way at once where only a header is wanted. */
 const HEADER_WINDOW = 16 * 1024;
 
@@ -19,7 +21,7 @@ const HEADER_WINDOW = 16 * 1024;
  * Fetches models by name, and keeps the last one asked for in memory. `download` gives the bytes of
  * a blob to `sink`, in order, until the signal cuts it; `largest` is the most bytes that the device's owner allows.
  */
-export function modelShelf(
+export function modelCache(
   download: (
     blob: BlobName,
     sink: (bytes: Uint8Array, offset: number) => void,
@@ -84,10 +86,10 @@ export function modelShelf(
     async load(blob: BlobName): Promise<Loaded> {
       checkSize(blob);
       if (kept?.sha256 !== blob.sha256) {
-        const shelved = { sha256: blob.sha256, loaded: fetchWhole(blob) };
-        kept = shelved;
-        shelved.loaded.catch(() => {
-          if (kept === shelved) kept = undefined;
+        const entry = { sha256: blob.sha256, loaded: fetchWhole(blob) };
+        kept = entry;
+        entry.loaded.catch(() => {
+          if (kept === entry) kept = undefined;
         });
       }
       return kept.loaded;

@@ -1,0 +1,57 @@
+import { ModelError } from "../errors.js";
+import type { BlobName } from "../protocol/messages.js";
+import type { Emitter } from "./events.js";
+import { flat } from "./examples.js";
+import type { ModelCache } from "./model-cache.js";
+import type { CommittedModel, Inputs, Prediction } from "./options.js";
+import { predictionsOf } from "./prediction.js";
+import type { Workers } from "./workers.js";
+
+/** Knows the newest committed model, and predicts with it. */
+export interface Predictor {
+  /** The newest one that is here. */
+  readonly committed: CommittedModel | undefined;
+  /** A model was committed; it is fetched only where somebody listens for it. */
+  announced(round: number, blob: BlobName): Promise<void>;
+  /** Fetches the last model of a run. */
+  last(blob: BlobName): Promise<void>;
+  /** @throws as `FederatedClient.predict` */
+  predict(x: Inputs): Promise<Prediction[]>;
+}
+
+export function predictorOf(models: ModelCache, workers: Workers, events: Emitter): Predictor {
+  let newest: { readonly round?: number; readonly blob: BlobName } | undefined;
+  let committed: CommittedModel | undefined;
+
+  async function fetchNewest(): Promise<void> {
+    if (newest === undefined || newest.blob.sha256 === committed?.sha256) return;
+    const { blob, round } = newest;
+    const { model } = await models.load(blob);
+    if (newest.blob.sha256 !== blob.sha256 || committed?.sha256 === blob.sha256) return;
+    committed = { ...model, round };
+    events.emit("model", committed);
+  }
+
+  return {
+    get committed() {
+      return committed;
+    },
+    async announced(round, blob) {
+      newest = { round, blob };
+      if (events.hears("model")) await fetchNewest();
+    },
+    async last(blob) {
+      if (newest?.blob.sha256 !== blob.sha256) newest = { blob };
+      await fetchNewest();
+    },
+    async predict(x) {
+      await fetchNewest();
+      if (committed === undefined)
+        throw new ModelError("no-model", "predict: no model has been committed yet");
+      const { description, weights, normalisation, classes } = committed;
+      const inputs = flat(x);
+      const logits = await workers.predict({ description, weights, normalisation, inputs });
+      return predictionsOf(logits, classes);
+    },
+  };
+}

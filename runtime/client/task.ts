@@ -1,0 +1,118 @@
+import { algorithmNamed } from "../algorithms/built-in.js";
+import { codecNamed } from "../codecs/built-in.js";
+import { ConfigError, DataError, FedflatError, ModelError } from "../errors.js";
+import type { ServerMessageOf } from "../protocol/messages.js";
+import { readTrainSettings } from "../protocol/settings.js";
+import { failureCode } from "./assignment.js";
+import { availabilityOf, checkAvailability } from "./availability.js";
+import { aboutOf, inBackground, type Participation, type Task } from "./context.js";
+import { Declined } from "./declined.js";
+import { evaluate } from "./evaluation-task.js";
+import { errorOf } from "./events.js";
+import { train, type TrainOptions } from "./training-task.js";
+
+type Assign = ServerMessageOf<"assign">;
+
+/** Takes an assignment on, or says why not. */
+export function assigned(part: Participation, assign: Assign): void {
+  const { connection, task } = part;
+  const { assignment } = assign;
+  if (task?.settled) {
+    // The task before has not let go of the trainer yet.
+    inBackground(
+      part,
+      task.done.then(() => assigned(part, assign)),
+    );
+    return;
+  }
+  if (task?.assign.assignment === assignment) {
+    connection.tell({ type: "accept", assignment });
+    return;
+  }
+  if (connection.repeat(assignment)) return;
+  // Finished in an earlier life: its offer is on its way from the store.
+  const { pending } = part.session!.records.record;
+  if (pending.some(({ offer }) => offer.assignment === assignment)) return;
+  let options: TrainOptions | undefined;
+  try {
+    options = optionsOf(part, assign);
+  } catch (error) {
+    return giveUp(part, assign, error);
+  }
+  connection.tell({ type: "accept", assignment });
+  part.events.emit("assignment", { ...aboutOf(assign), what: "accepted" });
+  begin(part, assign, options);
+}
+
+function begin(part: Participation, assign: Assign, options: TrainOptions | undefined): void {
+  const controller = new AbortController();
+  const task: Task = { assign, controller, settled: false, done: Promise.resolve() };
+  part.task = task;
+  part.workers.update({ working: true });
+  task.done = (options === undefined ? evaluate(part, task) : train(part, task, options))
+    .catch((error: unknown) => {
+      const { reason } = controller.signal;
+      if (!task.settled) giveUp(part, assign, reason instanceof FedflatError ? reason : error);
+      if (error instanceof ConfigError && error.code === "worker-unusable") {
+        // Every assignment would end with the same error.
+        part.unable = error;
+        part.connection.close("no worker can start");
+      }
+    })
+    .finally(() => {
+      part.task = undefined;
+      part.workers.update({ working: false });
+      checkAvailability(part);
+    });
+}
+
+/** Ends the task without a word to the aggregator. */
+export function withdraw({ task }: Participation): void {
+  if (task === undefined) return;
+  task.settled = true;
+  task.controller.abort();
+}
+
+/**
+ * All that is checked before the model is here. Gives what a training task is to be done with,
+ * nothing for an evaluation.
+ * @throws Declined
+ */
+function optionsOf(part: Participation, assign: Assign): TrainOptions | undefined {
+  const { fits, options, stopped } = part;
+  const { task, model } = assign;
+  const decline = (code: string, expected: string, got: string): never => {
+    throw new Declined(code, `"${code}" expected ${expected}, got ${got}`);
+  };
+  if (fits instanceof DataError) throw new Declined("data", fits.message);
+  const available = availabilityOf(options);
+  if (part.task !== undefined || stopped.aborted) decline("busy", "a free client", "one at work");
+  if (available !== true) decline("busy", "a free client", available);
+  if (task !== "train" && task !== "evaluate") decline("task", "train or evaluate", task);
+  part.models.checkSize(model);
+  if (task === "evaluate") return undefined;
+  try {
+    const codec = codecNamed(assign.codec);
+    const settings = readTrainSettings(assign.settings);
+    return { settings, algorithm: algorithmNamed(settings.algorithm, options.algorithms), codec };
+  } catch (error) {
+    if (error instanceof ModelError)
+      throw new Declined(error.code === "codec" ? "codec" : "algorithm", error.message);
+    throw new Declined("settings", (error as Error).message);
+  }
+}
+
+/** Says that an assignment is declined or has failed. */
+function giveUp(part: Participation, assign: Assign, error: unknown): void {
+  const { assignment } = assign;
+  const declined = error instanceof Declined;
+  const failed = part.stopped.aborted ? "stopped" : failureCode(error);
+  const code = declined ? error.code : failed;
+  const message = errorOf(error).message.slice(0, 1000);
+  const type = declined ? "decline" : "failed";
+  const sent = part.connection.tell({ type, assignment, code, message });
+  // An aggregator that was not told gives the assignment again.
+  if (sent) inBackground(part, part.halfTrained.drop(assignment));
+  const what = declined ? "declined" : "failed";
+  part.events.emit("assignment", { ...aboutOf(assign), what, code, message });
+}
