@@ -19,7 +19,7 @@ export {
 export type { ClientStatus, Load } from "./run/options.js";
 export type { ClientState } from "./clients/clients.js";
 export type { Refusal } from "./aggregation/validation.js";
-export type { Tested } from "./run/evaluations.js";
+export type { Tested } from "./run/evaluation-record.js";
 export {
   listen,
   openPort,

@@ -6,7 +6,7 @@ import {
   type RoundRecord,
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
-import type { EvaluationRecord } from "../aggregator/run/evaluations.js";
+import type { EvaluationRecord } from "../aggregator/run/evaluation-record.js";
 import { runSettings, type GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";

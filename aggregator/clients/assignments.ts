@@ -1,7 +1,8 @@
 import { createHmac } from "node:crypto";
+import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import type { Assignment, Client } from "./clients.js";
 import { ENDINGS, type Refusal } from "../aggregation/validation.js";
-import type { Work } from "../rounds/participants.js";
+import { sameWork, type Work } from "../rounds/participants.js";
 import type { Blob } from "../storage/ledger.js";
 
 /**
@@ -19,8 +20,8 @@ export interface Assignments {
   get(id: string): Assignment | undefined;
   /** This client's assignment of that id. */
   own(client: Client, id: string): Assignment | undefined;
-  /** What was given out for this attempt at a round, by client. */
-  of(work: Work): ReadonlyMap<string, Assignment>;
+  /** What was given out for this attempt at a round. */
+  of(work: Work): readonly Assignment[];
   /** The training of this client that may still be counted. */
   openOf(client: string): readonly Assignment[];
   /** The model that some open piece of work starts from. */
@@ -52,14 +53,16 @@ export interface Assignments {
   close(): void;
 }
 
-export function openAssignments(options: {
+interface AssignmentOptions {
   /** What updates are to be sent in. */
   readonly codec: string;
   readonly clientOf: (id: string) => Client;
   /** An assignment has ended: its update can be released. */
   readonly release: (id: string) => void;
   readonly refused: (client: Client, id: string, refusal: Refusal) => void;
-}): Assignments {
+}
+
+export function openAssignments(options: AssignmentOptions): Assignments {
   const { codec, clientOf, release, refused } = options;
   const all = new Map<string, Assignment>();
 
@@ -68,25 +71,7 @@ export function openAssignments(options: {
     const assignment = client.tasks.shift();
     if (assignment === undefined) return;
     client.current = assignment;
-    client.session.send({
-      type: "assign",
-      assignment: assignment.id,
-      round: assignment.work.round,
-      attempt: assignment.work.attempt,
-      // Each task is one phase of its own name.
-      phase: assignment.task,
-      task: assignment.task,
-      // Nothing waits to be sent without a model.
-      model: nameOf(assignment.model!),
-      codec,
-      settings: assignment.settings,
-      deadline: Math.max(0, Math.round(assignment.due - performance.now())),
-    });
-  }
-
-  function unqueue({ tasks }: Client, { id }: Assignment): void {
-    const at = tasks.findIndex((task) => task.id === id);
-    if (at >= 0) tasks.splice(at, 1);
+    client.session.send(assignMessage(assignment, codec));
   }
 
   function free(assignment: Assignment): void {
@@ -133,27 +118,15 @@ export function openAssignments(options: {
       return assignment?.client === client.id ? assignment : undefined;
     },
 
-    of({ round, attempt }) {
-      const given = new Map<string, Assignment>();
-      for (const assignment of all.values())
-        if (
-          assignment.task === "train" &&
-          assignment.work.round === round &&
-          assignment.work.attempt === attempt
-        )
-          given.set(assignment.client, assignment);
-      return given;
-    },
+    of: (work) =>
+      [...all.values()].filter((given) => given.task === "train" && sameWork(given.work, work)),
 
     openOf: (client) =>
       [...all.values()].filter((assignment) => assignment.client === client && isOpen(assignment)),
 
-    model(sha256) {
-      for (const assignment of all.values())
-        if (isOpen(assignment) && assignment.model?.sha256 === sha256)
-          return assignment.model.bytes;
-      return undefined;
-    },
+    model: (sha256) =>
+      [...all.values()].find((given) => isOpen(given) && given.model?.sha256 === sha256)?.model
+        ?.bytes,
 
     markCurrent(assignment) {
       all.set(assignment.id, assignment);
@@ -203,6 +176,29 @@ export function openAssignments(options: {
       for (const { lease } of all.values()) clearTimeout(lease);
     },
   };
+}
+
+const assignMessage = (
+  { id, work, task, model, settings, due }: Assignment,
+  codec: string,
+): OutgoingServerMessage => ({
+  type: "assign",
+  assignment: id,
+  round: work.round,
+  attempt: work.attempt,
+  // Each task is one phase of its own name.
+  phase: task,
+  task,
+  // Nothing waits to be sent without a model.
+  model: nameOf(model!),
+  codec,
+  settings,
+  deadline: Math.max(0, Math.round(due - performance.now())),
+});
+
+function unqueue({ tasks }: Client, { id }: Assignment): void {
+  const at = tasks.findIndex((task) => task.id === id);
+  if (at >= 0) tasks.splice(at, 1);
 }
 
 /** Whether it may still be counted. */

@@ -30,6 +30,24 @@ export interface Assignment {
   ended: string | undefined;
 }
 
+/** Work that nobody has been given yet. */
+export const newAssignment = (
+  id: string,
+  client: string,
+  task: Assignment["task"],
+  work: Work,
+  model: Blob | undefined,
+  settings: Assignment["settings"] = {},
+): Assignment => ({
+  ...{ id, client, task, work, model, settings },
+  due: 0,
+  lease: undefined,
+  offer: undefined,
+  weight: 0,
+  folded: false,
+  ended: undefined,
+});
+
 /** A client of the run: connected, away, or remembered by the ledger. */
 export interface Client {
   readonly id: string;

@@ -18,6 +18,7 @@ import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
 import { openRun, type OpenedRun } from "./open-run.js";
 import type { RunContext } from "./context.js";
+import { openFolds } from "./folds.js";
 import { openRegistry, type Registry } from "./registry.js";
 import { driveRounds, type RoundDriver } from "./driver.js";
 import type { Rounds } from "../rounds/engine.js";
@@ -31,7 +32,8 @@ import type {
   Status,
   Tell,
 } from "./options.js";
-import type { ModelStore, Origin, SessionContext } from "../sessions/session.js";
+import type { ModelStore } from "../sessions/downloads.js";
+import type { Origin, SessionContext } from "../sessions/session.js";
 import type { AggregatorSettings } from "../settings.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
 import type { Blob } from "../storage/ledger.js";
@@ -41,7 +43,7 @@ import { openUploads } from "../clients/uploads.js";
 import { startUpkeep } from "./upkeep.js";
 
 export type { AggregatorEvents, AggregatorOptions, Ending, Situation, Status } from "./options.js";
-export type { EvaluationRecord, EvaluationResult } from "./evaluations.js";
+export type { EvaluationRecord, EvaluationResult } from "./evaluation-record.js";
 export type { RoundRecord, RoundTimings } from "./round-record.js";
 
 /**
@@ -347,16 +349,17 @@ function join(
     withRetry: retryWhileFull({ log, pause: settings.pause, send, isClosing: options.isClosing }),
     roster: openRoster({ settings, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
   };
-  const updates = openUpdates(context, () => attempts.latest);
+  const updates = openUpdates(context);
+  const folds = openFolds(context);
   const attempts = openAttempts(context, {
     key: latest?.key ?? randomBytes(32).toString("hex"),
     latest,
-    updates,
+    folds,
     due: () => driver.due,
   });
   const registry = openRegistry(context, (client, pending) => attempts.takeUp(client, pending));
   const end = openEnd(context, registry.sendFinished);
-  const carryOut = effectRunner(context, { attempts, updates, registry, end });
+  const carryOut = effectRunner(context, { attempts, folds, registry, end });
   const fetchable: ModelStore = {
     bytesOf: (sha256) => models.bytesOf(sha256) ?? assignments.model(sha256),
   };

@@ -1,6 +1,12 @@
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { assignmentId } from "../clients/assignments.js";
-import { capOf, rosterOf, type Assignment, type Client } from "../clients/clients.js";
+import {
+  capOf,
+  newAssignment,
+  rosterOf,
+  type Assignment,
+  type Client,
+} from "../clients/clients.js";
 import { pick, trainSettings, type TrainSettings } from "../../runtime/protocol/settings.js";
 import { collectAll } from "../memory.js";
 import type { RunDefinition } from "./definition.js";
@@ -10,12 +16,10 @@ import { mostUpdates, type Attempt } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
 import type { AttemptRecord } from "../storage/ledger.js";
 import { stateGrid } from "../aggregation/weighted-mean.js";
-import type { Updates } from "./updates.js";
+import type { Folds } from "./folds.js";
 
 /** Attempts at rounds: written down, opened, given to clients as assignments, called off. */
 export interface Attempts {
-  /** The last that was begun, open or not. */
-  readonly latest: AttemptRecord | undefined;
   /** When the last one was opened, in the time of `performance.now()`. */
   readonly openedAt: number;
   /** Writes an attempt down and opens it: `begun`. */
@@ -50,13 +54,13 @@ export function openAttempts(
     readonly key: string;
     /** The last attempt that was begun before a restart. */
     readonly latest: AttemptRecord | undefined;
-    readonly updates: Pick<Updates, "openFold">;
+    readonly folds: Pick<Folds, "open">;
     /** When the deadline of the rounds passes, in the time of `performance.now()`. */
     readonly due: () => number;
   },
 ): Attempts {
   const { definition, log, rounds, send, tell, ledger, epoch } = context;
-  const { withRetry, models, assignments, clientOf } = context;
+  const { withRetry, models, assignments } = context;
   const { settings } = definition;
   const { key } = options;
   let { latest } = options;
@@ -68,7 +72,7 @@ export function openAttempts(
     latest = attempt;
     openedAt = performance.now();
     const { round, selected } = attempt;
-    await options.updates.openFold(attempt);
+    await options.folds.open(attempt);
     log.info({ round, attempt: attempt.attempt, selected: selected.length }, "a round opens");
   }
 
@@ -78,24 +82,6 @@ export function openAttempts(
   const given = (client: string, work: Work): Assignment | undefined =>
     assignments.get(assignmentId(key, work, client));
 
-  const newAssignment = (
-    client: string,
-    work: Work,
-    from: Pick<Assignment, "model" | "settings">,
-  ): Assignment => ({
-    id: assignmentId(key, work, client),
-    client,
-    task: "train",
-    work,
-    ...from,
-    due: 0,
-    lease: undefined,
-    offer: undefined,
-    weight: 0,
-    folded: false,
-    ended: undefined,
-  });
-
   return {
     given,
 
@@ -104,28 +90,13 @@ export function openAttempts(
       setImmediate(() => tellOpened(attempt));
     },
 
-    get latest() {
-      return latest;
-    },
     get openedAt() {
       return openedAt;
     },
 
     async begin(wanted) {
       const { mode } = settings;
-      const cap = capOf(context.clients.values(), settings);
-      // Where nobody is selected, an update may come from any client.
-      const anybody = wanted.selected.length === 0;
-      const asked = anybody ? rosterOf(context.clients.values(), settings).ids : wanted.selected;
-      const counts = asked.map((id) => clientOf(id).samples);
-      const known = counts.filter((count) => count !== null);
-      // Room for data that grew since the client said how many it has, and no more: the limit
-      // decides how fine the grid is.
-      const limit =
-        known.length < counts.length || known.length === 0
-          ? cap
-          : 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...known)));
-      const attempt: AttemptRecord = { ...wanted, maxSamples: Math.min(cap, limit), key, mode };
+      const attempt = { ...wanted, maxSamples: mostSamples(context, wanted.selected), key, mode };
       await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);
@@ -138,10 +109,14 @@ export function openAttempts(
       const before = given(client, work);
       const assignment =
         before === undefined || before.ended !== undefined
-          ? newAssignment(client, work, {
-              model: models.current,
-              settings: trainSettingsOf(definition, latest!, client, work),
-            })
+          ? newAssignment(
+              assignmentId(key, work, client),
+              client,
+              "train",
+              work,
+              models.current,
+              trainSettingsOf(definition, latest!, client, work),
+            )
           : before;
       clearTimeout(assignment.lease);
       if (lease === undefined) assignment.due = options.due();
@@ -167,7 +142,7 @@ export function openAttempts(
         if (id === last?.assignment) return;
         if (!pending.has(id)) continue;
         const assignment =
-          assignments.get(id) ?? newAssignment(client.id, work, { model: undefined, settings: {} });
+          assignments.get(id) ?? newAssignment(id, client.id, "train", work, undefined);
         if (assignment.folded || assignment.ended !== undefined) continue;
         assignments.markCurrent(assignment);
         send({ type: "pending", client: client.id, work });
@@ -177,12 +152,31 @@ export function openAttempts(
     abandon({ round, attempt }, reason) {
       log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
       tell("abandoned", { round, attempt, reason });
-      const ended = [...assignments.of({ round, attempt }).values()];
+      const ended = assignments.of({ round, attempt });
       for (const assignment of ended) assignments.end(assignment, "abandoned");
       void withRetry(() => ledger.abandonAttempt(epoch, round, attempt));
       return ended;
     },
   };
+}
+
+/**
+ * The most samples that an update of an attempt may claim: room for data that grew since a client
+ * said how many it has, and no more, because it decides how fine the grid of the fold is.
+ */
+function mostSamples(
+  { definition, clients, clientOf }: Pick<RunContext, "definition" | "clients" | "clientOf">,
+  selected: readonly string[],
+): number {
+  const { settings } = definition;
+  const cap = capOf(clients.values(), settings);
+  // Where nobody is selected, an update may come from any client.
+  const asked = selected.length === 0 ? rosterOf(clients.values(), settings).ids : selected;
+  const counts = asked.map((id) => clientOf(id).samples);
+  const known = counts.filter((count) => count !== null);
+  return known.length < counts.length || known.length === 0
+    ? cap
+    : Math.min(cap, 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...known))));
 }
 
 /** What an assignment says of how to train: the run's settings, and what is this client's alone. */

@@ -3,20 +3,20 @@ import { commitRound, type CommitContext } from "./commit.js";
 import type { RunContext } from "./context.js";
 import type { Asked } from "./driver.js";
 import type { RunEnd } from "./ending.js";
+import type { Folds } from "./folds.js";
 import type { Registry } from "./registry.js";
-import type { Updates } from "./updates.js";
 
 /** Carries out what an engine asks for; each effect is the work of one other file. */
 export function effectRunner(
   context: CommitContext & Pick<RunContext, "clientOf">,
   run: {
     readonly attempts: Attempts;
-    readonly updates: Pick<Updates, "fold">;
+    readonly folds: Pick<Folds, "fold">;
     readonly registry: Pick<Registry, "sendWait">;
     readonly end: Pick<RunEnd, "finished" | "stopped">;
   },
 ): (effect: Asked) => void {
-  const { attempts, updates, registry, end } = run;
+  const { attempts, folds, registry, end } = run;
   return (effect) => {
     switch (effect.type) {
       case "begin":
@@ -24,7 +24,7 @@ export function effectRunner(
       case "assign":
         return attempts.assign(effect.client, effect.work, effect.lease);
       case "fold":
-        return void updates.fold(attempts.given(effect.client, effect.work)!);
+        return void folds.fold(attempts.given(effect.client, effect.work)!);
       case "late":
         return attempts.late(effect.client, effect.work, effect.code);
       case "close":

@@ -1,6 +1,6 @@
 import { rosterOf } from "../clients/clients.js";
 import type { RunBase, RunContext } from "./context.js";
-import type { EvaluationRecord } from "./evaluations.js";
+import type { EvaluationRecord } from "./evaluation-record.js";
 import type { Ending } from "./options.js";
 import type { Registry } from "./registry.js";
 import { summaryOf } from "./summary.js";

@@ -5,7 +5,7 @@ import { wordsOf } from "../clients/troubles.js";
 import type { RunContext, RunBase } from "./context.js";
 import type { Registry } from "./registry.js";
 import type { Sessions } from "../sessions/open-sessions.js";
-import type { Session, SessionHandlers } from "../sessions/session.js";
+import type { Session, SessionHandlers, SessionMessage } from "../sessions/session.js";
 import type { Updates } from "./updates.js";
 
 /** What the run does with the events of a session. */
@@ -17,12 +17,17 @@ export function sessionHandlers(
     readonly sessions: Pick<Sessions, "closed">;
   },
 ): SessionHandlers {
-  const { clients, uploads, definition, tell } = context;
+  const { clients, clientOf, uploads, definition, tell } = context;
   const { registry, updates, sessions } = options;
+  const handlers = messageHandlers(context, registry, updates);
   return {
     hasRoomFor: (client) => clients.has(client) || clients.size < definition.settings.maxClients,
     admitted: (session) => registry.welcome(session),
-    message: messageHandler(context, registry, updates),
+    message(session, message) {
+      const handle = handlers[message.type as WorkMessage] as Handler<ClientMessage> | undefined;
+      if (handle !== undefined) return handle(clientOf(session.client), message, session);
+      session.complain("out-of-order", `"${message.type}" has no place now`);
+    },
     chunk: (session, chunk) => uploads.chunk(session, chunk),
     closed(session) {
       sessions.closed(session);
@@ -36,12 +41,15 @@ export function sessionHandlers(
 type MessageContext = RunBase &
   Pick<RunContext, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">;
 
-/** What a client's message about its work does. */
-function messageHandler(
+type Handler<M> = (client: Client, message: M, session: Session) => void;
+type WorkMessage = Exclude<ClientMessage["type"], SessionMessage>;
+
+/** What a client's messages about its work do, by their types; one that is missing is an error. */
+function messageHandlers(
   context: MessageContext,
   registry: Pick<Registry, "setAvailability" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
-): (session: Session, message: ClientMessage) => void {
+): { readonly [T in WorkMessage]: Handler<ClientMessageOf<T>> } {
   const { othersLog, send, tell, assignments, evaluations } = context;
 
   function progress(
@@ -106,8 +114,8 @@ function messageHandler(
 
   function report(
     client: Client,
-    session: Session,
     { assignment: id, evaluation }: ClientMessageOf<"report">,
+    session: Session,
   ): void {
     const assignment = assignments.own(client, id);
     if (assignment?.task !== "evaluate")
@@ -136,31 +144,19 @@ function messageHandler(
     evaluations.answered(assignment, evaluation);
   }
 
-  return (session, message) => {
-    const client = context.clientOf(session.client);
-    switch (message.type) {
-      case "ready":
-        return registry.setAvailability(client, undefined);
-      case "busy":
-        return busy(client, message);
-      case "bye":
-        session.close(1000, "bye");
-        return registry.gone(client, "bye");
-      case "abort":
-        return context.uploads.aborted(session, message.transfer);
-      case "accept":
-        return;
-      case "progress":
-        return progress(client, message);
-      case "decline":
-      case "failed":
-        return gaveUp(client, message);
-      case "offer":
-        return updates.offer(client, session, message);
-      case "report":
-        return report(client, session, message);
-      default:
-        return session.complain("out-of-order", `"${message.type}" has no place now`);
-    }
+  return {
+    ready: (client) => registry.setAvailability(client, undefined),
+    busy,
+    bye(client, _message, session) {
+      session.close(1000, "bye");
+      registry.gone(client, "bye");
+    },
+    abort: (_client, { transfer }, session) => context.uploads.aborted(session, transfer),
+    accept() {},
+    progress,
+    decline: gaveUp,
+    failed: gaveUp,
+    offer: updates.offer,
+    report,
   };
 }

@@ -1,7 +1,7 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import type { Model } from "../../runtime/models/model.js";
 import type { ClientState } from "../clients/clients.js";
-import type { EvaluationRecord, Tested } from "./evaluations.js";
+import type { EvaluationRecord, Tested } from "./evaluation-record.js";
 import type { Admission } from "../sessions/authentication.js";
 import type { Log } from "../log.js";
 import type { Doubt } from "./client-means.js";

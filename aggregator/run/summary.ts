@@ -1,4 +1,4 @@
-import type { EvaluationRecord, EvaluationResult } from "./evaluations.js";
+import type { EvaluationRecord, EvaluationResult } from "./evaluation-record.js";
 import type { Models } from "../storage/model-cache.js";
 import type { AggregatorSettings } from "../settings.js";
 

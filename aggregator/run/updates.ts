@@ -1,26 +1,19 @@
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { nameOf } from "../clients/assignments.js";
-import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
+import { addTrouble, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import { brokenBy } from "../storage/retry.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
-import { trainSecondsOf } from "./round-record.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
-import { mostUpdates } from "../rounds/engine.js";
 import type { Session } from "../sessions/session.js";
-import type { AttemptRecord } from "../storage/ledger.js";
 import type { OfferedUpdate } from "../clients/uploads.js";
 
-/** What becomes of an update: offered, looked at, folded; or refused, or of no use any more. */
+/** What becomes of an update before it is folded: offered and checked; or refused, or of no use. */
 export interface Updates {
-  /** Begins the fold of an attempt; what the one before held is dropped. */
-  openFold(attempt: AttemptRecord): Promise<void>;
   /** A client offers an update: it is refused, or asked for. */
-  offer(client: Client, session: Session, offer: ClientMessageOf<"offer">): void;
+  offer(client: Client, offer: ClientMessageOf<"offer">, session: Session): void;
   /** One has arrived whole: it is refused, or `admitted`. */
   arrived(update: OfferedUpdate, bytes: Uint8Array): Promise<void>;
-  /** Adds an admitted one to the fold. */
-  fold(assignment: Assignment): Promise<void>;
   /** This assignment's is of no use any more. */
   drop(assignment: string): void;
 }
@@ -29,14 +22,9 @@ export function openUpdates(
   context: RunBase &
     Pick<RunStorage, "ledger"> &
     Pick<RunContext, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
-  /** The last attempt that was begun, open or not. */
-  attempt: () => AttemptRecord | undefined,
 ): Updates {
-  const { definition, log, rounds, send, tell, ledger, reducer } = context;
-  const { models, uploads, assignments, clientOf, roster } = context;
-  const { settings, updateBytes } = definition;
-  /** Those in the fold. */
-  let counted = 0;
+  const { log, send, ledger, reducer, models, uploads, assignments, clientOf, roster } = context;
+  const { updateBytes } = context.definition;
 
   /** The reducer may still be reading it; it takes calls in order, so this is safe. */
   const drop = (assignment: string): void => uploads.release(assignment, reducer.drop(assignment));
@@ -72,16 +60,7 @@ export function openUpdates(
   return {
     drop,
 
-    openFold(opened) {
-      counted = 0;
-      return reducer.openFold({
-        updates: mostUpdates(opened),
-        samples: opened.maxSamples,
-        staleness: rounds.maxStaleness,
-      });
-    },
-
-    offer(client, session, offer) {
+    offer(client, offer, session) {
       const last = ledger.lastCounted(client.id);
       if (last?.assignment === offer.assignment && last.sha256 === offer.sha256)
         return session.send({
@@ -125,53 +104,6 @@ export function openUpdates(
       const { client, work } = assignment;
       if (refusal !== undefined) refuse(clientOf(client), id, refusal);
       else send({ type: "admitted", client, work });
-    },
-
-    async fold(assignment) {
-      const { id, client, work } = assignment;
-      const { samples: offered } = assignment.offer!;
-      const { round, goal, maxSamples } = attempt()!;
-      const staleness = round - work.round;
-      const samples = Math.min(offered, maxSamples);
-      if (samples < offered)
-        log.info(
-          { client: client.slice(0, 32), round, samples: offered, weight: samples },
-          "an update counts with fewer samples than it was trained on",
-        );
-      assignment.weight = samples;
-      const begun = performance.now();
-      let norm: number;
-      try {
-        norm = await reducer.fold(id, client, samples, staleness);
-      } catch (error) {
-        log.error({ err: error }, "an admitted update could not be folded");
-        return send(brokenBy(error));
-      }
-      // Called off while it was folded: the client knows.
-      if (assignment.ended !== undefined) return;
-      assignment.folded = true;
-      delete clientOf(client).troubles.train;
-      uploads.release(id);
-      clientOf(client).session?.send({ type: "received", assignment: id });
-      const { clipUpdateNorm } = settings;
-      const isClipped = clipUpdateNorm > 0 && norm > clipUpdateNorm;
-      log.info(
-        { client: client.slice(0, 32), round, staleness, norm },
-        isClipped ? "an update is clipped and folded" : "an update is folded",
-      );
-      tell("counted", {
-        client,
-        round,
-        counted: ++counted,
-        goal,
-        staleness,
-        bytes: updateBytes,
-        norm,
-        clipped: isClipped,
-        foldSeconds: (performance.now() - begun) / 1000,
-        trainSeconds: trainSecondsOf(settings, assignment),
-      });
-      assignments.free(assignment);
     },
   };
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { ProtocolError } from "../../runtime/errors.js";
 import type { Socket } from "../../runtime/platform/platform.js";
-import { decodeChunk, encodeChunk, type Chunk } from "../../runtime/protocol/chunks.js";
+import { decodeChunk, type Chunk } from "../../runtime/protocol/chunks.js";
 import {
   decodeClientMessage,
   encode,
@@ -10,26 +10,10 @@ import {
   type ClientMessageOf,
   type OutgoingServerMessage,
 } from "../../runtime/protocol/messages.js";
-import {
-  acknowledged,
-  chunkSent,
-  nextChunk,
-  sending,
-  sendingDone,
-  type Sending,
-} from "../../runtime/protocol/transfer.js";
 import { clientIdOf, notAdmitted, provenBy, wrongKey, type Admission } from "./authentication.js";
+import { DOWNLOADS, openDownloads, type ModelStore } from "./downloads.js";
 import type { Log, OthersLog } from "../log.js";
 
-/** Bytes of a model in one frame. */
-const CHUNK = 64 * 1024;
-/** Bytes of models that may wait here for a connection to take them. */
-const AHEAD = CHUNK;
-/** Memory for frames of models, reused: a fleet downloads gigabytes. */
-const spare: ArrayBuffer[] = [];
-const SPARES = 64;
-/** Downloads that one connection may have open. */
-const DOWNLOADS = 2;
 /** Frames that could not be understood before the connection is closed. */
 const BAD_FRAMES = 100;
 
@@ -41,11 +25,6 @@ export interface Origin {
   readonly address: string;
   /** Called when the client has proven who it is. */
   readonly proven?: () => void;
-}
-
-/** Finds a model that clients may fetch now. */
-export interface ModelStore {
-  bytesOf(sha256: string): Uint8Array | undefined;
 }
 
 /** What is done with the events of a session. */
@@ -76,18 +55,8 @@ export interface SessionContext {
   readonly handlers: SessionHandlers;
 }
 
-/** Messages about work: handed to the handlers. */
-const WORK: ReadonlySet<ClientMessage["type"]> = new Set([
-  "ready",
-  "busy",
-  "accept",
-  "decline",
-  "progress",
-  "offer",
-  "report",
-  "failed",
-  "bye",
-]);
+/** Messages that a session answers itself; the others are about work. */
+export type SessionMessage = "hello" | "proof" | "ping" | "pong" | "error" | "want" | "ack";
 
 /**
  * One connection from its first frame to its close: the handshake, malformed frames, heartbeat, and
@@ -111,9 +80,7 @@ export class Session {
   /** Twice what its open downloads may have in flight. */
   readonly #mostBuffered: number;
   #uploads = 0;
-  readonly #downloads = new Map<number, { sending: Sending; readonly bytes: Uint8Array }>();
-  /** Memory of frames that may still be in the socket's buffer. */
-  readonly #lent: ArrayBuffer[] = [];
+  readonly #downloads: ReturnType<typeof openDownloads>;
 
   constructor(connection: Socket, origin: Origin, context: SessionContext) {
     this.#connection = connection;
@@ -126,10 +93,16 @@ export class Session {
     }, context.helloDeadline);
     connection.onMessage = (data) => this.#receive(data);
     connection.onClose = (code, reason) => this.#closed(code, reason);
-    connection.onDrain = () => {
-      this.#takeBack();
-      if (this.isOpen) this.#pump();
-    };
+    connection.onDrain = () => this.#downloads.drained();
+    this.#downloads = openDownloads({
+      connection,
+      models: context.models,
+      windowBytes: context.windowBytes,
+      write: (frame) => this.#write(frame),
+      send: (message) => this.send(message),
+      complain: (code, message) => this.complain(code, message),
+      refused: (sha256, code) => this.#log("info", "cannot send a blob", { sha256, code }),
+    });
   }
 
   get isOpen(): boolean {
@@ -200,7 +173,7 @@ export class Session {
     if (this.#at === "closed") return;
     this.#at = "closed";
     clearTimeout(this.#helloTimer);
-    this.#downloads.clear();
+    this.#downloads.close();
     this.#log("info", "connection closed", { code, reason });
     this.#context.handlers.closed(this);
   }
@@ -256,12 +229,13 @@ export class Session {
         break;
     }
     if (this.#at === "welcome") {
-      if (message.type === "want") return this.#want(message);
-      if (message.type === "ack" && message.transfer % 2 === 1) return this.#acknowledge(message);
+      // The transfers that the client began have odd numbers.
+      if (message.type === "want") return this.#downloads.want(message);
+      if (message.type === "ack" && message.transfer % 2 === 1)
+        return this.#downloads.acknowledge(message);
       if (message.type === "abort" && message.transfer % 2 === 1)
-        return void this.#downloads.delete(message.transfer);
-      if (message.type === "abort" || WORK.has(message.type))
-        return this.#context.handlers.message(this, message);
+        return this.#downloads.abort(message.transfer);
+      return this.#context.handlers.message(this, message);
     }
     this.complain("out-of-order", `"${message.type}" has no place now`);
   }
@@ -321,64 +295,5 @@ export class Session {
     this.#context.handlers.refused(reason, this.origin.address);
     this.send({ type: "error", code: "not-admitted", message: reason });
     this.close(4001, "not-admitted");
-  }
-
-  #want({ transfer, sha256, offset, window }: ClientMessageOf<"want">): void {
-    if (transfer % 2 === 0 || this.#downloads.has(transfer))
-      return this.complain(
-        "bad-field",
-        `"want.transfer" expected an odd number not used before, got ${transfer}`,
-      );
-    const bytes = this.#context.models.bytesOf(sha256);
-    const code =
-      bytes === undefined ? "unknown-blob" : this.#downloads.size >= DOWNLOADS ? "busy" : undefined;
-    if (bytes === undefined || code !== undefined) {
-      this.#log("info", "cannot send a blob", { sha256, code });
-      return this.send({ type: "abort", transfer, code: code ?? "other" });
-    }
-    this.#downloads.set(transfer, {
-      bytes,
-      sending: sending(transfer, bytes.length, {
-        offset,
-        window: Math.min(window, this.#context.windowBytes),
-      }),
-    });
-    this.#pump();
-  }
-
-  #acknowledge({ transfer, offset }: ClientMessageOf<"ack">): void {
-    const download = this.#downloads.get(transfer);
-    // One that is over: its last acknowledgement crossed an abort, or came twice.
-    if (download === undefined) return;
-    download.sending = acknowledged(download.sending, offset);
-    this.#pump();
-  }
-
-  /** Sends as much as windows and socket take; more would pile up here. */
-  #pump(): void {
-    for (const [transfer, download] of this.#downloads) {
-      const { bytes } = download;
-      while (this.#connection.bufferedAmount < AHEAD) {
-        const next = nextChunk(download.sending, CHUNK);
-        if (next === undefined) break;
-        const { offset, length } = next;
-        const frame = encodeChunk(
-          { transfer, offset, bytes: bytes.subarray(offset, offset + length) },
-          spare.pop(),
-        );
-        // Earlier ones have left too, but which ones is not known.
-        if (this.#lent.push(frame.buffer) > 4) this.#lent.shift();
-        download.sending = chunkSent(download.sending, length);
-        this.#write(frame);
-        if (this.#connection.bufferedAmount === 0) this.#takeBack();
-      }
-      if (sendingDone(download.sending)) this.#downloads.delete(transfer);
-    }
-  }
-
-  /** Takes back the memory of frames that have left, for any connection to use. */
-  #takeBack(): void {
-    for (const frame of this.#lent.splice(0))
-      if (spare.length < SPARES && frame.byteLength >= CHUNK) spare.push(frame);
   }
 }

@@ -1,0 +1,118 @@
+import { randomBytes } from "node:crypto";
+import { random } from "../../runtime/tensors/random.js";
+import type { Evaluation } from "../../runtime/training/local-round.js";
+import { assignmentId } from "../clients/assignments.js";
+import { lossCap, sampleCap } from "../clients/claims.js";
+import { newAssignment, type Assignment } from "../clients/clients.js";
+import type { Blob } from "../storage/ledger.js";
+import type { Doubt } from "./client-means.js";
+import { resultOf, type EvaluationRecord } from "./evaluation-record.js";
+
+export interface ClientEvaluationOptions {
+  readonly seed: string;
+  /** Part of the clients that are asked. */
+  readonly fraction: number;
+  /** Samples that a client counts with at most; by the others' counts if not given. */
+  readonly maxSamples: number | undefined;
+  /** Milliseconds for the clients' answers. */
+  readonly deadline: number;
+  readonly give: (assignment: Assignment) => void;
+  /** The assignment was not answered in time. */
+  readonly takeBack: (assignment: Assignment) => void;
+  readonly doubted: (doubt: Doubt & { readonly round: number }) => void;
+}
+
+/** Evaluates models on what clients held out; a new model ends the evaluation of the one before. */
+interface ClientEvaluation {
+  evaluate(
+    round: number,
+    model: Blob,
+    ids: readonly string[],
+  ): Promise<EvaluationRecord["federated"]>;
+  /** A client has reported; without an evaluation it has given up. */
+  answered(client: string, evaluation: Evaluation | undefined): void;
+  /** Ends the open evaluation with the answers that there are. */
+  cut(): void;
+}
+
+export function openClientEvaluation(options: ClientEvaluationOptions): ClientEvaluation {
+  const { seed, fraction, maxSamples, deadline } = options;
+  let current: Pick<ClientEvaluation, "answered" | "cut"> | undefined;
+
+  /** Part of these clients, drawn by a generator that seed and round decide. */
+  function drawn(round: number, model: Blob, ids: readonly string[]): Assignment[] {
+    const order = random(seed, "evaluation", round)
+      .shuffle(Uint32Array.from(ids.keys()))
+      .subarray(0, Math.round(fraction * ids.length));
+    const key = randomBytes(32).toString("hex");
+    const work = { round, attempt: 1 };
+    return [...order].map((i) => ({
+      ...newAssignment(assignmentId(key, work, ids[i]), ids[i], "evaluate", work, model),
+      due: performance.now() + deadline,
+    }));
+  }
+
+  return {
+    evaluate(round, model, ids) {
+      const asked = drawn(round, model, ids);
+      if (asked.length === 0) return Promise.resolve(undefined);
+      current?.cut();
+      return new Promise((resolve) => {
+        const results = new Map<string, Evaluation>();
+        const open = new Map(asked.map((assignment) => [assignment.client, assignment]));
+        function cut(): void {
+          clearTimeout(timer);
+          if (current === ours) current = undefined;
+          for (const assignment of open.values()) options.takeBack(assignment);
+          open.clear();
+          const { sum, doubts } = sumOf(results, maxSamples);
+          for (const doubt of doubts) options.doubted({ ...doubt, round });
+          resolve(sum);
+        }
+        function answered(client: string, evaluation: Evaluation | undefined): void {
+          if (!open.delete(client)) return;
+          if (evaluation !== undefined) results.set(client, evaluation);
+          if (open.size === 0) cut();
+        }
+        const timer = setTimeout(cut, deadline);
+        const ours = (current = { answered, cut });
+        for (const assignment of asked) options.give(assignment);
+      });
+    },
+    answered: (client, evaluation) => current?.answered(client, evaluation),
+    cut: () => current?.cut(),
+  };
+}
+
+/**
+ * The sum over the clients, in the order of their ids, for the order decides the last bits. One
+ * counts with no more examples than the cap of all counts, and no larger a mean loss than theirs.
+ */
+function sumOf(
+  results: ReadonlyMap<string, Evaluation>,
+  maxSamples: number | undefined,
+): { readonly sum: EvaluationRecord["federated"]; readonly doubts: readonly Doubt[] } {
+  const given = [...results].filter(([, result]) => result.count > 0);
+  const mostCount = sampleCap(
+    given.map(([, result]) => result.count),
+    maxSamples,
+  );
+  const mostLoss = lossCap(given.map(([, result]) => result.loss / result.count));
+  const doubts: Doubt[] = [];
+  let [count, correct, loss] = [0, 0, 0];
+  for (const [client, result] of given.sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const weight = Math.min(result.count, mostCount);
+    const part = weight / result.count;
+    const mean = result.loss / result.count;
+    if (mean > mostLoss)
+      doubts.push({
+        client,
+        reason: `"evaluation.loss" expected at most ${mostLoss} an example beside the others', got ${mean}`,
+      });
+    count += weight;
+    correct += part * result.correct;
+    loss += mean > mostLoss ? weight * mostLoss : part * result.loss;
+  }
+  if (count === 0) return { sum: undefined, doubts };
+  return { sum: { ...resultOf({ count, correct, loss }), clients: results.size }, doubts };
+}

@@ -1,0 +1,82 @@
+import type { Assignment } from "../clients/clients.js";
+import { mostUpdates } from "../rounds/engine.js";
+import type { AttemptRecord } from "../storage/ledger.js";
+import { brokenBy } from "../storage/retry.js";
+import type { RunBase, RunContext } from "./context.js";
+import { trainSecondsOf } from "./round-record.js";
+
+/** The sum of a round's updates. */
+export interface Folds {
+  /** Begins the fold of an attempt; what the one before held is dropped. */
+  open(attempt: AttemptRecord): Promise<void>;
+  /** Adds the update of this assignment, which was admitted. */
+  fold(assignment: Assignment): Promise<void>;
+}
+
+export function openFolds(
+  context: RunBase & Pick<RunContext, "reducer" | "uploads" | "assignments" | "clientOf">,
+): Folds {
+  const { definition, log, rounds, send, tell, reducer, uploads, assignments, clientOf } = context;
+  const { settings, updateBytes } = definition;
+  let attempt: AttemptRecord | undefined;
+  /** Updates in the fold. */
+  let counted = 0;
+  return {
+    open(opened) {
+      attempt = opened;
+      counted = 0;
+      return reducer.openFold({
+        updates: mostUpdates(opened),
+        samples: opened.maxSamples,
+        staleness: rounds.maxStaleness,
+      });
+    },
+
+    async fold(assignment) {
+      const { id, client, work } = assignment;
+      const { samples: offered } = assignment.offer!;
+      const { round, goal, maxSamples } = attempt!;
+      const staleness = round - work.round;
+      const samples = Math.min(offered, maxSamples);
+      if (samples < offered)
+        log.info(
+          { client: client.slice(0, 32), round, samples: offered, weight: samples },
+          "an update counts with fewer samples than it was trained on",
+        );
+      assignment.weight = samples;
+      const begun = performance.now();
+      let norm: number;
+      try {
+        norm = await reducer.fold(id, client, samples, staleness);
+      } catch (error) {
+        log.error({ err: error }, "an admitted update could not be folded");
+        return send(brokenBy(error));
+      }
+      // Called off while it was folded: the client knows.
+      if (assignment.ended !== undefined) return;
+      assignment.folded = true;
+      delete clientOf(client).troubles.train;
+      uploads.release(id);
+      clientOf(client).session?.send({ type: "received", assignment: id });
+      const { clipUpdateNorm } = settings;
+      const isClipped = clipUpdateNorm > 0 && norm > clipUpdateNorm;
+      log.info(
+        { client: client.slice(0, 32), round, staleness, norm },
+        isClipped ? "an update is clipped and folded" : "an update is folded",
+      );
+      tell("counted", {
+        client,
+        round,
+        counted: ++counted,
+        goal,
+        staleness,
+        bytes: updateBytes,
+        norm,
+        clipped: isClipped,
+        foldSeconds: (performance.now() - begun) / 1000,
+        trainSeconds: trainSecondsOf(settings, assignment),
+      });
+      assignments.free(assignment);
+    },
+  };
+}
