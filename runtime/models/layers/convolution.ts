@@ -1,36 +1,22 @@
-import { ACCUMULATE } from "../../wasm/kernels.js";
+import { ACCUMULATE, NORM, RELU } from "../../wasm/kernels.js";
 import type { Window } from "../../wasm/window.js";
 import { elements } from "../../tensors/shape.js";
 import { slid } from "./fields.js";
 import type { Layer, LayerParameter, Run, Shape } from "./layer.js";
+import { bilinearPasses, product, type Bilinear } from "./linear.js";
 
-/** The three linear maps that a convolution is made of, as kernel calls on addresses. */
-export interface Convolution {
-  /** y = relu?(x * w + bias?); returns the sum of squares of y if `norm`. */
-  apply(
-    run: Run,
-    window: number,
-    x: number,
-    w: number,
-    bias: number,
-    y: number,
-    relu: boolean,
-    norm: boolean,
-  ): number;
-  backpropInput(run: Run, window: number, dy: number, w: number, dx: number): void;
-  backpropFilter(run: Run, window: number, x: number, dy: number, dw: number): void;
-}
+const flag = (how: number, one: number) => Number((how & one) !== 0);
 
 /**
  * The convolution of many channels at once: filter [kernelHeight, kernelWidth, inChannels,
- * outChannels].
+ * outChannels]. Like the one below it adds nothing to what is there: `adding` does.
  */
-export const fullConvolution: Convolution = {
-  apply: ({ kernels, batch, scratch }, window, x, w, bias, y, relu, norm) =>
-    kernels.conv2d(window, batch, x, w, bias, y, Number(relu), Number(norm), scratch),
-  backpropInput: ({ kernels, batch, scratch }, window, dy, w, dx) =>
+export const fullConvolution: Bilinear = {
+  apply: ({ kernels, batch, scratch }, { window }, how, x, w, y, bias) =>
+    kernels.conv2d(window, batch, x, w, bias, y, flag(how, RELU), flag(how, NORM), scratch),
+  toInput: ({ kernels, batch, scratch }, { window }, _how, dy, w, dx) =>
     kernels.conv2dBackpropInput(window, batch, dy, w, dx, scratch),
-  backpropFilter: ({ kernels, batch, scratch }, window, x, dy, dw) =>
+  toKernel: ({ kernels, batch, scratch }, { window }, _how, x, dy, dw) =>
     kernels.conv2dBackpropFilter(window, batch, x, dy, dw, scratch),
 };
 
@@ -38,21 +24,41 @@ export const fullConvolution: Convolution = {
  * The convolution of each channel by itself: filter [kernelHeight, kernelWidth, inChannels,
  * outChannels / inChannels].
  */
-export const depthwiseConvolution: Convolution = {
-  apply: ({ kernels, batch }, window, x, w, bias, y, relu, norm) =>
-    kernels.depthwiseConv2d(window, batch, x, w, bias, y, Number(relu), Number(norm)),
-  backpropInput: ({ kernels, batch }, window, dy, w, dx) =>
+export const depthwiseConvolution: Bilinear = {
+  apply: ({ kernels, batch }, { window }, how, x, w, y, bias) =>
+    kernels.depthwiseConv2d(window, batch, x, w, bias, y, flag(how, RELU), flag(how, NORM)),
+  toInput: ({ kernels, batch }, { window }, _how, dy, w, dx) =>
     kernels.depthwiseConv2dBackpropInput(window, batch, dy, w, dx),
-  backpropFilter: ({ kernels, batch }, window, x, dy, dw) =>
+  toKernel: ({ kernels, batch }, { window }, _how, x, dy, dw) =>
     kernels.depthwiseConv2dBackpropFilter(window, batch, x, dy, dw),
 };
+
+/** A map that can add as well, by way of the plan's temporary tensor. */
+function adding(map: Bilinear, input: Shape, output: Shape, kernel: Shape): Bilinear {
+  const sum = (run: Run, how: number, to: number, size: number, write: (to: number) => unknown) => {
+    if (flag(how, ACCUMULATE) === 0) return void write(to);
+    write(run.temporary);
+    run.kernels.axpy(to, run.temporary, size, 1);
+  };
+  return {
+    apply(run, cells, how, x, w, y, bias) {
+      const size = run.batch * elements(output);
+      sum(run, how, y, size, (to) => map.apply(run, cells, 0, x, w, to, bias));
+      return 0;
+    },
+    toInput: (run, cells, how, dy, w, dx) =>
+      sum(run, how, dx, run.batch * elements(input), (to) => map.toInput(run, cells, 0, dy, w, to)),
+    toKernel: (run, cells, how, x, dy, dw) =>
+      sum(run, how, dw, elements(kernel), (to) => map.toKernel(run, cells, 0, x, dy, to)),
+  };
+}
 
 /** The layer x * w + b of a convolution. */
 export function convolutionLayer(
   input: Shape,
   window: Window,
   kernel: LayerParameter,
-  convolution: Convolution,
+  convolution: Bilinear,
 ): Layer {
   const { outChannels: channels } = window;
   const output = slid(input, window);
@@ -64,34 +70,12 @@ export function convolutionLayer(
     bias: 1,
     remembers: 0,
     window,
-    forward: (run, { window, x, y, parameters: [w, bias] }, relu, norm) =>
-      convolution.apply(run, window, x, w, bias, y, relu, norm),
-    backward(run, { window, x, dy, dx, parameters, gradients }) {
-      convolution.backpropFilter(run, window, x, dy, gradients[0]);
-      if (dx !== 0) convolution.backpropInput(run, window, dy, parameters[0], dx);
+    forward(run, cells, relu, norm) {
+      const { x, y, parameters } = cells;
+      const how = (relu ? RELU : 0) + (norm ? NORM : 0);
+      return convolution.apply(run, cells, how, x, parameters[0], y, parameters[1]);
     },
-    forwardTangent(run, { window, x, xTangent, yTangent, parameters, directions }) {
-      const [along, alongBias] = directions;
-      convolution.apply(run, window, x, along, alongBias, yTangent, false, false);
-      if (xTangent === 0) return;
-      const { kernels, batch, temporary } = run;
-      convolution.apply(run, window, xTangent, parameters[0], 0, temporary, false, false);
-      kernels.axpy(yTangent, temporary, batch * elements(output), 1);
-    },
-    backwardTangent(run, cells) {
-      const { kernels, batch, temporary } = run;
-      const { window, x, xTangent, dy, dyTangent, dxTangent } = cells;
-      const { parameters, directions, products } = cells;
-      convolution.backpropFilter(run, window, x, dyTangent, products[0]);
-      if (xTangent !== 0) {
-        convolution.backpropFilter(run, window, xTangent, dy, temporary);
-        kernels.axpy(products[0], temporary, elements(kernel.shape), 1);
-      }
-      if (dxTangent === 0) return;
-      convolution.backpropInput(run, window, dyTangent, parameters[0], dxTangent);
-      convolution.backpropInput(run, window, dy, directions[0], temporary);
-      kernels.axpy(dxTangent, temporary, batch * elements(input), 1);
-    },
+    ...bilinearPasses(adding(convolution, input, output, kernel.shape)),
   };
 }
 
@@ -108,9 +92,25 @@ export function transposedConvolutionLayer(
 ): Layer {
   const { inChannels: filters } = window;
   const rows = elements(output) / filters;
-  const addBias = ({ kernels, batch, scratch }: Run, y: number, bias: number) =>
-    kernels.gemm(ACCUMULATE, batch * rows, filters, 0, y, 0, y, filters, y, filters, bias, scratch);
-  const { apply, backpropInput, backpropFilter } = fullConvolution;
+  const { apply, toInput, toKernel } = fullConvolution;
+  const transposed: Bilinear = {
+    apply(run, cells, _how, x, w, y, bias) {
+      toInput(run, cells, 0, x, w, y);
+      if (bias !== 0)
+        product(
+          run,
+          ACCUMULATE,
+          [run.batch * rows, filters, 0],
+          [y, 0],
+          [y, filters],
+          [y, filters],
+          bias,
+        );
+      return 0;
+    },
+    toInput: (run, cells, _how, dy, w, dx) => void apply(run, cells, 0, dy, w, dx, 0),
+    toKernel: (run, cells, _how, x, dy, dw) => toKernel(run, cells, 0, dy, x, dw),
+  };
   return {
     input,
     output,
@@ -118,36 +118,8 @@ export function transposedConvolutionLayer(
     bias: 1,
     remembers: 0,
     window,
-    forward(run, { window, x, y, parameters: [w, bias] }) {
-      backpropInput(run, window, x, w, y);
-      addBias(run, y, bias);
-      return 0;
-    },
-    backward(run, { window, x, dy, dx, parameters, gradients }) {
-      backpropFilter(run, window, dy, x, gradients[0]);
-      if (dx !== 0) apply(run, window, dy, parameters[0], 0, dx, false, false);
-    },
-    forwardTangent(run, { window, x, xTangent, yTangent, parameters, directions }) {
-      backpropInput(run, window, x, directions[0], yTangent);
-      addBias(run, yTangent, directions[1]);
-      if (xTangent === 0) return;
-      const { kernels, batch, temporary } = run;
-      backpropInput(run, window, xTangent, parameters[0], temporary);
-      kernels.axpy(yTangent, temporary, batch * elements(output), 1);
-    },
-    backwardTangent(run, cells) {
-      const { kernels, batch, temporary } = run;
-      const { window, x, xTangent, dy, dyTangent, dxTangent } = cells;
-      const { parameters, directions, products } = cells;
-      backpropFilter(run, window, dyTangent, x, products[0]);
-      if (xTangent !== 0) {
-        backpropFilter(run, window, dy, xTangent, temporary);
-        kernels.axpy(products[0], temporary, elements(kernel.shape), 1);
-      }
-      if (dxTangent === 0) return;
-      apply(run, window, dyTangent, parameters[0], 0, dxTangent, false, false);
-      apply(run, window, dy, directions[0], 0, temporary, false, false);
-      kernels.axpy(dxTangent, temporary, batch * elements(input), 1);
-    },
+    forward: (run, cells) =>
+      transposed.apply(run, cells, 0, cells.x, cells.parameters[0], cells.y, cells.parameters[1]),
+    ...bilinearPasses(adding(transposed, input, output, kernel.shape)),
   };
 }

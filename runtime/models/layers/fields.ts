@@ -37,6 +37,12 @@ interface Image {
   readonly channels: number;
 }
 
+/** [length, channels] of the input. */
+export function sequenceOf(input: Shape, complain: Complain): readonly [number, number] {
+  if (input.length !== 2) complain("input", "[length, channels]", text(input));
+  return [input[0], input[1]];
+}
+
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
 /** The input as an image, where it has the rank asked for (2: a sequence, 3: an image). */

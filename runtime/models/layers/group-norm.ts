@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
 import { positiveInteger } from "./fields.js";
-import { layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
+import { floats, layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
 
 /** As in the paper's set-up, and PyTorch's default. */
 const EPSILON = 1e-5;
@@ -92,8 +92,9 @@ function normLayer(input: Shape, rows: number, groups: number, epsilon: number):
 }
 
 /**
- * The R-operator through the normalisation, in JavaScript: it is needed for curvature only, beside convolutions that cost
- * far more. A dot marks a tangent, m a mean over the group, s = 1 / deviation:
+ * The R-operator through the normalisation, in JavaScript: it is needed for curvature only, beside
+ * convolutions that cost far more. A dot marks a tangent, m a mean over the group, s = 1 /
+ * deviation:
  *   xhat' = s (x' - m(x') - xhat m(xhat x'))        y' = gamma' xhat + gamma xhat' + beta'
  *   dx = s (d - m(d) - xhat m(d xhat)), d = gamma dy      d' = gamma' dy + gamma dy'      s' = -s^2 m(xhat x')
  *   dx' = s'/s dx + s (d' - m(d') - xhat' m(d xhat) - xhat m(d' xhat + d xhat'))
@@ -101,96 +102,78 @@ function normLayer(input: Shape, rows: number, groups: number, epsilon: number):
 function normTangents(rows: number, positions: number, channels: number, groups: number) {
   const width = channels / groups;
   const count = positions * width;
+  /** A tensor of the layer's shape; one of zeros where there is none. */
+  const tensor = (run: Run, address: number) => {
+    const size = run.batch * rows * positions * channels;
+    return address === 0 ? new Float32Array(size) : floats(run, address, size);
+  };
 
-  /** Calls back with each example's and group's statistics and the indices of its elements. */
+  /** Calls back with each example's and group's s, m(xhat x'), and a walk over its elements. */
   function eachGroup(
-    { memory, batch: examples }: Run,
+    run: Run,
     cells: Cells,
-    visit: (group: {
-      mean: number;
-      inverse: number;
-      each(element: (index: number, channel: number) => void): void;
-    }) => void,
+    visit: (
+      inverse: number,
+      along: number,
+      each: (
+        element: (index: number, channel: number, xhat: number, xhatTangent: number) => void,
+      ) => void,
+    ) => void,
   ): void {
-    const batch = examples * rows;
-    const statistics = new Float32Array(memory.buffer, cells.memory, 2 * batch * groups);
+    const batch = run.batch * rows;
+    const statistics = floats(run, cells.memory, 2 * batch * groups);
+    const x = tensor(run, cells.x);
+    const xTangent = tensor(run, cells.xTangent);
     for (let b = 0; b < batch; b++)
-      for (let g = 0; g < groups; g++)
-        visit({
-          mean: statistics[b * groups + g],
-          inverse: statistics[(batch + b) * groups + g],
-          each(element) {
-            for (let p = 0; p < positions; p++)
-              for (let c = g * width; c < (g + 1) * width; c++)
-                element((b * positions + p) * channels + c, c);
-          },
+      for (let g = 0; g < groups; g++) {
+        const mean = statistics[b * groups + g];
+        const inverse = statistics[(batch + b) * groups + g];
+        const walk = (element: (index: number, channel: number, xhat: number) => void) => {
+          for (let p = 0; p < positions; p++)
+            for (let c = g * width; c < (g + 1) * width; c++) {
+              const i = (b * positions + p) * channels + c;
+              element(i, c, (x[i] - mean) * inverse);
+            }
+        };
+        let sum = 0;
+        let along = 0;
+        walk((i, _c, xhat) => {
+          sum += xTangent[i];
+          along += xhat * xTangent[i];
         });
+        visit(inverse, along / count, (element) =>
+          walk((i, c, xhat) =>
+            element(i, c, xhat, inverse * (xTangent[i] - sum / count - (xhat * along) / count)),
+          ),
+        );
+      }
   }
-
-  const size = rows * positions * channels;
-  const views = ({ memory, batch }: Run) => ({
-    /** A tensor of the layer's shape; one of zeros where there is none. */
-    tensor: (address: number) =>
-      address === 0
-        ? new Float32Array(batch * size)
-        : new Float32Array(memory.buffer, address, batch * size),
-    vector: (address: number) => new Float32Array(memory.buffer, address, channels),
-  });
 
   return {
     forward(run: Run, cells: Cells): void {
-      const { tensor, vector } = views(run);
-      const x = tensor(cells.x);
-      const xTangent = tensor(cells.xTangent);
-      const yTangent = tensor(cells.yTangent);
-      const gamma = vector(cells.parameters[0]);
-      const [gammaTangent, betaTangent] = cells.directions.map(vector);
-      eachGroup(run, cells, ({ mean, inverse, each }) => {
-        let sum = 0;
-        let along = 0;
-        each((i) => {
-          sum += xTangent[i];
-          along += (x[i] - mean) * inverse * xTangent[i];
-        });
-        each((i, c) => {
-          const xhat = (x[i] - mean) * inverse;
-          const xhatTangent = inverse * (xTangent[i] - sum / count - (xhat * along) / count);
+      const yTangent = tensor(run, cells.yTangent);
+      const gamma = floats(run, cells.parameters[0], channels);
+      const [gammaTangent, betaTangent] = cells.directions.map((at) => floats(run, at, channels));
+      eachGroup(run, cells, (_inverse, _along, each) =>
+        each((i, c, xhat, xhatTangent) => {
           yTangent[i] = gammaTangent[c] * xhat + gamma[c] * xhatTangent + betaTangent[c];
-        });
-      });
+        }),
+      );
     },
 
     backward(run: Run, cells: Cells): void {
-      const { tensor, vector } = views(run);
-      const x = tensor(cells.x);
-      const xTangent = tensor(cells.xTangent);
-      const dy = tensor(cells.dy);
-      const dyTangent = tensor(cells.dyTangent);
-      const dxTangent = tensor(cells.dxTangent);
-      const gamma = vector(cells.parameters[0]);
-      const gammaTangent = vector(cells.directions[0]);
-      const [gammaProduct, betaProduct] = cells.products.map(vector);
+      const dy = tensor(run, cells.dy);
+      const dyTangent = tensor(run, cells.dyTangent);
+      const dxTangent = tensor(run, cells.dxTangent);
+      const gamma = floats(run, cells.parameters[0], channels);
+      const gammaTangent = floats(run, cells.directions[0], channels);
       const products = new Float64Array(2 * channels);
-      eachGroup(run, cells, ({ mean, inverse, each }) => {
-        let sum = 0;
-        let along = 0;
-        each((i) => {
-          sum += xTangent[i];
-          along += (x[i] - mean) * inverse * xTangent[i];
-        });
-        const at = (i: number) => {
-          const xhat = (x[i] - mean) * inverse;
-          return {
-            xhat,
-            xhatTangent: inverse * (xTangent[i] - sum / count - (xhat * along) / count),
-          };
-        };
+      eachGroup(run, cells, (inverse, along, each) => {
         let d = 0;
         let dXhat = 0;
         let dTangent = 0;
         let dXhatTangent = 0;
-        each((i, c) => {
-          const { xhat, xhatTangent } = at(i);
+        each((i, c, xhat, xhatTangent) => {
           const di = gamma[c] * dy[i];
           const diTangent = gammaTangent[c] * dy[i] + gamma[c] * dyTangent[i];
           d += di;
@@ -200,22 +183,17 @@ function normTangents(rows: number, positions: number, channels: number, groups:
           products[c] += dyTangent[i] * xhat + dy[i] * xhatTangent;
           products[channels + c] += dyTangent[i];
         });
-        each((i, c) => {
-          const { xhat, xhatTangent } = at(i);
+        each((i, c, xhat, xhatTangent) => {
           const di = gamma[c] * dy[i];
           const diTangent = gammaTangent[c] * dy[i] + gamma[c] * dyTangent[i];
           const dx = inverse * (di - d / count - (xhat * dXhat) / count);
-          dxTangent[i] =
-            ((-inverse * along) / count) * dx +
-            inverse *
-              (diTangent -
-                dTangent / count -
-                (xhatTangent * dXhat) / count -
-                (xhat * dXhatTangent) / count);
+          const rest = diTangent - (dTangent + xhatTangent * dXhat + xhat * dXhatTangent) / count;
+          dxTangent[i] = inverse * (rest - along * dx);
         });
       });
-      gammaProduct.set(products.subarray(0, channels));
-      betaProduct.set(products.subarray(channels));
+      cells.products.forEach((at, i) =>
+        floats(run, at, channels).set(products.subarray(i * channels, (i + 1) * channels)),
+      );
     },
   };
 }

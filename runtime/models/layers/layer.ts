@@ -164,3 +164,25 @@ export const floats = ({ memory }: Run, address: number, size: number): Float32A
 export function copy({ memory }: Run, from: number, to: number, size: number): void {
   new Uint8Array(memory.buffer).copyWithin(to, from, from + 4 * size);
 }
+
+/** Words per example of what is kept, by name. */
+export type Words<Name extends string> = Readonly<Record<Name, number>>;
+
+/** Consecutive regions of memory for a batch: how many words per example each takes. */
+export function regions<Name extends string>(
+  address: number,
+  batch: number,
+  words: Words<Name>,
+): Readonly<Record<Name, number>> {
+  let at = address;
+  const places = Object.entries<number>(words).map(([name, count]) => {
+    const place = at;
+    at += 4 * batch * count;
+    return [name, place] as const;
+  });
+  return Object.fromEntries(places) as Record<Name, number>;
+}
+
+/** How many words per example the regions take. */
+export const wordsOf = (words: Words<string>): number =>
+  Object.values(words).reduce((sum, count) => sum + count, 0);

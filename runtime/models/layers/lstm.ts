@@ -1,9 +1,19 @@
 import * as v from "valibot";
 import { ACCUMULATE, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
-import { elements } from "../../tensors/shape.js";
-import { activationNamed, type Activation } from "./activations.js";
-import { floats, layerKind, type Cells, type Layer, type Run } from "./layer.js";
-import { product, recurrentFields, regions, sequenceOf, stepsOf, wordsOf } from "./recurrent.js";
+import { floats, layerKind } from "./layer.js";
+import { product, type Matrix } from "./linear.js";
+import {
+  eachUnit,
+  outer,
+  outside,
+  recurrentFields,
+  recurrentLayer,
+  row,
+  type Form,
+  type Pass,
+  type Recurrence,
+  type TimeStep,
+} from "./recurrent.js";
 
 /**
  * LSTM (Hochreiter and Schmidhuber 1997), gates in the order i f c o:
@@ -13,59 +23,31 @@ import { product, recurrentFields, regions, sequenceOf, stepsOf, wordsOf } from 
 export const lstm = layerKind({
   schema: v.strictObject({ type: v.literal("lstm"), ...recurrentFields }),
   takesActivation: false,
-  resolve(description, [input], complain) {
-    const { units, returnSequences = false, reverse = false } = description;
-    const { activation = "tanh", recurrentActivation = "sigmoid" } = description;
-    return {
-      layer: lstmLayer(sequenceOf(input, complain), units, returnSequences, reverse, {
-        state: activationNamed(activation),
-        gate: activationNamed(recurrentActivation),
-      }),
-    };
-  },
+  resolve: (description, [input], complain) => ({
+    layer: recurrentLayer(input, description, complain, recurrence),
+  }),
 });
 
-function lstmLayer(
-  [length, channels]: readonly [number, number],
-  units: number,
-  returnSequences: boolean,
-  reverse: boolean,
-  { state, gate }: { readonly state: Activation; readonly gate: Activation },
-): Layer {
-  const steps = stepsOf(length, reverse);
-  const last = steps[length - 1];
+type Own = "cell" | "dc";
+type OwnTangents = "cell" | "dcTangent";
+
+function recurrence(form: Form): Recurrence<Own, OwnTangents> {
+  const { length, units, state, gate } = form;
   const width = 4 * units;
-  const words = {
-    gates: width * length,
-    cell: units * length,
-    previous: units * length,
-    dh: units,
-    dc: units,
-  };
-  const tangentWords = {
-    d: width * length,
-    /** Tangents of the gates before their activation, of c, of h one step before, and of d. */
-    gates: width * length,
-    cell: units * length,
-    previous: units * length,
-    dTangent: width * length,
-    dhTangent: units,
-  };
-  const kept = ({ batch }: Run, { memory }: Cells) => regions(memory, batch, words);
-  const tangents = ({ batch }: Run, { tangentMemory }: Cells) =>
-    regions(tangentMemory, batch, tangentWords);
-  const row = (address: number, at: number, columns: number) => address + 4 * at * columns;
-  /** Where h of a step goes, and dy comes from: 0 where only the last one is given out. */
-  const outside = (address: number, at: number) =>
-    returnSequences ? row(address, at, units) : at === last.at ? address : 0;
-  const outerSteps = returnSequences ? length : 1;
-  const initial = { fanIn: units };
+  const kinds = [length, units, state.kind, gate.kind] as const;
+  /** A step's rows among the gates, and among the states. */
+  const gatesAt = (address: number, at: number): Matrix => [
+    row(address, at, width),
+    length * width,
+  ];
+  const statesAt = (address: number, at: number): Matrix => [
+    row(address, at, units),
+    length * units,
+  ];
+  const cellAt = (address: number, at?: number) => (at === undefined ? 0 : row(address, at, units));
   return {
-    input: [length, channels],
-    output: returnSequences ? [length, units] : [units],
-    parameters: [
-      { name: "kernel", shape: [channels, width], initial },
-      { name: "recurrentKernel", shape: [units, width], initial },
+    blocks: 4,
+    biases: [
       {
         name: "bias",
         shape: [width],
@@ -75,262 +57,182 @@ function lstmLayer(
         },
       },
     ],
-    remembers: wordsOf(words),
-    remembersTangents: wordsOf(tangentWords),
-    stateElements: length * units,
+    words: { cell: units * length, dc: units },
+    tangentWords: { cell: units * length, dcTangent: units },
 
-    forward(run, cells, _relu, norm) {
-      const { kernels, batch } = run;
-      const { x, y, parameters } = cells;
-      const [w, u, bias] = parameters;
-      const { gates, cell, previous } = kept(run, cells);
-      product(
-        run,
-        0,
-        [batch * length, width, channels],
-        [x, channels],
-        [w, width],
-        [gates, width],
-        bias,
+    forward({ run, cells, kept: { gates, cell, previous } }, step) {
+      const { at, before, next } = step;
+      const here = gatesAt(gates, at);
+      const u: Matrix = [cells.parameters[1], width];
+      if (before !== undefined)
+        product(run, ACCUMULATE, [run.batch, width, units], statesAt(previous, at), u, here);
+      run.kernels.lstmStep(
+        here[0],
+        cellAt(cell, before),
+        cellAt(cell, at),
+        ...outside(form, cells.y, step),
+        cellAt(previous, next),
+        run.batch,
+        ...kinds,
       );
-      const first = floats(run, previous, batch * length * units);
-      for (let b = 0; b < batch; b++)
-        first.fill(0, (b * length + steps[0].at) * units, (b * length + steps[0].at + 1) * units);
-      for (const { at, before, next } of steps) {
-        const here = row(gates, at, width);
-        if (before !== undefined)
-          product(
-            run,
-            ACCUMULATE,
-            [batch, width, units],
-            [row(previous, at, units), length * units],
-            [u, width],
-            [here, length * width],
-          );
-        kernels.lstmStep(
-          here,
-          before === undefined ? 0 : row(cell, before, units),
-          row(cell, at, units),
-          outside(y, at),
-          outerSteps,
-          next === undefined ? 0 : row(previous, next, units),
-          ...([batch, length, units, state.kind, gate.kind] as const),
-        );
-      }
-      if (!norm) return 0;
-      const size = batch * elements(returnSequences ? [length, units] : [units]);
-      const rest = returnSequences ? 0 : kernels.squaredNorm(previous, batch * length * units);
-      return rest + kernels.squaredNorm(y, size);
     },
 
-    backward(run, cells, penalty) {
-      const { kernels, batch } = run;
-      const { x, dx, dy, parameters, gradients } = cells;
-      const [w, u] = parameters;
-      const { gates, cell, previous, dh, dc } = kept(run, cells);
-      const d = cells.tangentMemory === 0 ? gates : tangents(run, cells).d;
-      floats(run, dh, 2 * batch * units).fill(0);
-      for (const { at, before } of steps.toReversed()) {
-        const here = row(d, at, width);
-        kernels.lstmStepBackprop(
-          row(gates, at, width),
-          before === undefined ? 0 : row(cell, before, units),
-          row(cell, at, units),
-          outside(dy, at),
-          outerSteps,
-          ...([dh, dc, here, batch, length, units, state.kind, gate.kind, penalty] as const),
-        );
-        if (before !== undefined)
-          product(
-            run,
-            TRANSPOSE_B,
-            [batch, units, width],
-            [here, length * width],
-            [u, width],
-            [dh, units],
-          );
-      }
-      const rows = batch * length;
-      product(
-        run,
-        TRANSPOSE_A,
-        [channels, width, rows],
-        [x, channels],
-        [d, width],
-        [gradients[0], width],
+    backward({ run, cells, kept: { gates, cell, dh, dc }, d }, step, penalty) {
+      const { at, before, next } = step;
+      if (next === undefined) floats(run, dc, run.batch * units).fill(0);
+      const here = gatesAt(d, at);
+      run.kernels.lstmStepBackprop(
+        gatesAt(gates, at)[0],
+        cellAt(cell, before),
+        cellAt(cell, at),
+        ...outside(form, cells.dy, step),
+        dh,
+        dc,
+        here[0],
+        run.batch,
+        ...kinds,
+        penalty,
       );
-      product(
-        run,
-        TRANSPOSE_A,
-        [units, width, rows],
-        [previous, units],
-        [d, width],
-        [gradients[1], width],
-      );
-      kernels.sumRows(d, gradients[2], rows, width);
-      if (dx !== 0)
-        product(run, TRANSPOSE_B, [rows, channels, width], [d, width], [w, width], [dx, channels]);
+      const u: Matrix = [cells.parameters[1], width];
+      if (before !== undefined)
+        product(run, TRANSPOSE_B, [run.batch, units, width], here, u, [dh, units]);
     },
 
-    forwardTangent(run, cells) {
-      const { batch } = run;
-      const { x, xTangent, yTangent, parameters, directions } = cells;
-      const [w, u] = parameters;
-      const { gates, cell, previous } = kept(run, cells);
-      const along = tangents(run, cells);
-      const rows = batch * length;
-      const all = [rows, width, channels] as const;
-      product(
-        run,
-        0,
-        all,
-        [x, channels],
-        [directions[0], width],
-        [along.gates, width],
-        directions[2],
-      );
-      if (xTangent !== 0)
-        product(run, ACCUMULATE, all, [xTangent, channels], [w, width], [along.gates, width]);
-      const view = (address: number, columns: number) => floats(run, address, rows * columns);
-      const [g, c, a] = [view(gates, width), view(cell, units), view(along.gates, width)];
-      const [cTangent, hTangent] = [view(along.cell, units), view(along.previous, units).fill(0)];
-      const out = floats(run, yTangent, batch * outerSteps * units);
-      for (const { at, before, next } of steps) {
-        if (before !== undefined)
-          for (const [h, kernel] of [
-            [along.previous, u],
-            [previous, directions[1]],
-          ])
-            product(
-              run,
-              ACCUMULATE,
-              [batch, width, units],
-              [row(h, at, units), length * units],
-              [kernel, width],
-              [row(along.gates, at, width), length * width],
-            );
-        for (let b = 0; b < batch; b++)
-          for (let j = 0; j < units; j++) {
-            const here = (b * length + at) * units + j;
-            const p = (b * length + at) * width + j;
-            const [i, f, n, o] = [g[p], g[p + units], g[p + 2 * units], g[p + 3 * units]];
-            const iT = gate.first(0, i) * a[p];
-            const fT = gate.first(0, f) * a[p + units];
-            const nT = state.first(0, n) * a[p + 2 * units];
-            const oT = gate.first(0, o) * a[p + 3 * units];
-            const was = before === undefined ? -1 : (b * length + before) * units + j;
-            const cT = iT * n + i * nT + (was < 0 ? 0 : fT * c[was] + f * cTangent[was]);
-            cTangent[here] = cT;
-            const value = state.value(c[here]);
-            const hT = oT * value + o * state.first(0, value) * cT;
-            if (next !== undefined) hTangent[(b * length + next) * units + j] = hT;
-            if (returnSequences) out[here] = hT;
-            else if (at === last.at) out[b * units + j] = hT;
-          }
-      }
+    gradients({ run, cells, kept, d }) {
+      toKernel(run, 0, kept.previous, d, cells.gradients[1]);
     },
 
-    backwardTangent(run, cells, penalty) {
-      const { kernels, batch } = run;
-      const { x, xTangent, dy, dyTangent, dxTangent, parameters, directions, products } = cells;
-      const [w, u] = parameters;
-      const { gates, cell, previous, dh, dc } = kept(run, cells);
-      const along = tangents(run, cells);
-      const rows = batch * length;
-      const view = (address: number, columns: number) => floats(run, address, rows * columns);
-      const [g, c, a] = [view(gates, width), view(cell, units), view(along.gates, width)];
-      const cTangent = view(along.cell, units);
-      const dTangent = view(along.dTangent, width);
-      const outer = (address: number) => floats(run, address, batch * outerSteps * units);
-      const [dys, dysTangent] = [outer(dy), outer(dyTangent)];
-      const carry = floats(run, dh, batch * units).fill(0);
-      const carryTangent = floats(run, along.dhTangent, batch * units).fill(0);
-      const carryCell = floats(run, dc, batch * units).fill(0);
-      const carryCellTangent = new Float64Array(batch * units);
-      for (const { at, before } of steps.toReversed()) {
-        for (let b = 0; b < batch; b++)
-          for (let j = 0; j < units; j++) {
-            const here = (b * length + at) * units + j;
-            const p = (b * length + at) * width + j;
-            const k = b * units + j;
-            const [i, f, n, o] = [g[p], g[p + units], g[p + 2 * units], g[p + 3 * units]];
-            const [aI, aF, aN, aO] = [a[p], a[p + units], a[p + 2 * units], a[p + 3 * units]];
-            const iT = gate.first(0, i) * aI;
-            const fT = gate.first(0, f) * aF;
-            const nT = state.first(0, n) * aN;
-            const oT = gate.first(0, o) * aO;
-            const cT = cTangent[here];
-            const value = state.value(c[here]);
-            const slope = state.first(0, value);
-            const bend = state.second?.(0, value) ?? 0;
-            const was = before === undefined ? -1 : (b * length + before) * units + j;
-            const [cWas, cWasT] = was < 0 ? [0, 0] : [c[was], cTangent[was]];
-            const own = returnSequences ? here : at === last.at ? k : -1;
-            const total = carry[k] + (own < 0 ? 0 : dys[own]) + penalty * o * value;
-            const totalT =
-              carryTangent[k] +
-              (own < 0 ? 0 : dysTangent[own]) +
-              penalty * (oT * value + o * slope * cT);
-            const inner = total * o * slope + carryCell[k];
-            const innerT =
-              totalT * o * slope + total * (oT * slope + o * bend * cT) + carryCellTangent[k];
-            dTangent[p] =
-              (innerT * n + inner * nT) * gate.first(0, i) +
-              inner * n * (gate.second?.(0, i) ?? 0) * aI;
-            dTangent[p + units] =
-              (innerT * cWas + inner * cWasT) * gate.first(0, f) +
-              inner * cWas * (gate.second?.(0, f) ?? 0) * aF;
-            dTangent[p + 2 * units] =
-              (innerT * i + inner * iT) * state.first(0, n) +
-              inner * i * (state.second?.(0, n) ?? 0) * aN;
-            dTangent[p + 3 * units] =
-              (totalT * value + total * slope * cT) * gate.first(0, o) +
-              total * value * (gate.second?.(0, o) ?? 0) * aO;
-            carryCell[k] = inner * f;
-            carryCellTangent[k] = innerT * f + inner * fT;
-          }
-        if (before === undefined) continue;
-        const d = [row(along.d, at, width), length * width] as const;
-        const dT = [row(along.dTangent, at, width), length * width] as const;
-        const size = [batch, units, width] as const;
-        product(run, TRANSPOSE_B, size, d, [u, width], [dh, units]);
-        product(run, TRANSPOSE_B, size, dT, [u, width], [along.dhTangent, units]);
-        product(
-          run,
-          TRANSPOSE_B + ACCUMULATE,
-          size,
-          d,
-          [directions[1], width],
-          [along.dhTangent, units],
-        );
-      }
-      const d = [along.d, width] as const;
-      const dT = [along.dTangent, width] as const;
-      const byKernel = [channels, width, rows] as const;
-      product(run, TRANSPOSE_A, byKernel, [x, channels], dT, [products[0], width]);
-      if (xTangent !== 0)
-        product(run, TRANSPOSE_A + ACCUMULATE, byKernel, [xTangent, channels], d, [
-          products[0],
-          width,
-        ]);
-      const byState = [units, width, rows] as const;
-      product(run, TRANSPOSE_A, byState, [previous, units], dT, [products[1], width]);
-      product(run, TRANSPOSE_A + ACCUMULATE, byState, [along.previous, units], d, [
-        products[1],
-        width,
-      ]);
-      kernels.sumRows(along.dTangent, products[2], rows, width);
-      if (dxTangent === 0) return;
-      const byInput = [rows, channels, width] as const;
-      product(run, TRANSPOSE_B, byInput, dT, [w, width], [dxTangent, channels]);
-      product(
-        run,
-        TRANSPOSE_B + ACCUMULATE,
-        byInput,
-        d,
-        [directions[0], width],
-        [dxTangent, channels],
-      );
+    forwardTangent: (pass, step) => forwardTangent(form, pass, step),
+    backwardTangent: (pass, step, penalty) => backwardTangent(form, pass, step, penalty),
+
+    products({ run, cells, kept, along }) {
+      toKernel(run, 0, kept.previous, along.dTangent, cells.products[1]);
+      toKernel(run, ACCUMULATE, along.previous, along.d, cells.products[1]);
     },
   };
+
+  /** dU [+]= h^T d */
+  function toKernel(
+    run: Pass<Own, OwnTangents>["run"],
+    how: number,
+    h: number,
+    d: number,
+    to: number,
+  ): void {
+    const size = [units, width, run.batch * length] as const;
+    product(run, TRANSPOSE_A + how, size, [h, units], [d, width], [to, width]);
+  }
+}
+
+/** The tangent of a step, in JavaScript: it is needed for curvature only. */
+function forwardTangent(
+  form: Form,
+  { run, cells, kept, along }: Pass<Own, OwnTangents>,
+  step: TimeStep,
+): void {
+  const { length, units, state, gate } = form;
+  const { at, before, next } = step;
+  const { batch } = run;
+  const width = 4 * units;
+  if (before !== undefined)
+    for (const [h, kernel] of [
+      [along.previous, cells.parameters[1]],
+      [kept.previous, cells.directions[1]],
+    ])
+      product(
+        run,
+        ACCUMULATE,
+        [batch, width, units],
+        [row(h, at, units), length * units],
+        [kernel, width],
+        [row(along.gates, at, width), length * width],
+      );
+  const view = (address: number, columns: number) => floats(run, address, batch * length * columns);
+  const [g, c, a] = [view(kept.gates, width), view(kept.cell, units), view(along.gates, width)];
+  const [cTangent, hTangent] = [view(along.cell, units), view(along.previous, units)];
+  const out = floats(run, cells.yTangent, batch * (form.sequences ? length : 1) * units);
+  eachUnit(form, run, at, width, (p, here, k) => {
+    const [i, f, n, o] = [g[p], g[p + units], g[p + 2 * units], g[p + 3 * units]];
+    const iT = gate.first(0, i) * a[p];
+    const fT = gate.first(0, f) * a[p + units];
+    const nT = state.first(0, n) * a[p + 2 * units];
+    const oT = gate.first(0, o) * a[p + 3 * units];
+    const was = before === undefined ? -1 : here + (before - at) * units;
+    const cT = iT * n + i * nT + (was < 0 ? 0 : fT * c[was] + f * cTangent[was]);
+    cTangent[here] = cT;
+    const value = state.value(c[here]);
+    const hT = oT * value + o * state.first(0, value) * cT;
+    if (next !== undefined) hTangent[here + (next - at) * units] = hT;
+    const place = outer(form, step, here, k);
+    if (place >= 0) out[place] = hT;
+  });
+}
+
+/** The tangent of a step's backward pass, and that pass once more. */
+function backwardTangent(
+  form: Form,
+  { run, cells, kept, along }: Pass<Own, OwnTangents>,
+  step: TimeStep,
+  penalty: number,
+): void {
+  const { length, units, state, gate } = form;
+  const { at, before, next } = step;
+  const { batch } = run;
+  const width = 4 * units;
+  const view = (address: number, columns: number) => floats(run, address, batch * length * columns);
+  const [g, c, a] = [view(kept.gates, width), view(kept.cell, units), view(along.gates, width)];
+  const cTangent = view(along.cell, units);
+  const dTangent = view(along.dTangent, width);
+  const outerSize = batch * (form.sequences ? length : 1) * units;
+  const [dys, dysTangent] = [cells.dy, cells.dyTangent].map((at) => floats(run, at, outerSize));
+  const carried = (address: number) => floats(run, address, batch * units);
+  const [carry, carryTangent] = [carried(kept.dh), carried(along.dhTangent)];
+  const [carryCell, carryCellTangent] = [carried(kept.dc), carried(along.dcTangent)];
+  if (next === undefined) for (const cells of [carryCell, carryCellTangent]) cells.fill(0);
+  eachUnit(form, run, at, width, (p, here, k) => {
+    const [i, f, n, o] = [g[p], g[p + units], g[p + 2 * units], g[p + 3 * units]];
+    const [aI, aF, aN, aO] = [a[p], a[p + units], a[p + 2 * units], a[p + 3 * units]];
+    const iT = gate.first(0, i) * aI;
+    const fT = gate.first(0, f) * aF;
+    const nT = state.first(0, n) * aN;
+    const oT = gate.first(0, o) * aO;
+    const cT = cTangent[here];
+    const value = state.value(c[here]);
+    const slope = state.first(0, value);
+    const bend = state.second?.(0, value) ?? 0;
+    const was = before === undefined ? -1 : here + (before - at) * units;
+    const [cWas, cWasT] = was < 0 ? [0, 0] : [c[was], cTangent[was]];
+    const place = outer(form, step, here, k);
+    const total = carry[k] + (place < 0 ? 0 : dys[place]) + penalty * o * value;
+    const totalT =
+      carryTangent[k] +
+      (place < 0 ? 0 : dysTangent[place]) +
+      penalty * (oT * value + o * slope * cT);
+    const inner = total * o * slope + carryCell[k];
+    const innerT = totalT * o * slope + total * (oT * slope + o * bend * cT) + carryCellTangent[k];
+    dTangent[p] =
+      (innerT * n + inner * nT) * gate.first(0, i) + inner * n * (gate.second?.(0, i) ?? 0) * aI;
+    dTangent[p + units] =
+      (innerT * cWas + inner * cWasT) * gate.first(0, f) +
+      inner * cWas * (gate.second?.(0, f) ?? 0) * aF;
+    dTangent[p + 2 * units] =
+      (innerT * i + inner * iT) * state.first(0, n) + inner * i * (state.second?.(0, n) ?? 0) * aN;
+    dTangent[p + 3 * units] =
+      (totalT * value + total * slope * cT) * gate.first(0, o) +
+      total * value * (gate.second?.(0, o) ?? 0) * aO;
+    carryCell[k] = inner * f;
+    carryCellTangent[k] = innerT * f + inner * fT;
+  });
+  if (before === undefined) return;
+  const d: Matrix = [row(along.d, at, width), length * width];
+  const dT: Matrix = [row(along.dTangent, at, width), length * width];
+  const size = [batch, units, width] as const;
+  const toTangent: Matrix = [along.dhTangent, units];
+  const [u, direction]: Matrix[] = [
+    [cells.parameters[1], width],
+    [cells.directions[1], width],
+  ];
+  product(run, TRANSPOSE_B, size, d, u, [kept.dh, units]);
+  product(run, TRANSPOSE_B, size, dT, u, toTangent);
+  product(run, TRANSPOSE_B + ACCUMULATE, size, d, direction, toTangent);
 }

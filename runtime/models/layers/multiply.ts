@@ -1,7 +1,15 @@
 import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
-import { floats, layerKind, type Layer, type Run, type Shape } from "./layer.js";
+import {
+  floats,
+  layerKind,
+  type Cells,
+  type Layer,
+  type Run,
+  type Shape,
+  type Source,
+} from "./layer.js";
 
 const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
@@ -27,113 +35,85 @@ function product(inputs: readonly Shape[], output: Shape): Layer {
   const size = elements(output);
   const channels = output[output.length - 1];
   const sizes = inputs.map(elements);
-  /** The value of a tensor of input i where the output's element `at` of an example is. */
+  /** The place in input i's tensor that belongs to the output's element `at` of an example. */
   const place = (i: number, example: number, at: number) =>
     example * sizes[i] + (sizes[i] === size ? at : at % channels);
-  const views = (run: Run, addresses: readonly number[]) =>
-    addresses.map((address, i) =>
-      address === 0 ? undefined : floats(run, address, run.batch * sizes[i]),
+  /** One tensor of each input. */
+  const views = (run: Run, { sources }: Cells, of: keyof Source) =>
+    sources.map((source, i) =>
+      source[of] === 0 ? undefined : floats(run, source[of], run.batch * sizes[i]),
     );
-
-  /** Adds, over all elements, `of(example, element)` to input i's tensor `to`. */
+  /** The product of all inputs but one, where the output's element `at` of an example is. */
+  const others = (x: readonly (Float32Array | undefined)[], b: number, at: number, but: number) => {
+    let value = 1;
+    for (let i = 0; i < x.length; i++) if (i !== but) value *= x[i]![place(i, b, at)];
+    return value;
+  };
+  const each = ({ batch }: Run, visit: (example: number, at: number, here: number) => void) => {
+    for (let b = 0; b < batch; b++) for (let at = 0; at < size; at++) visit(b, at, b * size + at);
+  };
+  /** Writes one tensor of each input where it is wanted: the sums of what belongs to its elements. */
   const gather = (
     run: Run,
-    to: Float32Array,
-    i: number,
-    of: (example: number, at: number) => number,
-  ) => {
-    const sums = new Float64Array(to.length);
-    for (let b = 0; b < run.batch; b++)
-      for (let at = 0; at < size; at++) sums[place(i, b, at)] += of(b, at);
-    to.set(sums);
-  };
+    cells: Cells,
+    to: keyof Source,
+    of: (input: number, example: number, at: number, here: number) => number,
+  ) =>
+    views(run, cells, to).forEach((view, i) => {
+      if (view === undefined) return;
+      const sums = new Float64Array(view.length);
+      each(run, (b, at, here) => {
+        sums[place(i, b, at)] += of(i, b, at, here);
+      });
+      view.set(sums);
+    });
 
   return {
     input: inputs[0],
     output,
     parameters: [],
     remembers: 0,
-    forward(run, { sources, y }) {
-      const x = views(
-        run,
-        sources.map(({ x }) => x),
-      );
-      const out = floats(run, y, run.batch * size);
-      for (let b = 0; b < run.batch; b++)
-        for (let at = 0; at < size; at++) {
-          let value = 1;
-          for (let i = 0; i < x.length; i++) value *= x[i]![place(i, b, at)];
-          out[b * size + at] = value;
-        }
+    forward(run, cells) {
+      const x = views(run, cells, "x");
+      const out = floats(run, cells.y, run.batch * size);
+      each(run, (b, at, here) => {
+        out[here] = others(x, b, at, -1);
+      });
       return 0;
     },
-    backward(run, { sources, dy }) {
-      const x = views(
-        run,
-        sources.map(({ x }) => x),
-      );
-      const dys = floats(run, dy, run.batch * size);
-      views(
-        run,
-        sources.map(({ dx }) => dx),
-      ).forEach((dx, i) => {
-        if (dx === undefined) return;
-        gather(run, dx, i, (b, at) => {
-          let value = dys[b * size + at];
-          for (let j = 0; j < x.length; j++) if (j !== i) value *= x[j]![place(j, b, at)];
-          return value;
+    backward(run, cells) {
+      const x = views(run, cells, "x");
+      const dys = floats(run, cells.dy, run.batch * size);
+      gather(run, cells, "dx", (i, b, at, here) => dys[here] * others(x, b, at, i));
+    },
+    forwardTangent(run, cells) {
+      const x = views(run, cells, "x");
+      const tangents = views(run, cells, "xTangent");
+      const out = floats(run, cells.yTangent, run.batch * size);
+      each(run, (b, at, here) => {
+        let sum = 0;
+        tangents.forEach((tangent, i) => {
+          if (tangent !== undefined) sum += tangent[place(i, b, at)] * others(x, b, at, i);
         });
+        out[here] = sum;
       });
     },
-    forwardTangent(run, { sources, yTangent }) {
-      const x = views(
-        run,
-        sources.map(({ x }) => x),
+    backwardTangent(run, cells) {
+      const x = views(run, cells, "x");
+      const tangents = views(run, cells, "xTangent");
+      const [dys, dyTangents] = [cells.dy, cells.dyTangent].map((at) =>
+        floats(run, at, run.batch * size),
       );
-      const tangents = views(
-        run,
-        sources.map(({ xTangent }) => xTangent),
-      );
-      const out = floats(run, yTangent, run.batch * size);
-      for (let b = 0; b < run.batch; b++)
-        for (let at = 0; at < size; at++) {
-          let sum = 0;
-          tangents.forEach((tangent, i) => {
-            if (tangent === undefined) return;
-            let value = tangent[place(i, b, at)];
-            for (let j = 0; j < x.length; j++) if (j !== i) value *= x[j]![place(j, b, at)];
-            sum += value;
-          });
-          out[b * size + at] = sum;
+      gather(run, cells, "dxTangent", (i, b, at, here) => {
+        let rest = 1;
+        let restTangent = 0;
+        for (let j = 0; j < x.length; j++) {
+          if (j === i) continue;
+          const value = x[j]![place(j, b, at)];
+          restTangent = restTangent * value + rest * (tangents[j]?.[place(j, b, at)] ?? 0);
+          rest *= value;
         }
-    },
-    backwardTangent(run, { sources, dy, dyTangent }) {
-      const x = views(
-        run,
-        sources.map(({ x }) => x),
-      );
-      const tangents = views(
-        run,
-        sources.map(({ xTangent }) => xTangent),
-      );
-      const [dys, dyTangents] = [dy, dyTangent].map((at) => floats(run, at, run.batch * size));
-      views(
-        run,
-        sources.map(({ dxTangent }) => dxTangent),
-      ).forEach((dx, i) => {
-        if (dx === undefined) return;
-        gather(run, dx, i, (b, at) => {
-          const here = b * size + at;
-          let rest = 1;
-          let restTangent = 0;
-          for (let j = 0; j < x.length; j++) {
-            if (j === i) continue;
-            const value = x[j]![place(j, b, at)];
-            restTangent = restTangent * value + rest * (tangents[j]?.[place(j, b, at)] ?? 0);
-            rest *= value;
-          }
-          return dyTangents[here] * rest + dys[here] * restTangent;
-        });
+        return dyTangents[here] * rest + dys[here] * restTangent;
       });
     },
   };

@@ -1,9 +1,28 @@
 import * as v from "valibot";
-import { ACTIVATIONS, type ActivationName } from "./activations.js";
-import { positiveInteger } from "./fields.js";
-import type { Complain, Run, Shape } from "./layer.js";
+import { elements } from "../../tensors/shape.js";
+import {
+  ACTIVATIONS,
+  activationNamed,
+  type Activation,
+  type ActivationName,
+} from "./activations.js";
+import { positiveInteger, sequenceOf } from "./fields.js";
+import {
+  floats,
+  regions,
+  wordsOf,
+  type Cells,
+  type Complain,
+  type Layer,
+  type LayerParameter,
+  type Run,
+  type Shape,
+  type Words,
+} from "./layer.js";
+import { matrixWithin } from "./linear.js";
 
-// What the recurrent layers (gru.ts, lstm.ts) share.
+// What the recurrent layers (gru.ts, lstm.ts) share: the products of all steps with the input, before
+// and behind the loop over time, and that loop. What a step does is each layer's own.
 
 /** Those whose derivative follows from their value: z is not kept step by step. */
 const NAMES = (Object.keys(ACTIVATIONS) as ActivationName[]).filter(
@@ -19,6 +38,25 @@ export const recurrentFields = {
   recurrentActivation: activationOfStep,
 };
 
+interface Description {
+  readonly units: number;
+  readonly returnSequences?: boolean;
+  readonly reverse?: boolean;
+  readonly activation?: ActivationName;
+  readonly recurrentActivation?: ActivationName;
+}
+
+/** A layer's sizes, and its two activations. */
+export interface Form {
+  readonly length: number;
+  readonly channels: number;
+  readonly units: number;
+  /** Output h of every step, or of the last. */
+  readonly sequences: boolean;
+  readonly state: Activation;
+  readonly gate: Activation;
+}
+
 /** A step of the loop over time: where its rows lie among the steps, and its neighbours'. */
 export interface TimeStep {
   /** Place in the sequence: the order of the loop unless `reverse`. */
@@ -29,46 +67,178 @@ export interface TimeStep {
 }
 
 /** The steps of a sequence in the order in which they are computed. */
-export function stepsOf(length: number, reverse: boolean): readonly TimeStep[] {
+function stepsOf(length: number, reverse: boolean): readonly TimeStep[] {
   const places = Array.from({ length }, (_, i) => (reverse ? length - 1 - i : i));
   return places.map((at, i) => ({ at, before: places[i - 1], next: places[i + 1] }));
 }
 
-/** [length, channels] of the input. */
-export function sequenceOf(input: Shape, complain: Complain): readonly [number, number] {
-  if (input.length !== 2) complain("input", "[length, channels]", `[${input.join(", ")}]`);
-  return [input[0], input[1]];
+/** Kept of each step: the gates, and h of the step before; and the gradient of h on its way back. */
+type Common = "gates" | "previous" | "dh";
+/** Tangents of the same, and the gradient of the gates with its own tangent. */
+type CommonTangents = "gates" | "previous" | "dhTangent" | "d" | "dTangent";
+
+/** One pass over a batch: where everything lies. */
+export interface Pass<Name extends string, Tangent extends string> {
+  readonly run: Run;
+  readonly cells: Cells;
+  readonly kept: Readonly<Record<Common | Name, number>>;
+  /** What the tangent passes keep; meaningless in a plan without such. */
+  readonly along: Readonly<Record<CommonTangents | Tangent, number>>;
+  /** The plan has tangent passes: the backward pass leaves what they need. */
+  readonly curved: boolean;
+  /** The gradient of the gates before their activation; takes their place where nothing else needs them. */
+  readonly d: number;
 }
 
-/** Consecutive regions of memory for a batch: how many words per example each takes. */
-export function regions<Name extends string>(
+/** What is one layer's own. */
+export interface Recurrence<Name extends string, Tangent extends string> {
+  /** Gates: blocks of `units` columns of both kernels. */
+  readonly blocks: number;
+  /** Behind `kernel` and `recurrentKernel`; the first is the bias of x W. */
+  readonly biases: readonly LayerParameter[];
+  readonly words: Words<Name>;
+  readonly tangentWords: Words<Tangent>;
+  /** From gates = x W + b and `previous`: gates, h into `cells.y`, and `previous` of the next step. */
+  forward(pass: Pass<Name, Tangent>, step: TimeStep): void;
+  /** From dh, and dy of this step: d of this step, and dh of the step before. */
+  backward(pass: Pass<Name, Tangent>, step: TimeStep, penalty: number): void;
+  forwardTangent(pass: Pass<Name, Tangent>, step: TimeStep): void;
+  /** Also dh, once more: the backward pass has been through all steps. */
+  backwardTangent(pass: Pass<Name, Tangent>, step: TimeStep, penalty: number): void;
+  /** Behind the loop: the gradients of the recurrent kernel, and of biases but the first. */
+  gradients(pass: Pass<Name, Tangent>): void;
+  products(pass: Pass<Name, Tangent>): void;
+}
+
+/** Where a row of `columns` words of a step begins, in a tensor [batch, length, columns]. */
+export const row = (address: number, at: number, columns: number): number =>
+  address + 4 * at * columns;
+
+/**
+ * Where h of a step goes, or dy comes from: 0 where that step's is not given out; and how many steps
+ * an example has there.
+ */
+export const outside = (
+  { length, units, sequences }: Form,
   address: number,
-  batch: number,
-  words: Readonly<Record<Name, number>>,
-): Readonly<Record<Name, number>> {
-  let at = address;
-  const places = Object.entries<number>(words).map(([name, count]) => {
-    const place = at;
-    at += 4 * batch * count;
-    return [name, place] as const;
-  });
-  return Object.fromEntries(places) as Record<Name, number>;
+  { at, next }: TimeStep,
+): readonly [address: number, steps: number] =>
+  sequences ? [row(address, at, units), length] : [next === undefined ? address : 0, 1];
+
+/**
+ * Calls back for each unit of each example at one step, with its indices: among gates [batch,
+ * length, width], states [batch, length, units], and what is carried, [batch, units].
+ */
+export function eachUnit(
+  { length, units }: Form,
+  { batch }: Run,
+  at: number,
+  width: number,
+  visit: (gate: number, state: number, carried: number) => void,
+): void {
+  for (let b = 0; b < batch; b++)
+    for (let j = 0; j < units; j++)
+      visit((b * length + at) * width + j, (b * length + at) * units + j, b * units + j);
 }
 
-/** How many words per example the regions take. */
-export const wordsOf = (words: Readonly<Record<string, number>>): number =>
-  Object.values(words).reduce((sum, count) => sum + count, 0);
+/** Where an example's output, or its gradient, is that belongs to a state: -1 for none. */
+export const outer = (
+  { sequences }: Form,
+  { next }: TimeStep,
+  state: number,
+  carried: number,
+): number => (sequences ? state : next === undefined ? carried : -1);
 
-/** A matrix in memory: its address, and the floats from row to row. */
-export type Matrix = readonly [address: number, stride: number];
+/** The layer of a description: [length, channels] becomes [length, units], or [units] of the last step. */
+export function recurrentLayer<Name extends string, Tangent extends string>(
+  input: Shape,
+  description: Description,
+  complain: Complain,
+  recurrence: (form: Form) => Recurrence<Name, Tangent>,
+): Layer {
+  const [length, channels] = sequenceOf(input, complain);
+  const { units, returnSequences = false, reverse = false } = description;
+  const { activation = "tanh", recurrentActivation = "sigmoid" } = description;
+  const own = recurrence({
+    length,
+    channels,
+    units,
+    sequences: returnSequences,
+    state: activationNamed(activation),
+    gate: activationNamed(recurrentActivation),
+  });
+  const steps = stepsOf(length, reverse);
+  const width = own.blocks * units;
+  const output = returnSequences ? [length, units] : [units];
+  const common: Words<Common> = { gates: width * length, previous: units * length, dh: units };
+  const words = { ...common, ...own.words };
+  const commonTangents: Words<CommonTangents> = {
+    gates: width * length,
+    previous: units * length,
+    dhTangent: units,
+    d: width * length,
+    dTangent: width * length,
+  };
+  const tangentWords = { ...commonTangents, ...own.tangentWords };
+  const project = matrixWithin(length, channels, width, [0, 2]);
+  const open = (run: Run, cells: Cells): Pass<Name, Tangent> => {
+    const kept = regions(cells.memory, run.batch, words);
+    const along = regions(cells.tangentMemory, run.batch, tangentWords);
+    const curved = cells.tangentMemory !== 0;
+    return { run, cells, kept, along, curved, d: curved ? along.d : kept.gates };
+  };
+  const initial = { fanIn: units };
+  return {
+    input,
+    output,
+    parameters: [
+      { name: "kernel", shape: [channels, width], initial },
+      { name: "recurrentKernel", shape: [units, width], initial },
+      ...own.biases,
+    ],
+    remembers: wordsOf(words),
+    remembersTangents: wordsOf(tangentWords),
+    stateElements: length * units,
 
-/** c [+]= a b [+ bias], a: [m, k], b: [k, n]; `how` as gemm's. */
-export const product = (
-  { kernels, scratch }: Run,
-  how: number,
-  [m, n, k]: readonly [number, number, number],
-  [a, lda]: Matrix,
-  [b, ldb]: Matrix,
-  [c, ldc]: Matrix,
-  bias = 0,
-): void => void kernels.gemm(how, m, n, k, a, lda, b, ldb, c, ldc, bias, scratch);
+    forward(run, cells, _relu, norm) {
+      const { kernels, batch } = run;
+      const pass = open(run, cells);
+      const { gates, previous } = pass.kept;
+      project.forward(run, { ...cells, y: gates });
+      const first = floats(run, previous, batch * length * units);
+      for (let b = 0; b < batch; b++) {
+        const at = (b * length + steps[0].at) * units;
+        first.fill(0, at, at + units);
+      }
+      for (const step of steps) own.forward(pass, step);
+      if (!norm) return 0;
+      const rest = returnSequences ? 0 : kernels.squaredNorm(previous, batch * length * units);
+      return rest + kernels.squaredNorm(cells.y, batch * elements(output));
+    },
+
+    backward(run, cells, penalty) {
+      const pass = open(run, cells);
+      floats(run, pass.kept.dh, run.batch * units).fill(0);
+      for (const step of steps.toReversed()) own.backward(pass, step, penalty);
+      project.backward(run, { ...cells, dy: pass.d });
+      own.gradients(pass);
+    },
+
+    forwardTangent(run, cells) {
+      const pass = open(run, cells);
+      project.forwardTangent(run, { ...cells, yTangent: pass.along.gates });
+      floats(run, pass.along.previous, run.batch * length * units).fill(0);
+      for (const step of steps) own.forwardTangent(pass, step);
+    },
+
+    backwardTangent(run, cells, penalty) {
+      const pass = open(run, cells);
+      const { d, dTangent, dhTangent } = pass.along;
+      for (const carried of [pass.kept.dh, dhTangent])
+        floats(run, carried, run.batch * units).fill(0);
+      for (const step of steps.toReversed()) own.backwardTangent(pass, step, penalty);
+      project.backwardTangent(run, { ...cells, dy: d, dyTangent: dTangent });
+      own.products(pass);
+    },
+  };
+}

@@ -1,0 +1,137 @@
+import { ACCUMULATE, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
+import type { Cells, Layer, Run } from "./layer.js";
+
+// Matrix products on addresses, and the passes of every map that is linear both in its input and in
+// its kernel.
+
+/** A matrix in memory: its address, and the floats from row to row. */
+export type Matrix = readonly [address: number, stride: number];
+
+/** c [+]= a b [+ bias], a: [m, k], b: [k, n]; `how` and what it returns as gemm's. */
+export const product = (
+  { kernels, scratch }: Run,
+  how: number,
+  [m, n, k]: readonly [number, number, number],
+  [a, lda]: Matrix,
+  [b, ldb]: Matrix,
+  [c, ldc]: Matrix,
+  bias = 0,
+): number => kernels.gemm(how, m, n, k, a, lda, b, ldb, c, ldc, bias, scratch);
+
+/** y = M(x, w), and what follows from it; with `how` `ACCUMULATE` the result is added to what is there. */
+export interface Bilinear {
+  apply(run: Run, cells: Cells, how: number, x: number, w: number, y: number, bias: number): number;
+  toInput(run: Run, cells: Cells, how: number, dy: number, w: number, dx: number): void;
+  toKernel(run: Run, cells: Cells, how: number, x: number, dy: number, dw: number): void;
+}
+
+/** The passes of the layer M(x, kernel) + bias that follow from the map; the plan sums up the bias' gradient. */
+export const bilinearPasses = ({
+  apply,
+  toInput,
+  toKernel,
+}: Bilinear): Pick<Layer, "backward" | "forwardTangent" | "backwardTangent"> => ({
+  backward(run, cells) {
+    const { x, dy, dx, parameters, gradients } = cells;
+    toKernel(run, cells, 0, x, dy, gradients[0]);
+    if (dx !== 0) toInput(run, cells, 0, dy, parameters[0], dx);
+  },
+  forwardTangent(run, cells) {
+    const { x, xTangent, yTangent, parameters, directions } = cells;
+    apply(run, cells, 0, x, directions[0], yTangent, directions[1]);
+    if (xTangent !== 0) apply(run, cells, ACCUMULATE, xTangent, parameters[0], yTangent, 0);
+  },
+  backwardTangent(run, cells) {
+    const { x, xTangent, dy, dyTangent, dxTangent } = cells;
+    const { parameters, directions, products } = cells;
+    toKernel(run, cells, 0, x, dyTangent, products[0]);
+    if (xTangent !== 0) toKernel(run, cells, ACCUMULATE, xTangent, dy, products[0]);
+    if (dxTangent === 0) return;
+    toInput(run, cells, 0, dyTangent, parameters[0], dxTangent);
+    toInput(run, cells, ACCUMULATE, dy, directions[0], dxTangent);
+  },
+});
+
+/** x W + b on each of an example's `positions` rows, x: [.., features], W: [features, units]. */
+export function matrixMap(positions: number, features: number, units: number): Bilinear {
+  return {
+    apply: (run, _cells, how, x, w, y, bias) =>
+      product(
+        run,
+        how,
+        [run.batch * positions, units, features],
+        [x, features],
+        [w, units],
+        [y, units],
+        bias,
+      ),
+    toInput: (run, _cells, how, dy, w, dx) =>
+      void product(
+        run,
+        TRANSPOSE_B + how,
+        [run.batch * positions, features, units],
+        [dy, units],
+        [w, units],
+        [dx, features],
+      ),
+    toKernel: (run, _cells, how, x, dy, dw) =>
+      void product(
+        run,
+        TRANSPOSE_A + how,
+        [features, units, run.batch * positions],
+        [x, features],
+        [dy, units],
+        [dw, units],
+      ),
+  };
+}
+
+/** The four passes of a part of a layer, without an activation. */
+type Passes = Readonly<
+  Record<
+    "forward" | "backward" | "forwardTangent" | "backwardTangent",
+    (run: Run, cells: Cells) => void
+  >
+>;
+
+/**
+ * x W + b as a part of a larger layer: W and b, and their gradients, are those at two places among
+ * that layer's parameters.
+ */
+export function matrixWithin(
+  positions: number,
+  features: number,
+  units: number,
+  [kernel, bias]: readonly [number, number],
+): Passes {
+  const map = matrixMap(positions, features, units);
+  const sumRows = ({ kernels, batch }: Run, dy: number, to: number) =>
+    kernels.sumRows(dy, to, batch * positions, units);
+  const { backward, forwardTangent, backwardTangent } = bilinearPasses(map);
+  const own = (cells: Cells): Cells => {
+    const pick = (all: readonly number[]) => [all[kernel], all[bias]];
+    const { parameters, gradients, directions, products } = cells;
+    return {
+      ...cells,
+      parameters: pick(parameters),
+      gradients: pick(gradients),
+      directions: pick(directions),
+      products: pick(products),
+    };
+  };
+  return {
+    forward(run, cells) {
+      const { x, y, parameters } = cells;
+      map.apply(run, cells, 0, x, parameters[kernel], y, parameters[bias]);
+    },
+    backward(run, cells) {
+      backward(run, own(cells), 0);
+      sumRows(run, cells.dy, cells.gradients[bias]);
+    },
+    forwardTangent: (run, cells) => forwardTangent(run, own(cells)),
+    backwardTangent(run, cells) {
+      backwardTangent(run, own(cells), 0);
+      sumRows(run, cells.dyTangent, cells.products[bias]);
+    },
+  };
+}
