@@ -1,4 +1,4 @@
-import { activationNamed } from "../models/layers/activations.js";
+import { activationNamed, type Activation } from "../models/layers/activations.js";
 import type { Cells, Source } from "../models/layers/layer.js";
 import type { Network, NetworkLayer } from "../models/network.js";
 import { SCRATCH_BYTES } from "../wasm/kernels.js";
@@ -81,96 +81,111 @@ function pack(intervals: readonly Interval[], offsets: Map<Interval, number>): n
   return total;
 }
 
-/**
- * Gives every tensor of a network its place. The plan's steps are the layers forward, then, where it
- * learns, the layers backward; a tensor's memory is used again by others before it is written and
- * after it was read for the last time. Activations are kept until their own layer's backward pass.
- */
-export function arrange(
-  network: Network,
+/** What of a network decides how long its tensors are needed. */
+interface Outline {
+  readonly layers: readonly NetworkLayer[];
+  readonly purpose: Purpose;
+  /** There are backward passes. */
+  readonly learning: boolean;
+  /** There are tangent passes. */
+  readonly curvature: boolean;
+  /** The layers that read each layer. */
+  readonly readers: readonly (readonly number[])[];
+  /** Whether something in or before each layer learns, so that it has a backward pass. */
+  readonly learns: readonly boolean[];
+  /** Floats of an example of a layer's output; of the input for -1. */
+  size(layer: number): number;
+  /** The layer whose tensor a layer's output is: itself, or the one before a mere reshaping. */
+  owner(layer: number): number;
+  /** The step of the plan at which a layer is gone through backwards. */
+  backwardAt(layer: number): number;
+  /** A tensor of so many floats an example that is needed from one step to another. */
+  tensor(words: number, first: number, last: number): Interval;
+}
+
+/** The outline of a network, and the list that its `tensor` writes. */
+function outlineOf(
+  { layers, input }: Network,
   maxBatch: number,
   purpose: Purpose,
-  base: number,
-): Arrangement {
-  const { layers, layout, loss } = network;
-  const count = layers.length;
-  const learning = purpose !== "predict";
-  const curvature = purpose === "curvature";
-  const backwardAt = (layer: number) => 2 * count - 1 - layer;
-
+): Outline & { readonly intervals: readonly Interval[] } {
   const readers: number[][] = layers.map(() => []);
-  layers.forEach(({ sources }, i) => {
-    for (const source of sources) if (source >= 0) readers[source].push(i);
-  });
   const learns: boolean[] = [];
   layers.forEach(({ parameters, sources }, i) => {
+    for (const source of sources) if (source >= 0) readers[source].push(i);
     learns[i] = parameters.length > 0 || sources.some((source) => learns[source] ?? false);
   });
-  const size = (i: number) => (i < 0 ? elements(network.input) : elements(layers[i].output));
-
-  // What has to lie somewhere for some time.
   const intervals: Interval[] = [];
-  const tensor = (words: number, first: number, last: number): Interval => {
-    const one = { bytes: aligned(maxBatch * words), first, last };
-    intervals.push(one);
-    return one;
-  };
-  const until = (one: Interval, step: number): void => {
-    one.last = Math.max(one.last, step);
-  };
-  const from = (one: Interval, step: number): void => {
-    one.first = Math.min(one.first, step);
-  };
-
-  /** The layer whose tensor a layer's output is: itself, or the one before a mere reshaping. */
   const owner = (i: number): number =>
     i >= 0 && layers[i].sameElements ? owner(layers[i].sources[0]) : i;
-
-  // Activations and their tangents.
-  const forward = (wanted: boolean): (Interval | undefined)[] => {
-    const all: (Interval | undefined)[] = [];
-    layers.forEach(({ sources }, i) => {
-      if (!wanted) return;
-      const last = learning && learns[i] ? backwardAt(i) : i;
-      const shared = owner(i);
-      all[i] = shared === i ? tensor(size(i), i, last) : shared < 0 ? undefined : all[shared];
-      if (all[i] !== undefined) until(all[i]!, last);
-      for (const source of sources) {
-        const read = source < 0 ? undefined : all[source];
-        if (read !== undefined) until(read, last);
-      }
-    });
-    const output = all[count - 1];
-    if (output !== undefined) until(output, count);
-    return all;
+  return {
+    layers,
+    purpose,
+    learning: purpose !== "predict",
+    curvature: purpose === "curvature",
+    readers,
+    learns,
+    size: (i) => elements(i < 0 ? input : layers[i].output),
+    owner,
+    backwardAt: (layer) => 2 * layers.length - 1 - layer,
+    intervals,
+    tensor(words, first, last) {
+      const one = { bytes: aligned(maxBatch * words), first, last };
+      intervals.push(one);
+      return one;
+    },
   };
-  const y = forward(true);
-  const yTangent = forward(curvature);
+}
 
-  const keeps = layers.map(
-    ({ activation }) => activation !== undefined && activationNamed(activation).keeps,
-  );
-  const curved = layers.map(
-    ({ activation }) =>
-      activation !== undefined && activationNamed(activation).second !== undefined,
-  );
-  const kept = layers.map((_, i) =>
-    keeps[i] && learning && learns[i] ? tensor(size(i), i, backwardAt(i)) : undefined,
-  );
-  const keptTangent = layers.map((_, i) =>
-    curved[i] && curvature && learns[i] ? tensor(size(i), i, backwardAt(i)) : undefined,
-  );
-  const memory = layers.map(({ remembers }, i) =>
-    remembers > 0 ? tensor(remembers, i, learning && learns[i] ? backwardAt(i) : i) : undefined,
-  );
-  const tangentMemory = layers.map(({ remembersTangents = 0 }, i) =>
-    remembersTangents > 0 && curvature && learns[i]
-      ? tensor(remembersTangents, i, backwardAt(i))
-      : undefined,
-  );
+/** A tensor of each layer, where it has one. */
+type Tensors = readonly (Interval | undefined)[];
 
-  // Gradients of activations: written by the last reader, needed until the own backward pass.
-  const merged = layers.map(({ activation, tap, sameElements, fusesRelu, bias }, i) => {
+const until = (one: Interval | undefined, step: number): void => {
+  if (one !== undefined) one.last = Math.max(one.last, step);
+};
+
+/** Activations, or their tangents: needed by all readers, and until the layer's own backward pass. */
+function activationsOf(outline: Outline): Tensors {
+  const { layers, learning, learns, owner, size, backwardAt } = outline;
+  const all: (Interval | undefined)[] = [];
+  layers.forEach(({ sources }, i) => {
+    const last = learning && learns[i] ? backwardAt(i) : i;
+    const shared = owner(i);
+    all[i] = shared === i ? outline.tensor(size(i), i, last) : shared < 0 ? undefined : all[shared];
+    until(all[i], last);
+    for (const source of sources) if (source >= 0) until(all[source], last);
+  });
+  until(all[layers.length - 1], layers.length);
+  return all;
+}
+
+/** What each layer, and the plan beside it, keeps from forward to backward. */
+function keptOf(
+  outline: Outline,
+): Record<"kept" | "keptTangent" | "memory" | "tangentMemory", Tensors> {
+  const { layers, learning, curvature, learns, size, backwardAt } = outline;
+  const keep = (words: (layer: NetworkLayer, i: number) => number, wanted: boolean): Tensors =>
+    layers.map((layer, i) => {
+      const count = wanted && learns[i] ? words(layer, i) : 0;
+      return count > 0 ? outline.tensor(count, i, backwardAt(i)) : undefined;
+    });
+  const named = ({ activation }: NetworkLayer): Activation | undefined =>
+    activation === undefined ? undefined : activationNamed(activation);
+  return {
+    kept: keep((layer, i) => (named(layer)?.keeps ? size(i) : 0), learning),
+    keptTangent: keep((layer, i) => (named(layer)?.second ? size(i) : 0), curvature),
+    memory: layers.map(({ remembers }, i) =>
+      remembers > 0
+        ? outline.tensor(remembers, i, learning && learns[i] ? backwardAt(i) : i)
+        : undefined,
+    ),
+    tangentMemory: keep(({ remembersTangents = 0 }) => remembersTangents, curvature),
+  };
+}
+
+/** Which layers leave their ReLU's backward pass to the one behind them. */
+function mergedOf({ layers, purpose, readers, learns, size }: Outline): readonly boolean[] {
+  return layers.map(({ activation, tap, sameElements, fusesRelu, bias }, i) => {
     const [reader, ...others] = readers[i];
     return (
       purpose === "train" &&
@@ -185,79 +200,122 @@ export function arrange(
       layers[reader].backwardThroughRelu !== undefined
     );
   });
-  const gradients = (wanted: boolean, share: boolean): (Interval | undefined)[] => {
-    const all: (Interval | undefined)[] = [];
-    if (!wanted) return all;
-    for (let i = count - 1; i >= 0; i--) {
-      if (!learns[i]) continue;
-      const first = i === count - 1 ? count : backwardAt(Math.max(...readers[i]));
-      const [reader, ...others] = readers[i];
-      const inPlace =
-        reader !== undefined &&
-        others.length === 0 &&
-        (layers[reader].sameElements ||
-          (share && layers[reader].gradientInPlace && !merged[reader] && isFirst(i, reader)));
-      all[i] = inPlace
-        ? all[reader]
-        : share && merged[i]
-          ? y[i]
-          : tensor(size(i), first, backwardAt(i));
-      if (all[i] !== undefined) {
-        until(all[i]!, backwardAt(i));
-        from(all[i]!, first);
-      }
-    }
-    return all;
-  };
+}
+
+/**
+ * Gradients of activations: written by the last reader, needed until the layer's own backward pass.
+ * @param y the activations, where a gradient may take another tensor's place
+ */
+function gradientsOf(outline: Outline, merged: readonly boolean[], y?: Tensors): Tensors {
+  const { layers, readers, learns, size, backwardAt } = outline;
+  const count = layers.length;
   /** A layer that hands its gradient on in place does so to one of its inputs: the first that can. */
   const isFirst = (i: number, reader: number): boolean =>
     layers[reader].sources.find(
       (source) => source >= 0 && learns[source] && readers[source].length === 1,
     ) === i;
-  const dy = gradients(learning, true);
-  const dyTangent = gradients(curvature, false);
+  const all: (Interval | undefined)[] = [];
+  for (let i = count - 1; i >= 0; i--) {
+    if (!learns[i]) continue;
+    const first = i === count - 1 ? count : backwardAt(Math.max(...readers[i]));
+    const [reader, ...others] = readers[i];
+    const inPlace =
+      reader !== undefined &&
+      others.length === 0 &&
+      (layers[reader].sameElements ||
+        (y !== undefined &&
+          layers[reader].gradientInPlace &&
+          !merged[reader] &&
+          isFirst(i, reader)));
+    const one = inPlace
+      ? all[reader]
+      : y !== undefined && merged[i]
+        ? y[i]
+        : outline.tensor(size(i), first, backwardAt(i));
+    all[i] = one;
+    until(one, backwardAt(i));
+    if (one !== undefined) one.first = Math.min(one.first, first);
+  }
+  return all;
+}
 
-  // Inputs that several layers read: all but the last reader write beside, and it is added.
-  const spare = layers.map(({ sources }, i) =>
-    sources.map((source) =>
-      learning && source >= 0 && learns[source] && Math.max(...readers[source]) !== i
-        ? tensor(size(source), backwardAt(i), backwardAt(i))
-        : undefined,
-    ),
+/** Inputs that several layers read: all but the last reader write beside, and it is added. */
+const sparesOf = (outline: Outline): readonly Tensors[] =>
+  outline.layers.map(({ sources }, i) =>
+    sources.map((source) => {
+      const { learning, learns, readers, size, backwardAt } = outline;
+      return learning && source >= 0 && learns[source] && Math.max(...readers[source]) !== i
+        ? outline.tensor(size(source), backwardAt(i), backwardAt(i))
+        : undefined;
+    }),
   );
 
-  const offsets = new Map<Interval, number>();
-  const packed = pack(intervals, offsets);
-
+/** The vectors and tensors that are needed at every step, one behind the other from `base` on. */
+function takeLasting(
+  { layers, input, layout, loss }: Network,
+  maxBatch: number,
+  purpose: Purpose,
+  base: number,
+) {
   let end = base;
   const take = (words: number): number => {
     const at = end;
     end += aligned(words);
     return at;
   };
+  const learning = purpose !== "predict";
+  const curvature = purpose === "curvature";
+  const example = elements(input);
   const parameters = take(layout.size);
   const gradient = learning ? take(layout.size) : 0;
-  const inputs = take(maxBatch * elements(network.input));
-  const targets = loss.target.kind === "input" ? inputs : take(maxBatch * loss.target.size);
-  const constants = take(loss.constants.length);
-  const factors = take(elements(network.input));
-  const offsetsOfInputs = take(elements(network.input));
-  const scratch = take(SCRATCH_BYTES / 4);
-  const windows = layers.map(({ window }) => (window === undefined ? 0 : take(WINDOW_WORDS)));
-  const direction = curvature ? take(layout.size) : 0;
-  const product = curvature ? take(layout.size) : 0;
-  const temporary = curvature
-    ? take(
-        Math.max(
-          ...layers.map((_, i) => maxBatch * size(i)),
-          maxBatch * elements(network.input),
-          ...layout.parameters.map(({ size }) => size),
-        ),
-      )
-    : 0;
-  const start = end;
-  end += packed;
+  const inputs = take(maxBatch * example);
+  const largest = Math.max(
+    maxBatch * example,
+    ...layers.map(({ output }) => maxBatch * elements(output)),
+    ...layout.parameters.map(({ size }) => size),
+  );
+  return {
+    parameters,
+    gradient,
+    inputs,
+    targets: loss.target.kind === "input" ? inputs : take(maxBatch * loss.target.size),
+    constants: take(loss.constants.length),
+    factors: take(example),
+    offsets: take(example),
+    scratch: take(SCRATCH_BYTES / 4),
+    windows: layers.map(({ window }) => (window === undefined ? 0 : take(WINDOW_WORDS))),
+    direction: curvature ? take(layout.size) : 0,
+    product: curvature ? take(layout.size) : 0,
+    temporary: curvature ? take(largest) : 0,
+    end,
+  };
+}
 
+/**
+ * Gives every tensor of a network its place. The plan's steps are the layers forward, then, where it
+ * learns, the layers backward; a tensor's memory is used again by others before it is written and
+ * after it was read for the last time. Activations are kept until their own layer's backward pass.
+ */
+export function arrange(
+  network: Network,
+  maxBatch: number,
+  purpose: Purpose,
+  base: number,
+): Arrangement {
+  const outline = outlineOf(network, maxBatch, purpose);
+  const { layers, learning, curvature, learns, owner, size } = outline;
+  const y = activationsOf(outline);
+  const yTangent = curvature ? activationsOf(outline) : [];
+  const kept = keptOf(outline);
+  const merged = mergedOf(outline);
+  const dy = learning ? gradientsOf(outline, merged, y) : [];
+  const dyTangent = curvature ? gradientsOf(outline, merged) : [];
+  const spare = sparesOf(outline);
+
+  const offsets = new Map<Interval, number>();
+  const packed = pack(outline.intervals, offsets);
+  const { windows, end: start, ...lasting } = takeLasting(network, maxBatch, purpose, base);
+  const { parameters, gradient, direction, product, inputs } = lasting;
   const address = (one: Interval | undefined): number =>
     one === undefined ? 0 : start + offsets.get(one)!;
   const at = (vector: number, layer: NetworkLayer) =>
@@ -288,8 +346,8 @@ export function arrange(
       ...sources[0],
       sources,
       y: owner(i) < 0 ? inputs : address(y[i]),
-      memory: address(memory[i]),
-      tangentMemory: address(tangentMemory[i]),
+      memory: address(kept.memory[i]),
+      tangentMemory: address(kept.tangentMemory[i]),
       window: windows[i],
       parameters: at(parameters, layer),
       dy: address(dy[i]),
@@ -299,27 +357,13 @@ export function arrange(
       dyTangent: address(dyTangent[i]),
       products: at(product, layer),
       learns: learning && learns[i],
-      kept: address(kept[i]),
-      keptTangent: address(keptTangent[i]),
+      kept: address(kept.kept[i]),
+      keptTangent: address(kept.keptTangent[i]),
       merged: merged[i],
       additions,
     };
   });
-  return {
-    parameters,
-    gradient,
-    inputs,
-    targets,
-    constants,
-    factors,
-    offsets: offsetsOfInputs,
-    scratch,
-    temporary,
-    direction,
-    product,
-    layers: places,
-    end,
-  };
+  return { ...lasting, layers: places, end: start + packed };
 }
 
 /** Bytes that `compile` takes from the heap. */

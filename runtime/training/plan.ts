@@ -1,13 +1,20 @@
-import { activationNamed } from "../models/layers/activations.js";
-import { copy, floats, type Run } from "../models/layers/layer.js";
-import type { LossCells } from "../models/losses/loss.js";
+import { floats, type Run } from "../models/layers/layer.js";
+import type { Loss, LossCells } from "../models/losses/loss.js";
 import type { Network } from "../models/network.js";
 import type { Vector } from "../tensors/layout.js";
 import type { Random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { writeWindow } from "../wasm/window.js";
-import { arrange, memoryNeeded, type Place, type Purpose } from "./memory-plan.js";
+import { arrange, memoryNeeded, type Purpose } from "./memory-plan.js";
+import {
+  backward,
+  forward,
+  forwardTangent,
+  penaltiesOf,
+  stagesOf,
+  type Penalty,
+} from "./passes.js";
 
 /** What one batch measured. */
 interface BatchResult {
@@ -24,14 +31,14 @@ export interface ObjectiveResult extends BatchResult {
   readonly activationNorms: readonly number[];
 }
 
-/**
- * MAN's part of the objective F = task loss + (zeta/2) sum_l A_l (Yashwanth et al., WACV 2024,
- * arXiv:2512.08314).
- */
-interface Penalty {
-  readonly zeta: number;
-  /** Count the logits among the penalised layers. */
-  readonly includesLogits: boolean;
+/** The loss of a batch whose output is computed; its gradient is written where it is wanted. */
+function measured(loss: Loss, run: Run, cells: LossCells): BatchResult {
+  const count = loss.count(run, cells);
+  return {
+    loss: loss.mean(run, cells, count),
+    count,
+    correct: loss.hits?.(run, cells) ?? 0,
+  };
 }
 
 /**
@@ -119,13 +126,12 @@ export function compile(
     batch: 0,
     remember: false,
   };
+  const stages = stagesOf(layers, places);
   layers.forEach(({ window }, i) => {
     if (window !== undefined) writeWindow(heap.memory, places[i].window, window);
   });
   floats(run, arrangement.constants, loss.constants.length).set(loss.constants);
   const outputSize = elements(network.output);
-  const sizes = layers.map(({ output }) => elements(output));
-  const taps = layers.flatMap(({ tap }) => (tap === undefined ? [] : [tap.name]));
   const parameterView = () => floats(run, arrangement.parameters, layout.size);
   const lossCells: LossCells = {
     output: places[last].y,
@@ -143,132 +149,11 @@ export function compile(
     run.remember = remember;
     run.random = chance;
   };
-
-  /** One layer forward, with its activation. Returns the sum of squares of what is tapped if `norm`. */
-  const forwardLayer = (i: number, norm: boolean): number => {
-    const { activation, fusesRelu, stateElements } = layers[i];
-    const { y, kept } = places[i];
-    const size = run.batch * sizes[i];
-    const fused = activation === "relu" && fusesRelu === true;
-    const inside = norm && (fused || stateElements !== undefined);
-    const squares = layers[i].forward(run, places[i], fused, inside);
-    if (activation !== undefined && !fused) {
-      if (kept !== 0) copy(run, y, kept, size);
-      if (activation === "relu") {
-        const sum = kernels.relu(y, y, size, Number(norm));
-        if (norm) return sum;
-      } else kernels.activate(activationNamed(activation).kind, y, y, size);
-    }
-    if (!norm) return 0;
-    if (inside) return squares;
-    return kernels.squaredNorm(y, size);
-  };
-  const forward = (batch: number): void => {
+  const predict = (batch: number): void => {
     begin(batch, false);
-    for (let i = 0; i < layers.length; i++) forwardLayer(i, false);
+    for (const stage of stages) forward(run, stage, false);
   };
-  const measure = (gradient: number): BatchResult => {
-    const cells = { ...lossCells, gradient };
-    const count = loss.count(run, cells);
-    return {
-      loss: loss.mean(run, cells, count),
-      count,
-      correct: loss.hits?.(run, cells) ?? 0,
-    };
-  };
-
-  /** zeta / (B n) where the layer's output is penalised, else 0. */
-  const coefficients = ({ zeta, includesLogits }: Penalty): number[] =>
-    layers.map(({ tap }, i) => {
-      if (tap !== undefined) return zeta / (run.batch * tap.size);
-      return includesLogits && i === last ? zeta / (run.batch * sizes[i]) : 0;
-    });
-
-  /**
-   * dy <- f'(z) (dy + penalty y), MAN's gradient and the activation's, and the bias' gradient: the
-   * sum of dy's rows.
-   */
-  const backwardActivation = (i: number, penalty: number): void => {
-    const { activation, bias, stateElements } = layers[i];
-    const { y, dy, gradients, kept } = places[i];
-    const size = run.batch * sizes[i];
-    const own = stateElements === undefined ? penalty : 0;
-    const columns = layers[i].output[layers[i].output.length - 1];
-    const dbias = bias === undefined ? 0 : gradients[bias];
-    if (activation === "relu") {
-      if (dbias !== 0)
-        return kernels.reluBackpropSumRows(y, dy, dy, dbias, size / columns, columns, own);
-      kernels.reluBackprop(y, dy, dy, size, own);
-    } else if (activation !== undefined)
-      kernels.activationBackprop(activationNamed(activation).kind, kept, y, dy, dy, size, own);
-    else if (own !== 0) kernels.axpy(dy, y, size, own);
-    if (dbias !== 0) kernels.sumRows(dy, dbias, size / columns, columns);
-  };
-
-  /** yTangent <- f'(z) yTangent; z's tangent is kept where f is curved. */
-  const activationTangent = (i: number): void => {
-    const { activation } = layers[i];
-    const { y, yTangent, kept, keptTangent } = places[i];
-    if (activation === undefined) return;
-    const size = run.batch * sizes[i];
-    if (keptTangent !== 0) copy(run, yTangent, keptTangent, size);
-    const { kind } = activationNamed(activation);
-    kernels.activationBackprop(kind, kept, y, yTangent, yTangent, size, 0);
-  };
-
-  /** dyTangent <- f'(z) (dyTangent + penalty yTangent) + f''(z) zTangent (dy + penalty y). */
-  const backwardActivationTangent = (i: number, penalty: number): void => {
-    const { activation, stateElements } = layers[i];
-    const { y, dy, yTangent, dyTangent, kept, keptTangent } = places[i];
-    const size = run.batch * sizes[i];
-    const own = stateElements === undefined ? penalty : 0;
-    if (own !== 0) kernels.axpy(dyTangent, yTangent, size, own);
-    if (activation === undefined) return;
-    const { kind, second } = activationNamed(activation);
-    kernels.activationBackprop(kind, kept, y, dyTangent, dyTangent, size, 0);
-    if (second === undefined) return;
-    const views = [kept === 0 ? y : kept, y, keptTangent, dy, dyTangent];
-    const [z, out, along, dys, tangents] = views.map((at) => floats(run, at, size));
-    for (let j = 0; j < size; j++)
-      tangents[j] += second(z[j], out[j]) * along[j] * (dys[j] + own * out[j]);
-  };
-
-  const add = ({ additions }: Place, tangents: boolean): void => {
-    for (const { from, to, tangent, size } of additions)
-      if (tangent === tangents) kernels.axpy(to, from, run.batch * size, 1);
-  };
-
-  /** The backward pass from the output's gradient on; with its tangent where `curved`. */
-  const backward = (penalty: Penalty, curved: boolean): void => {
-    const coefficient = coefficients(penalty);
-    for (let i = last; i >= 0; i--) {
-      const layer = layers[i];
-      const place = places[i];
-      if (!place.learns) continue;
-      if (curved) backwardActivationTangent(i, coefficient[i]);
-      if (!place.merged) backwardActivation(i, coefficient[i]);
-      const [source] = layer.sources;
-      if (source >= 0 && places[source].merged) {
-        const { bias = 0 } = layers[source];
-        layer.backwardThroughRelu?.(
-          run,
-          place,
-          places[source].gradients[bias],
-          coefficient[source],
-        );
-      } else layer.backward(run, place, coefficient[i]);
-      add(place, false);
-      if (!curved) continue;
-      layer.backwardTangent(run, place, coefficient[i]);
-      const { bias, output } = layer;
-      if (bias !== undefined) {
-        const columns = output[output.length - 1];
-        const rows = (run.batch * sizes[i]) / columns;
-        kernels.sumRows(place.dyTangent, place.products[bias], rows, columns);
-      }
-      add(place, true);
-    }
-  };
+  const measure = (gradient: number) => measured(loss, run, { ...lossCells, gradient });
 
   return {
     network,
@@ -276,7 +161,7 @@ export function compile(
     kernels,
     heap,
     bytes,
-    taps,
+    taps: layers.flatMap(({ tap }) => (tap === undefined ? [] : [tap.name])),
     parameters: arrangement.parameters,
     gradient: arrangement.gradient,
     inputs: () => floats(run, arrangement.inputs, maxBatch * elements(network.input)),
@@ -296,26 +181,27 @@ export function compile(
     setWeights: (weights) => parameterView().set(weights),
     weights: () => parameterView().slice(),
     forward(batch) {
-      forward(batch);
+      predict(batch);
       return floats(run, lossCells.output, batch * outputSize);
     },
     evaluate(batch) {
-      forward(batch);
+      predict(batch);
       return measure(0);
     },
     lossAndGradient(batch, penalty, chance) {
       begin(batch, true, chance);
       const activationNorms: number[] = [];
-      layers.forEach(({ tap }, i) => {
-        const squares = forwardLayer(i, tap !== undefined);
+      for (const stage of stages) {
+        const { tap } = stage.layer;
+        const squares = forward(run, stage, tap !== undefined);
         if (tap !== undefined) activationNorms.push(squares / (batch * tap.size));
-      });
+      }
       const measured = measure(lossCells.gradient);
       if (penalty.includesLogits)
         activationNorms.push(
           kernels.squaredNorm(lossCells.output, batch * outputSize) / (batch * outputSize),
         );
-      backward(penalty, false);
+      backward(run, stages, penaltiesOf(run, stages, penalty), false);
       return { ...measured, activationNorms };
     },
     direction: arrangement.direction,
@@ -324,16 +210,14 @@ export function compile(
       if (purpose !== "curvature")
         throw new RangeError(`"purpose" expected "curvature", got "${purpose}"`);
       begin(batch, true);
-      for (let i = 0; i < layers.length; i++) {
-        forwardLayer(i, false);
-        if (!places[i].learns) continue;
-        layers[i].forwardTangent(run, places[i]);
-        activationTangent(i);
+      for (const stage of stages) {
+        forward(run, stage, false);
+        if (stage.place.learns) forwardTangent(run, stage);
       }
       const { count } = measure(lossCells.gradient);
       const { yTangent, dyTangent } = places[last];
       loss.tangent(run, lossCells, count, yTangent, dyTangent);
-      backward(penalty, true);
+      backward(run, stages, penaltiesOf(run, stages, penalty), true);
     },
     free: () => heap.free(base),
   };
