@@ -1,5 +1,5 @@
 // npm run release -- --dry-run     says whether this tree can be published
-// npm run release                  publishes fedflat, then fedflat-cli, where it can
+// npm run release                  publishes fedflat, then fedflat-cli and create-fedflat, where it can
 // With --built it packs dist/ as it is.
 // Run by the release workflow of the repository's host, which alone can give npm the provenance.
 import { execFileSync } from "node:child_process";
@@ -35,7 +35,7 @@ const CHECKS = [
   ["the repository is the one that provenance will name", origin],
   ["npm is asked for provenance", () => publishConfig?.provenance === true || "publishConfig"],
   ["this version is not on npm yet", unpublished],
-  ["both packages can be built and packed", pack],
+  ["all packages can be built and packed", pack],
   ["each tarball is of this version, and has its licence and readme", contents],
 ];
 
@@ -111,7 +111,7 @@ function origin() {
 }
 
 function unpublished() {
-  for (const name of ["fedflat", "fedflat-cli"])
+  for (const name of ["fedflat", "fedflat-cli", "create-fedflat"])
     try {
       const found = run("npm", "view", `${name}@${version}`, "version").trim();
       if (found !== "") return `${name} ${found} is there`;
@@ -133,5 +133,5 @@ function contents() {
     if (manifest.version !== version) return `${manifest.name} is ${manifest.version}`;
     for (const file of ["LICENSE", "README.md"]) unpackedFile(tarball, file);
   }
-  return tarballs.length === 2 || "expected two tarballs";
+  return tarballs.length === 3 || "expected three tarballs";
 }

@@ -1,12 +1,13 @@
 // The utility process: one client, which tells the main process how it goes and is told when to
 // pause.
 import { FederatedClient } from "fedflat";
-import { ownData } from "./data.js";
+import { examples } from "./data.js";
 
 const { FEDFLAT_URL: url, FEDFLAT_STATE: state } = process.env;
 const tell = (change) => process.parentPort.postMessage(change);
 
-const { own, test } = ownData(state);
+const own = examples(state);
+const test = examples("test");
 const client = new FederatedClient({
   url,
   state,
@@ -16,7 +17,9 @@ const client = new FederatedClient({
 
 client.on("line", ({ up, reason }) =>
   tell({
-    status: up ? `Connected; ${own.y.length} images stay here.` : `No line to ${url} (${reason}).`,
+    status: up
+      ? `Connected; ${own.y.length} examples stay here.`
+      : `No line to ${url} (${reason}).`,
   }),
 );
 client.on("wait", ({ reason }) => tell({ status: reason }));

@@ -17,7 +17,7 @@ export interface Installed {
 
 /**
  * Copies `examples/NAME` to a temporary folder. What it imports is found as after `npm install`:
- * both packages are unpacked from their tarballs, and each dependency named is the repository's.
+ * the packages are unpacked from their tarballs, and each dependency named is the repository's.
  */
 export async function installed(
   name: string,

@@ -13,7 +13,7 @@ const { folder, remove } = emptyProject("contents");
 after(remove);
 const tarballs = packInto(folder);
 unpackInto(folder, tarballs);
-const NAMES: readonly PackageName[] = ["fedflat", "fedflat-cli"];
+const NAMES: readonly PackageName[] = ["fedflat", "fedflat-cli", "create-fedflat"];
 
 const filesOf = (name: PackageName): string[] =>
   readdirSync(join(folder, "node_modules", name), { recursive: true, encoding: "utf8" })

@@ -4,19 +4,19 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { repository } from "../cli/command.js";
 
-export type PackageName = "fedflat" | "fedflat-cli";
+export type PackageName = "fedflat" | "fedflat-cli" | "create-fedflat";
 
 interface Manifest {
   readonly dependencies?: Readonly<Record<string, string>>;
   readonly peerDependencies?: Readonly<Record<string, string>>;
 }
 
-/** The tarballs of both packages, made in a folder. */
+/** The tarballs of all packages, made in a folder. */
 export function packInto(folder: string): Readonly<Record<PackageName, string>> {
   const argv = [repository("scripts/pack.mjs"), folder];
   const output = execFileSync(process.execPath, argv, { encoding: "utf8" });
-  const [fedflat, cli] = output.trim().split("\n");
-  return { fedflat, "fedflat-cli": cli };
+  const [fedflat, cli, create] = output.trim().split("\n");
+  return { fedflat, "fedflat-cli": cli, "create-fedflat": create };
 }
 
 /**

@@ -43,6 +43,7 @@ test("the tarballs stay within their budgets", () => {
   for (const [name, budget] of [
     ["fedflat", 0.9e6],
     ["fedflat-cli", 7.2e6],
+    ["create-fedflat", 30e3],
   ] as const) {
     const { size } = statSync(tarballs[name]);
     assert.ok(size <= budget, `${name}: ${size} bytes, ${budget} allowed`);
@@ -74,6 +75,17 @@ test("npm install fedflat brings ws and valibot, and little beside tfjs", { skip
   const sum = sizes.reduce((total, [, size]) => total + size, 0);
   // valibot takes 1.9 MB of it.
   assert.ok(sum <= 5e6, `${sum} bytes: ${sizes.join(" ")}`);
+});
+
+test("npm install and npm start are all that a created folder needs", { skip: online }, () => {
+  execFileSync("tar", ["-xzf", tarballs["create-fedflat"], "-C", folder]);
+  const create = join(folder, "package/create.js");
+  const project = join(folder, "gateways");
+  execFileSync(process.execPath, [create, project, "gateway", "--from", folder]);
+  npm("install", "--prefix", project);
+  const env = { ...process.env, FEDFLAT_PORT: "0" };
+  const output = execFileSync("npm", ["start"], { cwd: project, env, encoding: "utf8" });
+  assert.match(output, /ended after 10 rounds/);
 });
 
 test(

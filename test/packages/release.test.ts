@@ -10,7 +10,7 @@ test("a dry run of the release says of each condition whether it holds, and publ
     "the version is a semantic one",
     "the lockfile has the same version",
     "npm is asked for provenance",
-    "both packages can be built and packed",
+    "all packages can be built and packed",
     "each tarball is of this version, and has its licence and readme",
   ])
     assert.ok(lines.includes(`ok      ${condition}`), `${condition}\n${stdout}`);
