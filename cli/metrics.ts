@@ -36,39 +36,41 @@ const reason = (code: string) => (REASONS.has(code) ? code : "other");
 const SECONDS = exponentialBuckets(0.0005, 4, 14);
 const NORMS = exponentialBuckets(0.001, 3.1623, 14);
 
-/**
- * What Prometheus is told of an aggregator, beside the figures of the process itself (memory, CPU,
- * event-loop lag). It listens to the aggregator's events and keeps sums, so that its size does not
- * depend on how many clients there are: no label names a client.
- */
-export function openMetrics(aggregator: Aggregator): Metrics {
-  const registry = new Registry();
+/** Makes counters, histograms and gauges of one registry. */
+function instruments(registry: Registry) {
   const registers = [registry];
-  let frames: Readonly<Traffic> = { received: 0, sent: 0 };
-  collectDefaultMetrics({ register: registry });
+  return {
+    histogram: (name: string, help: string, labelNames: string[] = [], buckets = SECONDS) =>
+      new Histogram({ name, help, labelNames, buckets, registers }),
+    counter: (name: string, help: string, labelNames: string[] = []) =>
+      new Counter({ name, help, labelNames, registers }),
+    gauge: (name: string, help: string, labelNames: string[] = []) =>
+      new Gauge({ name, help, labelNames, registers }),
+    /** A gauge that is read when somebody asks. */
+    read: (name: string, help: string, of: () => number) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(of());
+        },
+      }),
+  };
+}
 
-  const histogram = <T extends string>(
-    name: string,
-    help: string,
-    labelNames: T[] = [],
-    buckets = SECONDS,
-  ) => new Histogram({ name, help, labelNames, buckets, registers });
-  const counter = <T extends string>(name: string, help: string, labelNames: T[] = []) =>
-    new Counter({ name, help, labelNames, registers });
+type Instruments = ReturnType<typeof instruments>;
 
+/** The figures of rounds, by the table that names them; observe them as they come. */
+function roundInstruments({ histogram, gauge }: Instruments): (sources: RoundSources) => void {
   const families = new Map<Family, Histogram | Gauge>();
   for (const { unit, series } of ALL_FIGURES)
     if (series !== undefined && !families.has(series.family)) {
       const { name, help } = series.family;
-      const labelNames = Object.keys(series.labels);
-      families.set(
-        series.family,
-        unit === "seconds"
-          ? histogram(name, help, labelNames)
-          : new Gauge({ name, help, labelNames, registers }),
-      );
+      const make = unit === "seconds" ? histogram : gauge;
+      families.set(series.family, make(name, help, Object.keys(series.labels)));
     }
-  const observe = (sources: RoundSources): void => {
+  return (sources) => {
     for (const { series, of } of ALL_FIGURES) {
       const value = of(sources);
       if (series === undefined || typeof value !== "number") continue;
@@ -77,16 +79,18 @@ export function openMetrics(aggregator: Aggregator): Metrics {
       else family?.set(series.labels, value);
     }
   };
+}
+
+/** What a run tells, counted. */
+function listenersOf(
+  { histogram, counter }: Instruments,
+  observe: (sources: RoundSources) => void,
+): Listeners {
   const outcomes = counter("fedflat_rounds_total", "Attempts at rounds by outcome", ["outcome"]);
   const updates = counter(
     "fedflat_updates_total",
     "Work given to clients by what became of it: counted, refused or missed, and why",
     ["result", "code"],
-  );
-  const ended = counter(
-    "fedflat_lines_ended_total",
-    "Connections that the aggregator refused or ended, and why",
-    ["why"],
   );
   const updateBytes = counter(
     "fedflat_update_bytes_total",
@@ -113,53 +117,7 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     "fedflat_client_training_seconds",
     "Local training, as clients report it",
   );
-  new Gauge({
-    name: "fedflat_round",
-    help: "Rounds committed",
-    registers,
-    collect() {
-      this.set(aggregator.committed);
-    },
-  });
-  new Gauge({
-    name: "fedflat_clients",
-    help: "Clients of the run by state",
-    labelNames: ["state"],
-    registers,
-    collect() {
-      for (const [state, count] of Object.entries(aggregator.load().clients))
-        this.set({ state }, count);
-    },
-  });
-  new Gauge({
-    name: "fedflat_lines",
-    help: "Connections",
-    registers,
-    collect() {
-      this.set(aggregator.load().connections);
-    },
-  });
-  new Gauge({
-    name: "fedflat_bytes_in_flight",
-    help: "Memory taken by updates on their way in",
-    registers,
-    collect() {
-      this.set(aggregator.load().bytesInFlight);
-    },
-  });
-  new Counter({
-    name: "fedflat_frame_bytes_total",
-    help: "Bytes of frames by direction, seen from the aggregator",
-    labelNames: ["direction"],
-    registers,
-    collect() {
-      this.reset();
-      this.inc({ direction: "received" }, frames.received);
-      this.inc({ direction: "sent" }, frames.sent);
-    },
-  });
-
-  const listeners: Listeners = {
+  return {
     counted(update) {
       updates.inc({ result: "counted", code: "" });
       updateBytes.inc(update.bytes);
@@ -178,9 +136,55 @@ export function openMetrics(aggregator: Aggregator): Metrics {
     },
     evaluation: (record) => observe({ evaluations: record }),
   };
+}
+
+/**
+ * What Prometheus is told of an aggregator, beside the figures of the process itself (memory, CPU,
+ * event-loop lag). It listens to the aggregator's events and keeps sums, so that its size does not
+ * depend on how many clients there are: no label names a client.
+ */
+export function openMetrics(aggregator: Aggregator): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  let frames: Readonly<Traffic> = { received: 0, sent: 0 };
+  collectDefaultMetrics({ register: registry });
+  const make = instruments(registry);
+  const listeners = listenersOf(make, roundInstruments(make));
   for (const [event, listener] of Object.entries(listeners))
     aggregator.on(event as keyof AggregatorEvents, listener);
-
+  const ended = make.counter(
+    "fedflat_lines_ended_total",
+    "Connections that the aggregator refused or ended, and why",
+    ["why"],
+  );
+  make.read("fedflat_round", "Rounds committed", () => aggregator.committed);
+  make.read("fedflat_lines", "Connections", () => aggregator.load().connections);
+  make.read(
+    "fedflat_bytes_in_flight",
+    "Memory taken by updates on their way in",
+    () => aggregator.load().bytesInFlight,
+  );
+  new Gauge({
+    name: "fedflat_clients",
+    help: "Clients of the run by state",
+    labelNames: ["state"],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(aggregator.load().clients))
+        this.set({ state }, count);
+    },
+  });
+  new Counter({
+    name: "fedflat_frame_bytes_total",
+    help: "Bytes of frames by direction, seen from the aggregator",
+    labelNames: ["direction"],
+    registers,
+    collect() {
+      this.reset();
+      this.inc({ direction: "received" }, frames.received);
+      this.inc({ direction: "sent" }, frames.sent);
+    },
+  });
   return {
     ended: (why) => ended.inc({ why }),
     contentType: registry.contentType,

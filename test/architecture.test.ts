@@ -158,7 +158,6 @@ const LONG = new Set([
   "runtime/training/trainer.ts lane",
   "aggregator/monitoring/dashboard/browser/plots.ts openFigure",
   "cli/loadtest.ts loadtest",
-  "cli/metrics.ts openMetrics",
   "cli/plots/line-chart.ts lineChart",
 ]);
 
