@@ -26,21 +26,100 @@ import {
 // and the help are all made from it. A key `localEpochs` is the flag `--local-epochs` and the config
 // file's `"local-epochs"`.
 
-export const COMMANDS = [
-  "serve",
-  "join",
-  "simulate",
-  "experiment",
-  "flatness",
-  "predict",
-  "demo",
-  "loadtest",
-  "status",
-  "enroll",
-  "keys",
-] as const;
+/** What the help says of a command beside its flags. */
+interface CommandText {
+  readonly summary: string;
+  readonly examples: readonly string[];
+}
 
-export type CommandName = (typeof COMMANDS)[number];
+/**
+ * Every command, in the order of the help. The work of one is the function of its name in the file of
+ * its name, which is loaded only when it is asked for: a client need not load the aggregator.
+ */
+export const COMMANDS = {
+  serve: {
+    summary: "The aggregator of a run, on a port",
+    examples: [
+      "--model fashion-small --rounds 20 --gather 10 --test examples/data/fashion-mnist",
+      "--model sensor --algorithm fedsam+fedadam --set rho=0.05 --run runs/watches",
+      "--host 0.0.0.0 --token-file token.txt --public-name fl.example.org:7400",
+      "--run runs/watches --model sensor --resume",
+    ],
+  },
+  join: {
+    summary: "One client, with its own data",
+    examples: [
+      "--url ws://127.0.0.1:7400 --data my-data.csv",
+      "--url wss://fl.example.org --token-file token.txt --data readings.npz --state /var/lib/fedflat --patience 0",
+      "--data examples/data/fashion-mnist --split dirichlet:0.3 --part 3/10 --lab-identity 1:3",
+    ],
+  },
+  simulate: {
+    summary: "A whole federation in this process and its workers",
+    examples: [
+      "--data examples/data/fashion-mnist --split dirichlet:0.3 --clients 10 --rounds 15",
+      "--data uci-har.npz --model sensor --split groups --rounds 20",
+      "--data cifar-100-binary --model cifar --split dirichlet:0.3 --clients 100 --fraction 0.1 --bernoulli --augment",
+    ],
+  },
+  experiment: {
+    summary:
+      "A grid of simulated federations from one file: tables and pictures; goes on where it was stopped",
+    examples: [
+      "examples/experiments/scaled.json",
+      "examples/experiments/paper-cifar-100.json --data cifar-100-binary --parallel 16 --out results/cifar-100",
+    ],
+  },
+  flatness: {
+    summary:
+      "Largest eigenvalues and trace of the Hessian at a run's model, and the loss around it",
+    examples: [
+      "--model runs/demo/man/model --data examples/data/fashion-mnist --top 5",
+      "--model runs/demo/man/model --data examples/data/fashion-mnist --samples 1000 --per-layer --slice",
+    ],
+  },
+  predict: {
+    summary: "Class names and probabilities of every example, and the accuracy",
+    examples: [
+      "--model runs/demo/man/model --data examples/data/fashion-mnist > predictions.csv",
+      "--model runs/demo/man/model --data examples/data/fashion-mnist --json",
+    ],
+  },
+  demo: {
+    summary:
+      "Ten client processes train on the data that come with the package, without and with MAN",
+    examples: ["", "--clients 3 --rounds 2", "--zeta 0.6 --local-epochs 2"],
+  },
+  loadtest: {
+    summary:
+      "Thousands of light clients against an aggregator: how long everything takes, and what goes wrong",
+    examples: [
+      "ws://127.0.0.1:7400 --clients 1000 --rounds 3",
+      "wss://fl.example.org --token-file token.txt --clients 2000 --profiles phone:80,gateway:15,flaky-rural:5 --ramp 60 --duration 600 --report load.html",
+      "ws://127.0.0.1:7400 --clients 50 --update train --data examples/data/fashion-mnist",
+    ],
+  },
+  status: {
+    summary: "What an aggregator waits for, in a sentence, and its clients",
+    examples: ["127.0.0.1:7400", "fl.example.org --token-file admin.txt --json"],
+  },
+  enroll: {
+    summary: "A one-time token with which one client enrols its key",
+    examples: ["--keys /etc/fedflat/keys --label ward-3 --valid 2 > token.txt"],
+  },
+  keys: {
+    summary: "The keys of enrolled clients",
+    examples: [
+      "list --keys /etc/fedflat/keys",
+      "revoke --client ID --keys /etc/fedflat/keys",
+      "revoke --token ID",
+    ],
+  },
+} as const satisfies Readonly<Record<string, CommandText>>;
+
+export type CommandName = keyof typeof COMMANDS;
+
+export const NAMES = Object.keys(COMMANDS) as readonly CommandName[];
 
 interface Setting<T> extends Kind<T> {
   readonly help: string;
@@ -651,7 +730,7 @@ const OUTCOME = {
     ...toggle,
     default: false,
     help: "one JSON object a line on standard output, and nothing else there",
-    commands: COMMANDS,
+    commands: NAMES,
   },
 } satisfies Group;
 

@@ -4,110 +4,11 @@ import { Command, CommanderError } from "commander";
 import { FedflatError } from "../runtime/errors.js";
 import { inWords } from "../runtime/platform/system-errors.js";
 import { printableLines } from "../runtime/protocol/printable.js";
-import { COMMANDS, type CommandName } from "./flags.js";
+import { COMMANDS, NAMES, type CommandName } from "./flags.js";
 import { addOptions, givenTo, readSettings, type SettingsOf } from "./settings.js";
 
 /** The work of a command. It ends soon after `signal` aborts, and says where the state is. */
 type Work<C extends CommandName> = (settings: SettingsOf<C>, signal: AbortSignal) => Promise<void>;
-
-interface Entry<C extends CommandName> {
-  readonly summary: string;
-  readonly examples: readonly string[];
-  /** Loads the command's file only when it is asked for: a client need not load the aggregator. */
-  load(): Promise<Work<C>>;
-}
-
-const ENTRIES: { readonly [C in CommandName]?: Entry<C> } = {
-  experiment: {
-    summary:
-      "A grid of simulated federations from one file: tables and pictures; goes on where it was stopped",
-    examples: [
-      "examples/experiments/scaled.json",
-      "examples/experiments/paper-cifar-100.json --data cifar-100-binary --parallel 16 --out results/cifar-100",
-    ],
-    load: async () => (await import("./experiment.js")).experiment,
-  },
-  flatness: {
-    summary:
-      "Largest eigenvalues and trace of the Hessian at a run's model, and the loss around it",
-    examples: [
-      "--model runs/demo/man/model --data examples/data/fashion-mnist --top 5",
-      "--model runs/demo/man/model --data examples/data/fashion-mnist --samples 1000 --per-layer --slice",
-    ],
-    load: async () => (await import("./flatness.js")).flatness,
-  },
-  serve: {
-    summary: "The aggregator of a run, on a port",
-    examples: [
-      "--model fashion-small --rounds 20 --gather 10 --test examples/data/fashion-mnist",
-      "--model sensor --algorithm fedsam+fedadam --set rho=0.05 --run runs/watches",
-      "--host 0.0.0.0 --token-file token.txt --public-name fl.example.org:7400",
-      "--run runs/watches --model sensor --resume",
-    ],
-    load: async () => (await import("./serve.js")).serve,
-  },
-  join: {
-    summary: "One client, with its own data",
-    examples: [
-      "--url ws://127.0.0.1:7400 --data my-data.csv",
-      "--url wss://fl.example.org --token-file token.txt --data readings.npz --state /var/lib/fedflat --patience 0",
-      "--data examples/data/fashion-mnist --split dirichlet:0.3 --part 3/10 --lab-identity 1:3",
-    ],
-    load: async () => (await import("./join.js")).join,
-  },
-  simulate: {
-    summary: "A whole federation in this process and its workers",
-    examples: [
-      "--data examples/data/fashion-mnist --split dirichlet:0.3 --clients 10 --rounds 15",
-      "--data uci-har.npz --model sensor --split groups --rounds 20",
-      "--data cifar-100-binary --model cifar --split dirichlet:0.3 --clients 100 --fraction 0.1 --bernoulli --augment",
-    ],
-    load: async () => (await import("./simulate.js")).simulate,
-  },
-  predict: {
-    summary: "Class names and probabilities of every example, and the accuracy",
-    examples: [
-      "--model runs/demo/man/model --data examples/data/fashion-mnist > predictions.csv",
-      "--model runs/demo/man/model --data examples/data/fashion-mnist --json",
-    ],
-    load: async () => (await import("./predict.js")).predict,
-  },
-  status: {
-    summary: "What an aggregator waits for, in a sentence, and its clients",
-    examples: ["127.0.0.1:7400", "fl.example.org --token-file admin.txt --json"],
-    load: async () => (await import("./status.js")).status,
-  },
-  enroll: {
-    summary: "A one-time token with which one client enrols its key",
-    examples: ["--keys /etc/fedflat/keys --label ward-3 --valid 2 > token.txt"],
-    load: async () => (await import("./enroll.js")).enroll,
-  },
-  keys: {
-    summary: "The keys of enrolled clients",
-    examples: [
-      "list --keys /etc/fedflat/keys",
-      "revoke --client ID --keys /etc/fedflat/keys",
-      "revoke --token ID",
-    ],
-    load: async () => (await import("./keys.js")).keys,
-  },
-  demo: {
-    summary:
-      "Ten client processes train on the data that come with the package, without and with MAN",
-    examples: ["", "--clients 3 --rounds 2", "--zeta 0.6 --local-epochs 2"],
-    load: async () => (await import("./demo.js")).demo,
-  },
-  loadtest: {
-    summary:
-      "Thousands of light clients against an aggregator: how long everything takes, and what goes wrong",
-    examples: [
-      "ws://127.0.0.1:7400 --clients 1000 --rounds 3",
-      "wss://fl.example.org --token-file token.txt --clients 2000 --profiles phone:80,gateway:15,flaky-rural:5 --ramp 60 --duration 600 --report load.html",
-      "ws://127.0.0.1:7400 --clients 50 --update train --data examples/data/fashion-mnist",
-    ],
-    load: async () => (await import("./loadtest.js")).loadtest,
-  },
-};
 
 const EXIT_CODES =
   "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM.";
@@ -115,20 +16,16 @@ const EXIT_CODES =
 const STOPPED = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /** Runs a command until its end or a signal; a second signal ends the process at once. */
-async function conduct<C extends CommandName>(
-  entry: Entry<C>,
-  settings: SettingsOf<C>,
-): Promise<void> {
+async function conduct<C extends CommandName>(name: C, settings: SettingsOf<C>): Promise<void> {
   const stop = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const)
-    process.on(name, () => {
-      if (stop.signal.aborted) process.exit(STOPPED[name]);
-      process.exitCode = STOPPED[name];
-      stop.abort(name);
+  for (const signal of ["SIGINT", "SIGTERM"] as const)
+    process.on(signal, () => {
+      if (stop.signal.aborted) process.exit(STOPPED[signal]);
+      process.exitCode = STOPPED[signal];
+      stop.abort(signal);
     });
-  await (
-    await entry.load()
-  )(settings, stop.signal);
+  const file = (await import(`./${name}.js`)) as { readonly [N in C]: Work<C> };
+  await file[name](settings, stop.signal);
 }
 
 /** What the system did not let us do, as a sentence; nothing for other errors. */
@@ -159,17 +56,16 @@ function fail(error: unknown): void {
 }
 
 function add<C extends CommandName>(program: Command, name: C): void {
-  const entry = ENTRIES[name];
-  if (entry === undefined) return;
+  const { summary, examples } = COMMANDS[name];
   const command = program
     .command(name)
-    .description(entry.summary)
+    .description(summary)
     .addHelpText(
       "after",
-      `\nExamples:\n${entry.examples.map((line) => `  fedflat ${name} ${line}`).join("\n")}\n\n${EXIT_CODES}`,
+      `\nExamples:\n${examples.map((line) => `  fedflat ${name} ${line}`).join("\n")}\n\n${EXIT_CODES}`,
     )
     .action(async () => {
-      await conduct(entry, readSettings(name, givenTo(command)));
+      await conduct(name, readSettings(name, givenTo(command)));
     });
   addOptions(command, name);
 }
@@ -195,7 +91,7 @@ async function main(): Promise<void> {
         write(printableLines(text.replace(/^error: /, "fedflat: ").replace(/\n(?=.)/g, " "))),
     })
     .addHelpText("after", `\n${EXIT_CODES}`);
-  for (const name of COMMANDS) add(program, name);
+  for (const name of NAMES) add(program, name);
   try {
     await program.parseAsync();
   } catch (error) {

@@ -6,7 +6,7 @@ import { after, test } from "node:test";
 import { Command } from "commander";
 import { readAggregatorSettings } from "../../aggregator/settings.js";
 import { ConfigError } from "../../runtime/errors.js";
-import { COMMANDS, type CommandName } from "../../cli/flags.js";
+import { NAMES, type CommandName } from "../../cli/flags.js";
 import { addOptions, givenTo, readSettings, type SettingsOf } from "../../cli/settings.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-settings-"));
@@ -158,12 +158,19 @@ test("a value out of bounds names the flag, or the file's key, and the bounds", 
 });
 
 test("the help of every command names every setting and its default", () => {
-  for (const name of COMMANDS) {
+  for (const name of NAMES) {
     const command = new Command(name);
     addOptions(command, name);
     const help = command.helpInformation();
     assert.match(help, /--json/);
     assert.match(help, /--config <file>/);
     assert.equal(/\(default 7400\)/.test(help), name === "serve");
+  }
+});
+
+test("every command is the function of its name in the file of its name", async () => {
+  for (const name of NAMES) {
+    const file = (await import(`../../cli/${name}.js`)) as Record<string, unknown>;
+    assert.equal(typeof file[name], "function", name);
   }
 });

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { Command } from "commander";
-import { COMMANDS, type CommandName } from "../../cli/flags.js";
+import { NAMES, type CommandName } from "../../cli/flags.js";
 import { addOptions } from "../../cli/settings.js";
 import { repository } from "../cli/command.js";
 
@@ -17,7 +17,7 @@ const files = [
 ].filter((file) => existsSync(repository(file)));
 
 const isCommand = (name: string): name is CommandName =>
-  (COMMANDS as readonly string[]).includes(name);
+  (NAMES as readonly string[]).includes(name);
 
 /** Flags of a command. */
 function flagsOf(name: CommandName): readonly string[] {
