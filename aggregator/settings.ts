@@ -10,63 +10,95 @@ const milliseconds = (least: number, most?: number) =>
 const duration = milliseconds(1, 2 ** 31 - 1);
 const bytes = (least: number) => v.pipe(whole(least), v.metadata({ unit: "bytes" }));
 
+/** A setting for people: every command that holds a run has a flag for it, with this help. */
+const inRuns = <const S extends v.GenericSchema>(schema: S, help: string) =>
+  v.pipe(schema, v.metadata({ scope: "run", help } as const));
+
+/** One that matters over a network: its flag is that of `serve` alone. */
+const inServices = <const S extends v.GenericSchema>(schema: S, help: string) =>
+  v.pipe(schema, v.metadata({ scope: "service", help } as const));
+
 /**
  * Who takes part in rounds, how long anything may take, what an update may look like. Durations are
- * milliseconds.
+ * milliseconds here, and seconds where people set them.
  */
 const roundSettings = {
-  /** Factor on the learning rate after each committed round. */
-  learningRateDecay: v.optional(between(0, 1), 0.998),
+  learningRateDecay: v.optional(
+    inRuns(between(0, 1), "factor on the learning rate after each round"),
+    0.998,
+  ),
   seed: v.optional(v.string(), "1"),
-  rounds: v.optional(whole(1), 20),
-  /**
-   * `synchronous`: a round waits for those it asked. `buffered`: for any `buffer` updates
-   * (rounds/buffered.ts).
-   */
-  mode: v.optional(v.picklist(["synchronous", "buffered"]), "synchronous"),
-  /**
-   * Buffered: updates in a round, clients at work at once, and rounds that an update's model may be
-   * behind.
-   */
-  buffer: v.optional(whole(1), 10),
-  concurrency: v.optional(whole(1), 30),
-  maxStaleness: v.optional(whole(0, 1000), 20),
-  /** Part of the eligible clients wanted in a round, or their number instead. */
-  fraction: v.optional(share, 1),
-  clientsPerRound: v.optional(whole(1)),
-  minimum: v.optional(whole(1), 2),
-  overSelection: v.optional(between(1, 10), 1.3),
-  bernoulli: v.optional(v.boolean(), false),
-  /** Clients awaited before the first round; `minimum` where not given. */
-  gather: v.optional(whole(1)),
+  rounds: v.optional(inRuns(whole(1), "number of rounds"), 20),
+  mode: v.optional(
+    inRuns(
+      v.picklist(["synchronous", "buffered"]),
+      "synchronous: a round waits for the clients it asked; buffered: for any --buffer updates, while others train on (FedBuff)",
+    ),
+    "synchronous",
+  ),
+  buffer: v.optional(inRuns(whole(1), "buffered: updates that make a round"), 10),
+  concurrency: v.optional(inRuns(whole(1), "buffered: clients that train at once"), 30),
+  maxStaleness: v.optional(
+    inRuns(whole(0, 1000), "buffered: rounds that may have been committed since an update's model"),
+    20,
+  ),
+  fraction: v.optional(inRuns(share, "share of the clients that train in a round"), 1),
+  clientsPerRound: v.optional(
+    inRuns(whole(1), "number of clients that train in a round, instead of --fraction"),
+  ),
+  bernoulli: v.optional(
+    inRuns(v.boolean(), "each client joins a round by its own coin of probability --fraction"),
+    false,
+  ),
+  gather: v.optional(
+    inServices(whole(1), "clients to wait for before the first round (--minimum where not given)"),
+  ),
+  minimum: v.optional(inServices(whole(1), "fewest clients with which a round is opened"), 2),
+  overSelection: v.optional(
+    inServices(between(1, 10), "how many times more clients are asked than are needed"),
+    1.3,
+  ),
   /** How long more than `minimum` clients are awaited. */
   gatherDeadline: v.optional(duration, 600_000),
   /**
-   * Part of the wanted updates without which a round is abandoned. Of many devices one is always
-   * gone: were all needed, no round of theirs would ever be committed.
+   * Of many devices one is always gone: were all needed, no round of theirs would ever be
+   * committed.
    */
-  quorum: v.optional(share, 0.8),
-  /** Of a round, from asking to closing; buffered, what each client has for its work. */
-  deadline: v.optional(duration, 600_000),
+  quorum: v.optional(
+    inServices(share, "share of the updates wanted without which a round is tried again"),
+    0.8,
+  ),
+  deadline: v.optional(
+    inServices(duration, "seconds that a round may take; buffered, a client"),
+    600_000,
+  ),
   /** Rest after an abandoned attempt. */
   pause: v.optional(duration, 5_000),
-  /** How long to wait for a client whose connection closed. */
-  absence: v.optional(duration, 15_000),
+  absence: v.optional(
+    inServices(duration, "seconds that a client whose line broke is waited for"),
+    15_000,
+  ),
   storageDeadline: v.optional(duration, 60_000),
 
-  /** Samples that a client counts with at most; a multiple of the clients' median if not given. */
-  maxSamples: v.optional(whole(1, 2 ** 28)),
+  maxSamples: v.optional(
+    inServices(
+      whole(1, 2 ** 28),
+      "samples that a client counts with at most (4 times the median of the clients' where not given)",
+    ),
+  ),
   /** Largest size of a number in an update. */
   maxAbs: v.optional(v.pipe(between(0, 1e30), v.gtValue(0)), 1024),
-  /** Largest norm of a vector in an update; 0 for no limit. */
-  maxNorm: v.optional(between(0, 1e30), 0),
-  /** Norm to which a longer vector of an update is scaled down before it is folded; 0 for none. */
-  clipUpdateNorm: v.optional(between(0, 1e30), 0),
+  maxNorm: v.optional(inServices(between(0, 1e30), "largest norm of an update; 0 for no limit"), 0),
+  clipUpdateNorm: v.optional(
+    inServices(between(0, 1e30), "norm to which a longer update is scaled down; 0 for none"),
+    0,
+  ),
 
-  /** Every so many rounds the new model is evaluated. */
-  evaluateEvery: v.optional(whole(1), 1),
-  /** Part of the eligible clients asked to evaluate it on their hold-out; 0 for none. */
-  evaluateFraction: v.optional(between(0, 1), 1),
+  evaluateEvery: v.optional(inRuns(whole(1), "evaluate the new model every so many rounds"), 1),
+  evaluateFraction: v.optional(
+    inRuns(between(0, 1), "share of the clients that evaluate it on what they held out"),
+    1,
+  ),
   evaluateDeadline: v.optional(duration, 120_000),
 
   heartbeat: v.optional(milliseconds(100, 3_600_000), 20_000),
@@ -75,8 +107,14 @@ const roundSettings = {
   farewell: v.optional(duration, 10_000),
   /** Bytes on their way to or from one client without acknowledgement. */
   windowBytes: v.optional(bytes(1024), 256 * 1024),
-  /** Memory for updates on their way in, in bytes; never less than two updates. */
-  budgetBytes: v.optional(bytes(1), 48_000_000),
+  /** Never less than two updates. */
+  budgetBytes: v.optional(
+    inServices(
+      bytes(1),
+      "megabytes for updates on their way in; where lines are slow, more lets more clients send at a time",
+    ),
+    48_000_000,
+  ),
   /**
    * Over so long the pace of an upload is measured; one that waits for another's room has it after
    * twice as long.
@@ -84,10 +122,20 @@ const roundSettings = {
   stall: v.optional(duration, 10_000),
   /** Bytes a second below which an upload counts as stalled. */
   minimumRate: v.optional(whole(0), 1024),
-  /** Clients that the run remembers at most; more are not admitted. */
-  maxClients: v.optional(whole(1, 10_000_000), 100_000),
-  /** After how long away a client is forgotten: it no longer counts in m. */
-  remember: v.optional(milliseconds(1), 30 * 24 * 3_600_000),
+  maxClients: v.optional(
+    inServices(
+      whole(1, 10_000_000),
+      "clients that the run remembers at most; more are not admitted",
+    ),
+    100_000,
+  ),
+  remember: v.optional(
+    inServices(
+      milliseconds(1),
+      "seconds after which a client that is away is forgotten and counts no more (30 days)",
+    ),
+    30 * 24 * 3_600_000,
+  ),
 };
 
 /** All that can be set about a run, with bounds and defaults. */

@@ -1,13 +1,10 @@
-import {
-  runSettings,
-  type AggregatorSettings,
-  type GivenSettings,
-} from "../aggregator/settings.js";
+import { runSettings, type AggregatorSettings } from "../aggregator/settings.js";
 import {
   algorithm,
   integer,
   kindOf,
   labIdentity,
+  metadataOf,
   number,
   numbers,
   oneOf,
@@ -148,37 +145,47 @@ type OfRun<K extends keyof AggregatorSettings, C> = Kind<NonNullable<AggregatorS
     ? unknown
     : { readonly default: NonNullable<AggregatorSettings[K]> });
 
-/**
- * Flags of the run's settings that these help texts name. `own` has the defaults of single commands,
- * where they differ.
- */
+/** Flags of the run's settings that these help texts name. */
 function ofRun<const C extends readonly CommandName[], K extends keyof AggregatorSettings>(
   commands: C,
   help: Readonly<Record<K, string>>,
-  own: Partial<Record<CommandName, GivenSettings>> = {},
 ): { readonly [P in K]: OfRun<P, C> } {
-  const flag = (key: K): Setting<unknown> => ({
-    ...kindOf(runSettings[key].wrapped),
-    default: runSettings[key].default,
-    defaultIn: Object.fromEntries(
-      Object.entries(own).map(([command, defaults]) => [command, defaults[key]]),
-    ),
-    help: help[key],
-    commands,
-  });
+  const flag = (key: K): Setting<unknown> => {
+    const { wrapped, default: initial } = runSettings[key];
+    return { ...kindOf(wrapped), default: initial, help: help[key], commands };
+  };
   const keys = Object.keys(help) as K[];
   return Object.fromEntries(keys.map((key) => [key, flag(key)])) as {
     readonly [P in K]: OfRun<P, C>;
   };
 }
 
-/** The same flags without defaults, so that a command sees which were given. */
-function unset<R extends Record<string, Setting<unknown>>>(
-  flags: R,
-): { readonly [K in keyof R]: Omit<R[K], "default"> } {
-  const rows = Object.entries(flags).map(([key, { default: _, ...flag }]) => [key, flag]);
-  return Object.fromEntries(rows) as { readonly [K in keyof R]: Omit<R[K], "default"> };
-}
+/** Settings of one scope, which have their help in the schema. */
+type In<S> = {
+  readonly [K in keyof AggregatorSettings]-?: (typeof runSettings)[K]["wrapped"] extends {
+    readonly pipe: readonly [unknown, { readonly metadata: { readonly scope: S } }];
+  }
+    ? K
+    : never;
+}[keyof AggregatorSettings];
+
+/** Their help texts. */
+const helpIn = <S extends "run" | "service">(scope: S) =>
+  Object.fromEntries(
+    Object.entries(runSettings).flatMap(([key, { wrapped }]) => {
+      const { help, scope: own } = metadataOf(wrapped);
+      return own === scope ? [[key, help]] : [];
+    }),
+  ) as Record<In<S>, string>;
+
+const { learningRateDecay, ...IN_RUNS } = ofRun(ROUNDS, helpIn("run"));
+const IN_SERVICES = ofRun(["serve"], helpIn("service"));
+
+/** A flag without a default, so that a command sees whether it was given; the help says what holds. */
+const unset = <F extends { readonly help: string; readonly default: unknown }>(
+  { default: initial, ...flag }: F,
+  more = "",
+): Omit<F, "default"> => ({ ...flag, help: `${flag.help} (${String(initial)}${more})` });
 
 const LINE = {
   port: {
@@ -460,67 +467,35 @@ const TRAINING = {
     help: "one of the algorithm's own numbers, such as mu=0.1",
     commands: ROUNDS,
   },
-  ...ofRun(
-    [...ROUNDS, "demo"],
-    {
-      zeta: "coefficient of MAN, the activation-norm penalty; 0 switches it off",
-      localEpochs: "passes over a client's data in a round",
-    },
-    { demo: { localEpochs: 2 } },
-  ),
+  ...ofRun([...ROUNDS, "demo"], {
+    zeta: "coefficient of MAN, the activation-norm penalty; 0 switches it off",
+  }),
+  localEpochs: {
+    ...ofRun([...ROUNDS, "demo"], { localEpochs: "passes over a client's data in a round" })
+      .localEpochs,
+    defaultIn: { demo: 2 },
+  },
   ...ofRun(ROUNDS, {
     batchSize: "examples in a batch",
     learningRate: "learning rate of the first round",
-    learningRateDecay: "factor on the learning rate after each round",
+  }),
+  learningRateDecay,
+  ...ofRun(ROUNDS, {
     weightDecay: "weight decay",
     clipNorm: "norm to which gradients are clipped; 0 for no clip",
   }),
 } satisfies Group;
 
 const ROUND = {
-  ...ofRun([...ROUNDS, "demo"], { rounds: "number of rounds" }, { demo: { rounds: 10 } }),
-  ...ofRun(ROUNDS, {
-    mode: "synchronous: a round waits for the clients it asked; buffered: for any --buffer updates, while others train on (FedBuff)",
-  }),
-  ...unset(
-    ofRun(ROUNDS, {
-      buffer: `buffered: updates that make a round (${runSettings.buffer.default})`,
-      concurrency: `buffered: clients that train at once (${runSettings.concurrency.default})`,
-      maxStaleness: `buffered: rounds that may have been committed since an update's model (${runSettings.maxStaleness.default})`,
-      fraction: `share of the clients that train in a round (${runSettings.fraction.default} where neither this nor --clients-per-round is given)`,
-    }),
-  ),
-  ...ofRun(ROUNDS, {
-    clientsPerRound: "number of clients that train in a round, instead of --fraction",
-    bernoulli: "each client joins a round by its own coin of probability --fraction",
-  }),
-  ...ofRun(["serve"], {
-    gather: "clients to wait for before the first round (--minimum where not given)",
-    minimum: "fewest clients with which a round is opened",
-    overSelection: "how many times more clients are asked than are needed",
-    quorum: "share of the updates wanted without which a round is tried again",
-    deadline: "seconds that a round may take; buffered, a client",
-    absence: "seconds that a client whose line broke is waited for",
-    maxClients: "clients that the run remembers at most; more are not admitted",
-    remember: "seconds after which a client that is away is forgotten and counts no more (30 days)",
-    maxNorm: "largest norm of an update; 0 for no limit",
-    clipUpdateNorm: "norm to which a longer update is scaled down; 0 for none",
-    maxSamples:
-      "samples that a client counts with at most (4 times the median of the clients' where not given)",
-  }),
-  budgetBytes: {
-    ...ofRun(["serve"], {
-      budgetBytes:
-        "megabytes for updates on their way in; where lines are slow, more lets more clients send at a time",
-    }).budgetBytes,
-    flag: "upload-memory",
-  },
-  ...ofRun(ROUNDS, { evaluateEvery: "evaluate the new model every so many rounds" }),
-  ...unset(
-    ofRun(ROUNDS, {
-      evaluateFraction: `share of the clients that evaluate it on what they held out (${runSettings.evaluateFraction.default}; 0 where there are test data)`,
-    }),
-  ),
+  ...IN_RUNS,
+  rounds: { ...IN_RUNS.rounds, commands: [...ROUNDS, "demo"], defaultIn: { demo: 10 } },
+  buffer: unset(IN_RUNS.buffer),
+  concurrency: unset(IN_RUNS.concurrency),
+  maxStaleness: unset(IN_RUNS.maxStaleness),
+  fraction: unset(IN_RUNS.fraction, " where neither this nor --clients-per-round is given"),
+  evaluateFraction: unset(IN_RUNS.evaluateFraction, "; 0 where there are test data"),
+  ...IN_SERVICES,
+  budgetBytes: { ...IN_SERVICES.budgetBytes, flag: "upload-memory" },
   flatnessEvery: {
     ...integer(0, 1_000_000),
     default: 0,
@@ -747,26 +722,7 @@ const GROUPS: readonly [string, Group][] = [
   ["Result:", OUTCOME],
 ];
 
-/** Settings of a run that the command line leaves as they are, or gives another form. */
-type WithoutFlag =
-  | "manIncludesLogits"
-  | "shuffle"
-  | "gatherDeadline"
-  | "pause"
-  | "storageDeadline"
-  | "maxAbs"
-  | "evaluateDeadline"
-  | "heartbeat"
-  | "helloDeadline"
-  | "farewell"
-  | "windowBytes"
-  | "stall"
-  | "minimumRate"
-  // --set and --augment
-  | "algorithmSettings"
-  | "augmentation";
-
-/** Every flag; a setting of the run that has none is an error here. */
+/** Every flag. */
 const TABLE = {
   ...EXPERIMENT,
   ...LINE,
@@ -777,7 +733,7 @@ const TABLE = {
   ...CLIENT,
   ...LOAD,
   ...OUTCOME,
-} satisfies Record<Exclude<keyof AggregatorSettings, WithoutFlag>, Setting<unknown>>;
+} satisfies Group;
 
 export type Table = typeof TABLE;
 

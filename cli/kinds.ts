@@ -166,12 +166,23 @@ interface Described {
   readonly pipe?: readonly Described[];
   readonly options?: readonly string[];
   readonly requirement?: number;
-  readonly metadata?: { readonly unit?: string };
+  readonly metadata?: Metadata;
+}
+
+/** What a setting of the run says of itself for people. */
+interface Metadata {
+  readonly unit?: string;
+  /** Which commands have a flag for it. */
+  readonly scope?: string;
+  readonly help?: string;
 }
 
 /** A schema and its checks, in order. */
 const stepsOf = (schema: Described): readonly Described[] =>
   schema.pipe?.flatMap((step) => (step.pipe === undefined ? [step] : stepsOf(step))) ?? [schema];
+
+export const metadataOf = (schema: v.GenericSchema): Metadata =>
+  Object.assign({}, ...stepsOf(schema).map(({ metadata }) => metadata)) as Metadata;
 
 /** A person says seconds and megabytes. */
 const SCALES: Readonly<Record<string, number>> = { milliseconds: 1000, bytes: 1e6 };
@@ -184,7 +195,7 @@ export function kindOf(schema: v.GenericSchema): Kind<unknown> {
   if (type === "picklist") return oneOf(...options);
   if (type !== "number") return text(type);
   const limit = (check: string) => steps.find((step) => step.type === check)?.requirement;
-  const unit = steps.find(({ metadata }) => metadata?.unit !== undefined)?.metadata?.unit ?? "";
+  const { unit = "" } = metadataOf(schema);
   const scale = SCALES[unit] ?? 1;
   const isWhole = scale === 1 && steps.some((step) => step.type === "safe_integer");
   const [least = -Infinity, most = Infinity, above] = [
