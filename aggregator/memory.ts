@@ -16,21 +16,21 @@ function collector(): (kind?: { readonly type: "minor" }) => void {
 
 const collect = collector();
 
-/** All that nobody holds any more. */
+/** Runs a full garbage collection. */
 export const collectAll = (): void => collect();
 
 /**
- * Lets the part of the heap in which everything begins stay as small as it is, 2 MB at first, where
- * it would grow to 33 MB in the first rush and stay so. It holds for the whole process, so it is
- * for one that is an aggregator and little else, and every new worker undoes it.
+ * Stops V8 from growing its young generation, which begins with 2 MB and would keep the 33 MB of
+ * the first burst. It holds for the whole process, so it is for one that is an aggregator and
+ * little else; every new worker undoes it.
  */
 export const keepYoungSmall = (): void => setFlagsFromString("--semi-space-growth-factor=1");
 
-/** Bytes of frames between two collections of what is young, a fraction of a millisecond each. */
+/** Bytes of frames between two collections of the young generation, which take under 1 ms each. */
 const FRAMES = 2 * 1024 * 1024;
 let frames = 0;
 
-/** A frame of so many bytes is done with. */
+/** Tells that a frame of so many bytes is no longer used. */
 export function frameDone(bytes: number): void {
   frames += bytes;
   if (frames < FRAMES) return;

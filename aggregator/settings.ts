@@ -138,7 +138,7 @@ const roundSettings = {
   ),
 };
 
-/** All that can be set about a run, with bounds and defaults. */
+/** Every setting of a run, with bounds and defaults. */
 export const runSettings = { ...trainSettings, ...roundSettings };
 const schema = v.strictObject(runSettings);
 

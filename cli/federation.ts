@@ -120,7 +120,7 @@ const UNTIL_READY = " It is not asked again before something has changed.";
 export type Reports = readonly RoundReport[];
 
 /**
- * Shows a run in the view as it goes on. A round is shown when its evaluation is there, which may
+ * Shows a run in the view while it runs. A round is shown when its evaluation is there, which may
  * be after the next one has begun; `flush` shows those that are still waiting for one.
  */
 export function watch(

@@ -23,7 +23,7 @@ export interface View {
    */
   say(event: string, facts: Readonly<Record<string, unknown>>, sentence?: string): void;
   /**
-   * What is running: `share` of it is done, from 0 to 1; and what is to be said of it, each on a
+   * What is running: `share` of it is done, from 0 to 1; and sentences about it, each on a
    * line of its own.
    */
   progress(what: string, share: number, ...doing: readonly string[]): void;
@@ -178,7 +178,7 @@ export const cutLines = (text: string, columns: number): string[] =>
     .flatMap((line) => line.match(new RegExp(`.{1,${columns}}`, "gu")) ?? [""]);
 
 /**
- * A progress bar and what is to be said, in a terminal of that many columns: one line where they
+ * A progress bar and the sentences about it, in a terminal of that many columns: one line where they
  * fit.
  */
 export function progressLines(

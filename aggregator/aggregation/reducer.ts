@@ -47,8 +47,7 @@ export interface Reducer {
   fold(key: string, client: string, samples: number, staleness: number): Promise<number>;
   drop(key: string): Promise<void>;
   /**
-   * Resolves when all that was asked for before is done, and the memory of its updates is given
-   * back.
+   * Resolves when every earlier call is done and the memory of its updates is given back.
    */
   rest(): Promise<void>;
   /**

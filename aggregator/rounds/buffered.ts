@@ -32,8 +32,8 @@ import {
 /**
  * Asynchronous rounds with a buffer: FedBuff (Nguyen et al. 2022, arXiv:2106.06639) as a pure state
  * machine. Up to `concurrency` clients train, each from the model that was the newest when it was
- * given its work. Whoever is done is counted, and another takes its place. K updates make a round:
- * it is committed, and those who are training go on with their older model; an update is as stale
+ * given its work. A finished client is counted, and another takes its place. K updates make a round:
+ * it is committed, and clients that are training continue with their older model; an update is as stale
  * as the rounds that were committed since.
  *
  *     gathering -> opening -> buffering -> committing -> opening ... -> finished
@@ -157,7 +157,7 @@ function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): St
     case "expired":
       return gaveUp(rules, state, event);
     case "back":
-      // Whoever comes back with work in hand says so: `pending`.
+      // A client that comes back with unfinished work reports it: `pending`.
       return same;
     case "committed":
       return state.at === "committing" ? next(rules, state) : same;
@@ -381,7 +381,7 @@ function admitted(rules: BufferedRules, state: Running, { client, work }: About<
   );
 }
 
-/** A client has work from before: it goes on with it, beside as many others as may train. */
+/** A client continues with work from before; it takes one of the places of `concurrency`. */
 function pending(rules: BufferedRules, state: Running, { client, work }: About<"pending">): Step {
   const member = state.members.get(client);
   if (member !== undefined && !sameWork(member.work, work))
@@ -438,7 +438,7 @@ function expire(rules: BufferedRules, state: Running): Step {
       return storageIsSilent(rules, state);
     case "buffering": {
       if (!state.resting && enough(rules, state)) return close(rules, state);
-      // Those who gave up are as good as any now.
+      // Clients that gave up become eligible again.
       const members = state.members.without(isOut);
       const armed = arm({ ...state, members, resting: false }, rules.deadline);
       return then(armed.effects, fill(rules, armed.state));

@@ -34,7 +34,7 @@ interface Difference {
  * What became of those who were asked, by client: a value, of which `with` gives another and leaves
  * this one as it is. A round of a thousand clients has a thousand such steps, so none copies them
  * all: all versions share one map, which is the newest one's, and an older one knows how it differs
- * (Baker 1978, "Shallow Binding in Lisp 1.5"). Whoever reads an older one all the same gets a copy.
+ * (Baker 1978, "Shallow Binding in Lisp 1.5"). Reading an older one copies the map.
  */
 export class Members implements Iterable<[string, Member]> {
   #own: Map<string, Member> | undefined;

@@ -99,8 +99,7 @@ export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
 });
 
 /**
- * Where a run starts or goes on: the last committed round, and the attempt that a restart found
- * open.
+ * Starts or resumes a run, from the last committed round and the attempt that a restart found open.
  */
 export function start(rules: RoundRules, committed: number, reopened?: Attempt): Step {
   if (committed >= rules.rounds) return finish(NOTHING_YET, committed);

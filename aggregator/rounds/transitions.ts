@@ -57,7 +57,7 @@ export const finish = (from: Common, round: number): Step<Ended> => ({
   effects: [{ type: "finished", round }],
 });
 
-/** Ends here. An attempt in progress stays open in the journal, and a restart goes on with it. */
+/** Ends here. An attempt in progress stays open in the journal, and a restart resumes it. */
 export const stop = (from: Common, round: number, reason: string, failed = false): Step<Ended> => ({
   state: { ...commonOf(from), at: "stopped", round, reason },
   effects: [{ type: "stopped", reason, failed }],
@@ -182,8 +182,8 @@ export function waitsForAlike(state: Committing | Ended): string {
 }
 
 /**
- * Some time in the second half of what the state lasts, decided by the client's id and the state,
- * so that clients do not all come at once.
+ * A retry delay in the second half of the state's duration, decided by the client's id and the
+ * state, so that clients do not return together.
  */
 export function retryWithin(lasts: number, { deadline }: EngineState, client: string): number {
   const jitter = random("retry", client, deadline).next();

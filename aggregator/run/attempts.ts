@@ -29,8 +29,8 @@ export interface Attempts {
   /** This client's assignment of that work. */
   given(client: string, work: Work): Assignment | undefined;
   /**
-   * Gives a client this work, or goes on with it; without a lease, of so many milliseconds, it is
-   * due with the round.
+   * Gives a client this work, or lets it continue. `lease` is in milliseconds; without it the work
+   * is due with the round.
    */
   assign(client: string, work: Work, lease: number | undefined): void;
   /** The client's update will not be counted. */

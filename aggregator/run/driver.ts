@@ -22,7 +22,7 @@ export interface RoundDriver {
 export function driveRounds(options: {
   readonly rounds: Rounds;
   readonly carryOut: (effect: Asked) => void;
-  /** The run waits for something else; called once for all that happens in one turn. */
+  /** The run waits for something else; called once for everything in one turn. */
   readonly waiting: (sentence: string) => void;
 }): RoundDriver {
   const { rounds, carryOut, waiting } = options;

@@ -14,7 +14,7 @@ export interface Evaluations {
   /** A client has reported, or given up. */
   answered(assignment: Assignment, evaluation: Evaluation | undefined): void;
   gone(client: string): void;
-  /** Ends what is open with what there is. */
+  /** Ends open evaluations with the answers that there are. */
   cut(): void;
   /** When everything begun has ended. */
   idle(): Promise<void>;

@@ -19,7 +19,7 @@ import { plain, wasmArithmetic } from "../aggregation/arithmetic.js";
 /** Blobs above this size are hashed, checked and folded in a worker. */
 const WORKER_FROM = 128 * 1024;
 
-/** What a run goes on from. */
+/** An opened run: its ledger, and what stands in it. */
 export interface OpenedRun {
   readonly ledger: Ledger;
   readonly opened: Opened;

@@ -6,7 +6,7 @@ import type { RunDefinition } from "./definition.js";
 
 /** Who can be drawn, as the rounds are told of it. */
 export interface RosterTeller {
-  /** Tells the rounds, once for all that happens at a turn. */
+  /** Tells the rounds, once for everything in one turn of the event loop. */
   changed(): void;
   /** Tells them at once. */
   tell(): void;

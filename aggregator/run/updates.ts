@@ -32,7 +32,7 @@ export function openUpdates(
   /** Refuses an update; the round does not wait for another one from this client. */
   function refuse(client: Client, id: string, refusal: Refusal): void {
     assignments.refuse(client, id, refusal);
-    // Another update beside the one that was offered first, which goes on.
+    // A second update for one assignment: the first one still counts.
     if (refusal.code === "conflict") return;
     const assignment = assignments.own(client, id);
     if (assignment?.task !== "train" || assignment.folded) return;

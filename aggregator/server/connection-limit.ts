@@ -4,9 +4,9 @@ import type { Socket } from "node:net";
 import { ConfigError } from "../../runtime/errors.js";
 
 /**
- * The connections of a port, within the file descriptors that the process has. Whoever has shown
- * who it is keeps its place; when all are taken, a newcomer gets that of the stranger who has been
- * here longest, so that silent connections, however many, cannot keep clients out.
+ * The connections of a port, within the file descriptors that the process has. A client that has
+ * authenticated keeps its place; when all are taken, a newcomer gets that of the stranger who has
+ * been here longest, so that silent connections, however many, cannot keep clients out.
  */
 export interface Connections {
   /**

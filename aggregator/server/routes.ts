@@ -10,7 +10,7 @@ export interface Served {
   readonly metrics: Metrics | undefined;
   readonly traffic: Traffic;
   readonly site?: Site;
-  /** Whoever knows a model's hash may fetch it. */
+  /** Anybody who knows a model's hash can fetch it. */
   readonly publicModels?: boolean;
   /** Whether a request is meant for this server. */
   isOurs(request: IncomingMessage): boolean;
@@ -34,7 +34,7 @@ interface Route {
   readonly method: "GET";
   readonly path: RegExp;
   /**
-   * `probe`: anybody, by any address; `viewer`: by those who may look at the run; `client`: by the
+   * `probe`: anybody, by any address; `viewer`: those who are allowed to view the run; `client`: the
    * bearer of an open session.
    */
   readonly access: "probe" | "viewer" | "client";

@@ -38,7 +38,7 @@ export interface ServerOptions {
   /** 0 for any free one. */
   readonly port: number;
   /**
-   * Names under which clients may dial besides the loopback's own; `host:port` as it stands in
+   * Names under which clients dial, in addition to the loopback's own; `host:port` as it stands in
    * their URL.
    */
   readonly hosts?: readonly string[];
@@ -54,7 +54,7 @@ export interface ServerOptions {
   readonly origins?: readonly string[];
   /** Serve more than loopback, or under a public name, although every key is admitted. */
   readonly openToAll?: boolean;
-  /** Whoever knows a model's hash may fetch it. */
+  /** Anybody who knows a model's hash can fetch it. */
   readonly publicModels?: boolean;
   /**
    * Most WebSockets at a time; by default 10,000. Never more than the process has file descriptors
@@ -109,7 +109,7 @@ export interface OpenPort extends AggregatorServer {
 
 /**
  * Puts an aggregator on a port: WebSockets on any path, and `GET /blobs/<sha256>` (models),
- * `/livez`, `/readyz`, and for those who may look at the run (on loopback, or by the token of the
+ * `/livez`, `/readyz`, and for those who are allowed to view the run (on loopback, or by the token of the
  * lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/`.
  * @throws ConfigError `admin-token` (less than 16 characters, or a space), `no-authentication` (not
  * loopback, yet every key is admitted), `trusted-proxy`, `port-in-use`, `cannot-listen`,

@@ -31,7 +31,7 @@ export function socketOf(
     close(code, reason = "") {
       webSocket.close(code, reason);
       ended(reason);
-      // Whoever does not read does not close either.
+      // A peer that does not read does not close either.
       const patience = setTimeout(() => webSocket.terminate(), CLOSING);
       webSocket.once("close", () => clearTimeout(patience));
     },

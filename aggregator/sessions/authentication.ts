@@ -7,7 +7,7 @@ import type { KeyRing } from "./enrolment.js";
 export type Admission =
   /** Any key. Only for loopback. */
   | { readonly kind: "any" }
-  /** Whoever brings the token of a lab. */
+  /** Every client that shows the token of a lab. */
   | { readonly kind: "token"; readonly token: string }
   /** The clients with these ids. */
   | { readonly kind: "keys"; readonly ids: ReadonlySet<string> }

@@ -7,11 +7,12 @@ import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 
 /**
- * Who may take part, as a folder that an operator's command and a running server share:
+ * The keys that are allowed to take part, in a folder that an operator's command and a running
+ * server share:
  *
  *     tokens/<SHA-256 of a token>   a token that was not used yet
- *     enrolled/<client id>          a client that may take part
- *     revoked/<client id>           one that may no longer
+ *     enrolled/<client id>          a client that is allowed to take part
+ *     revoked/<client id>           a client that no longer is
  *
  * Each entry is a small JSON file. A token becomes a client, and a client a revoked one, by a
  * rename: that happens once, however many try it at the same moment.

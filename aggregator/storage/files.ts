@@ -57,7 +57,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     ({ history } = found);
     broken = undefined;
     journal = await openJournal(folder, files, found);
-    // An epoch that was cut off was perhaps in use: the new one is above all that were ever written.
+    // An epoch that was cut off was perhaps in use: the new one is above every one ever written.
     const epoch = 1 + Math.max(found.highestEpoch, history.epoch);
     await append(journal, { type: "epoch", epoch });
     const unfinished = await blobs.sweep(history.commits, KEPT);

@@ -77,7 +77,7 @@ export interface RegisteredClient {
   readonly samples: number | null;
 }
 
-/** All that an attempt needs to be opened again as it was. */
+/** What an attempt needs so that it can be opened again as it was. */
 export interface AttemptRecord {
   readonly round: number;
   readonly attempt: number;

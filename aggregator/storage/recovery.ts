@@ -14,7 +14,7 @@ interface Recovered {
   /** Bytes of the journal, and the hash of its last record. */
   readonly length: number;
   readonly hash: Uint8Array;
-  /** Of all that were ever written, also of those cut off. */
+  /** The highest epoch ever written, also among records that were cut off. */
   readonly highestEpoch: number;
   /** What was found and mended, in sentences. */
   readonly notes: readonly string[];

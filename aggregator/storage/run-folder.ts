@@ -16,11 +16,11 @@ import type { Blob } from "./ledger.js";
  *     timings.jsonl      what differs from run to run: durations, bytes
  *     model/             weights.safetensors and model.json of the last committed round
  *     summary.md
- *     state/             the ledger (storage/files.ts), from which all the rest could be made again
+ *     state/             the ledger (storage/files.ts), from which the rest could be made again
  */
 export interface RunFolder {
   /**
-   * Goes on from the committed lines and their model; whatever else stands in the files is dropped.
+   * Continues behind the committed records and their model; anything else in the files is dropped.
    */
   begin(
     config: unknown,

@@ -107,7 +107,7 @@ function inventedEvaluation(samples: number): Evaluated {
 }
 
 /**
- * A client that does all that the protocol asks of one, on the connection code of the real client,
+ * A client that does everything the protocol asks of one, on the connection code of the real client,
  * and trains only where the fleet has a trainer. It is its own options and events, so that
  * thousands of them are small.
  */

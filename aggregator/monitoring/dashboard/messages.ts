@@ -14,14 +14,14 @@ export interface PageUpdate {
   readonly log?: readonly LogEntry[];
   /** The part of the clients' table that this viewer looks at. */
   readonly table?: TableChange;
-  /** All up to here has been told: where a stream that is opened again goes on. */
+  /** Everything up to here has been sent: where a stream that is opened again continues. */
   readonly revision?: number;
 }
 
 export interface RunCard {
   readonly run: string;
   /**
-   * Another one has counted its revisions afresh, and all that is known of it has to be forgotten.
+   * Another feed counts revisions from its own start, so what is known of this one is dropped.
    */
   readonly feed: string;
   readonly model: string;
@@ -107,7 +107,7 @@ export interface ClientRow {
   readonly outcome?: string;
 }
 
-/** All that is known of a round. */
+/** Everything known of a round. */
 export interface RoundPoint extends RoundFigures {
   readonly round: number;
   /** All frames since the round before, seen from the aggregator. */

@@ -63,7 +63,7 @@ export function openSite(
     /** The answer to a sender without a role. */
     readonly asks: string;
     roleOf(request: IncomingMessage): Role | undefined;
-    /** Whoever sends this may be here, also when connections run short. */
+    /** Exempts the sender's connection from eviction when the limit is reached. */
     keep(connection: IncomingMessage["socket"]): void;
   },
 ): Site {
