@@ -94,6 +94,28 @@ const roundSettings = {
     0,
   ),
 
+  aggregate: v.optional(
+    inRuns(
+      v.string(),
+      "rule that makes a round's updates one: mean for members who can be trusted; centred-clipping, rfa, median, trimmed-mean, multi-krum, krum or bulyan where some may be hostile; norm-clip, norm-filter (docs/robust.md says which bears what)",
+    ),
+    "mean",
+  ),
+  hostile: v.optional(inRuns(whole(0, 1e6), "updates of a round that may be hostile")),
+  /** The rule's own numbers. */
+  aggregateSettings: v.optional(v.record(v.string(), v.pipe(v.number(), v.finite())), {}),
+  bucket: v.optional(
+    inRuns(whole(1, 1000), "updates, drawn by chance, whose mean counts as one for the rule"),
+    1,
+  ),
+  aggregateBytes: v.optional(
+    inRuns(
+      bytes(1),
+      "megabytes for the updates of a round, where the rule has to see them together",
+    ),
+    1_000_000_000,
+  ),
+
   evaluateEvery: v.optional(inRuns(whole(1), "evaluate the new model every so many rounds"), 1),
   evaluateFraction: v.optional(
     inRuns(between(0, 1), "share of the clients that evaluate it on what they held out"),

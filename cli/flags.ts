@@ -1,4 +1,5 @@
 import { runSettings, type AggregatorSettings } from "../aggregator/settings.js";
+import { RULES } from "../aggregator/aggregation/rules/built-in.js";
 import {
   algorithm,
   integer,
@@ -495,6 +496,19 @@ const ROUND = {
   fraction: unset(IN_RUNS.fraction, " where neither this nor --clients-per-round is given"),
   evaluateFraction: unset(IN_RUNS.evaluateFraction, "; 0 where there are test data"),
   ...IN_SERVICES,
+  aggregate: {
+    ...IN_RUNS.aggregate,
+    ...oneOf(...RULES.map(({ name }) => name)),
+    placeholder: "rule",
+  },
+  aggregateSettings: {
+    ...numbers(),
+    flag: "aggregate-set",
+    default: {},
+    help: "one of the rule's own numbers, such as radius=1 (docs/robust.md)",
+    commands: ROUNDS,
+  },
+  aggregateBytes: { ...IN_RUNS.aggregateBytes, flag: "aggregate-memory" },
   budgetBytes: { ...IN_SERVICES.budgetBytes, flag: "upload-memory" },
   flatnessEvery: {
     ...integer(0, 1_000_000),

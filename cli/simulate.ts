@@ -1,6 +1,8 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { mean } from "../aggregator/aggregation/rules/mean.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
+import { runSettings } from "../aggregator/settings.js";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { FederatedClient, type ClientOptions } from "../runtime/client.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
@@ -84,7 +86,8 @@ export async function simulate(
         ...given,
         gather: parts.length,
         gatherDeadline: PATIENCE,
-        minimum: 1,
+        // A rule for hostile updates has to be sure of how many there are at least.
+        minimum: given.aggregate === mean.name ? 1 : wantedOf(settings, parts.length),
         overSelection: 1,
         quorum: 1,
         deadline: PATIENCE,
@@ -149,6 +152,12 @@ export async function simulate(
     view.close();
   }
 }
+
+/** Updates wanted in a round of so many clients. */
+const wantedOf = (
+  { clientsPerRound, fraction = runSettings.fraction.default }: SettingsOf<"simulate">,
+  clients: number,
+): number => Math.min(clients, clientsPerRound ?? Math.max(1, Math.round(fraction * clients)));
 
 /**
  * A real client with its line in memory. `state` is a folder, or empty for a memory that the

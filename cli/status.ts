@@ -16,6 +16,7 @@ const Status = v.object({
   committed: v.number(),
   rounds: v.number(),
   waitsFor: words,
+  bears: words,
   clients: v.array(
     v.object({
       id: words,
@@ -82,9 +83,13 @@ export async function status(settings: SettingsOf<"status">): Promise<void> {
   if (code !== 200) fail(`the answer ${code}`);
   const read = v.safeParse(Status, parsed(body));
   if (!read.success) return fail("an answer of another form");
-  const { committed, rounds, waitsFor, clients } = read.output;
+  const { committed, rounds, waitsFor, bears, clients } = read.output;
   const view = openView(json);
-  view.say("status", read.output, `${committed} of ${rounds} rounds are committed. ${waitsFor}`);
+  view.say(
+    "status",
+    read.output,
+    `${committed} of ${rounds} rounds are committed. ${waitsFor}\n${bears}`,
+  );
   if (json) return;
   for (const { id, connected, state, samples } of clients)
     view.say(

@@ -1,11 +1,14 @@
+import { readFileSync } from "node:fs";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
-import { compileKernels, instantiateKernels } from "../../runtime/wasm/load.js";
+import { compileKernels, instantiateKernels, loadModule } from "../../runtime/wasm/load.js";
+import type { Heap } from "../../runtime/wasm/kernels.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
+import { sortingNetwork } from "./sorting-network.js";
 
 /**
- * The two loops of a fold, and the memory they run on. `plain` below is the readable form and the
- * reference of the tests; the WebAssembly form gives the same bits, since a float32 times a weight
- * below 2^29 is exact in float64.
+ * The loops over an update's numbers, and the memory they run on. `plain` below is the readable
+ * form and the reference of the tests; the WebAssembly form gives the same bits: a float32 times a
+ * weight below 2^29 is exact in float64, and where sums are not exact both add in the same order.
  */
 export interface Arithmetic {
   /** Which kernels work here; stands in the fold and in the run's records. */
@@ -14,16 +17,51 @@ export interface Arithmetic {
   sums(size: number, count: number): Float64Array[];
   /** sum[i] += (weight x[i] + c) - c */
   fold(sum: Float64Array, x: Float32Array, weight: number, c: number): void;
+  /** sum[i] += (factor (x[i] - centre[i]) + c) - c */
+  foldCentred(
+    sum: Float64Array,
+    x: Float32Array,
+    centre: Float64Array,
+    factor: number,
+    c: number,
+  ): void;
   /** How many elements of x are not finite or larger than maxAbs in size. */
   outOfRange(x: Float32Array, maxAbs: number): number;
   squaredNorm(x: Float32Array): number;
+  /** |x - centre|^2 */
+  squaredDistance(x: Float32Array, centre: Float64Array): number;
+  /** |x_i - x_j|^2 at [i * rows + j] and [j * rows + i], by differences. */
+  squaredDistances(rows: readonly Float32Array[]): Float64Array;
+  /**
+   * The rows with each coordinate in rising order, some coordinates at a time: what `visit` is
+   * given is void after it.
+   */
+  sortedColumns(rows: readonly Float32Array[], visit: (columns: SortedColumns) => void): void;
 }
+
+/** Some coordinates of rows, each in rising order. */
+export interface SortedColumns {
+  /** The r-th smallest of coordinate `from + i` is at r * stride + i. */
+  readonly values: Float32Array;
+  readonly stride: number;
+  readonly from: number;
+  readonly count: number;
+}
+
+/** Numbers that are looked at or added in one go: 256 KB of float32. */
+const SLICE = 65536;
+
+/** Coordinates whose squared differences are added up before they are added to the sum. */
+const BLOCK = 128;
 
 export const plain: Arithmetic = {
   build: "plain",
   sums: (size, count) => Array.from({ length: count }, () => new Float64Array(size)),
   fold(sum, x, weight, c) {
     for (let i = 0; i < x.length; i++) sum[i] += weight * x[i] + c - c;
+  },
+  foldCentred(sum, x, centre, factor, c) {
+    for (let i = 0; i < x.length; i++) sum[i] += factor * (x[i] - centre[i]) + c - c;
   },
   outOfRange(x, maxAbs) {
     let count = 0;
@@ -36,19 +74,95 @@ export const plain: Arithmetic = {
     for (let i = 0; i < x.length; i++) sum += x[i] * x[i];
     return sum;
   },
+  squaredDistance(x, centre) {
+    let sum = 0;
+    for (let start = 0; start < x.length; start += SLICE) {
+      const end = Math.min(start + SLICE, x.length);
+      const fours = end - ((end - start) % 4);
+      // Four chains, as the lanes of the kernel.
+      const chains = [0, 0, 0, 0];
+      for (let i = start; i < fours; i++) chains[i % 4] += (x[i] - centre[i]) ** 2;
+      let part = chains[0] + chains[2] + (chains[1] + chains[3]);
+      for (let i = fours; i < end; i++) part += (x[i] - centre[i]) ** 2;
+      sum += part;
+    }
+    return sum;
+  },
+  squaredDistances(rows) {
+    const out = new Float64Array(rows.length ** 2);
+    for (const [i, x] of rows.entries())
+      for (const [j, y] of rows.slice(0, i).entries()) {
+        let sum = 0;
+        for (let start = 0; start < x.length; start += BLOCK) {
+          const chains = [0, 0];
+          const end = Math.min(start + BLOCK, x.length);
+          for (let k = start; k < end; k++) chains[k % 2] += (x[k] - y[k]) ** 2;
+          sum += chains[0] + chains[1];
+        }
+        out[i * rows.length + j] = out[j * rows.length + i] = sum;
+      }
+    return out;
+  },
+  sortedColumns(rows, visit) {
+    const values = new Float32Array(rows.length);
+    for (let from = 0; from < rows[0].length; from++) {
+      for (const [r, row] of rows.entries()) values[r] = row[from];
+      visit({ values: values.sort(), stride: 1, from, count: 1 });
+    }
+  },
 };
 
-/** Numbers that are looked at or added in one go: 256 KB of float32. */
-const SLICE = 65536;
+/** What the module of assembly/aggregation/rules.ts exports. Addresses are byte offsets. */
+interface RuleKernels {
+  foldCentred(
+    sum: number,
+    x: number,
+    centre: number,
+    size: number,
+    factor: number,
+    c: number,
+  ): void;
+  squaredDistance(x: number, centre: number, size: number): number;
+  addDistances(
+    rows: number,
+    count: number,
+    stride: number,
+    columns: number,
+    block: number,
+    out: number,
+  ): void;
+  sortColumns(
+    rows: number,
+    count: number,
+    stride: number,
+    columns: number,
+    pairs: number,
+    pairsEnd: number,
+    scratch: number,
+  ): void;
+}
 
-/** The same with the kernels of fold.ts, on a memory of its own. */
+/** Bytes of rows that are looked at together: they stay in the second cache. */
+const TOGETHER = 512 * 1024;
+
+/** Coordinates that the kernel sorts together. */
+const GROUP = 16;
+
+/** How many coordinates of so many rows are looked at together: whole blocks, whole groups. */
+const columnsOf = (rows: number): number =>
+  Math.max(BLOCK, Math.floor(TOGETHER / (4 * rows) / BLOCK) * BLOCK);
+
+/** The same with the kernels of fold.ts and rules.ts, on a memory of its own. */
 export async function wasmArithmetic(): Promise<Arithmetic> {
   // Always the same build, for what this engine takes may change while the process runs; a fold has
   // no multiply-add to fuse.
   const compiled = await compileKernels(readKernelBinaries(), "simd");
-  const heap = ownHeap(4 * SLICE);
+  const heap = ownHeap(12 * SLICE);
   const kernels = await instantiateKernels(compiled, heap.memory);
+  const binary = readFileSync(new URL("rules.wasm", import.meta.url));
+  const rules = await loadModule<RuleKernels>(binary, heap.memory);
   const slice = heap.allocate(4 * SLICE);
+  const middle = heap.allocate(8 * SLICE);
   let taken: number[] = [];
 
   /** Puts the numbers at `slice`, as many at a time as fit. */
@@ -59,6 +173,10 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
       work(start, part.length);
     }
   }
+
+  /** Part of a vector at an address. */
+  const put = (address: number, vector: Float64Array, start: number, size: number): void =>
+    new Float64Array(heap.memory.buffer, address, size).set(vector.subarray(start, start + size));
 
   return {
     build: compiled.build,
@@ -87,6 +205,89 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
         sum += kernels.squaredNorm(slice, size);
       });
       return sum;
+    },
+    foldCentred(sum, x, centre, factor, c) {
+      if (sum.buffer !== heap.memory.buffer) return plain.foldCentred(sum, x, centre, factor, c);
+      inSlices(x, (start, size) => {
+        put(middle, centre, start, size);
+        rules.foldCentred(sum.byteOffset + 8 * start, slice, middle, size, factor, c);
+      });
+    },
+    squaredDistance(x, centre) {
+      let sum = 0;
+      inSlices(x, (start, size) => {
+        put(middle, centre, start, size);
+        sum += rules.squaredDistance(slice, middle, size);
+      });
+      return sum;
+    },
+    ...loopsOverRows(heap, rules),
+  };
+}
+
+/** The loops over all updates of a round. */
+function loopsOverRows(
+  heap: Heap,
+  rules: RuleKernels,
+): Pick<Arithmetic, "squaredDistances" | "sortedColumns"> {
+  /**
+   * So much memory for as long as the work takes. It may grow, which voids what `sums` gave: for
+   * rules that need all updates at once, and no sums.
+   */
+  function lent(sizes: readonly number[], work: (...addresses: number[]) => void): void {
+    const addresses = sizes.map((bytes) => heap.allocate(bytes));
+    work(...addresses);
+    addresses.forEach(heap.free);
+  }
+
+  /** Puts rows at an address, some coordinates at a time, `stride` numbers from one to the next. */
+  function inColumns(
+    rows: readonly Float32Array[],
+    address: number,
+    stride: number,
+    work: (from: number, count: number) => void,
+  ): void {
+    const size = rows[0].length;
+    for (let from = 0; from < size; from += stride) {
+      const count = Math.min(stride, size - from);
+      const place = new Float32Array(heap.memory.buffer, address, rows.length * stride);
+      rows.forEach((row, r) => place.set(row.subarray(from, from + count), r * stride));
+      work(from, count);
+    }
+  }
+
+  return {
+    squaredDistances(rows) {
+      const count = rows.length;
+      const stride = columnsOf(count);
+      const result = new Float64Array(count * count);
+      lent([4 * stride * count, 8 * BLOCK * count, 8 * count * count], (place, block, out) => {
+        new Float64Array(heap.memory.buffer, out, count * count).fill(0);
+        inColumns(rows, place, stride, (_, columns) =>
+          rules.addDistances(place, count, 4 * stride, columns, block, out),
+        );
+        result.set(new Float64Array(heap.memory.buffer, out, count * count));
+      });
+      for (let i = 0; i < count; i++)
+        for (let j = 0; j < i; j++) result[i * count + j] = result[j * count + i];
+      return result;
+    },
+    sortedColumns(rows, visit) {
+      const stride = columnsOf(rows.length);
+      const network = sortingNetwork(rows.length).map((place) => 4 * GROUP * place);
+      const sizes = [4 * stride * rows.length, network.byteLength, 4 * GROUP * rows.length];
+      lent(sizes, (place, pairs, scratch) => {
+        new Uint32Array(heap.memory.buffer, pairs, network.length).set(network);
+        inColumns(rows, place, stride, (from, count) => {
+          const groups = GROUP * Math.ceil(count / GROUP);
+          rules.sortColumns(
+            ...([place, rows.length, 4 * stride, groups] as const),
+            ...([pairs, pairs + network.byteLength, scratch] as const),
+          );
+          const values = new Float32Array(heap.memory.buffer, place, rows.length * stride);
+          visit({ values, stride, from, count });
+        });
+      });
     },
   };
 }

@@ -53,6 +53,8 @@ export type Contribution = Readonly<
       readonly values: Vector;
       readonly weight: number;
       readonly parts?: number;
+      /** Only this share of what lies between the values and a centre is added. */
+      readonly within?: { readonly centre: Float64Array; readonly share: number };
     }
   >
 >;
@@ -131,13 +133,11 @@ export function addToFold(
       fail(`"parts" expected an integer from 1 to ${all}, got ${parts}`);
   }
   for (const [vector, sum] of Object.entries(fold.sums)) {
-    const { values, weight, parts } = contribution[vector];
-    arithmetic.fold(
-      sum,
-      values,
-      weight * (parts ?? partsOf(domain, vector)),
-      1.5 * 2 ** 52 * gridOf(domain, vector),
-    );
+    const { values, weight, parts, within } = contribution[vector];
+    const factor = weight * (parts ?? partsOf(domain, vector));
+    const c = 1.5 * 2 ** 52 * gridOf(domain, vector);
+    if (within === undefined) arithmetic.fold(sum, values, factor, c);
+    else arithmetic.foldCentred(sum, values, within.centre, factor * within.share, c);
     fold.weights[vector] += weight;
   }
   members.set(client, hash);

@@ -18,9 +18,8 @@ import { collectAll } from "../memory.js";
 import { readUpdate, type Refusal } from "./validation.js";
 import type { Blob, Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
-import { clipped } from "./clip.js";
-import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
-import { contributionOf, domainOf, foldFor, stateGrid } from "./weighted-mean.js";
+import { openGathering, type Gathering, type RoundLimits, type RuleSettings } from "./gathering.js";
+import { stateGrid } from "./weighted-mean.js";
 
 /**
  * Does the heavy work on blobs: hashes and checks updates, folds them, moves the model and writes
@@ -33,8 +32,8 @@ export interface Reducer {
   readonly build: string;
   /** Takes a committed state of the algorithm as the current one. */
   load(state: Uint8Array): Promise<void>;
-  /** Begins an empty fold; what the one before held is dropped. */
-  openFold(limits: FoldLimits): Promise<void>;
+  /** Begins an empty round; what the one before held is dropped. */
+  openFold(limits: RoundLimits): Promise<void>;
   /**
    * Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay
    * as they are until then.
@@ -61,14 +60,6 @@ export interface Reducer {
   close(): Promise<void>;
 }
 
-interface FoldLimits {
-  /** The most updates, and the most samples that one may have: they decide the grid. */
-  readonly updates: number;
-  readonly samples: number;
-  /** The most commits that one may be behind. */
-  readonly staleness: number;
-}
-
 export interface ReducerSettings {
   readonly algorithm: string;
   readonly algorithmSettings: NamedNumbers;
@@ -80,6 +71,7 @@ export interface ReducerSettings {
   readonly maxNorm: number;
   /** Longer vectors are scaled down to this norm; Infinity for none. */
   readonly clipUpdateNorm: number;
+  readonly rule: RuleSettings;
 }
 
 /** @param own the algorithm itself, where it is not one of the built-in ones. */
@@ -94,17 +86,28 @@ export function openReducer(
   const form = codecNamed(settings.codec).form(layout, client.sends);
   const kept = new Map<string, { sha256: string; vectors: Vectors }>();
   let state: State;
-  let fold: RoundFold | undefined;
+  let gathering: Gathering | undefined;
   let grid: number | undefined;
+  /** What the rule gave in the last committed round, where it starts from it. */
+  let centre: Float64Array | undefined;
+  const rowSize = layout.size * client.sends.length;
 
   return {
     build: arithmetic.build,
     async load(stored) {
       state = readState(stored, Object.keys(server.state), layout.size);
+      centre = readCentre(stored, rowSize);
     },
     async openFold(limits) {
       grid = client.nextState && stateGrid(limits.updates, maxAbs);
-      fold = emptyFold(domainOf(server, { size: layout.size, maxAbs, ...limits }), arithmetic);
+      gathering = openGathering(
+        settings.rule,
+        server,
+        { size: layout.size, maxAbs, clipUpdateNorm },
+        limits,
+        centre ?? new Float64Array(rowSize),
+        arithmetic,
+      );
     },
     async check(key, sha256, bytes) {
       const read = readUpdate({ bytes, sha256, form, maxAbs, maxNorm, grid, arithmetic });
@@ -113,21 +116,11 @@ export function openReducer(
     },
     async fold(key, id, samples, staleness) {
       const update = kept.get(key);
-      if (update === undefined || fold === undefined) throw new Error(`nothing to fold for ${key}`);
+      if (update === undefined || gathering === undefined)
+        throw new Error(`nothing to fold for ${key}`);
       kept.delete(key);
-      const { sha256, vectors } = update;
-      addToFold(
-        fold,
-        id,
-        sha256,
-        contributionOf(
-          server,
-          clipUpdateNorm === Infinity ? vectors : clipped(vectors, clipUpdateNorm),
-          samples,
-          { staleness, domain: fold.domain },
-        ),
-        arithmetic,
-      );
+      gathering.add({ client: id, ...update, samples, staleness });
+      const { vectors } = update;
       return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));
     },
     async drop(key) {
@@ -137,16 +130,18 @@ export function openReducer(
       collectAll();
     },
     async finish(model, population) {
-      if (fold === undefined) throw new Error("no fold is open");
+      if (gathering === undefined) throw new Error("no fold is open");
+      const result = gathering.result();
       const global = readBlob(model, layout, [MODEL])[MODEL];
       const next = finishRound(server, {
         global,
-        fold: foldFor(fold),
+        fold: result.fold,
         state,
         settings: algorithmSettings,
         population,
       });
-      fold = undefined;
+      gathering = undefined;
+      ({ centre } = result);
       const checkpoint = checkpointOf(
         server,
         layout,
@@ -154,7 +149,7 @@ export function openReducer(
         next.global,
         next.state,
         population,
-        model,
+        { centre, into: model },
       );
       ({ state } = next);
       // Safe to reuse: only a custom algorithm could still hold a reference.
@@ -191,7 +186,10 @@ function checkpointOf(
   global: Vector,
   state: State,
   population: number,
-  into?: Uint8Array<ArrayBuffer>,
+  {
+    centre,
+    into,
+  }: { readonly centre?: Float64Array; readonly into?: Uint8Array<ArrayBuffer> } = {},
 ): Checkpoint {
   for (const name of Object.keys(server.state))
     requireVector(layout, name, state[name], Float64Array);
@@ -205,11 +203,13 @@ function checkpointOf(
     model: blobOf(writeBlob(layout, vectors, metadata, into)),
     state: blobOf(
       writeSafetensors(
-        Object.entries(state).map(([name, data]) => ({
-          name,
-          shape: [data.length],
-          data,
-        })),
+        Object.entries(centre === undefined ? state : { ...state, [CENTRE]: centre }).map(
+          ([name, data]) => ({
+            name,
+            shape: [data.length],
+            data,
+          }),
+        ),
       ),
     ),
   };
@@ -239,6 +239,15 @@ const blobOf = (bytes: Uint8Array): Blob => ({
   sha256: sha256Hex(bytes),
   bytes,
 });
+
+/** The name, in the stored state, of what the rule starts from. */
+const CENTRE = "aggregate/centre";
+
+/** Nothing where the last round was combined by a rule that keeps nothing. */
+function readCentre(bytes: Uint8Array, size: number): Float64Array | undefined {
+  const data = readSafetensors(bytes).tensors.get(CENTRE)?.data;
+  return data instanceof Float64Array && data.length === size ? data : undefined;
+}
 
 /** @throws ModelError `state` where the stored state is not this algorithm's. */
 function readState(bytes: Uint8Array, names: readonly string[], size: number): State {

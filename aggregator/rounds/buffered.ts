@@ -54,6 +54,8 @@ export interface BufferedRules {
   readonly maxStaleness: number;
   /** Part of the buffer with which it is committed at its deadline, in (0, 1]. */
   readonly quorum: number;
+  /** The fewest updates that can be combined. */
+  readonly least?: number;
   /**
    * Fewest clients with which the first buffer is opened, and fewest updates that are committed at
    * a deadline.
@@ -267,7 +269,7 @@ function fill(rules: BufferedRules, from: Buffering): Step {
   const counted = state.members.count("counted");
   const { population, barred = 0 } = state.roster;
   const all = Math.min(rules.buffer, population - barred);
-  if (counted > 0 && counted >= rules.quorum * all) return close(rules, state);
+  if (counted >= (rules.least ?? 1) && counted >= rules.quorum * all) return close(rules, state);
   if (state.draining)
     return enough(rules, state)
       ? close(rules, state)
@@ -318,7 +320,11 @@ function enough(rules: BufferedRules, state: Buffering): boolean {
   const others = roster.ids.filter((id) => !members.has(id)).length;
   const able = [...members].filter(([, { barred }]) => !barred).length;
   const reach = Math.min(rules.buffer, able + others);
-  const needed = Math.max(Math.min(rules.minimum, rules.buffer), Math.ceil(rules.quorum * reach));
+  const needed = Math.max(
+    rules.least ?? 1,
+    Math.min(rules.minimum, rules.buffer),
+    Math.ceil(rules.quorum * reach),
+  );
   return members.count("counted") >= needed;
 }
 

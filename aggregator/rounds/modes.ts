@@ -5,13 +5,23 @@ import { buffered } from "./buffered.js";
 import { roundsOf, type Rounds } from "./engine.js";
 import { synchronous } from "./synchronous.js";
 
+/** The fewest and the most updates of a round that can be combined. */
+interface RoundSize {
+  readonly least: number;
+  readonly most: number;
+}
+
 /**
  * The rounds that the settings ask for.
  * @throws ConfigError `client-state` for buffered rounds of an algorithm whose clients keep a
  * state: it follows from one model to the next, and an update from an older one would not fit to
  * it.
  */
-export function roundsFor(settings: AggregatorSettings, { name, client }: Algorithm): Rounds {
+export function roundsFor(
+  settings: AggregatorSettings,
+  { name, client }: Algorithm,
+  { least, most }: RoundSize = { least: 1, most: Infinity },
+): Rounds {
   const { seed, rounds, quorum, minimum, deadline } = settings;
   const shared = {
     seed,
@@ -20,6 +30,7 @@ export function roundsFor(settings: AggregatorSettings, { name, client }: Algori
     gatherDeadline: settings.gatherDeadline,
     pause: settings.pause,
     storageDeadline: settings.storageDeadline,
+    least,
   };
   if (settings.mode === "synchronous")
     return roundsOf(
@@ -33,6 +44,7 @@ export function roundsFor(settings: AggregatorSettings, { name, client }: Algori
           minimum,
           overSelection: settings.overSelection,
           bernoulli: settings.bernoulli,
+          most,
         },
       }),
     );

@@ -18,6 +18,8 @@ export interface Selection {
    * paper's set-up).
    */
   readonly bernoulli: boolean;
+  /** The most updates wanted in a round. */
+  readonly most?: number;
 }
 
 /** Redraws after which a Bernoulli selection asks one client, so that a tiny fraction ends too. */
@@ -35,7 +37,7 @@ export function select(
   round: number,
   attempt: number,
 ): { readonly selected: readonly string[]; readonly goal: number } | undefined {
-  const { fraction, count, minimum, overSelection, bernoulli } = selection;
+  const { fraction, count, minimum, overSelection, bernoulli, most = Infinity } = selection;
   if (ids.length < Math.max(1, minimum)) return undefined;
   const chance = random(seed, "selection", round, attempt);
   if (bernoulli) {
@@ -45,11 +47,11 @@ export function select(
     if (selected.length === 0) selected = [ids[chance.integer(ids.length)]];
     return {
       selected,
-      goal: Math.max(1, Math.round(selected.length / overSelection)),
+      goal: Math.min(most, Math.max(1, Math.round(selected.length / overSelection))),
     };
   }
   const wanted = Math.max(1, minimum, count ?? Math.round(fraction * ids.length));
-  const goal = Math.min(ids.length, wanted);
+  const goal = Math.min(ids.length, wanted, most);
   const asked = Math.min(ids.length, Math.ceil(goal * overSelection));
   const order = chance.shuffle(Uint32Array.from(ids.keys())).subarray(0, asked);
   return { selected: [...order.sort()].map((i) => ids[i]), goal };

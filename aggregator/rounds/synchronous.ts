@@ -51,6 +51,8 @@ export interface RoundRules {
   /** Milliseconds from asking to closing. */
   readonly deadline: number;
   readonly selection: Selection;
+  /** The fewest updates that can be combined: with fewer the attempt is abandoned, whatever the quorum. */
+  readonly least?: number;
   /**
    * Clients awaited before the first round of this process; after `gatherDeadline` the selection's
    * minimum will do.
@@ -211,14 +213,16 @@ function ask(rules: RoundRules, from: Opening): Step {
   const { open } = from;
   const work = workOf(open);
   const { selected } = open;
-  const goal = Math.min(open.goal, selected.length);
+  const wanted = Math.min(open.goal, selected.length);
+  const share = Math.min(wanted, Math.max(1, Math.ceil(rules.quorum * wanted)));
+  const quorum = Math.max(rules.least ?? 1, share);
   const state: Collecting = {
     ...commonOf(from),
     at: "collecting",
     open,
     members: Members.of(selected.map((id) => [id, { status: "asked", work }])),
-    goal,
-    quorum: Math.min(goal, Math.max(1, Math.ceil(rules.quorum * goal))),
+    goal: Math.max(wanted, quorum),
+    quorum,
   };
   return and(
     arm(state, rules.deadline),
@@ -268,10 +272,17 @@ function settle(
  * A round is made with those who can: a client that cannot, now and later, is not among those of whom the
  * quorum is a part. The selection's minimum stays.
  */
-function withoutBarred({ quorum: share, selection }: RoundRules, state: Collecting): Collecting {
+function withoutBarred(
+  { quorum: share, selection, least = 1 }: RoundRules,
+  state: Collecting,
+): Collecting {
   const able = [...state.members].filter(([, { barred }]) => !barred).length;
   const goal = Math.min(state.goal, able);
-  const quorum = Math.max(Math.min(state.quorum, selection.minimum), Math.ceil(share * goal));
+  const quorum = Math.max(
+    least,
+    Math.min(state.quorum, selection.minimum),
+    Math.ceil(share * goal),
+  );
   return { ...state, goal: Math.max(goal, quorum), quorum };
 }
 

@@ -61,6 +61,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** The run's id. */
   readonly run: string;
   readonly description: ModelDescription;
+  /** How updates are combined, and how many hostile ones that bears: a sentence. */
+  readonly bears: string;
   /** The run's folder, where it has one. */
   readonly folder: string | undefined;
   /**
@@ -81,7 +83,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    */
   static async open(options: AggregatorOptions): Promise<Aggregator> {
     const definition = definitionOf(options);
-    const rounds = roundsFor(definition.settings, definition.algorithm);
+    const rounds = roundsFor(definition.settings, definition.algorithm, definition.combining);
     const opened = await openRun(definition, options, options.log ?? silent);
     const aggregator = new Aggregator(options, definition, rounds, opened);
     try {
@@ -107,6 +109,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.othersLog = calm(this.log);
     this.run = opened.opened.run;
     this.description = model.description;
+    this.bears = definition.combining.bears;
     this.folder = folder;
     this.#joined = join(definition, rounds, opened, {
       admission: this.admission,
@@ -208,7 +211,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   status(): Status {
     const { rounds, models } = this.#joined.context;
-    return statusOf(this.run, this.settings, rounds, models, this.clients());
+    return statusOf(this.run, this.settings, this.bears, rounds, models, this.clients());
   }
 
   situation(): Situation {

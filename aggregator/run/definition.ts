@@ -7,6 +7,7 @@ import { modelMetadata } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import type { Needs } from "../clients/clients.js";
+import { combiningOf, type Combining } from "./combining.js";
 import type { AggregatorOptions } from "./options.js";
 import { readAggregatorSettings, type AggregatorSettings } from "../settings.js";
 
@@ -31,6 +32,8 @@ export interface RunDefinition {
   readonly isLarge: boolean;
   /** Activation norms that a client measures: one for each rectified layer, and the logits'. */
   readonly norms: number;
+  /** How updates become one. */
+  readonly combining: Combining;
   /** What it needs of a client. */
   readonly needs: Needs;
 }
@@ -65,6 +68,7 @@ export function definitionOf({
     metadata: modelMetadata(model),
     updateBytes,
     isLarge: updateBytes > LARGE,
+    combining: combiningOf(settings, algorithm, 4 * model.layout.size * client.sends.length),
     norms: tapped.length + (settings.manIncludesLogits ? 1 : 0),
     needs: {
       algorithm: name,

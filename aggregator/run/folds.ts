@@ -26,6 +26,8 @@ export function openFolds(
       attempt = opened;
       counted = 0;
       return reducer.openFold({
+        round: opened.round,
+        attempt: opened.attempt,
         updates: mostUpdates(opened),
         samples: opened.maxSamples,
         staleness: rounds.maxStaleness,

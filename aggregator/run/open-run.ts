@@ -15,6 +15,7 @@ import { fileLedger } from "../storage/files.js";
 import type { Ledger, Opened } from "../storage/ledger.js";
 import { memoryLedger } from "../storage/memory.js";
 import { plain, wasmArithmetic } from "../aggregation/arithmetic.js";
+import { mean } from "../aggregation/rules/mean.js";
 
 /** Blobs above this size are hashed, checked and folded in a worker. */
 const WORKER_FROM = 128 * 1024;
@@ -90,7 +91,7 @@ function requireSameRun(
 
 /** Behind a worker where blobs are large, so that the event loop does not wait for them. */
 async function chooseReducer(
-  { settings, algorithm, codec, isOwn, updateBytes, ...model }: RunDefinition,
+  { settings, algorithm, codec, isOwn, updateBytes, combining, ...model }: RunDefinition,
   log: Log,
 ): Promise<Reducer> {
   const { maxAbs, maxNorm, clipUpdateNorm } = settings;
@@ -103,9 +104,12 @@ async function chooseReducer(
     maxAbs,
     maxNorm: maxNorm || Infinity,
     clipUpdateNorm: clipUpdateNorm || Infinity,
+    rule: combining.rule,
   };
   // An algorithm of the caller's own is code, which cannot be sent to a worker.
-  if (updateBytes > WORKER_FROM && !isOwn) return openReducerInWorker(reducerSettings);
+  // A rule that sees all updates together looks at many small ones for as long as at a large one.
+  const isMean = combining.rule.rule === mean.name;
+  if ((updateBytes > WORKER_FROM || !isMean) && !isOwn) return openReducerInWorker(reducerSettings);
   const arithmetic = await wasmArithmetic().catch((error: unknown) => {
     log.warn({ err: error }, "folding without the WebAssembly kernels");
     return plain;

@@ -171,6 +171,8 @@ export interface Status {
   readonly committed: number;
   readonly rounds: number;
   readonly waitsFor: string;
+  /** How updates are combined, and how many hostile ones that bears. */
+  readonly bears: string;
   readonly model: string;
   readonly clients: readonly ClientStatus[];
 }

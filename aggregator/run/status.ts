@@ -10,6 +10,7 @@ import type { AggregatorSettings } from "../settings.js";
 export function statusOf(
   run: string,
   { rounds }: AggregatorSettings,
+  bears: string,
   engine: Pick<Rounds, "waitsFor">,
   models: Models,
   clients: Iterable<Client>,
@@ -19,6 +20,7 @@ export function statusOf(
     committed: models.round,
     rounds,
     waitsFor: engine.waitsFor(),
+    bears,
     model: models.current.sha256,
     clients: [...clients]
       .sort((a, b) => (a.id < b.id ? -1 : 1))

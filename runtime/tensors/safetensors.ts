@@ -197,7 +197,8 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
     const data =
       at % width === 0
         ? new View(bytes.buffer as ArrayBuffer, at, (to - from) / width)
-        : new View(bytes.slice(start + from, start + to).buffer as ArrayBuffer);
+        : // Not `slice`, which of a Node Buffer gives a view.
+          new View(new Uint8Array(bytes.subarray(start + from, start + to)).buffer);
     tensors.set(name, { name, shape, data });
   }
   return { tensors, metadata };

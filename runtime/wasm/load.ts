@@ -45,3 +45,15 @@ export function instantiateKernels(
   // compares the names.
   return instance.exports as unknown as Kernels;
 }
+
+/**
+ * Another module of functions on addresses in a memory, with its exports as the caller knows them:
+ * the compiler of the module checks nothing against that type.
+ */
+export async function loadModule<Exports>(
+  bytes: BufferSource,
+  memory: WebAssembly.Memory,
+): Promise<Exports> {
+  const { instance } = await WebAssembly.instantiate(bytes, { env: { memory } });
+  return instance.exports as Exports;
+}

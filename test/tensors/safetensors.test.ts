@@ -17,6 +17,15 @@ test("reads every file written by another program, and writes its tensors back",
   }
 });
 
+test("a tensor that is not aligned is read from a Node Buffer too", () => {
+  const bytes = writeSafetensors([
+    { name: "a", shape: [3], data: Float32Array.of(1, 2, 3) },
+    { name: "b", shape: [2], data: Float64Array.of(0.5, 0.25) },
+  ]);
+  const { tensors } = readSafetensors(Buffer.from(bytes));
+  assert.deepEqual(tensors.get("b")?.data, Float64Array.of(0.5, 0.25));
+});
+
 test("what is written is read back, whatever the names, shapes and metadata", () => {
   const tensor = fc
     .record({

@@ -128,12 +128,15 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     maxAbs: 1,
     maxNorm: Infinity,
     clipUpdateNorm: Infinity,
+    rule: { rule: "mean", hostile: 0, numbers: {}, bucket: 1, seed: "1" },
   });
   await assert.rejects(reducer.finish(new Uint8Array(8), 1), {
     code: "desk",
     message: "no fold is open",
   });
-  const waiting = reducer.openFold({ updates: 1, samples: 1, staleness: 0 });
+  const waiting = reducer.openFold({
+    ...{ round: 1, attempt: 1, updates: 1, samples: 1, staleness: 0 },
+  });
   await reducer.close();
   await waiting.catch((error: FedflatError) => assert.equal(error.code, "desk"));
   await assert.rejects(reducer.drop("x"), { code: "desk" });
