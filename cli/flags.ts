@@ -1,5 +1,6 @@
 import { runSettings, type AggregatorSettings } from "../aggregator/settings.js";
 import { RULES } from "../aggregator/aggregation/rules/built-in.js";
+import { PRESET_NAMES } from "../runtime/models/presets.js";
 import {
   algorithm,
   integer,
@@ -438,7 +439,7 @@ const DATA = {
 const TRAINING = {
   model: {
     ...text("model"),
-    help: "fashion-small, cifar, tiny-imagenet, sensor, perceptron (for tables), or a file with a description (the one for the data's shape where not given)",
+    help: `${PRESET_NAMES.join(", ")}, or a file with a description (the one for the data's shape where not given); perceptron and autoencoder take tables`,
     commands: ROUNDS,
   },
   modelFolder: {

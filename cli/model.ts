@@ -6,13 +6,15 @@ import { normalisationOf, normalisations } from "../runtime/data/normalise.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { expectedBy, parseCard, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
-import { PRESET_NAMES, preset } from "../runtime/models/presets.js";
+import { PRESET_NAMES, preset, takesAnyInput } from "../runtime/models/presets.js";
 import type { OpenedData } from "./data.js";
 
 /** The data set that a preset was made for: it decides the normalisation where the data do not. */
 const MADE_FOR: Readonly<Record<string, string>> = {
   "fashion-small": "fashion-mnist",
   cifar: "cifar-100",
+  "resnet-8": "cifar-100",
+  "resnet-20": "cifar-100",
 };
 
 /**
@@ -45,11 +47,11 @@ export function presetFor(data?: OpenedData): string {
 }
 
 function fromPreset(name: string, format: string | undefined, dataset?: Dataset): ModelCard {
-  const ofAnyShape = name === "perceptron";
+  const ofAnyShape = takesAnyInput(name);
   if (ofAnyShape && dataset === undefined)
     throw new ConfigError(
       "usage",
-      `"--model" expected data beside perceptron, which is as wide as they are (--test), got none`,
+      `"--model" expected data beside ${name}, which is as wide as they are (--test), got none`,
     );
   const description = preset(name, dataset?.classes.length, dataset?.shape);
   const known = normalisations[format ?? ""] ?? normalisations[MADE_FOR[name]];

@@ -21,6 +21,27 @@ test("the paper's networks have the paper's numbers of parameters", () => {
   assert.equal(networkOf(preset("cifar", 10)).classes, 10);
 });
 
+test("the networks of other papers and benchmarks have their numbers of parameters", () => {
+  const expected: Record<string, number> = {
+    "resnet-8": 78_378,
+    "resnet-20": 273_258,
+    "ds-cnn": 22_604,
+    mobilenet: 210_850,
+    autoencoder: 265_864,
+    forecast: 5_409,
+    shakespeare: 817_872,
+    sent140: 241_002,
+    characters: 64_528,
+    femnist: 6_603_710,
+    "femnist-128": 461_630,
+  };
+  for (const [name, size] of Object.entries(expected))
+    assert.equal(networkOf(preset(name)).layout.size, size, name);
+  const forecast = networkOf(preset("forecast", 3, [20, 4]));
+  assert.deepEqual([forecast.input, forecast.output], [[20, 4], [3]]);
+  assert.deepEqual(networkOf(preset("autoencoder", undefined, [50])).output, [50]);
+});
+
 test("every preset is a description that passes its own check", () => {
   for (const name of PRESET_NAMES)
     assert.deepEqual(parseDescription(JSON.parse(JSON.stringify(preset(name)))), preset(name));

@@ -113,7 +113,7 @@ test("the descriptions that the page shows are such, and have as many parameters
     const json: unknown = JSON.parse(text);
     return networkOf(parseDescription(json)).layout.size.toLocaleString("en");
   });
-  const said = [...page.matchAll(/\b(\d[\d,]+)\s+parameters/g)].map(([, number]) => number);
+  const said = [...page.matchAll(/\b(\d[\d,]+)\s+parameters[.:]?\s/g)].map(([, number]) => number);
   assert.equal(shown.length, 5);
   assert.deepEqual(shown, said);
 });
@@ -134,6 +134,21 @@ test("the page on models names every field of the card and every preset", () => 
   };
   for (const field of [...Object.keys(card), ...Object.keys(card.normalisation), ...PRESET_NAMES])
     assert.match(page, new RegExp(`[\\W]${field}\\W`));
+});
+
+test("the page on models says of each preset what goes in, what comes out, and its parameters", () => {
+  const [, table] = /^## Presets\n([^]*)/m.exec(page)!;
+  const rows = [...table.matchAll(/^\| `([\w-]+)` .*\| ([\dx]+); ([\dx]+) +\| ([\d,]+) +\|$/gm)];
+  assert.deepEqual(
+    rows.map(([, name]) => name),
+    PRESET_NAMES,
+  );
+  for (const [, name, input, output, parameters] of rows) {
+    const network = networkOf(preset(name));
+    assert.equal(network.input.join("x"), input, name);
+    assert.equal(network.output.join("x"), output, name);
+    assert.equal(network.layout.size.toLocaleString("en"), parameters, name);
+  }
 });
 
 test("the page on models says what cannot be trained", () => {
