@@ -1,6 +1,10 @@
 import type { ProtocolError } from "../errors.js";
 import type { Identity, Platform, SocketOptions } from "../platform/platform.js";
-import type { OutgoingClientMessage, ServerMessageOf } from "../protocol/messages.js";
+import type {
+  OutgoingClientMessage,
+  ServerMessage,
+  ServerMessageOf,
+} from "../protocol/messages.js";
 
 type Hello = Extract<OutgoingClientMessage, { type: "hello" }>;
 
@@ -32,9 +36,10 @@ export interface ConnectionEvents {
   ended(reason: EndReason, message: string): void;
 }
 
-/** The messages that are not the connection's own affair. */
-export type Told = ServerMessageOf<
-  "assign" | "received" | "committed" | "refused" | "model" | "wait" | "finished"
+/** The messages that a connection does not keep to itself. */
+export type Told = Exclude<
+  ServerMessage,
+  ServerMessageOf<"challenge" | "welcome" | "ping" | "pong" | "error" | "grant" | "ack" | "abort">
 >;
 
 export interface ConnectionOptions {
