@@ -2,10 +2,9 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 /**
- * The garbage collector, for what it does not see: frames and models lie outside of the heap that
- * it measures, and it looks for what can be freed there only when 64 MB have come together, in a
- * full collection that stops the event loop for as long as it takes to look at everything. Node has
- * no other way to ask for a collection while it runs.
+ * Runs the garbage collector for memory that it does not see: frames and models lie outside the
+ * heap that it measures. By itself it frees them only after 64 MB, in a full collection that stops
+ * the event loop. Node has no other way to ask for a collection while it runs.
  */
 function collector(): (kind?: { readonly type: "minor" }) => void {
   setFlagsFromString("--expose-gc");

@@ -57,7 +57,8 @@ const form = v.object(
 );
 
 /**
- * The algorithm that a file has as its default export; nothing where the name is no file but that of a built-in one.
+ * The algorithm that a file has as its default export; nothing where the name is no file but that
+ * of a built-in one.
  * @throws ConfigError `algorithm-file` with the field that is wrong.
  */
 export async function ownAlgorithm(name: string): Promise<Algorithm | undefined> {

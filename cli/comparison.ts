@@ -12,9 +12,10 @@ import { spreadOf, type Spread } from "./spread.js";
 import { writeWhole } from "./write.js";
 
 /**
- * What a simulation can look at and a federation cannot: the clients' own weights and labels. It adds to a run's folder
+ * What a simulation can look at and a federation cannot: the clients' own weights and labels. It
+ * adds to a run's folder
  *
- *     means.jsonl    accuracies of the means of clients' weights, one line for each evaluated round (means.ts)
+ *     means.jsonl    accuracies of the means of clients' weights, one line for each evaluated round
  *     clients.json   the final model's accuracy for each client (spread.ts)
  *     newest/        the newest weights of each client
  */

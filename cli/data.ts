@@ -83,9 +83,11 @@ const FORMATS: readonly Format[] = [
 ];
 
 /**
- * Opens labelled data by what it is: a folder in one of the known layouts, or one file of it (see docs/data.md).
- * Inputs and labels lie on shared memory, so that workers can use them without a copy.
- * @throws DataError one sentence that names the file and the field, or what was looked for and what was found
+ * Opens labelled data by what it is: a folder in one of the known layouts, or one file of it (see
+ * docs/data.md). Inputs and labels lie on shared memory, so that workers can use them without a
+ * copy.
+ * @throws DataError one sentence that names the file and the field, or what was looked for and what
+ * was found
  */
 export async function openData(path: string, options: OpenOptions = {}): Promise<OpenedData> {
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {

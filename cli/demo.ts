@@ -154,7 +154,10 @@ function showArrivals(aggregator: Aggregator, view: View, clients: number): void
   show();
 }
 
-/** Seconds on two cores, with some room: a pass of all clients over their data, and a client's start. */
+/**
+ * Seconds on two cores, with some room: a pass of all clients over their data, and a client's
+ * start.
+ */
 const [A_PASS, A_START] = [2.5, 1];
 
 /** How long both federations take, about. */
@@ -219,7 +222,10 @@ function compare(view: View, zeta: number, plain: Reports, man: Reports, model: 
   );
 }
 
-/** The command as it can be typed here: by its file in the repository, by npx where fedflat is installed. */
+/**
+ * The command as it can be typed here: by its file in the repository, by npx where fedflat is
+ * installed.
+ */
 const commandLine = (...args: readonly string[]): string =>
   [
     ...(MAIN.includes("node_modules")

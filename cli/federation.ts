@@ -252,8 +252,8 @@ async function farewell(aggregator: Aggregator): Promise<void> {
 }
 
 /**
- * Waits for the end of a run, or stops it when the signal aborts, and says what came of it and where it lies. Clients with a
- * life of their own are given the time to fetch the last model.
+ * Waits for the end of a run, or stops it when the signal aborts, and says what came of it and
+ * where it lies. Clients with a life of their own are given the time to fetch the last model.
  * @throws FedflatError `failed` where the run could not go on.
  */
 export async function conclude(

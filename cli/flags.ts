@@ -22,8 +22,8 @@ import {
 } from "./kinds.js";
 
 // Every setting of the command line, in one table: the flags, the keys of a config file, the checks
-// and the help are all made from it. A key `localEpochs` is the flag `--local-epochs` and the config
-// file's `"local-epochs"`.
+// and the help are all made from it. A key `localEpochs` is the flag `--local-epochs` and the
+// config file's `"local-epochs"`.
 
 /** What the help says of a command beside its flags. */
 interface CommandText {
@@ -32,8 +32,8 @@ interface CommandText {
 }
 
 /**
- * Every command, in the order of the help. The work of one is the function of its name in the file of
- * its name, which is loaded only when it is asked for: a client need not load the aggregator.
+ * Every command, in the order of the help. The work of one is the function of its name in the file
+ * of its name, which is loaded only when it is asked for: a client need not load the aggregator.
  */
 export const COMMANDS = {
   serve: {
@@ -183,7 +183,9 @@ const helpIn = <S extends "run" | "service">(scope: S) =>
 const { learningRateDecay, ...IN_RUNS } = ofRun(ROUNDS, helpIn("run"));
 const IN_SERVICES = ofRun(["serve"], helpIn("service"));
 
-/** A flag without a default, so that a command sees whether it was given; the help says what holds. */
+/**
+ * A flag without a default, so that a command sees whether it was given; the help says what holds.
+ */
 const unset = <F extends { readonly help: string; readonly default: unknown }>(
   { default: initial, ...flag }: F,
   more = "",

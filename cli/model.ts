@@ -21,8 +21,8 @@ const MADE_FOR: Readonly<Record<string, string>> = {
  * The model that a run trains: a preset, or a JSON file with a description or a whole card
  * ({description, normalisation, classes, columns}). Where data are given, names that the file lacks
  * are theirs.
- * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it, DataError `shape`,
- * `columns`, `label` where it does not fit the data.
+ * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it,
+ * DataError `shape`, `columns`, `label` where it does not fit the data.
  */
 export async function modelNamed(name: string, data?: OpenedData): Promise<ModelCard> {
   const dataset = data?.train ?? data?.test;
@@ -33,7 +33,10 @@ export async function modelNamed(name: string, data?: OpenedData): Promise<Model
   return card;
 }
 
-/** The preset for these data, where no model is named. @throws ConfigError `usage` where there is none */
+/**
+ * The preset for these data, where no model is named.
+ * @throws ConfigError `usage` where there is none
+ */
 export function presetFor(data?: OpenedData): string {
   const { shape } = data?.train ?? data?.test ?? { shape: preset("fashion-small").input };
   if (shape.length === 1) return "perceptron";

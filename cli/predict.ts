@@ -39,8 +39,8 @@ export async function predict(settings: SettingsOf<"predict">, signal: AbortSign
 const PLACES = ["", "weights.safetensors", join("model", "weights.safetensors")];
 
 /**
- * The model of a run, of its model folder, or of a file. @throws ModelError `model-file` where there
- * is none or it is damaged.
+ * The model of a run, of its model folder, or of a file. @throws ModelError `model-file` where
+ * there is none or it is damaged.
  */
 export async function readModel(path: string): Promise<Model> {
   let problem: unknown;

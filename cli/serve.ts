@@ -102,7 +102,9 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;
-    /** Those who have said why they are busy: said once for each line, however often they say it. */
+    /**
+     * Those who have said why they are busy: said once for each line, however often they say it.
+     */
     const busy = new Set<string>();
     aggregator.on("client", ({ client, change, reason }) => {
       if (change === "joined" || change === "left") busy.delete(client);

@@ -64,8 +64,10 @@ export function addOptions(command: Command, name: CommandName): void {
 }
 
 /**
- * The settings of a command: from the flags, else from the config file that `--config` names, else the defaults.
- * @throws ConfigError `usage` that names the flag (or the file's key), what it expects and what it got.
+ * The settings of a command: from the flags, else from the config file that `--config` names, else
+ * the defaults.
+ * @throws ConfigError `usage` that names the flag (or the file's key), what it expects and what it
+ * got.
  */
 export function readSettings<C extends CommandName>(
   command: C,
@@ -78,7 +80,8 @@ export function readSettings<C extends CommandName>(
 }
 
 /**
- * The same where the settings beside the flags have been read already; `source` is what errors call them.
+ * The same where the settings beside the flags have been read already; `source` is what errors call
+ * them.
  * @throws ConfigError `usage`
  */
 export function checkSettings<C extends CommandName>(

@@ -10,8 +10,9 @@ export interface Spread {
 }
 
 /**
- * Each client's accuracy: that on the test data, weighted by the client's own mix of classes. So nothing need be set aside
- * on the clients, and a client of few examples is not judged by few. Classes that the test data lack are left out.
+ * Each client's accuracy: that on the test data, weighted by the client's own mix of classes. So
+ * nothing need be set aside on the clients, and a client of few examples is not judged by few.
+ * Classes that the test data lack are left out.
  * @param predicted class of each test example
  */
 export function spreadOf(

@@ -14,7 +14,8 @@ async function readFor(flag: string, file: string): Promise<string> {
 
 /**
  * What the flags of TLS name, read and looked at; nothing where none is given.
- * @throws ConfigError `usage` for a file that is missing or no PEM, a key of another certificate, a certificate whose time is over.
+ * @throws ConfigError `usage` for a file that is missing or no PEM, a key of another certificate, a
+ * certificate whose time is over.
  */
 export async function readTls(files: {
   readonly tlsCert?: string;

@@ -87,7 +87,9 @@ function plainView(): View {
 /** Milliseconds without a word after which a steady view says how far the work is. */
 const SILENCE = 4000;
 
-/** The same view, but when it has said nothing for a while it says the newest progress as a line. */
+/**
+ * The same view, but when it has said nothing for a while it says the newest progress as a line.
+ */
 export function steadyView(view: View): View {
   let newest: string | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -178,8 +180,8 @@ export const cutLines = (text: string, columns: number): string[] =>
     .flatMap((line) => line.match(new RegExp(`.{1,${columns}}`, "gu")) ?? [""]);
 
 /**
- * A progress bar and the sentences about it, in a terminal of that many columns: one line where they
- * fit.
+ * A progress bar and the sentences about it, in a terminal of that many columns: one line where
+ * they fit.
  */
 export function progressLines(
   columns: number,

@@ -2,7 +2,7 @@ import { plain } from "./arithmetic.js";
 
 /**
  * An update with each vector scaled down to a Euclidean norm of at most `most`: x min(1, most /
- * |x|), rounded to float32. What comes of it hangs on the update alone, and its norm is summed by
+ * |x|), rounded to float32. The result depends on the update alone, and its norm is summed by
  * the same loop whichever kernels fold; so a fold of clipped updates is as reproducible as any
  * other. For algorithms whose clients keep no state: a client would keep what it sent, the server
  * what it clipped, and the two would drift apart.

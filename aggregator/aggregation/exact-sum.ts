@@ -105,9 +105,10 @@ export function emptyFold(domain: Domain, arithmetic: Arithmetic = plain): Round
 }
 
 /**
- * Adds one client's update, in place. The values must have been looked at (`arithmetic.outOfRange`): a sum cannot be undone.
- * @throws ModelError `fold`, with nothing changed, where the client is in already, the fold is full, a vector is missing or
- * of another length, or a weight is no integer from 1 to the largest.
+ * Adds one client's update, in place. The values must have been looked at
+ * (`arithmetic.outOfRange`): a sum cannot be undone.
+ * @throws ModelError `fold`, with nothing changed, where the client is in already, the fold is
+ * full, a vector is missing or of another length, or a weight is no integer from 1 to the largest.
  */
 export function addToFold(
   fold: RoundFold,
@@ -145,7 +146,8 @@ export function addToFold(
 
 /**
  * The fold of the updates of both; neither is changed.
- * @throws ModelError `fold` where their domains differ, a member is in both, or together they are too many.
+ * @throws ModelError `fold` where their domains differ, a member is in both, or together they are
+ * too many.
  */
 export function mergeFolds(a: RoundFold, b: RoundFold): RoundFold {
   if (textOf(a.domain) !== textOf(b.domain))

@@ -5,8 +5,8 @@ import type { ReducerAnswer, ReducerCall } from "./reducer-in-worker.js";
 import type { Checkpoint } from "../storage/ledger.js";
 import { wasmArithmetic } from "./arithmetic.js";
 
-// The worker of reducer-in-worker.ts: handles one call after the other, in the order in which they were
-// made.
+// The worker of reducer-in-worker.ts: handles one call after the other, in the order in which they
+// were made.
 
 const port = parentPort!;
 const reducer = openReducer(workerData as ReducerSettings, await wasmArithmetic());

@@ -17,7 +17,7 @@ interface Check<Subject> {
   wrong(subject: Subject): string | undefined;
 }
 
-/** The first check that has something to say. */
+/** What the first failed check says. */
 export function refusalOf<Subject>(
   checks: readonly Check<Subject>[],
   subject: Subject,

@@ -212,8 +212,8 @@ export const nameOf = ({ sha256, bytes }: Blob) => ({
 });
 
 /**
- * An id of 128 bits that cannot be guessed without the key, and that a restart computes again. The 0
- * is the phase: all work has one.
+ * An id of 128 bits that cannot be guessed without the key, and that a restart computes again. The
+ * 0 is the phase: all work has one.
  */
 export const assignmentId = (key: string, { round, attempt }: Work, client: string): string =>
   createHmac("sha256", Buffer.from(key, "hex"))

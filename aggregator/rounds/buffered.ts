@@ -32,15 +32,15 @@ import {
 /**
  * Asynchronous rounds with a buffer: FedBuff (Nguyen et al. 2022, arXiv:2106.06639) as a pure state
  * machine. Up to `concurrency` clients train, each from the model that was the newest when it was
- * given its work. A finished client is counted, and another takes its place. K updates make a round:
- * it is committed, and clients that are training continue with their older model; an update is as stale
- * as the rounds that were committed since.
+ * given its work. A finished client is counted, and another takes its place. K updates make a
+ * round: it is committed, and clients that are training continue with their older model; an update
+ * is as stale as the rounds that were committed since.
  *
  *     gathering -> opening -> buffering -> committing -> opening ... -> finished
  *
  * Nothing is abandoned: a buffer stays open until it is committed. A client is in a buffer once at
- * most, and a client that gave up its work is not asked again before the next buffer, unless the buffer
- * cannot be filled without it.
+ * most, and a client that gave up its work is not asked again before the next buffer, unless the
+ * buffer cannot be filled without it.
  */
 export interface BufferedRules {
   readonly seed: string;

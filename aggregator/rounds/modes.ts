@@ -14,7 +14,7 @@ interface RoundSize {
 /**
  * The rounds that the settings ask for.
  * @throws ConfigError `client-state` for buffered rounds of an algorithm whose clients keep a
- * state: it follows from one model to the next, and an update from an older one would not fit to
+ * state: it follows from one model to the next, and an update from an older one would not fit
  * it.
  */
 export function roundsFor(

@@ -198,7 +198,7 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
   return opening(rules, state, open, {});
 }
 
-/** Clients are awaited afresh, for as long as if the hold had not been; a rest has its own end. */
+/** Waits for clients for a whole deadline again after a hold; a rest has its own end. */
 function release(rules: RoundRules, state: Running): Step {
   const released = { ...state, held: false };
   return state.held && released.at === "gathering" && !released.resting
@@ -269,8 +269,8 @@ function settle(
 }
 
 /**
- * A round is made with those who can: a client that cannot, now and later, is not among those of whom the
- * quorum is a part. The selection's minimum stays.
+ * Leaves clients that cannot take part, now and later, out of the goal and the quorum. The
+ * selection's minimum stays.
  */
 function withoutBarred(
   { quorum: share, selection, least = 1 }: RoundRules,
@@ -303,7 +303,7 @@ function check(rules: RoundRules, state: Collecting): Step {
   return asked === 0 ? close(rules, state) : { state, effects: [] };
 }
 
-/** Those who were still asked are late, and are told. */
+/** Marks clients that were still asked as late, and tells them. */
 function dismiss(state: Collecting): {
   members: Members;
   effects: RoundEffect[];

@@ -9,8 +9,9 @@ const WAITING = 8;
 type EvaluateOnServer = (round: number, model: Blob) => Promise<EvaluationResult | undefined>;
 
 /**
- * Evaluates models on the server's test data, one after the other. Where they come faster than that,
- * the oldest is passed over: the newest matters most, and the last of a run is always evaluated.
+ * Evaluates models on the server's test data, one after the other. Where they come faster than
+ * that, the oldest is passed over: the newest matters most, and the last of a run is always
+ * evaluated.
  */
 export function openServerEvaluation(
   test: (model: Uint8Array, round: number) => Promise<Tested>,

@@ -10,19 +10,19 @@ import { ConfigError } from "../../runtime/errors.js";
  */
 export interface Connections {
   /**
-   * Has shown who it is: is not closed to make room. Of a TLS connection either end of the pair of
-   * sockets will do.
+   * Marks a client that has authenticated: it is not closed to make room. Either socket of a TLS
+   * pair will do.
    */
   keep(connection: Ends): void;
   /** This stranger has become a WebSocket. */
   isWebSocket(connection: Ends): void;
   /**
-   * A proxy that is trusted says from where this connection comes: it counts there from now on.
-   * False, and it counts nowhere, where that address has as many as it may.
+   * Counts the connection for the address that a trusted proxy names. False where that address has
+   * as many as it is allowed; then it counts nowhere.
    */
   comesFrom(connection: Ends, address: string): boolean;
   /**
-   * Closes the stranger's WebSocket that has been open longest; false where all are of clients.
+   * Closes the stranger's WebSocket that has been open longest; false where all belong to clients.
    */
   makeRoomForWebSocket(): boolean;
 }

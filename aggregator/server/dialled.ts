@@ -31,9 +31,9 @@ export interface Names {
 
 /**
  * Whether a request was meant for this server: by one of the names given, or by the address at
- * which it came in, or that it listens on, and its own port. A loopback's name is one only for who
- * comes from this machine. So what was meant for another service of the same address is none of
- * ours, and a proof that was made for that service is worth nothing here.
+ * which it came in, or that it listens on, and its own port. A loopback name counts only for
+ * connections from this machine. So a request for another service of the same address is refused,
+ * and a proof that was made for that service is worth nothing here.
  */
 export function isMeantForUs({ headers, socket }: IncomingMessage, names: Names): boolean {
   const named = headers.host?.toLowerCase() ?? "";
@@ -52,11 +52,11 @@ export const isDialledLocally = (request: IncomingMessage): boolean =>
 const hostName = ({ headers }: IncomingMessage): string =>
   (headers.host ?? "").toLowerCase().replace(/:\d+$/, "");
 
-/** What proxies say about whom they forward. */
+/** Headers in which proxies name the client that they forward. */
 const FORWARDING =
   /^(forwarded|via|x-forwarded(-.*)?|x-real-ip|true-client-ip|cf-connecting-ip|x-client-ip)$/;
 
-/** A proxy says that it forwards this: it is from elsewhere, wherever its connection is from. */
+/** Whether a proxy forwards this request: then it comes from elsewhere. */
 export const isForwarded = ({ headers }: IncomingMessage): boolean =>
   Object.keys(headers).some((name) => FORWARDING.test(name));
 
@@ -64,7 +64,7 @@ export const isForwarded = ({ headers }: IncomingMessage): boolean =>
 export const hasOneHost = ({ rawHeaders }: IncomingMessage): boolean =>
   rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === "host").length <= 1;
 
-/** Whose word on where a connection comes from is taken. */
+/** Proxies that are trusted to name the client's address. */
 export interface Proxies {
   has(address: string | undefined): boolean;
 }
@@ -98,7 +98,7 @@ export function trustedProxies(addresses: readonly string[]): Proxies {
 
 /**
  * Where a request comes from: behind trusted proxies the last address in `X-Forwarded-For` that is
- * not one of theirs, for all before it is the client's own word.
+ * not one of theirs, because a client can write anything before it.
  */
 export function addressOf({ headers, socket }: IncomingMessage, proxies: Proxies): string {
   let address = socket.remoteAddress ?? "unknown";

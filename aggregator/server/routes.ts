@@ -16,11 +16,11 @@ export interface Served {
   isOurs(request: IncomingMessage): boolean;
   /** Whether the sender may look at the run. */
   mayLook(request: IncomingMessage): boolean;
-  /** This connection has shown that it may be here. */
+  /** Exempts this connection from eviction. */
   keep(connection: IncomingMessage["socket"]): void;
 }
 
-/** A request that may be answered. */
+/** A request whose sender has access. */
 interface Exchange extends Served {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
@@ -34,8 +34,8 @@ interface Route {
   readonly method: "GET";
   readonly path: RegExp;
   /**
-   * `probe`: anybody, by any address; `viewer`: those who are allowed to view the run; `client`: the
-   * bearer of an open session.
+   * `probe`: anybody, by any address; `viewer`: those who are allowed to view the run; `client`:
+   * the bearer of an open session.
    */
   readonly access: "probe" | "viewer" | "client";
   readonly handler: (exchange: Exchange) => void;

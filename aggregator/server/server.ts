@@ -77,7 +77,7 @@ export interface ServerOptions {
     readonly crl?: string;
   };
   /**
-   * Who brings this as a bearer may look at the run from anywhere, and hold, release and stop it.
+   * The bearer of this token can view the run from anywhere, and hold, release and stop it.
    */
   readonly adminToken?: string;
   /** Milliseconds in which a connection must say what it wants; default 10,000. */
@@ -109,8 +109,8 @@ export interface OpenPort extends AggregatorServer {
 
 /**
  * Puts an aggregator on a port: WebSockets on any path, and `GET /blobs/<sha256>` (models),
- * `/livez`, `/readyz`, and for those who are allowed to view the run (on loopback, or by the token of the
- * lab or of the admin as the bearer) `/status`, `/metrics` and the live page at `/`.
+ * `/livez`, `/readyz`, and for viewers of the run (on loopback, or by the token of the lab or of
+ * the admin as the bearer) `/status`, `/metrics` and the live page at `/`.
  * @throws ConfigError `admin-token` (less than 16 characters, or a space), `no-authentication` (not
  * loopback, yet every key is admitted), `trusted-proxy`, `port-in-use`, `cannot-listen`,
  * `file-descriptors` (the process may open too few).

@@ -53,7 +53,7 @@ export function socketOf(
   });
   webSocket.on("ping", (data) =>
     pace.frame(() => {
-      // Who does not read gets no more answers.
+      // A peer that does not read gets no more answers.
       if (webSocket.bufferedAmount < MOST_PONGS) webSocket.pong(data);
     }),
   );

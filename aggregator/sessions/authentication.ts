@@ -12,7 +12,7 @@ export type Admission =
   /** The clients with these ids. */
   | { readonly kind: "keys"; readonly ids: ReadonlySet<string> }
   /**
-   * Those who are enrolled, or bring a token that enrols them. A key that is revoked loses its
+   * Clients that are enrolled, or show a token that enrols them. A key that is revoked loses its
    * connection.
    */
   | { readonly kind: "enrolled"; readonly keys: KeyRing };

@@ -3,7 +3,7 @@ import type { WebSocket } from "ws";
 /** Frames a second that a connection may send, and how many at once. */
 const FRAMES = 2000;
 const FRAMES_AT_ONCE = 200;
-/** How long one kind of work may go on in one turn of the event loop, in milliseconds. */
+/** The most time for one kind of work in one turn of the event loop, in milliseconds. */
 export const TURN = 5;
 
 /**

@@ -12,8 +12,8 @@ const CHILD = new URL("./child.js", import.meta.url).href;
 export type Fact = Readonly<Record<string, unknown>>;
 
 /**
- * Runs a command of fedflat in a process of its own, in a process group of its own: a Ctrl-C at the terminal reaches the
- * experiment only, which passes it on. Its CPU seconds go into `folder`/cpu.
+ * Runs a command of fedflat in a process of its own, in a process group of its own: a Ctrl-C at the
+ * terminal reaches the experiment only, which passes it on. Its CPU seconds go into `folder`/cpu.
  * @param main the command line to run, another one in tests
  * @throws ConfigError `failed` with the last line the command had to say
  */

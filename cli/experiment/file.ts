@@ -96,7 +96,8 @@ const schema = v.strictObject(
 );
 
 /**
- * Reads an experiment. Paths in its settings that begin with a dot are taken from the file's own folder.
+ * Reads an experiment. Paths in its settings that begin with a dot are taken from the file's own
+ * folder.
  * @throws ConfigError `usage` that names the file, the key, what it expects and what it got.
  */
 export async function readExperiment(path: string): Promise<ExperimentFile> {

@@ -27,9 +27,10 @@ export interface Cell {
 const NOT_OF_THE_RUN = ["run", "resume", "json", "workers"];
 
 /**
- * One cell for each combination of the grid's values, in the order of the file, the first setting changing slowest.
- * @throws ConfigError `usage` for a setting that `simulate` does not have or a value it does not take, and for a setting
- * that stands in two places.
+ * One cell for each combination of the grid's values, in the order of the file, the first setting
+ * changing slowest.
+ * @throws ConfigError `usage` for a setting that `simulate` does not have or a value it does not
+ * take, and for a setting that stands in two places.
  */
 export function cellsOf(file: ExperimentFile, source: string): Cell[] {
   const refuse = (key: string, expected: string, got: string): never => {

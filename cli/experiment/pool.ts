@@ -1,6 +1,6 @@
 /**
- * Does all tasks, `lanes` at a time, in their order. A task that fails leaves the others going. After `signal` aborts no
- * further task begins; it resolves when those under way have ended.
+ * Does all tasks, `lanes` at a time, in their order. A task that fails leaves the others going.
+ * After `signal` aborts no further task begins; it resolves when those under way have ended.
  * @returns the tasks that failed, with their errors
  */
 export async function inLanes<Task>(

@@ -107,8 +107,8 @@ function inventedEvaluation(samples: number): Evaluated {
 }
 
 /**
- * A client that does everything the protocol asks of one, on the connection code of the real client,
- * and trains only where the fleet has a trainer. It is its own options and events, so that
+ * A client that does everything the protocol asks of one, on the connection code of the real
+ * client, and trains only where the fleet has a trainer. It is its own options and events, so that
  * thousands of them are small.
  */
 export class LightClient implements ConnectionOptions, ConnectionEvents {

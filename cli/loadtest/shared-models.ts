@@ -16,7 +16,10 @@ interface Shared {
 const KEPT = 2;
 
 export interface SharedModels {
-  /** @throws ProtocolError `hash` where the bytes are not those named, or as `Connection.fetch`; ModelError as `loadModel` */
+  /**
+   * @throws ProtocolError `hash` where the bytes are not those named, or as `Connection.fetch`;
+   * ModelError as `loadModel`
+   */
   fetch(connection: Connection, name: BlobName): Promise<Loaded>;
   /** One that is here. */
   get(sha256: string): Loaded | undefined;

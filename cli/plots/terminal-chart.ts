@@ -1,6 +1,8 @@
 import { scaleLinear } from "d3-scale";
 
-/** One line of a chart of characters: what stands for its points, and the points from left to right. */
+/**
+ * One line of a chart of characters: what stands for its points, and the points from left to right.
+ */
 interface Curve {
   readonly mark: string;
   readonly name: string;
@@ -17,8 +19,8 @@ const LABELS = 7;
 const TICK = 6;
 
 /**
- * Curves over rounds 1, 2 ... as text of that many columns, with ticks on both axes. Each curve has a mark of its own, so
- * that it can be read without colours.
+ * Curves over rounds 1, 2 ... as text of that many columns, with ticks on both axes. Each curve has
+ * a mark of its own, so that it can be read without colours.
  */
 export function terminalChart(curves: readonly Curve[], columns: number): string {
   const values = curves.flatMap(({ points }) => points);

@@ -64,8 +64,7 @@ export interface Now {
 }
 
 /**
- * Clients by what they are at; `counted` and `missed` are those of the round that is open, or was
- * the last one.
+ * Clients by state; `counted` and `missed` are those of the round that is open, or of the last one.
  */
 export type ClientCounts = Readonly<Record<ClientFilter, number>>;
 
