@@ -85,7 +85,7 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
       at: 4 * offset,
       size,
       // T = 1 is asked for by a negative eta.
-      eta: name.endsWith(".kernel") ? eta : -1,
+      eta: /kernel$/i.test(name) ? eta : -1,
     }));
     let sum = 0;
     for (const { at, size, eta } of parts)

@@ -8,6 +8,7 @@ import { LOSS_KINDS } from "../../runtime/models/losses/built-in.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
 import { preset, PRESET_NAMES } from "../../runtime/models/presets.js";
 import { repository } from "../cli/command.js";
+import { LAYER_CASES } from "./layer-cases.js";
 
 const page = readFileSync(repository("docs/models.md"), "utf8");
 
@@ -33,39 +34,9 @@ const fieldsOf = (section: string): Field[] =>
     byDefault,
   }));
 
-/** A description of each kind with no optional field, and an input for it. */
-const SHORTEST: Record<keyof typeof LAYER_KINDS, { input: number[]; fields: object }> = {
-  dense: { input: [12], fields: { units: 3 } },
-  conv1d: { input: [12, 4], fields: { filters: 3, kernelSize: 3 } },
-  conv2d: { input: [12, 12, 4], fields: { filters: 3, kernelSize: 3 } },
-  depthwiseConv2d: { input: [12, 12, 4], fields: { kernelSize: 3 } },
-  maxPool: { input: [12, 12, 4], fields: { size: 2 } },
-  avgPool: { input: [12, 12, 4], fields: { size: 2 } },
-  globalAvgPool: { input: [12, 12, 4], fields: {} },
-  flatten: { input: [12, 12, 4], fields: {} },
-  groupNorm: { input: [12, 12, 4], fields: { groups: 2 } },
-  relu: { input: [12, 12, 4], fields: {} },
-  dropout: { input: [12, 12, 4], fields: { rate: 0.5 } },
-  activation: { input: [12, 12, 4], fields: { activation: "tanh" } },
-  conv1dTranspose: { input: [12, 4], fields: { filters: 3, kernelSize: 3 } },
-  conv2dTranspose: { input: [12, 12, 4], fields: { filters: 3, kernelSize: 3 } },
-  add: { input: [12, 4], fields: {} },
-  multiply: { input: [12, 4], fields: {} },
-  concat: { input: [12, 4], fields: {} },
-  upsample: { input: [12, 12, 4], fields: { size: 2 } },
-  repeat: { input: [12], fields: { times: 3 } },
-  reshape: { input: [12, 4], fields: { shape: [6, 8] } },
-  globalMaxPool: { input: [12, 12, 4], fields: {} },
-  embedding: { input: [12], fields: { vocabulary: 5, units: 3 } },
-  positionEmbedding: { input: [12, 4], fields: {} },
-  layerNorm: { input: [12, 4], fields: {} },
-  gru: { input: [12, 4], fields: { units: 3 } },
-  lstm: { input: [12, 4], fields: { units: 3 } },
-  multiHeadAttention: { input: [12, 4], fields: { heads: 2 } },
-};
-
 function withFields(type: keyof typeof LAYER_KINDS, more: object = {}): Network {
-  const { input, fields } = SHORTEST[type];
+  // The first of them says no more than it must.
+  const [{ input, fields }] = LAYER_CASES[type];
   const inputs = LAYER_KINDS[type].inputs === "several" ? ["input", "other"] : ["input"];
   const other = { type: "activation", activation: "tanh", inputs: ["input"], name: "other" };
   const layers = [
