@@ -62,7 +62,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 
 // The floor under all of them; its files import nothing.
-const FLOOR = ["errors", "serial", "crc"];
+const FLOOR = ["errors", "serial", "crc", "worker-rpc"];
 
 // Files of the public surface and a worker's entry bind rooms together and stand beside the arrows.
 const BINDERS = /^runtime\/((index|node|browser|client)|platform\/(node|browser)-worker)\.ts$/;
@@ -155,7 +155,6 @@ const LONGEST = 120;
 // Functions that are longer and wait to be cut; no other may join them.
 const LONG = new Set([
   "runtime/training/engine.ts engineOn",
-  "runtime/training/trainer.ts lane",
   "aggregator/monitoring/dashboard/browser/plots.ts openFigure",
   "cli/loadtest.ts loadtest",
   "cli/plots/line-chart.ts lineChart",

@@ -1,35 +1,34 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { serial } from "../../runtime/serial.js";
-import { openReducer, type ReducerSettings } from "./reducer.js";
-import type { ReducerAnswer, ReducerCall } from "./reducer-in-worker.js";
-import type { Checkpoint } from "../storage/ledger.js";
+import { serveCalls, type Port } from "../../runtime/worker-rpc.js";
 import { wasmArithmetic } from "./arithmetic.js";
+import type { ReducerCalls } from "./reducer-in-worker.js";
+import { openReducer, type Reducer, type ReducerSettings } from "./reducer.js";
 
 // The worker of reducer-in-worker.ts: handles one call after the other, in the order in which they
 // were made.
 
-const port = parentPort!;
-const reducer = openReducer(workerData as ReducerSettings, await wasmArithmetic());
+const host = parentPort!;
+const port: Port = { post: (message, transfer = []) => host.postMessage(message, transfer) };
+const starting = wasmArithmetic().then((arithmetic) =>
+  openReducer(workerData as ReducerSettings, arithmetic),
+);
 const queue = serial();
+const inTurn = <R>(work: (reducer: Reducer) => Promise<R>): Promise<R> =>
+  queue.run(async () => work(await starting));
 
-port.on("message", ({ id, method, args }: ReducerCall) => {
-  void queue.run(async () => {
-    const answer: ReducerAnswer = { id };
-    try {
-      // The names and arguments were put together from the type of Reducer at the other end.
-      const work = reducer[method] as (...args: unknown[]) => Promise<unknown>;
-      answer.result = await work(...args);
-    } catch (error) {
-      answer.error = error instanceof Error ? error.message : String(error);
-    }
-    port.postMessage(answer, buffersOf(answer.result));
-  });
-});
-port.postMessage({ id: 0, result: reducer.build } satisfies ReducerAnswer);
-
-/** The buffers of a checkpoint's blobs, which are given away rather than copied. */
-function buffersOf(result: unknown): ArrayBuffer[] {
-  if (typeof result !== "object" || result === null || !("model" in result)) return [];
-  const { model, state } = result as Checkpoint;
-  return [model, state].map(({ bytes }) => bytes.buffer as ArrayBuffer);
-}
+serveCalls<ReducerCalls>(
+  port,
+  {
+    build: () => inTurn(async ({ build }) => build),
+    load: (state) => inTurn((reducer) => reducer.load(...state)),
+    openFold: (limits) => inTurn((reducer) => reducer.openFold(...limits)),
+    check: (update) => inTurn((reducer) => reducer.check(...update)),
+    fold: (update) => inTurn((reducer) => reducer.fold(...update)),
+    drop: (key) => inTurn((reducer) => reducer.drop(...key)),
+    rest: () => inTurn((reducer) => reducer.rest()),
+    finish: (model) => inTurn((reducer) => reducer.finish(...model)),
+  },
+  starting,
+);
+host.on("message", (message: unknown) => port.onMessage?.(message));

@@ -1,7 +1,8 @@
 import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import { ConfigError } from "../errors.js";
 import { startEngine } from "../training/start-engine.js";
-import { serveJobs, type HostPort } from "../training/worker.js";
+import { serveJobs } from "../training/worker.js";
+import type { Port } from "../worker-rpc.js";
 import { fetchKernels } from "./fetch-kernels.js";
 import type { WorkerFiles } from "./browser.js";
 
@@ -18,7 +19,7 @@ interface WorkerScope {
 }
 
 const host = globalThis as unknown as WorkerScope;
-const port: HostPort = {
+const port: Port = {
   post: (message, transfer = []) => host.postMessage(message, transfer),
 };
 // The first message says where the files are; platform/browser.ts sends it.

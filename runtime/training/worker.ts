@@ -1,23 +1,16 @@
-import { FedflatError } from "../errors.js";
-import { release } from "../tensors/memory.js";
 import type { Dataset } from "../data/dataset.js";
+import { release } from "../tensors/memory.js";
+import { buffersOf, serveCalls, type CallUnderWay, type Port } from "../worker-rpc.js";
 import type { Engine, Hooks } from "./engine.js";
-import { snapshotTimes, type SnapshotTimes } from "./snapshots.js";
 import {
-  buffersOf,
-  ownMemory,
   cancelled,
-  postedError,
-  type FromWorker,
-  type PostedJob,
-  type ToWorker,
+  type JobControl,
+  type JobOrder,
+  type JobReport,
+  type PostedPart,
+  type TrainingCalls,
 } from "./messages.js";
-
-/** The worker's side of its port to the host. */
-export interface HostPort {
-  post(message: unknown, transfer?: readonly ArrayBuffer[]): void;
-  onMessage?: (message: unknown) => void;
-}
+import { snapshotTimes } from "./snapshots.js";
 
 /** Shortest time between two progress messages, in milliseconds. */
 const PROGRESS_INTERVAL = 100;
@@ -40,84 +33,77 @@ const nextTask: () => Promise<void> = (() => {
     });
 })();
 
-/**
- * Does the jobs that come through the port, one at a time. An error that is none of ours (a trap,
- * no memory left) is told as `fatal`: the host then ends this worker. `clock` (milliseconds) times
- * snapshots.
- */
+type JobUnderWay = CallUnderWay<JobReport, JobOrder>;
+
+/** Does the jobs that come through the port. `clock` (milliseconds) times snapshots. */
 export function serveJobs(
-  port: HostPort,
+  port: Port,
   startEngine: () => Promise<Engine>,
   clock = () => performance.now(),
 ): void {
   const datasets = new Map<number, Dataset>();
-  const abandoned = new Set<number>();
-  const snapshots = new Map<number, SnapshotTimes>();
-  const tell = (message: FromWorker, transfer?: readonly ArrayBuffer[]) =>
-    port.post(message, transfer);
   const engine = startEngine();
-  engine.then(
-    () => tell({ type: "ready" }),
-    (error: unknown) => tell({ type: "error", error: postedError(error, "start"), fatal: true }),
-  );
+  // The host posts a data set before the first job that names it.
+  const whole = <J extends { readonly part: PostedPart }>({ part, ...job }: J) => ({
+    ...job,
+    part: { dataset: datasets.get(part.dataset)!, rows: part.rows },
+  });
 
-  async function work({
-    id,
-    posted,
-    flag,
-    snapshots: wanted,
-  }: Extract<ToWorker, { type: "job" }>): Promise<void> {
-    let told = -Infinity;
-    if (wanted) snapshots.set(id, snapshotTimes(clock));
-    const hooks: Hooks = {
-      progress(progress) {
-        const now = performance.now();
-        const { batch, batches } = progress;
-        if (now - told < PROGRESS_INTERVAL && batch > 1 && batch < batches) return;
-        told = now;
-        tell({ type: "progress", id, progress });
-      },
-      snapshot(epochDone, take) {
-        const times = snapshots.get(id);
-        if (!times?.due(epochDone)) return;
-        times.taken();
-        const snapshot = take();
-        tell({ type: "snapshot", id, snapshot }, buffersOf(snapshot));
-      },
-      async pause() {
-        await nextTask();
-        if (abandoned.has(id) || (flag && Atomics.load(flag, 0) !== 0)) throw cancelled();
-      },
-    };
+  async function work<R>(
+    posted: JobControl,
+    call: JobUnderWay,
+    job: (engine: Engine, hooks: Hooks) => Promise<R>,
+  ): Promise<R> {
+    const hooks = hooksOf(posted, call, clock);
     try {
-      const result = await perform(await engine, posted, hooks);
-      tell({ type: "done", id, result }, buffersOf(result));
-    } catch (error) {
-      const fatal = !(error instanceof FedflatError);
-      tell({ type: "error", id, error: postedError(error), fatal });
+      return await job(await engine, hooks);
     } finally {
-      abandoned.delete(id);
-      snapshots.delete(id);
       // The job's vectors came by transfer and are nobody else's.
-      for (const memory of ownMemory(posted)) release(memory);
+      for (const memory of buffersOf(posted)) release(memory);
     }
   }
 
-  function perform(engine: Engine, { kind, job, part }: PostedJob, hooks: Hooks): Promise<unknown> {
-    // The host posts a data set before the first job that names it.
-    const dataset = part && datasets.get(part.dataset);
-    const whole = { ...job, ...(part && { part: { ...part, dataset } }) };
-    // What was posted is what the host's trainer took, with types, from its caller.
-    const does = engine[kind] as (job: object, hooks: Hooks) => Promise<unknown>;
-    return does(whole, hooks);
-  }
+  serveCalls<TrainingCalls, JobReport, JobOrder>(
+    port,
+    {
+      train: (job, call) => work(job, call, (engine, hooks) => engine.train(whole(job), hooks)),
+      evaluate: (job, call) =>
+        work(job, call, (engine, hooks) => engine.evaluate(whole(job), hooks)),
+      hessianProduct: (job, call) =>
+        work(job, call, (engine, hooks) => engine.hessianProduct(whole(job), hooks)),
+      predict: (job, call) => work(job, call, (engine, hooks) => engine.predict(job, hooks)),
+      hold: async ({ id, content }) => void datasets.set(id, content),
+      forget: async ({ id }) => void datasets.delete(id),
+    },
+    engine,
+  );
+}
 
-  port.onMessage = (received) => {
-    const message = received as ToWorker;
-    if (message.type === "data") datasets.set(message.dataset, message.content);
-    if (message.type === "forget") datasets.delete(message.dataset);
-    if (message.type === "cancel") abandoned.add(message.id);
-    if (message.type === "kept") snapshots.get(message.id)?.kept(message.cost);
-    if (message.type === "job") void work(message);
+/** What a job tells the host, and hears from it. */
+function hooksOf({ flag, snapshots }: JobControl, call: JobUnderWay, clock: () => number): Hooks {
+  let told = -Infinity;
+  let abandoned = false;
+  const times = snapshots ? snapshotTimes(clock) : undefined;
+  call.onOrder = (order) => {
+    if (order === "cancel") abandoned = true;
+    else times?.kept(order.kept);
+  };
+  return {
+    progress(progress) {
+      const now = performance.now();
+      const { batch, batches } = progress;
+      if (now - told < PROGRESS_INTERVAL && batch > 1 && batch < batches) return;
+      told = now;
+      call.report({ progress });
+    },
+    snapshot(epochDone, take) {
+      if (!times?.due(epochDone)) return;
+      times.taken();
+      call.report({ snapshot: take() });
+    },
+    async pause() {
+      await nextTask();
+      if (abandoned || (flag && Atomics.load(flag, 0) !== 0)) throw cancelled();
+    },
   };
 }

@@ -1,10 +1,11 @@
 import { parentPort } from "node:worker_threads";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
 import { startEngine } from "../../runtime/training/start-engine.js";
-import { serveJobs, type HostPort } from "../../runtime/training/worker.js";
+import { serveJobs } from "../../runtime/training/worker.js";
+import type { Port } from "../../runtime/worker-rpc.js";
 
 // The training worker, with a clock for its snapshots that goes a thousand times faster.
-const port: HostPort = {
+const port: Port = {
   post: (message, transfer = []) => parentPort!.postMessage(message, transfer),
 };
 serveJobs(

@@ -1,8 +1,9 @@
 import { parentPort } from "node:worker_threads";
-import { serveJobs, type HostPort } from "../../runtime/training/worker.js";
+import { serveJobs } from "../../runtime/training/worker.js";
+import type { Port } from "../../runtime/worker-rpc.js";
 
 // A worker without an engine.
-const port: HostPort = { post: (message) => parentPort!.postMessage(message) };
+const port: Port = { post: (message) => parentPort!.postMessage(message) };
 serveJobs(port, async () => {
   throw new Error("its engine never starts");
 });

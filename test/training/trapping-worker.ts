@@ -1,10 +1,11 @@
 import { parentPort } from "node:worker_threads";
 import { engineOn } from "../../runtime/training/engine.js";
-import { serveJobs, type HostPort } from "../../runtime/training/worker.js";
+import { serveJobs } from "../../runtime/training/worker.js";
+import type { Port } from "../../runtime/worker-rpc.js";
 import { openKernels } from "./engines.js";
 
 // A worker whose kernels trap: one of them is sent to an address behind the end of the memory.
-const port: HostPort = { post: (message) => parentPort!.postMessage(message) };
+const port: Port = { post: (message) => parentPort!.postMessage(message) };
 serveJobs(port, async () => {
   const { kernels, heap } = await openKernels("simd");
   const trap = () => kernels.axpy(heap.memory.buffer.byteLength, 0, 1, 0);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError, DataError, FedflatError, ModelError } from "../../runtime/errors.js";
-import { buffersOf, errorFrom, movable, postedError } from "../../runtime/training/messages.js";
+import { ConfigError, DataError, FedflatError, ModelError } from "../runtime/errors.js";
+import { buffersOf, errorFrom, movable, postedError } from "../runtime/worker-rpc.js";
 
 test("a message is moved with one copy of each vector; what was given stays whole, shared memory stays shared", () => {
   const weights = Float32Array.of(1, 2, 3);
