@@ -22,7 +22,7 @@ export function sessionHandlers(
   const handlers = messageHandlers(context, registry, updates);
   return {
     hasRoomFor: (client) => clients.has(client) || clients.size < definition.settings.maxClients,
-    admitted: (session) => registry.welcome(session),
+    admitted: registry.welcome,
     message(session, message) {
       const handle = handlers[message.type as WorkMessage] as Handler<ClientMessage> | undefined;
       if (handle !== undefined) return handle(clientOf(session.client), message, session);

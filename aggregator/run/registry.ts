@@ -3,6 +3,7 @@ import type { KeyRing } from "../sessions/enrolment.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { openNotices } from "./notices.js";
 import { welcomer } from "./welcome.js";
+import type { Hello } from "../sessions/handshake.js";
 import type { Session } from "../sessions/session.js";
 import type { RegisteredClient } from "../storage/ledger.js";
 
@@ -23,7 +24,7 @@ export interface Registry {
    */
   remember(client: RegisteredClient, asked: boolean): void;
   /** A client has joined; this session replaces any earlier one. */
-  welcome(session: Session): void;
+  welcome(session: Session, hello: Hello): void;
   /** Sets whether the client can be asked for work; `busy` says why not. */
   setAvailability(client: Client, busy: string | undefined, code?: string): void;
   /** Tells an idle client what the run waits for. */

@@ -1,6 +1,7 @@
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
 import { nameOf } from "../clients/assignments.js";
 import { believed, lackOf, type Client } from "../clients/clients.js";
+import type { Hello } from "../sessions/handshake.js";
 import type { Session } from "../sessions/session.js";
 import type { RunBase, RunContext, RunStorage } from "./context.js";
 import type { Notices } from "./notices.js";
@@ -18,14 +19,13 @@ export function welcomer(
     /** Takes up the work that a client reports as unfinished. */
     readonly takeUp: (client: Client, pending: ReadonlySet<string>) => void;
   },
-): (session: Session) => void {
+): (session: Session, hello: Hello) => void {
   const { run, definition, othersLog, rounds, send, tell, ledger, epoch } = context;
   const { withRetry, models, assignments, clientOf } = context;
   const { settings, needs, updateBytes } = definition;
   const { notices, expect, takeUp } = options;
 
-  return (session) => {
-    const hello = session.hello!;
+  return (session, hello) => {
     const client = clientOf(session.client);
     const before = client.session;
     client.session = session;

@@ -10,7 +10,8 @@ import {
   type ClientMessageOf,
   type OutgoingServerMessage,
 } from "../../runtime/protocol/messages.js";
-import { clientIdOf, notAdmitted, provenBy, wrongKey, type Admission } from "./authentication.js";
+import type { Admission } from "./authentication.js";
+import { openHandshake, type Handshake, type Hello, type Refused } from "./handshake.js";
 import { DOWNLOADS, openDownloads, type ModelStore } from "./downloads.js";
 import type { Log, OthersLog } from "../log.js";
 
@@ -32,7 +33,7 @@ export interface SessionHandlers {
   /** Whether the run knows this client, or may still take a new one. */
   hasRoomFor(client: string): boolean;
   /** The client has proven its id: welcome it. */
-  admitted(session: Session): void;
+  admitted(session: Session, hello: Hello): void;
   /** A message about work, after `welcome`. */
   message(session: Session, message: ClientMessage): void;
   chunk(session: Session, chunk: Chunk): void;
@@ -63,16 +64,15 @@ export type SessionMessage = "hello" | "proof" | "ping" | "pong" | "error" | "wa
  * downloads of models. What messages about work mean is decided in run/.
  */
 export class Session {
-  /** The client's id; known after `hello`, proven once the session is handed to the aggregator. */
-  client = "";
-  hello: ClientMessageOf<"hello"> | undefined;
+  #client = "";
   /** Bearer token for GET /blobs, valid while the connection is open. */
   readonly bearer = randomBytes(32).toString("base64url");
   readonly origin: Origin;
   readonly #connection: Socket;
   readonly #context: SessionContext;
-  readonly #nonce = randomBytes(32).toString("hex");
-  #at: "hello" | "proof" | "proving" | "welcome" | "closed" = "hello";
+  #at: "handshake" | "welcome" | "closed" = "handshake";
+  /** Gone once it is over: thousands of idle connections would keep it in memory. */
+  #handshake: Handshake | undefined;
   #helloTimer: NodeJS.Timeout;
   #heardAt = performance.now();
   #sentAt = performance.now();
@@ -94,6 +94,16 @@ export class Session {
     connection.onMessage = (data) => this.#receive(data);
     connection.onClose = (code, reason) => this.#closed(code, reason);
     connection.onDrain = () => this.#downloads.drained();
+    const { run, admission, handlers } = context;
+    this.#handshake = openHandshake({
+      run,
+      host: origin.host,
+      admission,
+      hasRoomFor: (client) => handlers.hasRoomFor(client),
+      challenge: (nonce) => this.send({ type: "challenge", protocol: PROTOCOL, run, nonce }),
+      admitted: (hello) => this.#admitted(hello),
+      refused: (code, reason) => this.#refuse(code, reason),
+    });
     this.#downloads = openDownloads({
       connection,
       models: context.models,
@@ -103,6 +113,11 @@ export class Session {
       complain: (code, message) => this.complain(code, message),
       refused: (sha256, code) => this.#log("info", "cannot send a blob", { sha256, code }),
     });
+  }
+
+  /** The client's id; known after `hello`, proven once the session is handed to the aggregator. */
+  get client(): string {
+    return this.#handshake?.client ?? this.#client;
   }
 
   get isOpen(): boolean {
@@ -212,17 +227,10 @@ export class Session {
           message: message.message,
         });
       case "hello":
-        if (this.#at === "hello") return this.#greet(message);
+        if (this.#handshake?.next === "hello") return this.#handshake.greet(message);
         break;
       case "proof":
-        if (this.#at === "proof") {
-          this.#at = "proving";
-          this.#prove(message).catch((error: unknown) => {
-            this.#context.log.error({ err: error }, "a proof could not be judged");
-            this.close(1011, "internal-error");
-          });
-          return;
-        }
+        if (this.#handshake?.next === "proof") return this.#prove(this.#handshake, message);
         break;
       case "bye":
         if (this.#at !== "welcome") return this.close(1000, "bye");
@@ -240,60 +248,36 @@ export class Session {
     this.complain("out-of-order", `"${message.type}" has no place now`);
   }
 
-  #greet(hello: ClientMessageOf<"hello">): void {
-    const [min, max] = hello.protocol;
-    if (min > PROTOCOL || max < PROTOCOL) {
-      this.complain("version", `"protocol" expected to include ${PROTOCOL}, got ${min} to ${max}`);
-      return this.close(4003, "version");
-    }
-    const wrong = wrongKey(hello.key);
-    if (wrong !== undefined) return this.#refuse(wrong);
-    this.hello = hello;
-    this.client = clientIdOf(hello.key);
-    this.#at = "proof";
-    this.send({
-      type: "challenge",
-      protocol: PROTOCOL,
-      run: this.#context.run,
-      nonce: this.#nonce,
+  #prove(handshake: Handshake, proof: ClientMessageOf<"proof">): void {
+    handshake.prove(proof).catch((error: unknown) => {
+      this.#context.log.error({ err: error }, "a proof could not be judged");
+      this.close(1011, "internal-error");
     });
   }
 
-  async #prove({ signature, token }: ClientMessageOf<"proof">): Promise<void> {
-    const { key, nonce } = this.hello!;
-    const proven = provenBy(
-      key,
-      {
-        run: this.#context.run,
-        host: this.origin.host,
-        clientNonce: nonce,
-        serverNonce: this.#nonce,
-      },
-      signature,
-    );
-    const wrong = proven
-      ? await notAdmitted(this.#context.admission, this.client, token)
-      : `"signature" expected one over ${this.origin.host} by the key of hello, got another`;
+  #admitted(hello: Hello): void {
     if (!this.isOpen) return;
-    if (wrong === undefined && !this.#context.handlers.hasRoomFor(this.client)) {
-      this.#log("warn", "refused a client: the run has as many as it may");
-      this.#context.handlers.refused("the run has as many clients as it may", this.origin.address);
-      return this.close(1013, "too-many-clients");
-    }
-    if (wrong !== undefined) return this.#refuse(wrong);
     clearTimeout(this.#helloTimer);
     this.#at = "welcome";
+    this.#client = this.client;
+    this.#handshake = undefined;
     this.origin.proven?.();
-    this.#log("info", "client connected", { agent: this.hello!.agent });
-    this.#context.handlers.admitted(this);
-    // No longer needed; thousands of idle connections would keep it in memory.
-    this.hello = undefined;
+    this.#log("info", "client connected", { agent: hello.agent });
+    this.#context.handlers.admitted(this, hello);
   }
 
-  #refuse(reason: string): void {
-    this.#log("warn", "refused a client", { reason });
+  #refuse(code: Refused, reason: string): void {
+    if (!this.isOpen) return;
+    if (code === "version") {
+      this.complain(code, reason);
+      return this.close(4003, code);
+    }
+    const isFull = code === "too-many-clients";
+    if (isFull) this.#log("warn", "refused a client: the run has as many as it may");
+    else this.#log("warn", "refused a client", { reason });
     this.#context.handlers.refused(reason, this.origin.address);
-    this.send({ type: "error", code: "not-admitted", message: reason });
-    this.close(4001, "not-admitted");
+    if (isFull) return this.close(1013, code);
+    this.send({ type: "error", code, message: reason });
+    this.close(4001, code);
   }
 }
