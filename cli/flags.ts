@@ -3,6 +3,7 @@ import { RULES } from "../aggregator/aggregation/rules/built-in.js";
 import { PRESET_NAMES } from "../runtime/models/presets.js";
 import {
   algorithm,
+  attack,
   integer,
   kindOf,
   labIdentity,
@@ -525,6 +526,18 @@ const ROUND = {
     help: "seed of every random choice",
     commands: [...DEALT, "serve", "flatness", "loadtest"],
   },
+  attack: {
+    ...attack,
+    default: "none",
+    help: "what hostile clients do: none, sign-flip, alie, inner-product, huge or label-flip, some with a strength such as inner-product:10 (docs/robust.md)",
+    commands: ["simulate"],
+  },
+  attackers: {
+    ...integer(0, 100_000),
+    default: 0,
+    help: "number of hostile clients, the first ones; a rule is told of them where --hostile is not given",
+    commands: ["simulate"],
+  },
   workers: {
     ...integer(1, 256),
     help: "workers that train (one for each core where not given)",
@@ -643,7 +656,7 @@ const LOAD = {
   profiles: {
     ...text("fleet"),
     default: "instant",
-    help: "kinds of devices with shares, of instant, phone, gateway and flaky-rural (phone:80,gateway:20), or a JSON file (docs/loadtest.md)",
+    help: "kinds of devices with shares, of instant, phone, gateway and flaky-rural, and of attackers (sign-flip, alie, inner-product, huge, label-flip), such as phone:80,sign-flip:20; or a JSON file (docs/loadtest.md)",
     commands: ["loadtest"],
   },
   ramp: {

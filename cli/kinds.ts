@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { parseSplit } from "../runtime/data/split.js";
 import { BUILT_IN, algorithmNamed } from "../runtime/algorithms/built-in.js";
 import { isAlgorithmFile } from "./algorithm.js";
+import { attackNamed, ATTACKS } from "./attacks.js";
 
 /**
  * What a value must be: a check that also reads it from text, and how an error and the help name
@@ -114,6 +115,12 @@ export const split = acceptedBy("way", "iid, dirichlet:0.3, shards:2 or groups",
 
 export const updates = formed("kind", "random, replay or train", (kind) =>
   kind === "random" || kind === "replay" || kind === "train" ? kind : undefined,
+);
+
+export const attack = formed(
+  "name",
+  `${ATTACKS.join(", ")}, or one with a strength, such as inner-product:10`,
+  (text) => (attackNamed(text) === undefined ? undefined : text),
 );
 
 export const algorithm = acceptedBy(

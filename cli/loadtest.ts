@@ -8,6 +8,7 @@ import { HOLD_OUT, holdOut } from "../runtime/training/batches.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
+import { attackNamed } from "./attacks.js";
 import { openData, openOptions } from "./data.js";
 import { startFleet, type FleetOptions, type UpdateKind } from "./loadtest/fleet.js";
 import { startFleetInWorker } from "./loadtest/fleet-in-worker.js";
@@ -44,6 +45,12 @@ export async function loadtest(
   const { address: url, lightClients: clients, duration } = settings;
   const { tokenFile, tlsCa, untilRounds = Infinity } = settings;
   const profiles = readFleet(settings.profiles);
+  const poisoned = profiles.find(({ profile }) => attackNamed(profile.attack)?.poison);
+  if (poisoned !== undefined && settings.update !== "train")
+    throw new ConfigError(
+      "usage",
+      `"--update" expected train for ${poisoned.name}, whose clients train on other labels, got ${settings.update}`,
+    );
   const token = tokenFile && (await readToken(tokenFile));
   const ca = (await readTls({ tlsCa }))?.ca;
   const trainers: Trainer[] = [];

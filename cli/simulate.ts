@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { ruleNamed } from "../aggregator/aggregation/rules/built-in.js";
 import { mean } from "../aggregator/aggregation/rules/mean.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { runSettings } from "../aggregator/settings.js";
@@ -8,7 +9,7 @@ import { FederatedClient, type ClientOptions } from "../runtime/client.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
 import type { Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
-import { DataError } from "../runtime/errors.js";
+import { ConfigError, DataError } from "../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../runtime/models/model.js";
 import { memoryLine } from "../runtime/platform/memory-line.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
@@ -17,6 +18,7 @@ import { openStateFolder } from "../runtime/platform/node-state.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Identity } from "../runtime/platform/platform.js";
 import { trainerOf } from "../runtime/training/trainer.js";
+import { attackNamed } from "./attacks.js";
 import { ownAlgorithm } from "./algorithm.js";
 import { openData, openOptions, type OpenedData } from "./data.js";
 import {
@@ -27,6 +29,7 @@ import {
   watch,
   wholeOf,
 } from "./federation.js";
+import { openHostileClients } from "./hostile-clients.js";
 import { logInto } from "./log-file.js";
 import { openLab } from "./comparison.js";
 import { modelNamed, presetFor } from "./model.js";
@@ -64,6 +67,9 @@ export async function simulate(
   const given = roundSettings(settings, test !== undefined);
   const own = await ownAlgorithm(settings.algorithm);
   const parts = dealt(settings, dataset);
+  const attack = attackNamed(settings.attack)!;
+  const attackers = attackersOf(settings, parts.length);
+  const wanted = wantedOf(settings, parts.length);
   const trainer = trainerOf(
     nodePlatform({ relaxedSimd: true }).startWorker,
     settings.workers ?? availableParallelism(),
@@ -87,7 +93,8 @@ export async function simulate(
         gather: parts.length,
         gatherDeadline: PATIENCE,
         // A rule for hostile updates has to be sure of how many there are at least.
-        minimum: given.aggregate === mean.name ? 1 : wantedOf(settings, parts.length),
+        hostile: given.hostile ?? toldOf(given.aggregate, Math.min(attackers, wanted)),
+        minimum: given.aggregate === mean.name ? 1 : wanted,
         overSelection: 1,
         quorum: 1,
         deadline: PATIENCE,
@@ -121,6 +128,7 @@ export async function simulate(
           })
         : undefined;
     aggregator.on("round", (line) => lab?.round(line));
+    const hostile = openHostileClients(aggregator, attack, new Set(ids.slice(0, attackers)));
     for (const [i, rows] of parts.entries())
       clients.push(
         simulatedClient(aggregator, identities[i], {
@@ -128,7 +136,7 @@ export async function simulate(
           // What an algorithm keeps on its clients has to be there after a resume.
           state: stateful ? join(folder, "clients", String(i + 1)) : "",
           holdOut,
-          trainer: lab?.trainerOf(ids[i]) ?? trainer,
+          trainer: hostile.trainerOf(ids[i], lab?.trainerOf(ids[i]) ?? trainer),
           algorithms: own && [own],
         }),
       );
@@ -152,6 +160,29 @@ export async function simulate(
     view.close();
   }
 }
+
+/** How many of the clients are hostile. */
+function attackersOf({ attack, attackers, mode }: SettingsOf<"simulate">, clients: number): number {
+  const wrong = (flag: string, expected: string, got: unknown) =>
+    new ConfigError("usage", `"--${flag}" expected ${expected}, got ${String(got)}`);
+  if (attackers >= clients)
+    throw wrong("attackers", `fewer than all ${clients} clients`, attackers);
+  if (attack !== "none" && attackers === 0)
+    throw wrong("attackers", `how many clients do ${attack}`, attackers);
+  if (attack !== "none" && mode === "buffered")
+    throw wrong(
+      "attack",
+      "none in buffered rounds, which are over before all have trained",
+      attack,
+    );
+  return attackers;
+}
+
+/** The number of hostile clients, for a rule that bears some. */
+const toldOf = (rule: string, attackers: number): number | undefined => {
+  const { least, defaults } = ruleNamed(rule);
+  return least(1, defaults) === Infinity ? undefined : attackers;
+};
 
 /** Updates wanted in a round of so many clients. */
 const wantedOf = (

@@ -15,6 +15,8 @@ import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
 import type { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";
+import type { Attack } from "../attacks.js";
+import { underAttack } from "./hostile-work.js";
 import { LightClient, type Fleet, type MadeUpdate } from "./light-client.js";
 import { profileOf, type Mix } from "./profile.js";
 import { newRecording, type Recording } from "./recording.js";
@@ -75,7 +77,7 @@ export function startFleet(options: FleetOptions): RunningFleet {
     samplesOf: (index) =>
       update.kind === "train" ? partOf(update, index).train.rows.length : undefined,
     models: sharedModels(),
-    work: worker(update),
+    work: underAttack(worker(update), formOf),
     evaluate: evaluator(update),
   };
   const clients: LightClient[] = [];
@@ -139,8 +141,8 @@ function worker(update: UpdateKind): Fleet["work"] {
   if (update.kind === "random") return invented;
   if (update.kind === "replay") {
     const recorded = update.blobs.map((blob) => wholeUpdate(blob));
-    return async (client, assign, model, poisoned) => {
-      if (poisoned) return invented(client, assign, model, poisoned);
+    return async (client, assign, model, poisoned, attack) => {
+      if (poisoned) return invented(client, assign, model, poisoned, attack);
       const update = recorded[client % recorded.length];
       const { bytes } = formOf(assign, model);
       if (update.bytes !== bytes)
@@ -151,8 +153,10 @@ function worker(update: UpdateKind): Fleet["work"] {
       return { update };
     };
   }
-  return async (client, assign, model, poisoned) =>
-    poisoned ? invented(client, assign, model, poisoned) : trained(update, client, assign, model);
+  return async (client, assign, model, poisoned, attack) =>
+    poisoned
+      ? invented(client, assign, model, poisoned, attack)
+      : trained(update, client, assign, model, attack);
 }
 
 /**
@@ -190,6 +194,16 @@ function taken({ dataset, rows }: Part, model: ModelCard): Part {
   return { dataset: fits, rows };
 }
 
+/** Data sets as hostile clients train on them. */
+const poisoned = new WeakMap<Dataset, Dataset>();
+
+function poisonedBy({ poison }: Attack, { dataset, rows }: Part): Part {
+  if (poison === undefined) return { dataset, rows };
+  const other = poisoned.get(dataset) ?? poison(dataset);
+  poisoned.set(dataset, other);
+  return { dataset: other, rows };
+}
+
 const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
 
@@ -205,6 +219,7 @@ async function trained(
   client: number,
   assign: ServerMessageOf<"assign">,
   base: Loaded,
+  attack: Attack,
 ): Promise<MadeUpdate> {
   const { offer, update } = await trainAssignment(
     trainerOf(training, client),
@@ -214,7 +229,7 @@ async function trained(
       algorithm: algorithmOf(assign),
       codec: codecNamed(assign.codec),
       base,
-      part: taken(partOf(training, client).train, base.model),
+      part: poisonedBy(attack, taken(partOf(training, client).train, base.model)),
       state: undefined,
     },
     {},

@@ -20,6 +20,7 @@ import {
   type OutgoingClientMessage,
   type ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
+import { attackNamed, type Attack } from "../attacks.js";
 import { draw, type Profile } from "./profile.js";
 import { add, type Fault, type Figure, type Recording, type Activity } from "./recording.js";
 import type { SharedModels } from "./shared-models.js";
@@ -62,6 +63,8 @@ export interface Fleet {
     model: Loaded,
     /** The first number of the update is not one. */
     poisoned: boolean,
+    /** What it does instead of honest work. */
+    attack: Attack,
   ): Promise<MadeUpdate>;
   /** Where clients have data. */
   readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
@@ -116,6 +119,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   readonly #fleet: Fleet;
   readonly #index: number;
   readonly #profile: Profile;
+  readonly #attack: Attack;
   readonly #chance: Random;
   readonly #samples: number;
   readonly #connection: Connection;
@@ -140,6 +144,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#fleet = fleet;
     this.#index = index;
     this.#profile = profile;
+    this.#attack = attackNamed(profile.attack)!;
     this.#chance = random(fleet.seed, "load", index);
     this.#samples =
       fleet.samplesOf(index) ?? Math.max(1, Math.round(draw(profile.samples, this.#chance)));
@@ -312,6 +317,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       assign,
       model,
       nan,
+      this.#attack,
     );
     if (!mine()) return;
     this.#took("train", begun);

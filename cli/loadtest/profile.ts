@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
 import type { Random } from "../../runtime/tensors/random.js";
+import { attackNamed, ATTACKS } from "../attacks.js";
 
 const positive = v.pipe(v.number(), v.finite(), v.minValue(0));
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
@@ -18,6 +19,8 @@ const range = v.union(
   RANGE,
 );
 
+const ATTACK = `${ATTACKS.join(", ")}, or one with a strength, such as inner-product:10`;
+
 const profile = v.strictObject({
   /** Seconds of training in a round. */
   computeSeconds: v.optional(range, 0),
@@ -30,6 +33,14 @@ const profile = v.strictObject({
   /** How likely the line breaks while it trains, and how many seconds the client is then away. */
   dropOut: v.optional(share, 0),
   awaySeconds: v.optional(range, 5),
+  /** What it sends instead of an honest update (attacks.ts). */
+  attack: v.optional(
+    v.pipe(
+      v.string(ATTACK),
+      v.check((name) => attackNamed(name) !== undefined, ATTACK),
+    ),
+    "none",
+  ),
   /**
    * How likely an update comes after the deadline, is offered twice, has another length, or holds a
    * NaN.
@@ -54,6 +65,9 @@ const megabits = (count: number) => (count * 1e6) / 8;
 
 const PRESETS: Readonly<Record<string, Given>> = {
   instant: {},
+  ...Object.fromEntries(
+    ATTACKS.filter((name) => name !== "none").map((name) => [name, { attack: name }]),
+  ),
   phone: {
     computeSeconds: [4, 20],
     upload: megabits(8),
@@ -142,7 +156,7 @@ export function readFleet(given: string): Mix[] {
     const wanted =
       expected === "never"
         ? `no such key, but ${["share", "preset", ...Object.keys(profile.entries)].join(", ")}`
-        : message === RANGE || message === ONE_KIND
+        : message === RANGE || message === ONE_KIND || message === ATTACK
           ? message
           : expected;
     return new ConfigError(

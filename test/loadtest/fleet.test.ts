@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { startFleet, type FleetOptions } from "../../cli/loadtest/fleet.js";
 import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import type { Report } from "../../cli/loadtest/report.js";
+import { loadModel } from "../../runtime/models/model.js";
 import { holdOut } from "../../runtime/training/batches.js";
 import { federation, type Federation } from "../aggregator/run/federation.js";
 import { updateFor } from "../aggregator/run/raw-client.js";
@@ -276,4 +277,24 @@ test("a mistake ends in one sentence", async () => {
   await fails([nobody, "--data", "x"], /"--data" expected --update train/);
   await fails([nobody, "--report", "nowhere/x.html"], /"nowhere\/x.html" exp/);
   await fails(["http://x"], /expected an address such as ws:/);
+});
+
+test("hostile light clients push the mean off, and not a median that is told of them", async () => {
+  const farOff = async (settings: object) => {
+    const f = await federation({ gather: 10, minimum: 10, quorum: 1, rounds: 2, ...settings });
+    try {
+      const before = loadModel(f.aggregator.model.bytes).weights;
+      const { recording } = await withFleet(f, {
+        clients: 10,
+        profiles: readFleet("instant:7,huge:3"),
+      });
+      assert.equal(recording.counted, 20);
+      const after = loadModel(f.aggregator.model.bytes).weights;
+      return Math.max(...after.map((w, i) => Math.abs(w - before[i])));
+    } finally {
+      await f.end();
+    }
+  };
+  assert.ok((await farOff({})) > 100);
+  assert.ok((await farOff({ aggregate: "median", hostile: 3 })) < 0.1);
 });

@@ -213,6 +213,7 @@ function cardOf(aggregator: Aggregator, feed: string, role: Role, hasAdmin: bool
     algorithm: settings.algorithm,
     zeta: settings.zeta,
     rounds: settings.rounds,
+    bears: aggregator.bears,
     layers: [
       ...layers.flatMap(({ tap }) => (tap === undefined ? [] : [tap.name.replace(".", " ")])),
       ...(settings.manIncludesLogits ? ["logits"] : []),

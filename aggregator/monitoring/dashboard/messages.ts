@@ -29,6 +29,8 @@ export interface RunCard {
   /** MAN's coefficient. */
   readonly zeta: number;
   readonly rounds: number;
+  /** How updates are combined, and how many hostile ones that bears. */
+  readonly bears: string;
   /** Whose activations the norms of a round are, by layer. */
   readonly layers: readonly string[];
   /** What the reader of this stream may do. */

@@ -450,3 +450,18 @@ test("whatever happens: one deadline is armed or the run is over, every client a
     { numRuns: 500 },
   );
 });
+
+test("a round is not committed with fewer updates than can be combined, whatever its quorum", () => {
+  const run = drive(rulesWith({ quorum: 0.5, least: 3 }));
+  run.roster(4);
+  const work = { round: 1, attempt: 1 };
+  const [a, b, c, d] = ids(4);
+  for (const client of [a, b]) run.send({ type: "admitted", client, work });
+  for (const client of [c, d]) run.send({ type: "gone", client, work, code: "left" });
+  const abandoned = run.log.find(({ type }) => type === "abandon");
+  assert.match(abandoned?.type === "abandon" ? abandoned.reason : "", /2 of 3 updates needed/);
+  const least = drive(rulesWith({ quorum: 0.5, least: 3 }));
+  least.roster(2);
+  for (const client of [a, b]) least.send({ type: "admitted", client, work });
+  assert.equal(least.log.filter(({ type }) => type === "close").length, 0);
+});

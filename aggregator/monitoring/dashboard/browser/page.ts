@@ -74,6 +74,7 @@ function welcome(next: RunCard): void {
   line("live", "Live");
   const man = next.zeta === 0 ? "without MAN" : `MAN, ζ ${next.zeta}`;
   setText(byId("run"), `${next.algorithm}, ${man} · ${next.model} · run ${next.run.slice(0, 8)}`);
+  setText(byId("bears"), next.bears);
   if (tried) signedIn();
   showRounds();
   showLog();
