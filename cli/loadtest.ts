@@ -10,7 +10,12 @@ import type { Trainer } from "../runtime/training/job.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { attackNamed } from "./attacks.js";
 import { openData, openOptions } from "./data.js";
-import { startFleet, type FleetOptions, type UpdateKind } from "./loadtest/fleet.js";
+import {
+  startFleet,
+  type FleetOptions,
+  type RunningFleet,
+  type UpdateKind,
+} from "./loadtest/fleet.js";
 import { startFleetInWorker } from "./loadtest/fleet-in-worker.js";
 import { readFleet } from "./loadtest/profile.js";
 import { countsOf, merged } from "./loadtest/recording.js";
@@ -58,7 +63,6 @@ export async function loadtest(
   // A file that cannot be written is told now, when all else is in order, and not when the test is
   // over. It stays open, for then there may be none left to open.
   const page = settings.report && (await open(settings.report, "a"));
-  const count = settings.processes;
   const view = openView(settings.json);
   const begun = performance.now();
   const load = {
@@ -72,20 +76,7 @@ export async function loadtest(
   const cpuBefore = process.cpuUsage();
   const moments: Moment[] = [];
 
-  const part = (worker: number): FleetOptions => ({
-    url,
-    token,
-    ca,
-    first: Math.floor((worker * clients) / count),
-    clients: Math.floor(((worker + 1) * clients) / count) - Math.floor((worker * clients) / count),
-    seed: String(settings.seed),
-    profiles,
-    update,
-    ramp: 1000 * settings.ramp,
-  });
-  const fleets = Array.from({ length: count }, (_, worker) =>
-    count === 1 ? startFleet(part(0)) : startFleetInWorker(part(worker)),
-  );
+  const fleets = startFleets(settings, { token, ca, profiles, update });
   const timeLeft = () => 1000 * duration - (performance.now() - begun);
   /** An aggregator that hangs does not make the test longer than by a second. */
   const patience = () => Math.round(Math.min(5000, Math.max(1000, timeLeft())));
@@ -160,27 +151,55 @@ export async function loadtest(
       );
     }
     if (signal.aborted) return;
-    if (report.times.connect === undefined) {
-      const got = Object.keys(report.errors).join(", ");
-      throw new ConfigError(
-        "unreachable",
-        got.includes("not-admitted")
-          ? `"address" expected an aggregator that admits these clients, got ${url}, which does not (a closed lab's token goes into --token-file; enrolled clients' keys cannot be invented)`
-          : `"address" expected an aggregator that takes clients at ${url}, got: ${got || `no answer in ${report.seconds.toFixed(1)} s`}`,
-      );
-    }
-    const { dialling, ...up } = recording.states;
-    if (dialling > 0 && Object.values(up).every((number) => number === 0))
-      throw new ConfigError(
-        "unreachable",
-        `"address" expected an aggregator that is there until the end, got none at ${url}: all ${dialling} clients that had not finished were dialling`,
-      );
+    requireReached(url, report, recording);
   } finally {
     for (const fleet of fleets) fleet.stop();
     for (const trainer of trainers) trainer.close();
     if (page) await page.close();
     view.close();
   }
+}
+
+/** Divides the clients among as many threads as asked for. */
+function startFleets(
+  { address: url, lightClients, processes: count, seed, ramp }: SettingsOf<"loadtest">,
+  common: Pick<FleetOptions, "token" | "ca" | "profiles" | "update">,
+): RunningFleet[] {
+  const firstOf = (worker: number) => Math.floor((worker * lightClients) / count);
+  return Array.from({ length: count }, (_, worker) => {
+    const options: FleetOptions = {
+      ...common,
+      url,
+      first: firstOf(worker),
+      clients: firstOf(worker + 1) - firstOf(worker),
+      seed: String(seed),
+      ramp: 1000 * ramp,
+    };
+    return count === 1 ? startFleet(options) : startFleetInWorker(options);
+  });
+}
+
+/** @throws ConfigError `unreachable` where the clients did not reach the aggregator, or lost it */
+function requireReached(
+  url: string,
+  report: ReturnType<typeof reportOf>,
+  recording: ReturnType<typeof merged>,
+): void {
+  if (report.times.connect === undefined) {
+    const got = Object.keys(report.errors).join(", ");
+    throw new ConfigError(
+      "unreachable",
+      got.includes("not-admitted")
+        ? `"address" expected an aggregator that admits these clients, got ${url}, which does not (a closed lab's token goes into --token-file; enrolled clients' keys cannot be invented)`
+        : `"address" expected an aggregator that takes clients at ${url}, got: ${got || `no answer in ${report.seconds.toFixed(1)} s`}`,
+    );
+  }
+  const { dialling, ...up } = recording.states;
+  if (dialling > 0 && Object.values(up).every((number) => number === 0))
+    throw new ConfigError(
+      "unreachable",
+      `"address" expected an aggregator that is there until the end, got none at ${url}: all ${dialling} clients that had not finished were dialling`,
+    );
 }
 
 /**

@@ -152,14 +152,6 @@ test("the rounds decide without Node, timers and clocks", () => {
 /** Lines that a function may have: one reads it at a stretch. */
 const LONGEST = 120;
 
-// Functions that are longer and wait to be cut; no other may join them.
-const LONG = new Set([
-  "runtime/training/engine.ts engineOn",
-  "aggregator/monitoring/dashboard/browser/plots.ts openFigure",
-  "cli/loadtest.ts loadtest",
-  "cli/plots/line-chart.ts lineChart",
-]);
-
 interface Syntax {
   readonly type: string;
   readonly loc: {
@@ -194,15 +186,7 @@ test("no function is longer than one reads at a stretch", async () => {
     const syntax: Syntax = await parsers.typescript.parse(text, { filepath: file } as never);
     long.push(...longFunctions(syntax).map((name) => `${file} ${name}`));
   }
-  assert.deepEqual(
-    long.filter((name) => !LONG.has(name)),
-    [],
-  );
-  assert.deepEqual(
-    [...LONG].filter((name) => !long.includes(name)),
-    [],
-    "cut: take it off the list",
-  );
+  assert.deepEqual(long, []);
 });
 
 test("no exported type has the name of another", () => {

@@ -103,8 +103,61 @@ export function lineChart(chart: LineChart): string {
     area.top,
   ]).nice();
 
+  const styles = stylesOf(series);
+  const lines = series.map(({ points }, i) =>
+    element("path", {
+      d: path(points.map((point) => [x(point.x), y(point.y)])),
+      ...styles[i].line,
+    }),
+  );
+  const marks = series.flatMap(({ points }, i) => {
+    const every = Math.ceil(points.length / MARKS_A_LINE);
+    // Staggered, so that the marks of lines that run together do not hide each other, and beside
+    // each other where bars would lie on one another.
+    const first = points.length > MARKS_A_LINE ? i % every : 0;
+    const barred = points.some(({ deviation = 0 }) => deviation > 0);
+    const aside = barred ? BESIDE * (i - (series.length - 1) / 2) : 0;
+    return points
+      .filter((_, j) => j % every === first)
+      .map((point) => {
+        const at = x(point.x) + aside;
+        return barAt(at, point, y, styles[i].colour) + styles[i].markAt(at, y(point.y));
+      });
+  });
+
+  const left = narrow ? MARGIN : area.right + 26;
+  const first = narrow ? area.bottom + AXIS : area.top + 14;
+  const rowAt = (row: number) => first + LEGEND_ROW * row;
+  const legendWidth = Math.max(
+    0,
+    ...series.map(({ name }) => 50 + widthOf(name)),
+    ...notes.map(widthOf),
+  );
+  return picture(
+    Math.max(area.right + TICK, left + legendWidth + MARGIN),
+    narrow ? rowAt(rows) : area.bottom + AXIS,
+    title,
+    `${chart.y} against ${chart.x}: ${series.map(({ name }) => name).join(", ")}`,
+    axes(
+      area,
+      { label: chart.x, scale: x, ...xTicks },
+      {
+        label: chart.y,
+        scale: y,
+        ticks: 8,
+        whole: areWhole(all.map((point) => point.y)),
+      },
+    ),
+    ...lines,
+    ...marks,
+    ...legendOf(series, styles, notes, left, rowAt),
+  );
+}
+
+/** How the line and the marks of each series look. */
+function stylesOf(series: readonly Series[]) {
   const families = [...new Set(series.map(({ family }) => family))];
-  const styles = series.map(({ family, dashed = false }) => {
+  return series.map(({ family, dashed = false }) => {
     const number = families.indexOf(family);
     const colour = COLOURS[number % COLOURS.length];
     const mark = MARKS[number % MARKS.length];
@@ -129,51 +182,44 @@ export function lineChart(chart: LineChart): string {
         }),
     };
   });
+}
 
-  /** One deviation up and down from a point. */
-  const barAt = (at: number, { y: value, deviation = 0 }: Point, colour: string): string => {
-    if (deviation === 0) return "";
-    const [top, bottom] = [y(value + deviation), y(value - deviation)];
-    const across = (height: number) =>
-      path([
-        [at - CAP, height],
-        [at + CAP, height],
-      ]);
-    return element("path", {
-      d: `${across(top)}${path([
-        [at, top],
-        [at, bottom],
-      ])}${across(bottom)}`,
-      fill: "none",
-      stroke: colour,
-      "stroke-width": 1.3,
-    });
-  };
-  const lines = series.map(({ points }, i) =>
-    element("path", {
-      d: path(points.map((point) => [x(point.x), y(point.y)])),
-      ...styles[i].line,
-    }),
-  );
-  const marks = series.flatMap(({ points }, i) => {
-    const every = Math.ceil(points.length / MARKS_A_LINE);
-    // Staggered, so that the marks of lines that run together do not hide each other, and beside
-    // each other where bars would lie on one another.
-    const first = points.length > MARKS_A_LINE ? i % every : 0;
-    const barred = points.some(({ deviation = 0 }) => deviation > 0);
-    const aside = barred ? BESIDE * (i - (series.length - 1) / 2) : 0;
-    return points
-      .filter((_, j) => j % every === first)
-      .map((point) => {
-        const at = x(point.x) + aside;
-        return barAt(at, point, styles[i].colour) + styles[i].markAt(at, y(point.y));
-      });
+type Style = ReturnType<typeof stylesOf>[number];
+
+/** One deviation up and down from a point. */
+function barAt(
+  at: number,
+  { y: value, deviation = 0 }: Point,
+  y: (value: number) => number,
+  colour: string,
+): string {
+  if (deviation === 0) return "";
+  const [top, bottom] = [y(value + deviation), y(value - deviation)];
+  const across = (height: number) =>
+    path([
+      [at - CAP, height],
+      [at + CAP, height],
+    ]);
+  return element("path", {
+    d: `${across(top)}${path([
+      [at, top],
+      [at, bottom],
+    ])}${across(bottom)}`,
+    fill: "none",
+    stroke: colour,
+    "stroke-width": 1.3,
   });
+}
 
-  const left = narrow ? MARGIN : area.right + 26;
-  const first = narrow ? area.bottom + AXIS : area.top + 14;
-  const rowAt = (row: number) => first + LEGEND_ROW * row;
-  const legend = series.map(
+/** A row for each series, and the notes below them. */
+function legendOf(
+  series: readonly Series[],
+  styles: readonly Style[],
+  notes: readonly string[],
+  left: number,
+  rowAt: (row: number) => number,
+): string[] {
+  const names = series.map(
     ({ name }, i) =>
       element("path", {
         d: path([
@@ -196,31 +242,7 @@ export function lineChart(chart: LineChart): string {
       note,
     ),
   );
-  const legendWidth = Math.max(
-    0,
-    ...series.map(({ name }) => 50 + widthOf(name)),
-    ...notes.map(widthOf),
-  );
-  return picture(
-    Math.max(area.right + TICK, left + legendWidth + MARGIN),
-    narrow ? rowAt(rows) : area.bottom + AXIS,
-    title,
-    `${chart.y} against ${chart.x}: ${series.map(({ name }) => name).join(", ")}`,
-    axes(
-      area,
-      { label: chart.x, scale: x, ...xTicks },
-      {
-        label: chart.y,
-        scale: y,
-        ticks: 8,
-        whole: areWhole(all.map((point) => point.y)),
-      },
-    ),
-    ...lines,
-    ...marks,
-    ...legend,
-    ...remarks,
-  );
+  return [...names, ...remarks];
 }
 
 /** The scale along x, and how its ticks are made. */

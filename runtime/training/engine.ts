@@ -81,108 +81,11 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
     return plan;
   }
 
-  /** Sums over the rows, forward passes only. */
-  async function measure(
-    plan: Plan,
-    load: LoadRows,
-    rows: Uint32Array,
-    size: number,
-    hooks: Hooks,
-  ): Promise<Evaluation> {
-    let correct = 0;
-    let loss = 0;
-    for (const batch of batchesOf(rows, size)) {
-      load(batch);
-      const measured = plan.evaluate(batch.length);
-      correct += measured.correct;
-      loss += measured.loss * batch.length;
-      await hooks.pause();
-    }
-    return { count: rows.length, correct, loss };
-  }
-
   return {
     free,
-
     async train(job, hooks) {
-      const { part, settings, objective, normalisation, from } = job;
-      const { seed, localEpochs, batchSize, augmentation } = settings;
-      const started = performance.now() - 1000 * (from?.seconds ?? 0);
-      const seconds = () => (performance.now() - started) / 1000;
-      const plan = planFor(job, "train", batchSize);
-      const { network } = plan;
-      checkPart(part, network);
-      const load = loaderOf(plan, part.dataset, normalisation);
-      const sample = part.rows.subarray(0, LOSS_SAMPLES);
-      const meanLoss = async () =>
-        (await measure(plan, load, sample, batchSize, hooks)).loss / sample.length;
-
-      const lossBefore = from?.lossBefore ?? (await meanLoss());
-      const epochBatches = Math.ceil(part.rows.length / batchSize);
-      const batches = localEpochs * epochBatches;
-      const norms = new Float64Array(plan.taps.length + Number(settings.manIncludesLogits));
-      let batch = 0;
-      if (from !== undefined) {
-        checkSnapshot(from, batches, norms.length, network.layout.size);
-        plan.setWeights(from.weights);
-        norms.set(from.activationNorms);
-        batch = from.batch;
-      }
-      let chance: Random;
-      const snapshot = (): Snapshot => ({
-        weights: plan.weights(),
-        batch,
-        chance: chance.state(),
-        activationNorms: [...norms],
-        lossBefore,
-        seconds: seconds(),
-      });
-      const stepper = stepperOf(plan, objective, settings);
-      try {
-        while (batch < batches) {
-          const epoch = Math.floor(batch / epochBatches);
-          const done = batch % epochBatches;
-          chance = random(seed, "epoch", epoch);
-          const order = settings.shuffle ? chance.shuffle(part.rows.slice()) : part.rows;
-          if (from !== undefined && done > 0) chance.restore(from.chance);
-          else norms.fill(0);
-          const left = order.subarray(done * batchSize);
-          for (const rows of batchesOf(left, batchSize)) {
-            const target = load(rows);
-            if (augmentation !== undefined && network.input.length === 3)
-              augment(target, rows.length, network.input, augmentation, chance);
-            const measured = stepper.step(rows.length, chance);
-            const { loss, activationNorms } = measured;
-            if (!Number.isFinite(loss))
-              throw new ModelError(
-                "diverged",
-                `"loss" expected a finite number, got ${loss} in epoch ${epoch + 1}: a smaller learning rate or a clip may help`,
-              );
-            activationNorms.forEach((norm, i) => (norms[i] += (norm * rows.length) / order.length));
-            batch++;
-            hooks.progress({ epoch, batch, batches, loss, activationNorms });
-            hooks.snapshot?.(batch % epochBatches === 0, snapshot);
-            await hooks.pause();
-          }
-        }
-      } finally {
-        stepper.free();
-      }
-      const lossAfter = await meanLoss();
-      const delta = plan.weights();
-      for (let i = 0; i < delta.length; i++) delta[i] -= job.weights[i];
-      return {
-        delta,
-        metrics: {
-          samples: part.rows.length,
-          lossBefore,
-          lossAfter,
-          activationNorms: [...norms],
-          seconds: seconds(),
-        },
-      };
+      return train(planFor(job, "train", job.settings.batchSize), job, hooks);
     },
-
     async evaluate(job, hooks) {
       const { part, normalisation } = job;
       const plan = planFor(job, "predict", FORWARD_BATCH);
@@ -190,49 +93,156 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       const load = loaderOf(plan, part.dataset, normalisation);
       return measure(plan, load, part.rows, FORWARD_BATCH, hooks);
     },
-
     async hessianProduct(job, hooks) {
-      const { part, direction, normalisation } = job;
-      const plan = planFor(job, "curvature", FORWARD_BATCH);
-      const { size } = plan.network.layout;
-      checkLength("direction", direction, size);
-      checkPart(part, plan.network);
-      const load = loaderOf(plan, part.dataset, normalisation);
-      const view = (address: number) => new Float32Array(heap.memory.buffer, address, size);
-      view(plan.direction).set(direction);
-      const sum = new Float64Array(size);
-      for (const batch of batchesOf(part.rows, FORWARD_BATCH)) {
-        load(batch);
-        plan.hessianProduct(batch.length, { zeta: 0, includesLogits: false });
-        const mean = view(plan.product);
-        for (let i = 0; i < size; i++) sum[i] += batch.length * mean[i];
-        await hooks.pause();
-      }
-      return sum;
+      return hessianProduct(planFor(job, "curvature", FORWARD_BATCH), heap, job, hooks);
     },
-
     async predict(job, hooks) {
-      const { inputs, normalisation } = job;
-      const plan = planFor(job, "predict", FORWARD_BATCH);
-      const { input, output } = plan.network;
-      const width = elements(output);
-      const count = inputs.length / elements(input);
-      if (!Number.isInteger(count))
-        throw new ModelError(
-          "shape",
-          `"inputs" expected a multiple of ${elements(input)} numbers, got ${inputs.length}`,
-        );
-      const load = loaderOf(plan, { inputs }, normalisation);
-      const logits = new Float32Array(count * width);
-      const rows = Uint32Array.from({ length: count }, (_, i) => i);
-      for (const batch of batchesOf(rows, FORWARD_BATCH)) {
-        load(batch);
-        logits.set(plan.forward(batch.length), batch[0] * width);
-        await hooks.pause();
-      }
-      return logits;
+      return predict(planFor(job, "predict", FORWARD_BATCH), job, hooks);
     },
   };
+}
+
+/** Sums over the rows, forward passes only. */
+async function measure(
+  plan: Plan,
+  load: LoadRows,
+  rows: Uint32Array,
+  size: number,
+  hooks: Hooks,
+): Promise<Evaluation> {
+  let correct = 0;
+  let loss = 0;
+  for (const batch of batchesOf(rows, size)) {
+    load(batch);
+    const measured = plan.evaluate(batch.length);
+    correct += measured.correct;
+    loss += measured.loss * batch.length;
+    await hooks.pause();
+  }
+  return { count: rows.length, correct, loss };
+}
+
+async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> {
+  const { part, settings, objective, normalisation, from } = job;
+  const { seed, localEpochs, batchSize, augmentation } = settings;
+  const started = performance.now() - 1000 * (from?.seconds ?? 0);
+  const seconds = () => (performance.now() - started) / 1000;
+  const { network } = plan;
+  checkPart(part, network);
+  const load = loaderOf(plan, part.dataset, normalisation);
+  const sample = part.rows.subarray(0, LOSS_SAMPLES);
+  const meanLoss = async () =>
+    (await measure(plan, load, sample, batchSize, hooks)).loss / sample.length;
+
+  const lossBefore = from?.lossBefore ?? (await meanLoss());
+  const epochBatches = Math.ceil(part.rows.length / batchSize);
+  const batches = localEpochs * epochBatches;
+  const norms = new Float64Array(plan.taps.length + Number(settings.manIncludesLogits));
+  let batch = 0;
+  if (from !== undefined) {
+    checkSnapshot(from, batches, norms.length, network.layout.size);
+    plan.setWeights(from.weights);
+    norms.set(from.activationNorms);
+    batch = from.batch;
+  }
+  let chance: Random;
+  const snapshot = (): Snapshot => ({
+    weights: plan.weights(),
+    batch,
+    chance: chance.state(),
+    activationNorms: [...norms],
+    lossBefore,
+    seconds: seconds(),
+  });
+  const stepper = stepperOf(plan, objective, settings);
+  try {
+    while (batch < batches) {
+      const epoch = Math.floor(batch / epochBatches);
+      const done = batch % epochBatches;
+      chance = random(seed, "epoch", epoch);
+      const order = settings.shuffle ? chance.shuffle(part.rows.slice()) : part.rows;
+      if (from !== undefined && done > 0) chance.restore(from.chance);
+      else norms.fill(0);
+      const left = order.subarray(done * batchSize);
+      for (const rows of batchesOf(left, batchSize)) {
+        const target = load(rows);
+        if (augmentation !== undefined && network.input.length === 3)
+          augment(target, rows.length, network.input, augmentation, chance);
+        const measured = stepper.step(rows.length, chance);
+        const { loss, activationNorms } = measured;
+        if (!Number.isFinite(loss))
+          throw new ModelError(
+            "diverged",
+            `"loss" expected a finite number, got ${loss} in epoch ${epoch + 1}: a smaller learning rate or a clip may help`,
+          );
+        activationNorms.forEach((norm, i) => (norms[i] += (norm * rows.length) / order.length));
+        batch++;
+        hooks.progress({ epoch, batch, batches, loss, activationNorms });
+        hooks.snapshot?.(batch % epochBatches === 0, snapshot);
+        await hooks.pause();
+      }
+    }
+  } finally {
+    stepper.free();
+  }
+  const lossAfter = await meanLoss();
+  const delta = plan.weights();
+  for (let i = 0; i < delta.length; i++) delta[i] -= job.weights[i];
+  return {
+    delta,
+    metrics: {
+      samples: part.rows.length,
+      lossBefore,
+      lossAfter,
+      activationNorms: [...norms],
+      seconds: seconds(),
+    },
+  };
+}
+
+async function hessianProduct(
+  plan: Plan,
+  { memory }: Heap,
+  job: CurvatureJob,
+  hooks: Hooks,
+): Promise<Float64Array> {
+  const { part, direction, normalisation } = job;
+  const { size } = plan.network.layout;
+  checkLength("direction", direction, size);
+  checkPart(part, plan.network);
+  const load = loaderOf(plan, part.dataset, normalisation);
+  const view = (address: number) => new Float32Array(memory.buffer, address, size);
+  view(plan.direction).set(direction);
+  const sum = new Float64Array(size);
+  for (const batch of batchesOf(part.rows, FORWARD_BATCH)) {
+    load(batch);
+    plan.hessianProduct(batch.length, { zeta: 0, includesLogits: false });
+    const mean = view(plan.product);
+    for (let i = 0; i < size; i++) sum[i] += batch.length * mean[i];
+    await hooks.pause();
+  }
+  return sum;
+}
+
+async function predict(plan: Plan, job: PredictJob, hooks: Hooks): Promise<Float32Array> {
+  const { inputs, normalisation } = job;
+  const { input, output } = plan.network;
+  const width = elements(output);
+  const count = inputs.length / elements(input);
+  if (!Number.isInteger(count))
+    throw new ModelError(
+      "shape",
+      `"inputs" expected a multiple of ${elements(input)} numbers, got ${inputs.length}`,
+    );
+  const load = loaderOf(plan, { inputs }, normalisation);
+  const logits = new Float32Array(count * width);
+  const rows = Uint32Array.from({ length: count }, (_, i) => i);
+  for (const batch of batchesOf(rows, FORWARD_BATCH)) {
+    load(batch);
+    logits.set(plan.forward(batch.length), batch[0] * width);
+    await hooks.pause();
+  }
+  return logits;
 }
 
 /** @throws ModelError `snapshot` where it cannot be one of this round. */

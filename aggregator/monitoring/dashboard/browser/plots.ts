@@ -191,94 +191,10 @@ function openFigure(plot: Plot): Figure {
   let shown: readonly Line[] = [];
 
   function create(data: uPlot.AlignedData): void {
-    const [ink, grid] = [styleOf("--quiet"), styleOf("--rule")];
-    const font = `11px ${styleOf("--font")}`;
-    const axis: uPlot.Axis = {
-      stroke: ink,
-      font,
-      grid: { stroke: grid, width: 1 },
-      ticks: { stroke: grid, width: 1, size: 4 },
-    };
     // Of stacked bars the highest is drawn first, and the others over it.
     const order = plot.bars ? shown.toReversed() : shown;
-    chart = new uPlot(
-      {
-        width: canvas.clientWidth,
-        height: HEIGHT,
-        padding: [8, 8, 0, 0],
-        cursor: {
-          sync: { key: "rounds" },
-          points: { show: !plot.bars, size: 7 },
-          drag: { x: false, y: false },
-          y: false,
-        },
-        legend: {
-          live: true,
-          markers: {
-            width: 3,
-            dash: (_chart, i) => (i > 0 && order[i - 1].dash ? "dotted" : "solid"),
-          },
-        },
-        scales: {
-          x: {
-            time: false,
-            range: (_chart, from, to) => [from - 0.5, to + 0.5],
-          },
-          y: {
-            range: (_chart, from, to) => axisOf(plot, from, to),
-          },
-        },
-        axes: [
-          {
-            ...axis,
-            incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
-            grid: { show: false },
-            size: 26,
-            space: 40,
-          },
-          {
-            ...axis,
-            size: 62,
-            space: 34,
-            incrs: STEPS,
-            // uPlot's own numbers have as many digits as the steps need.
-            ...(plot.format !== plain && {
-              values: (_chart: uPlot, splits: number[]) =>
-                labelsOf(splits, plot.format, plot.ticks),
-            }),
-          },
-        ],
-        series: [
-          {
-            label: "Round",
-            value: (chart, round: number | null) => String(round ?? chart.data[0].at(-1)),
-          },
-          ...order.map(({ name, color, dash }, i): uPlot.Series => {
-            const stroke = colorOf(color);
-            const at = plot.bars ? shown.length - 1 - i : i;
-            return {
-              label: name,
-              stroke,
-              width: plot.bars ? 0 : 2,
-              dash,
-              spanGaps: true,
-              points: { size: 5, fill: stroke },
-              ...(plot.bars && {
-                fill: stroke,
-                paths: uPlot.paths.bars!({ size: [0.7, 28] }),
-                points: { show: false },
-              }),
-              value: (_chart, _value, _series, index) => {
-                const value = values[at]?.[index ?? values[at].length - 1];
-                return value == null ? "–" : plot.format(value);
-              },
-            };
-          }),
-        ],
-      },
-      data,
-      canvas,
-    );
+    const valuesOf = (line: number) => values[plot.bars ? shown.length - 1 - line : line];
+    chart = new uPlot(chartOptions(plot, order, valuesOf, canvas.clientWidth), data, canvas);
     chart.root.querySelector("canvas")?.setAttribute("aria-hidden", "true");
   }
 
@@ -309,6 +225,96 @@ function openFigure(plot: Plot): Figure {
         chart.setSize({ width: canvas.clientWidth, height: HEIGHT });
     },
     destroy: () => chart?.destroy(),
+  };
+}
+
+/** What uPlot is told of a plot; `valuesOf` gives what its legend says of a line, unstacked. */
+function chartOptions(
+  plot: Plot,
+  lines: readonly Line[],
+  valuesOf: (line: number) => readonly (number | null)[] | undefined,
+  width: number,
+): uPlot.Options {
+  const [ink, grid] = [styleOf("--quiet"), styleOf("--rule")];
+  const font = `11px ${styleOf("--font")}`;
+  const axis: uPlot.Axis = {
+    stroke: ink,
+    font,
+    grid: { stroke: grid, width: 1 },
+    ticks: { stroke: grid, width: 1, size: 4 },
+  };
+  return {
+    width,
+    height: HEIGHT,
+    padding: [8, 8, 0, 0],
+    cursor: {
+      sync: { key: "rounds" },
+      points: { show: !plot.bars, size: 7 },
+      drag: { x: false, y: false },
+      y: false,
+    },
+    legend: {
+      live: true,
+      markers: {
+        width: 3,
+        dash: (_chart, i) => (i > 0 && lines[i - 1].dash ? "dotted" : "solid"),
+      },
+    },
+    scales: {
+      x: {
+        time: false,
+        range: (_chart, from, to) => [from - 0.5, to + 0.5],
+      },
+      y: {
+        range: (_chart, from, to) => axisOf(plot, from, to),
+      },
+    },
+    axes: [
+      {
+        ...axis,
+        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
+        grid: { show: false },
+        size: 26,
+        space: 40,
+      },
+      {
+        ...axis,
+        size: 62,
+        space: 34,
+        incrs: STEPS,
+        // uPlot's own numbers have as many digits as the steps need.
+        ...(plot.format !== plain && {
+          values: (_chart: uPlot, splits: number[]) => labelsOf(splits, plot.format, plot.ticks),
+        }),
+      },
+    ],
+    series: [
+      {
+        label: "Round",
+        value: (chart, round: number | null) => String(round ?? chart.data[0].at(-1)),
+      },
+      ...lines.map(({ name, color, dash }, i): uPlot.Series => {
+        const stroke = colorOf(color);
+        return {
+          label: name,
+          stroke,
+          width: plot.bars ? 0 : 2,
+          dash,
+          spanGaps: true,
+          points: { size: 5, fill: stroke },
+          ...(plot.bars && {
+            fill: stroke,
+            paths: uPlot.paths.bars!({ size: [0.7, 28] }),
+            points: { show: false },
+          }),
+          value: (_chart, _value, _series, index) => {
+            const list = valuesOf(i);
+            const value = list?.[index ?? list.length - 1];
+            return value == null ? "–" : plot.format(value);
+          },
+        };
+      }),
+    ],
   };
 }
 
