@@ -11,9 +11,11 @@ import { Members, sameWork, type Member, type Work } from "./participants.js";
 import {
   and,
   arm,
+  armUnlessOpened,
   barredIn,
   committing,
   commonOf,
+  endedMember,
   finish,
   late,
   NOTHING_YET,
@@ -26,6 +28,7 @@ import {
   waitsForAlike,
   type Committing,
   type Ended,
+  type ModeRules,
   type Opening,
 } from "./transitions.js";
 
@@ -42,43 +45,22 @@ import {
  * most, and a client that gave up its work is not asked again before the next buffer, unless the
  * buffer cannot be filled without it.
  */
-export interface BufferedRules {
-  readonly seed: string;
-  /** Rounds to commit before the run is finished. */
-  readonly rounds: number;
+export interface BufferedRules extends ModeRules {
   /** K, the updates in a buffer. */
   readonly buffer: number;
   /** No client is given new work while so many have some in hand. */
   readonly concurrency: number;
   /** Rounds committed since an update's model was the newest; one that is more stale is refused. */
   readonly maxStaleness: number;
-  /** Part of the buffer with which it is committed at its deadline, in (0, 1]. */
-  readonly quorum: number;
-  /** The fewest updates that can be combined. */
-  readonly least?: number;
   /**
    * Fewest clients with which the first buffer is opened, and fewest updates that are committed at
    * a deadline.
    */
   readonly minimum: number;
-  /**
-   * Clients awaited before the first buffer of this process; after `gatherDeadline` the minimum
-   * will do.
-   */
-  readonly gather: number;
-  /** Milliseconds. */
-  readonly gatherDeadline: number;
-  /**
-   * Milliseconds that a client has for its work, and that a buffer may stay open without being
-   * looked at.
-   */
+  /** For a client's work, and for a buffer to stay open without being looked at. */
   readonly deadline: number;
-  /**
-   * Milliseconds of rest before clients that gave up are asked again, where nobody else is left.
-   */
+  /** Rest before clients that gave up are asked again, where nobody else is left. */
   readonly pause: number;
-  /** Milliseconds that the storage may take for one record. */
-  readonly storageDeadline: number;
 }
 
 export type BufferedState = Running | Ended;
@@ -204,12 +186,8 @@ const settled = (rules: BufferedRules, state: Running): Step =>
       ? fill(rules, state)
       : { state, effects: [] };
 
-function gather(rules: BufferedRules, state: Gathering): Step {
-  const armed = arm(state, rules.gatherDeadline);
-  const opened = tryToOpen(rules, armed.state);
-  // Opened at once: its own deadline takes the place of the one just armed.
-  return opened.state.at === "gathering" ? armed : opened;
-}
+const gather = (rules: BufferedRules, state: Gathering): Step =>
+  armUnlessOpened(state, rules.gatherDeadline, (armed) => tryToOpen(rules, armed));
 
 function tryToOpen(rules: BufferedRules, state: Gathering): Step {
   const { connected, barred = 0 } = state.roster;
@@ -418,15 +396,7 @@ function gaveUp(
     event.type === "expired" && (isCurrent || member === undefined) ? [late({ client, work })] : [];
   if (!isCurrent) return { state, effects };
   const lost: Member =
-    event.type === "expired"
-      ? { status: "lost", work, code: "late" }
-      : {
-          status: event.type === "refused" ? "refused" : "lost",
-          work,
-          code: event.code,
-          reason: event.reason,
-          barred: event.barred,
-        };
+    event.type === "expired" ? { status: "lost", work, code: "late" } : endedMember(event);
   return then(effects, settled(rules, withMember(state, client, lost)));
 }
 

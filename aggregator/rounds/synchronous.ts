@@ -11,11 +11,13 @@ import { select, type Selection } from "./selection.js";
 import {
   and,
   arm,
+  armUnlessOpened,
   barredIn,
   blaming,
   committedOf,
   committing,
   commonOf,
+  endedMember,
   finish,
   late,
   NOTHING_YET,
@@ -28,6 +30,7 @@ import {
   waitsForAlike,
   type Committing,
   type Ended,
+  type ModeRules,
   type Opening,
 } from "./transitions.js";
 
@@ -42,28 +45,12 @@ import {
  * Every state but the two last ones (`finished`, `stopped`) has exactly one deadline armed, so
  * nothing waits for ever.
  */
-export interface RoundRules {
-  readonly seed: string;
-  /** Rounds to commit before the run is finished. */
-  readonly rounds: number;
-  /** Part of the wanted number of updates without which the attempt is abandoned, in (0, 1]. */
-  readonly quorum: number;
-  /** Milliseconds from asking to closing. */
+export interface RoundRules extends ModeRules {
+  /** From asking to closing. */
   readonly deadline: number;
   readonly selection: Selection;
-  /** The fewest updates that can be combined: with fewer the attempt is abandoned, whatever the quorum. */
-  readonly least?: number;
-  /**
-   * Clients awaited before the first round of this process; after `gatherDeadline` the selection's
-   * minimum will do.
-   */
-  readonly gather: number;
-  /** Milliseconds. */
-  readonly gatherDeadline: number;
-  /** Milliseconds of rest after an abandoned attempt. */
+  /** Rest after an abandoned attempt. */
   readonly pause: number;
-  /** Milliseconds that the storage may take for one record. */
-  readonly storageDeadline: number;
 }
 
 export type RoundState = Running | Ended;
@@ -170,10 +157,9 @@ function gather(
     need,
     resting,
   };
-  const armed = arm(state, resting ? rules.pause : rules.gatherDeadline);
-  const opened = tryToOpen(rules, armed.state as Gathering);
-  // Opened at once: its own deadline takes the place of the one just armed.
-  return opened.state.at === "gathering" ? armed : opened;
+  return armUnlessOpened(state, resting ? rules.pause : rules.gatherDeadline, (armed) =>
+    tryToOpen(rules, armed),
+  );
 }
 
 function tryToOpen(rules: RoundRules, state: Running): Step {
@@ -258,14 +244,8 @@ function settle(
       [{ type: "fold", client, work }],
       check(rules, withMember(state, client, { status: "counted" })),
     );
-  const { code, reason, barred } = event;
-  const lost = withMember(state, client, {
-    status: event.type === "refused" ? "refused" : "lost",
-    code,
-    reason,
-    barred,
-  });
-  return check(rules, barred ? withoutBarred(rules, lost) : lost);
+  const lost = withMember(state, client, endedMember(event));
+  return check(rules, event.barred ? withoutBarred(rules, lost) : lost);
 }
 
 /**

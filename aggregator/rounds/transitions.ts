@@ -1,8 +1,22 @@
 import { random } from "../../runtime/tensors/random.js";
 import type { Attempt, EngineState, RoundEffect, RoundEvent, Roster, Step } from "./engine.js";
-import type { Members, Work } from "./participants.js";
+import type { Member, Members, Work } from "./participants.js";
 
 // What engines are written with, and what every mode does alike.
+
+/** What every mode is told. Durations are milliseconds. */
+export interface ModeRules extends StorageRules {
+  readonly seed: string;
+  /** Rounds to commit before the run is finished. */
+  readonly rounds: number;
+  /** Part of the updates wanted that will do, in (0, 1]. */
+  readonly quorum: number;
+  /** The fewest updates that can be combined, whatever the quorum. */
+  readonly least?: number;
+  /** Clients awaited before the first round of this process, until `gatherDeadline`. */
+  readonly gather: number;
+  readonly gatherDeadline: number;
+}
 
 /** What every state has, and hands on to the next. */
 type Common = Pick<EngineState, "deadline" | "roster" | "draining" | "held">;
@@ -29,6 +43,17 @@ export function arm<S extends EngineState>(state: S, after: number): Step<S> {
     state: { ...state, deadline: number },
     effects: [{ type: "deadline", number, after }],
   };
+}
+
+/** Arms a deadline for a state that waits for clients, unless the next state opens at once. */
+export function armUnlessOpened<S extends EngineState, Next extends EngineState>(
+  state: S,
+  after: number,
+  tryToOpen: (state: S) => Step<S | Next>,
+): Step<S | Next> {
+  const armed = arm(state, after);
+  const opened = tryToOpen(armed.state);
+  return opened.state.at === state.at ? armed : opened;
 }
 
 export const then = <S>(first: readonly RoundEffect[], { state, effects }: Step<S>): Step<S> => ({
@@ -144,6 +169,21 @@ export const late = (
   { client, work }: { readonly client: string; readonly work: Work },
   code: "late" | "stale" = "late",
 ): RoundEffect => ({ type: "late", client, work, code });
+
+/** How a client's work ended, where nothing will come of it. */
+export const endedMember = ({
+  type,
+  work,
+  code,
+  reason,
+  barred,
+}: Extract<RoundEvent, { readonly type: "refused" | "gone" }>): Member => ({
+  status: type === "refused" ? "refused" : "lost",
+  work,
+  code,
+  reason,
+  barred,
+});
 
 /** Clients that a sentence names. */
 const NAMED = 3;
