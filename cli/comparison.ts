@@ -6,7 +6,7 @@ import { initialWeights } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
 import { serial } from "../runtime/serial.js";
-import type { Trainer } from "../runtime/training/job.js";
+import { weightedOf, type Trainer } from "../runtime/training/job.js";
 import { openMeans, type MeansLine } from "./averages.js";
 import { spreadOf, type Spread } from "./spread.js";
 import { writeWhole } from "./write.js";
@@ -43,14 +43,14 @@ export function openLab(options: {
   readonly onMeans: (line: MeansLine) => void;
 }): Lab {
   const { folder, card, seed, rounds, evaluateEvery, trainer, test } = options;
-  const { description, normalisation } = card;
+  const { description } = card;
   const file = join(folder, "means.jsonl");
   const means = openMeans({
     folder: join(folder, "newest"),
     trainer,
     clients: options.clients,
     initial: initialWeights(networkOf(description), seed),
-    test: (weights) => trainer.evaluate({ description, normalisation, weights, part: test }),
+    test: (weights) => trainer.evaluate({ ...weightedOf({ ...card, weights }), part: test }),
   });
   const writing = serial();
   let last = 0;
@@ -86,9 +86,7 @@ export function openLab(options: {
       const { weights } = loadModel(model);
       const { inputs, classes, labels } = test.dataset;
       const logits = await trainer.predict({
-        description,
-        normalisation,
-        weights,
+        ...weightedOf({ ...card, weights }),
         inputs,
       });
       const predicted = Int32Array.from(labels, (_, i) =>

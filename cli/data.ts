@@ -29,10 +29,12 @@ interface OpenOptions extends Omit<CsvOptions, "classes"> {
 export const openOptions = (settings: {
   readonly shape?: readonly number[];
   readonly labelColumn?: string;
+  readonly target?: readonly string[];
   readonly groupColumn?: string;
 }): OpenOptions => ({
   shape: settings.shape,
   label: settings.labelColumn,
+  targets: settings.target,
   group: settings.groupColumn,
 });
 
@@ -289,6 +291,7 @@ function together(path: string, opened: OpenedData): OpenedData {
   if (train.shape.join("x") !== test.shape.join("x"))
     throw unexpected("shape", path, "test examples", train.shape.join("x"), test.shape.join("x"));
   const arranged = withColumns(source, test, train.columns);
+  if (train.targets !== undefined) return { ...opened, test: arranged };
   if (!numbered(train.classes) || !numbered(test.classes))
     return { ...opened, test: withClasses(source, arranged, train.classes) };
   const classes = train.classes.length >= test.classes.length ? train.classes : test.classes;

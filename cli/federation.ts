@@ -12,12 +12,14 @@ import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import { topEigenvalue } from "../runtime/flatness/top-eigenvalue.js";
 import { initialModel } from "../runtime/models/initial.js";
+import { headlineOf, metricText } from "../runtime/models/metrics/built-in.js";
+import { networkOf } from "../runtime/models/network.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
 import { pick } from "../runtime/protocol/settings.js";
-import type { Trainer } from "../runtime/training/job.js";
+import { weightedOf, type Trainer } from "../runtime/training/job.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
-import type { RoundReport, View } from "./view.js";
+import { inSentence, judgementOf, type RoundReport, type View } from "./view.js";
 
 // What serve, simulate and demo have in common: an aggregator made from settings, shown while it
 // runs, and its end.
@@ -101,8 +103,7 @@ export async function openAggregator(options: FederationOptions): Promise<Aggreg
     evaluate:
       test &&
       (async (bytes, round) => {
-        const { description, weights, normalisation } = loadModel(bytes);
-        const model = { description, weights, normalisation };
+        const model = weightedOf(loadModel(bytes));
         const evaluation = await trainer.evaluate({ ...model, part: test });
         if (flatnessEvery === 0 || round % flatnessEvery !== 0) return evaluation;
         const part = sampleOf(test.dataset, FLATNESS_SAMPLES, seed);
@@ -129,6 +130,7 @@ export function watch(
   evaluated: boolean,
 ): { readonly reports: Reports; flush(): void } {
   const { rounds, evaluateEvery } = aggregator.settings;
+  const judgedBy = headlineOf(networkOf(aggregator.description).loss.task);
   const waiting: RoundReport[] = [];
   const reports: RoundReport[] = [];
   const show = (report: RoundReport) => {
@@ -170,6 +172,7 @@ export function watch(
     waiting.push({
       round,
       rounds,
+      judgedBy,
       loss: lossAfter,
       activationNorm: activationNorms.reduce((a, b) => a + b, 0),
       participants: participants.length,
@@ -181,8 +184,8 @@ export function watch(
     const result = test ?? federated;
     const at = waiting.findIndex((report) => report.round === round);
     if (at < 0 || result === undefined) return;
-    const { accuracy, loss } = result;
-    waiting[at] = { ...waiting[at], accuracy, loss };
+    const { accuracy, loss, metrics } = result;
+    waiting[at] = { ...waiting[at], accuracy, loss, ...(metrics && { metrics }) };
     waiting.splice(0, at + 1).forEach(show);
   });
   aggregator.on("abandoned", ({ round, attempt, reason }) => {
@@ -291,8 +294,10 @@ export async function conclude(
       `"run" expected to go on after round ${rounds}, got: ${message} (its state is in ${folder})`,
     );
   const model = join(folder, "model");
-  const accuracy = run.reports.at(-1)?.accuracy;
-  const facts = { rounds, accuracy, model, run: folder };
+  const last = run.reports.at(-1);
+  const judged = last && judgementOf(last);
+  const { accuracy, metrics } = last ?? {};
+  const facts = { rounds, accuracy, ...(metrics && { metrics }), model, run: folder };
   if (reason === "stopped")
     view.say(
       "stopped",
@@ -303,8 +308,8 @@ export async function conclude(
     view.say(
       "done",
       facts,
-      accuracy === undefined
+      judged === undefined
         ? `Done after ${rounds} rounds. The model is in ${model}.`
-        : `Done after ${rounds} rounds: accuracy ${(100 * accuracy).toFixed(1)} %. The model is in ${model}.`,
+        : `Done after ${rounds} rounds: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.`,
     );
 }

@@ -4,6 +4,7 @@ import { PRESET_NAMES } from "../runtime/models/presets.js";
 import {
   algorithm,
   attack,
+  columns,
   integer,
   kindOf,
   labIdentity,
@@ -407,6 +408,11 @@ const DATA = {
     ...text("column"),
     flag: "label",
     help: "column of the label in a CSV file, by name or place from 0 (label, class, target or y where not given)",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
+  target: {
+    ...columns,
+    help: "columns of numbers in a CSV file that the model learns instead of a label, by name or place, with commas between",
     commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
   },
   groupColumn: {

@@ -86,6 +86,15 @@ export const shape = formed("sizes", "sizes such as 28x28x1", (text) =>
   /^[1-9]\d*(x[1-9]\d*)*$/.test(text) ? text.split("x").map(Number) : undefined,
 );
 
+export const columns = formed(
+  "columns",
+  "names of columns such as temperature,humidity",
+  (text) => {
+    const names = text.split(",").map((name) => name.trim());
+    return names.includes("") ? undefined : names;
+  },
+);
+
 export const part = formed("k/n", "a part such as 3/10", (text) => {
   const [, k, n] = (/^(\d+)\/(\d+)$/.exec(text) ?? []).map(Number);
   return k >= 1 && k <= n ? { k, n } : undefined;

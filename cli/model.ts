@@ -2,10 +2,10 @@ import { readFile } from "node:fs/promises";
 import { ConfigError, DataError, ModelError } from "../runtime/errors.js";
 import type { Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
-import { normalisationOf, normalisations } from "../runtime/data/normalise.js";
+import { normalisationOf, normalisations, targetScaleOf } from "../runtime/data/normalise.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { expectedBy, parseCard, type ModelCard } from "../runtime/models/model.js";
-import { networkOf } from "../runtime/models/network.js";
+import { networkOf, type Network } from "../runtime/models/network.js";
 import { PRESET_NAMES, preset, takesAnyInput } from "../runtime/models/presets.js";
 import type { OpenedData } from "./data.js";
 
@@ -56,7 +56,13 @@ function fromPreset(name: string, format: string | undefined, dataset?: Dataset)
       "usage",
       `"--model" expected data beside ${name}, which is as wide as they are (--test), got none`,
     );
-  const description = preset(name, dataset?.classes.length, dataset?.shape);
+  const targets = dataset?.targets;
+  const outputs = targets?.kind === "numbers" ? targets.size : dataset?.classes.length;
+  const described = preset(name, outputs, dataset?.shape);
+  const description: ModelCard["description"] =
+    targets?.kind === "numbers" && described.loss === undefined
+      ? { ...described, loss: { type: "meanSquaredError" } }
+      : described;
   const known = normalisations[format ?? ""] ?? normalisations[MADE_FOR[name]];
   return bare(
     name,
@@ -73,7 +79,8 @@ function fromJson(file: string, json: unknown, dataset?: Dataset): ModelCard {
   const card = parseCard(json);
   if (dataset === undefined) return card;
   fitting(file, card.description, dataset);
-  if (dataset.classes.length > card.classes.length)
+  const { task } = networkOf(card.description).loss;
+  if (task === "classes" && dataset.classes.length > card.classes.length)
     throw wrongCount(file, card.classes.length, dataset);
   return { ...(dataset.columns && { columns: dataset.columns }), ...card };
 }
@@ -85,17 +92,27 @@ function bare(
   dataset?: Dataset,
   normalisation?: ModelCard["normalisation"],
 ): ModelCard {
-  const { classes } = networkOf(description);
+  const network = networkOf(description);
+  const { task } = network.loss;
   if (dataset !== undefined) {
     fitting(name, description, dataset);
-    if (dataset.classes.length !== classes) throw wrongCount(name, classes, dataset);
+    if (task === "classes" && dataset.classes.length !== network.classes)
+      throw wrongCount(name, network.classes, dataset);
   }
   return {
     description,
     ...(normalisation && { normalisation }),
-    classes: dataset?.classes ?? Array.from({ length: classes }, (_, i) => String(i)),
+    classes: classesOf(network, dataset),
     ...(dataset?.columns && { columns: dataset.columns }),
+    ...(task === "numbers" && dataset?.targets && { targets: targetScaleOf(dataset.targets) }),
   };
+}
+
+/** Names of the classes or labels: those of the data, else numbers; none where outputs are numbers. */
+function classesOf({ classes, loss: { task } }: Network, dataset?: Dataset): readonly string[] {
+  if (task === "numbers" || task === "input") return [];
+  const names = task === "labels" ? dataset?.targets?.columns : dataset?.classes;
+  return names?.length === classes ? names : Array.from({ length: classes }, (_, i) => String(i));
 }
 
 /** Makes sure that examples have the shape that a model takes. */

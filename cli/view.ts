@@ -1,14 +1,24 @@
 import { MultiBar, type SingleBar } from "cli-progress";
 import Table from "cli-table3";
+import {
+  METRICS,
+  metricText,
+  type MetricName,
+  type MetricValues,
+} from "../runtime/models/metrics/built-in.js";
 import { printable, printableJson, printableLines } from "../runtime/protocol/printable.js";
 
 /** What a finished round has to show. */
 export interface RoundReport {
   readonly round: number;
   readonly rounds: number;
-  /** Share of the examples classified rightly, from 0 to 1, and the mean cross-entropy. */
+  /** Share of the examples classified rightly, from 0 to 1, where the task has such; the mean loss. */
   readonly accuracy?: number;
   readonly loss?: number;
+  /** The task's other metrics. */
+  readonly metrics?: MetricValues;
+  /** What the model is judged by: one of these. */
+  readonly judgedBy: MetricName;
   /** Sum over the layers of the clients' mean activation norms. */
   readonly activationNorm?: number;
   /** Clients whose updates are in the model. */
@@ -61,16 +71,26 @@ const NONE = "-";
 const percent = (share?: number) => (share === undefined ? NONE : `${(100 * share).toFixed(1)} %`);
 const decimal = (value?: number) => (value === undefined ? NONE : value.toFixed(3));
 
-const sentenceOf = ({
-  round,
-  rounds,
+/** What a model is judged by, as a value; undefined where it was not evaluated. */
+export const judgementOf = ({
   accuracy,
-  loss,
-  activationNorm,
-  participants,
-  seconds,
-}: RoundReport) =>
-  `round ${round}/${rounds}: accuracy ${percent(accuracy)}, loss ${decimal(loss)}, activation norm ${decimal(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`;
+  metrics,
+  judgedBy,
+}: Pick<RoundReport, "accuracy" | "metrics" | "judgedBy">): number | undefined =>
+  judgedBy === "accuracy" ? accuracy : metrics?.[judgedBy];
+
+/** A metric's name within a sentence: "accuracy", "mean squared error", but "R2", "ROC-AUC". */
+export const inSentence = (name: MetricName): string => {
+  const { title } = METRICS[name];
+  return /^[A-Z][a-z]/.test(title) ? title[0].toLowerCase() + title.slice(1) : title;
+};
+
+const judgement = (report: RoundReport) => metricText(report.judgedBy, judgementOf(report));
+
+const sentenceOf = (report: RoundReport) => {
+  const { round, rounds, judgedBy, loss, activationNorm, participants, seconds } = report;
+  return `round ${round}/${rounds}: ${inSentence(judgedBy)} ${judgement(report)}, loss ${decimal(loss)}, activation norm ${decimal(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`;
+};
 
 function plainView(): View {
   return {
@@ -122,9 +142,18 @@ export function steadyView(view: View): View {
   };
 }
 
-const COLUMNS = ["Round", "Accuracy", "Loss", "Activation norm", "Clients", "Seconds"];
+const columnsFor = (judgedBy: MetricName) => [
+  "Round",
+  METRICS[judgedBy].title,
+  "Loss",
+  "Activation norm",
+  "Clients",
+  "Seconds",
+];
 
-const WIDTHS = COLUMNS.map((name) => Math.max(10, name.length + 2));
+const COLUMNS = columnsFor("accuracy");
+// The longest title stands in the table too.
+const WIDTHS = COLUMNS.map((name, i) => Math.max(i === 1 ? 17 : 10, name.length + 2));
 const TABLE_WIDTH = WIDTHS.reduce((a, b) => a + b);
 
 function tableOf(rows: readonly (readonly string[])[]): string {
@@ -257,13 +286,13 @@ function terminalView(): View {
     },
     round(report) {
       if (columnsNow() < TABLE_WIDTH) return say(sentenceOf(report));
-      if (!headed) write(tableOf([COLUMNS]));
+      if (!headed) write(tableOf([columnsFor(report.judgedBy)]));
       headed = true;
       write(
         tableOf([
           [
             `${report.round}/${report.rounds}`,
-            percent(report.accuracy),
+            judgement(report),
             decimal(report.loss),
             decimal(report.activationNorm),
             String(report.participants),

@@ -328,6 +328,7 @@ function join(
     maxSamples: settings.maxSamples,
     deadline: settings.evaluateDeadline,
     test: options.evaluate,
+    metrics: definition.metrics,
     log,
     give: (assignment) => assignments.give(assignment),
     takeBack: (assignment) => {

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { random } from "../../runtime/tensors/random.js";
+import type { MetricReader } from "../../runtime/models/metrics/built-in.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 import { assignmentId } from "../clients/assignments.js";
 import { lossCap, sampleCap } from "../clients/claims.js";
@@ -12,6 +13,7 @@ export interface ClientEvaluationOptions {
   readonly seed: string;
   /** Part of the clients that are asked. */
   readonly fraction: number;
+  readonly metrics: MetricReader;
   /** Samples that a client counts with at most; by the others' counts if not given. */
   readonly maxSamples: number | undefined;
   /** Milliseconds for the clients' answers. */
@@ -36,7 +38,7 @@ interface ClientEvaluation {
 }
 
 export function openClientEvaluation(options: ClientEvaluationOptions): ClientEvaluation {
-  const { seed, fraction, maxSamples, deadline } = options;
+  const { seed, fraction, metrics, maxSamples, deadline } = options;
   let current: Pick<ClientEvaluation, "answered" | "cut"> | undefined;
 
   /** Part of these clients, drawn by a generator that seed and round decide. */
@@ -65,7 +67,7 @@ export function openClientEvaluation(options: ClientEvaluationOptions): ClientEv
           if (current === ours) current = undefined;
           for (const assignment of open.values()) options.takeBack(assignment);
           open.clear();
-          const { sum, doubts } = sumOf(results, maxSamples);
+          const { sum, doubts } = sumOf(results, maxSamples, metrics);
           for (const doubt of doubts) options.doubted({ ...doubt, round });
           resolve(sum);
         }
@@ -87,10 +89,12 @@ export function openClientEvaluation(options: ClientEvaluationOptions): ClientEv
 /**
  * The sum over the clients, in the order of their ids, for the order decides the last bits. One
  * counts with no more examples than the cap of all counts, and no larger a mean loss than theirs.
+ * Sums that cannot be right, or are of such a loss, are left out.
  */
 function sumOf(
   results: ReadonlyMap<string, Evaluation>,
   maxSamples: number | undefined,
+  reader: MetricReader,
 ): { readonly sum: EvaluationRecord["federated"]; readonly doubts: readonly Doubt[] } {
   const given = [...results].filter(([, result]) => result.count > 0);
   const mostCount = sampleCap(
@@ -100,6 +104,7 @@ function sumOf(
   const mostLoss = lossCap(given.map(([, result]) => result.loss / result.count));
   const doubts: Doubt[] = [];
   let [count, correct, loss] = [0, 0, 0];
+  const sums = { values: new Array<number>(reader.length).fill(0), count: 0 };
   for (const [client, result] of given.sort(([a], [b]) => (a < b ? -1 : 1))) {
     const weight = Math.min(result.count, mostCount);
     const part = weight / result.count;
@@ -112,7 +117,15 @@ function sumOf(
     count += weight;
     correct += part * result.correct;
     loss += mean > mostLoss ? weight * mostLoss : part * result.loss;
+    if (result.sums === undefined) continue;
+    const wrong = reader.doubt(result.sums, result.count);
+    if (wrong !== undefined) doubts.push({ client, reason: `"evaluation.sums" expected ${wrong}` });
+    else if (mean <= mostLoss) {
+      sums.count += weight;
+      result.sums.forEach((value, i) => (sums.values[i] += part * value));
+    }
   }
   if (count === 0) return { sum: undefined, doubts };
-  return { sum: { ...resultOf({ count, correct, loss }), clients: results.size }, doubts };
+  const all = { count, correct, loss, ...(sums.count > 0 && { sums }) };
+  return { sum: { ...resultOf(reader, all), clients: results.size }, doubts };
 }

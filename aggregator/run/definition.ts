@@ -3,6 +3,7 @@ import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algor
 import { codecNamed, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { ConfigError } from "../../runtime/errors.js";
+import { metricReader, type MetricReader } from "../../runtime/models/metrics/built-in.js";
 import { modelMetadata } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
@@ -26,6 +27,8 @@ export interface RunDefinition {
   readonly layout: Layout;
   /** Goes into every model blob: description, normalisation, class names. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Reads what the model's task is judged by. */
+  readonly metrics: MetricReader;
   /** Length of each update. */
   readonly updateBytes: number;
   /** That is so much that what a round leaves behind is worth a full collection. */
@@ -66,6 +69,7 @@ export function definitionOf({
     codec,
     layout: model.layout,
     metadata: modelMetadata(model),
+    metrics: metricReader(model),
     updateBytes,
     isLarge: updateBytes > LARGE,
     combining: combiningOf(settings, algorithm, 4 * model.layout.size * client.sends.length),

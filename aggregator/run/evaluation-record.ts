@@ -1,10 +1,20 @@
+import type {
+  MetricReader,
+  MetricReading,
+  MetricValues,
+} from "../../runtime/models/metrics/built-in.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 
-/** Share of right answers and mean cross-entropy over `count` examples. */
+/** How good a model is over `count` examples: what the metrics of its task say. */
 export interface EvaluationResult {
   readonly count: number;
-  readonly accuracy: number;
+  /** Share of right answers, where the task has such. */
+  readonly accuracy?: number;
+  /** Mean loss. */
   readonly loss: number;
+  /** The task's other metrics, and their values by class, label or column. */
+  readonly metrics?: Omit<MetricValues, "accuracy">;
+  readonly columns?: MetricReading["columns"];
   /** Largest eigenvalue of the Hessian, where it was computed. */
   readonly topEigenvalue?: number;
 }
@@ -23,9 +33,18 @@ export interface EvaluationRecord {
   readonly federated?: EvaluationResult & { readonly clients: number };
 }
 
-export const resultOf = ({ count, correct, loss, topEigenvalue }: Tested): EvaluationResult => ({
-  count,
-  accuracy: correct / count,
-  loss: loss / count,
-  ...(topEigenvalue !== undefined && { topEigenvalue }),
-});
+/** An evaluation's sums as means. */
+export function resultOf(
+  reader: MetricReader,
+  { count, correct, loss, sums }: Parameters<MetricReader["read"]>[0],
+): EvaluationResult {
+  const { values, columns } = reader.read({ count, correct, loss: loss / count, sums });
+  const { accuracy, ...metrics } = values;
+  return {
+    count,
+    ...(accuracy !== undefined && { accuracy }),
+    loss: loss / count,
+    ...(Object.keys(metrics).length > 0 && { metrics }),
+    ...(Object.keys(columns).length > 0 && { columns }),
+  };
+}

@@ -28,8 +28,8 @@ export function openEvaluations(
     readonly done: (record: EvaluationRecord) => void;
   },
 ): Evaluations {
-  const { test, log } = options;
-  const server = test && openServerEvaluation(test, log);
+  const { test, metrics, log } = options;
+  const server = test && openServerEvaluation(test, metrics, log);
   const clients = openClientEvaluation(options);
   const sequence = serial();
   return {

@@ -1,3 +1,4 @@
+import type { MetricReader } from "../../runtime/models/metrics/built-in.js";
 import type { Log } from "../log.js";
 import type { Blob } from "../storage/ledger.js";
 import { resultOf, type EvaluationResult, type Tested } from "./evaluation-record.js";
@@ -15,6 +16,7 @@ type EvaluateOnServer = (round: number, model: Blob) => Promise<EvaluationResult
  */
 export function openServerEvaluation(
   test: (model: Uint8Array, round: number) => Promise<Tested>,
+  metrics: MetricReader,
   log: Log,
 ): EvaluateOnServer {
   /** Models that wait, the oldest first. */
@@ -29,7 +31,11 @@ export function openServerEvaluation(
     testing = true;
     for (let next = queue.shift(); next !== undefined; next = queue.shift())
       try {
-        next.resolve(resultOf(await test(next.model.bytes, next.round)));
+        const { sums, topEigenvalue, ...tested } = await test(next.model.bytes, next.round);
+        next.resolve({
+          ...resultOf(metrics, { ...tested, sums: sums && { values: sums, count: tested.count } }),
+          ...(topEigenvalue !== undefined && { topEigenvalue }),
+        });
       } catch (error) {
         log.error({ err: error, round: next.round }, "the evaluation failed");
         next.resolve(undefined);

@@ -1,3 +1,4 @@
+import { METRIC_NAMES, METRICS, metricText } from "../../runtime/models/metrics/built-in.js";
 import type { EvaluationRecord, EvaluationResult } from "./evaluation-record.js";
 import type { Models } from "../storage/model-cache.js";
 import type { AggregatorSettings } from "../settings.js";
@@ -30,8 +31,15 @@ export const summaryOf = (
 function resultLines(evaluated: EvaluationRecord | undefined): string[] {
   if (evaluated === undefined) return [];
   const { round, test, federated } = evaluated;
-  const line = (where: string, { accuracy, loss, count }: EvaluationResult) =>
-    `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${loss.toFixed(4)} (${count} examples)`;
+  const line = (where: string, { accuracy, metrics, loss, count }: EvaluationResult) => {
+    if (accuracy !== undefined && metrics?.bits === undefined)
+      return `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${loss.toFixed(4)} (${count} examples)`;
+    const values = METRIC_NAMES.flatMap((name) => {
+      const value = name === "accuracy" ? accuracy : metrics?.[name];
+      return value === undefined ? [] : [`${METRICS[name].title} ${metricText(name, value)}`];
+    });
+    return `- Round ${round} ${where}: ${values.join(", ")}, loss ${loss.toFixed(4)} (${count} examples)`;
+  };
   return [
     ...(test ? [line("on the test data", test)] : []),
     ...(federated ? [line(`on the hold-outs of ${federated.clients} clients`, federated)] : []),

@@ -8,7 +8,7 @@ import { readBlob, readState, writeBlob } from "../tensors/blob.js";
 import { isReadable, type OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
-import type { JobOptions, Snapshot, Trainer } from "../training/job.js";
+import { weightedOf, type JobOptions, type Snapshot, type Trainer } from "../training/job.js";
 import { release } from "../tensors/memory.js";
 import { trainRound } from "../training/train-round.js";
 import { Declined } from "./declined.js";
@@ -84,9 +84,7 @@ export async function trainAssignment(
   const result = await trainRound(
     trainer,
     {
-      description: model.description,
-      weights: model.weights,
-      normalisation: model.normalisation,
+      ...weightedOf(model),
       algorithm,
       settings: { ...settings, meanSamples: settings.meanSamples || samples },
       part,

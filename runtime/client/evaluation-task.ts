@@ -1,3 +1,4 @@
+import { weightedOf } from "../training/job.js";
 import { readable } from "./assignment.js";
 import { aboutOf, type Participation, type Task } from "./context.js";
 import { examplesFor, modelOf } from "./task-inputs.js";
@@ -7,14 +8,10 @@ export async function evaluate(part: Participation, task: Task): Promise<void> {
   const { assignment } = task.assign;
   const loaded = await modelOf(part, task);
   const examples = await examplesFor(part, task, loaded, "test");
-  const { description, weights, normalisation } = loaded.model;
-  const { count, correct, loss } = await part.workers
+  const { sums, ...figures } = await part.workers
     .trainer()
-    .evaluate(
-      { description, weights, normalisation, part: examples },
-      { signal: task.controller.signal },
-    );
-  const evaluation = { count, correct, loss };
+    .evaluate({ ...weightedOf(loaded.model), part: examples }, { signal: task.controller.signal });
+  const evaluation = { ...figures, ...(sums && { sums: [...sums] }) };
   const report = readable({ type: "report" as const, assignment, evaluation });
   task.settled = true;
   part.connection.offer(report);

@@ -31,7 +31,7 @@ export function examplesOf(
   let last: { data: ClientData; key: string; part: Part } | undefined;
   const part = (given: ClientData, model: Expected): Part => {
     // The same examples stay the same part, so that the worker need not be sent them again.
-    const key = JSON.stringify([model.input, model.classes, model.columns]);
+    const key = JSON.stringify([model.input, model.classes, model.columns, model.target]);
     if (last === undefined || last.data !== given || last.key !== key)
       last = { data: given, key, part: partFor(given, model) };
     return last.part;
@@ -79,31 +79,40 @@ const NO_DATASET: Dataset = {
  * @throws DataError `data`, `shape`, `count`, `label`, `columns`, `not-finite`, `rows`, `empty`.
  */
 export function partFor(data: ClientData, model: Expected): Part {
-  const count = countOf(data);
-  if (count === undefined || !("rows" in data ? "dataset" in data : "x" in data))
+  const isPart = typeof data === "object" && data !== null && "rows" in data;
+  const whole = isPart || model.target?.kind !== "input" ? countOf(data) !== undefined : data;
+  if (!whole || !((isPart ? "dataset" : "x") in data))
     throw new DataError(
       "data",
       `"data" expected { x, y } with a label for each example, or a part of a data set, got ${form(data)}`,
     );
-  const part =
-    "rows" in data
-      ? partOf(data, model)
-      : { dataset: datasetOf(data, model), rows: rowsUpTo(count) };
-  checkPart(part, { input: model.input, classes: model.classes.length });
+  const part = "rows" in data ? partOf(data, model) : partWith(datasetOf(data, model));
+  const { input, classes, target } = model;
+  checkPart(part, { input, classes: classes.length || Infinity, target });
   return part;
 }
+
+const partWith = (dataset: Dataset): Part => ({ dataset, rows: rowsUpTo(dataset.labels.length) });
 
 function partOf(part: Part, model: Expected): Part {
   const dataset = matched("data", part.dataset, model);
   return dataset === part.dataset ? part : { dataset, rows: part.rows };
 }
 
-function datasetOf({ x, y }: Exclude<ClientData, Part>, { input, classes }: Expected): Dataset {
-  return makeDataset("data", { shape: input, inputs: flat(x), ...labelled(y, classes) });
+function datasetOf(
+  { x, y = [] }: Exclude<ClientData, Part>,
+  { input: shape, classes, target }: Expected,
+): Dataset {
+  const inputs = flat(x);
+  if (target === undefined)
+    // What is no list of classes is refused as such.
+    return makeDataset("data", { shape, inputs, ...labelled(y as ArrayLike<string>, classes) });
+  const { kind, size } = target;
+  const targets = kind === "input" ? undefined : { kind, size, values: flat(y as Inputs, "y") };
+  return makeDataset("data", { shape, inputs, targets, classes: [] });
 }
 
-function labelled(y: Exclude<ClientData, Part>["y"], classes: readonly string[]) {
-  const given: ArrayLike<number | bigint | string> = y;
+function labelled(given: ArrayLike<number | bigint | string>, classes: readonly string[]) {
   const labels = Array.from(given);
   const where = (i: number) => `label of example ${i}`;
   const names = labels.filter((label) => typeof label === "string");
@@ -130,14 +139,14 @@ const isList = (level: unknown): level is readonly unknown[] | Numbers =>
  * @throws DataError `shape` where nested lists are not all of one length, or hold no numbers; `type`
  * for a Buffer, whose bytes could be those of other numbers.
  */
-export function flat(inputs: Inputs): Float32Array | Uint8Array {
+export function flat(inputs: Inputs, name = "x"): Float32Array | Uint8Array {
   if (inputs instanceof Float32Array) return inputs;
   if (inputs instanceof Uint8Array || inputs instanceof Uint8ClampedArray) {
-    refuseBuffer(inputs);
+    refuseBuffer(inputs, name);
     return new Uint8Array(inputs.buffer, inputs.byteOffset, inputs.length);
   }
   if (!isList(inputs))
-    throw new DataError("shape", `"x" expected numbers in a list, got ${form(inputs)}`);
+    throw new DataError("shape", `"${name}" expected numbers in a list, got ${form(inputs)}`);
   const shape: number[] = [];
   for (let level: unknown = inputs; isList(level); level = level[0]) shape.push(level.length);
   const numbers = new Float32Array(elements(shape));
@@ -145,26 +154,26 @@ export function flat(inputs: Inputs): Float32Array | Uint8Array {
   const fill = (level: unknown, depth: number): void => {
     if (depth === shape.length) {
       if (typeof level !== "number" && typeof level !== "bigint")
-        throw new DataError("shape", `"x" expected numbers, got ${form(level)}`);
+        throw new DataError("shape", `"${name}" expected numbers, got ${form(level)}`);
       numbers[filled++] = Number(level);
       return;
     }
     if (!isList(level) || level.length !== shape[depth])
       throw new DataError(
         "shape",
-        `"x" expected lists of ${shape[depth]} at depth ${depth}, got another length`,
+        `"${name}" expected lists of ${shape[depth]} at depth ${depth}, got another length`,
       );
-    refuseBuffer(level);
+    refuseBuffer(level, name);
     for (const item of level) fill(item, depth + 1);
   };
   fill(inputs, 0);
   return numbers;
 }
 
-function refuseBuffer(list: object): void {
+function refuseBuffer(list: object, name: string): void {
   if (list.constructor.name === "Buffer")
     throw new DataError(
       "type",
-      `"x" expected an array that says what its numbers are, got a Buffer (new Uint8Array(x) for bytes, new Float32Array(x.buffer, x.byteOffset, x.length / 4) for float32)`,
+      `"${name}" expected an array that says what its numbers are, got a Buffer (new Uint8Array(x) for bytes, new Float32Array(x.buffer, x.byteOffset, x.length / 4) for float32)`,
     );
 }

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { sha256, toHex } from "../connection/hash.js";
-import type { Part } from "../data/dataset.js";
+import { startOf, type Part } from "../data/dataset.js";
 import { readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout } from "../tensors/layout.js";
 import { readSafetensors } from "../tensors/safetensors.js";
@@ -146,7 +146,8 @@ async function decode(bytes: Uint8Array) {
  * many as four megabytes hold, evenly spread. More would cost a device with much data longer than
  * the training that it may save.
  */
-export function dataIdentity({ dataset: { shape, inputs, labels }, rows }: Part): Promise<string> {
+export function dataIdentity({ dataset, rows }: Part): Promise<string> {
+  const { shape, inputs, starts, labels, targets } = dataset;
   const size = elements(shape);
   const width = size * inputs.BYTES_PER_ELEMENT;
   const apart = Math.max(1, Math.ceil((rows.length * width) / HASHED_INPUTS));
@@ -154,7 +155,8 @@ export function dataIdentity({ dataset: { shape, inputs, labels }, rows }: Part)
   const head = new TextEncoder().encode(
     JSON.stringify([shape, inputs.BYTES_PER_ELEMENT, rows.length]),
   );
-  const all = new Uint8Array(head.length + 4 * rows.length + width * hashed.length);
+  const targetWidth = targets === undefined ? 0 : targets.size * targets.values.BYTES_PER_ELEMENT;
+  const all = new Uint8Array(head.length + 4 * rows.length + (width + targetWidth) * hashed.length);
   all.set(head);
   let at = head.length;
   const put = (part: ArrayBufferView) => {
@@ -162,6 +164,12 @@ export function dataIdentity({ dataset: { shape, inputs, labels }, rows }: Part)
     at += part.byteLength;
   };
   put(Int32Array.from(rows, (row) => labels[row]));
-  for (const row of hashed) put(inputs.subarray(row * size, (row + 1) * size));
+  for (const row of hashed) {
+    const start = startOf(starts, row, size);
+    put(inputs.subarray(start, start + size));
+    if (targets === undefined) continue;
+    const from = startOf(targets.starts, row, targets.size);
+    put(targets.values.subarray(from, from + targets.size));
+  }
   return sha256(all);
 }

@@ -1,6 +1,7 @@
 import type { Algorithm } from "../algorithms/algorithm.js";
 import type { EndReason } from "../connection/connection.js";
 import type { Part } from "../data/dataset.js";
+import type { ExpectedTarget } from "../data/matching.js";
 import type { Model } from "../models/model.js";
 import type { SocketOptions } from "../platform/platform.js";
 import type { Trainer } from "../training/job.js";
@@ -25,12 +26,16 @@ export type Inputs = Numbers | Nested;
 
 /**
  * A device's own examples: `x` holds the inputs end to end (or as nested lists), `y` one class per
- * example: its name, or its number from 0 in the model's `classes`. Or a part of a data set, as the
- * readers of fedflat/data make them: its class names and columns are matched to the model's by
- * name.
+ * example: its name, or its number from 0 in the model's `classes`. Where the model compares with
+ * several classes or numbers, `y` holds a list of them for each example; where it compares with its
+ * input, there is no `y`. Or a part of a data set, as the readers of fedflat/data make
+ * them: its class names and columns are matched to the model's by name.
  */
 export type ClientData =
-  | { readonly x: Inputs; readonly y: ArrayLike<number> | ArrayLike<bigint> | readonly string[] }
+  | {
+      readonly x: Inputs;
+      readonly y?: ArrayLike<number> | ArrayLike<bigint> | readonly string[] | Nested;
+    }
   | Part;
 
 /** What a client is asked for data for. */
@@ -42,6 +47,8 @@ export interface DataRequest {
   readonly input: readonly number[];
   readonly classes: readonly string[];
   readonly columns?: readonly string[];
+  /** What an example is compared with, where that is not one class. */
+  readonly target?: ExpectedTarget;
 }
 
 export interface Limits {
@@ -93,13 +100,44 @@ export interface CommittedModel extends Model {
   readonly sha256: string;
 }
 
-export interface Prediction {
-  /** Index and name of the most probable class. */
-  readonly label: number;
-  readonly name: string;
-  /** One for each class. */
-  readonly probabilities: Float32Array;
-}
+/** What a model says of one example: `task` is that of its loss. */
+export type Prediction =
+  | {
+      readonly task: "classes";
+      /** Index and name of the most probable class. */
+      readonly label: number;
+      readonly name: string;
+      /** One for each class. */
+      readonly probabilities: Float32Array;
+    }
+  | {
+      readonly task: "sequence";
+      /** Of each position, index and name of the most probable class. */
+      readonly labels: readonly number[];
+      readonly names: readonly string[];
+      /** [positions, classes] end to end. */
+      readonly probabilities: Float32Array;
+    }
+  | {
+      readonly task: "labels";
+      /** The labels whose probability is a half and more. */
+      readonly names: readonly string[];
+      /** One for each label. */
+      readonly probabilities: Float32Array;
+    }
+  | {
+      readonly task: "numbers";
+      /** In the target's units. */
+      readonly values: Float64Array;
+    }
+  | {
+      readonly task: "input";
+      /** Mean error of the example, in normalised units. */
+      readonly error: number;
+      /** Where the model has a threshold, whether the error is above it. */
+      readonly threshold?: number;
+      readonly anomaly?: boolean;
+    };
 
 export interface ClientEvents {
   /** After a batch, at most ten times a second, and after the last one. */

@@ -1,14 +1,51 @@
+import type { Model } from "../models/model.js";
+import { networkOf } from "../models/network.js";
+import { elements } from "../tensors/shape.js";
 import type { Prediction } from "./options.js";
 
-/** The most probable class of each example, from the logits of all of them end to end. */
-export const predictionsOf = (logits: Float32Array, classes: readonly string[]): Prediction[] =>
-  Array.from({ length: logits.length / classes.length }, (_, i) =>
-    prediction(logits.subarray(i * classes.length, (i + 1) * classes.length), classes),
-  );
-
-function prediction(logits: Float32Array, classes: readonly string[]): Prediction {
-  const label = logits.indexOf(largestOf(logits));
-  return { label, name: classes[label], probabilities: Float32Array.from(softmax(logits)) };
+/** What the outputs of `Trainer.predict` say of each example, by the model's task. */
+export function predictionsOf(
+  model: Pick<Model, "description" | "classes" | "vocabulary" | "targets" | "threshold">,
+  outputs: Float32Array,
+): Prediction[] {
+  const { output, loss, classes: width } = networkOf(model.description);
+  const { task } = loss;
+  const { classes, vocabulary, targets, threshold } = model;
+  const size = task === "input" ? 1 : elements(output);
+  const names = classes.length > 0 ? classes : vocabulary;
+  const nameOf = (label: number) => names?.[label] ?? String(label);
+  return Array.from({ length: outputs.length / size }, (_, i): Prediction => {
+    const mine = outputs.subarray(i * size, (i + 1) * size);
+    if (task === "input") {
+      const [error] = mine;
+      return threshold === undefined
+        ? { task, error }
+        : { task, error, threshold: threshold.value, anomaly: error > threshold.value };
+    }
+    if (task === "numbers") {
+      const of = (list: readonly number[] | undefined, j: number, none: number) =>
+        list?.[j % list.length] ?? none;
+      const values = Float64Array.from(
+        mine,
+        (value, j) => value * of(targets?.deviation, j, 1) + of(targets?.mean, j, 0),
+      );
+      return { task, values };
+    }
+    if (task === "labels") {
+      const probabilities = mine.map((score) => 1 / (1 + Math.exp(-score)));
+      const there = [...probabilities.keys()].filter((label) => probabilities[label] >= 0.5);
+      return { task, names: there.map(nameOf), probabilities };
+    }
+    const probabilities = new Float32Array(size);
+    const labels: number[] = [];
+    for (let from = 0; from < size; from += width) {
+      const logits = mine.subarray(from, from + width);
+      labels.push(logits.indexOf(largestOf(logits)));
+      probabilities.set(softmax(logits), from);
+    }
+    if (task === "sequence") return { task, labels, names: labels.map(nameOf), probabilities };
+    return { task, label: labels[0], name: nameOf(labels[0]), probabilities };
+  });
 }
 
 /** exp(z_i) / sum_j exp(z_j), in float64; the largest logit is taken off first, so none overflows. */

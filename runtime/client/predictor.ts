@@ -4,6 +4,7 @@ import type { Emitter } from "./events.js";
 import { flat } from "./examples.js";
 import type { ModelCache } from "./model-cache.js";
 import type { CommittedModel, Inputs, Prediction } from "./options.js";
+import { weightedOf } from "../training/job.js";
 import { predictionsOf } from "./prediction.js";
 import type { Workers } from "./workers.js";
 
@@ -48,10 +49,10 @@ export function predictorOf(models: ModelCache, workers: Workers, events: Emitte
       await fetchNewest();
       if (committed === undefined)
         throw new ModelError("no-model", "predict: no model has been committed yet");
-      const { description, weights, normalisation, classes } = committed;
       const inputs = flat(x);
-      const logits = await workers.predict({ description, weights, normalisation, inputs });
-      return predictionsOf(logits, classes);
+      const model = committed;
+      const outputs = await workers.predict({ ...weightedOf(model), inputs });
+      return predictionsOf(model, outputs);
     },
   };
 }

@@ -14,6 +14,8 @@ export interface CsvOptions {
    * label, class, target or y, without names the last.
    */
   readonly label?: string | number;
+  /** Columns of numbers, by name or index, that an example is compared with instead of a label. */
+  readonly targets?: readonly (string | number)[];
   /** Column of the group; left out: one of GROUP_NAMES, where there is one. */
   readonly group?: string | number;
   /**
@@ -37,8 +39,8 @@ const LAST_RESORT = "y";
 const GROUP_NAMES = ["group", "subject", "client"];
 
 /**
- * One example a line (RFC 4180; also with `;` or tab between fields): a label, optionally a group, and all other columns
- * are numbers of the input.
+ * One example a line (RFC 4180; also with `;` or tab between fields): a label or number targets, optionally a group,
+ * and all other columns are numbers of the input.
  * @throws DataError `encoding`, `column`, `count`, `number`, `label`, `group`, `shape`, `not-finite`
  */
 export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions = {}): Dataset {
@@ -48,18 +50,31 @@ export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions =
   const first = lines.next().value;
   if (!first) throw unexpected("count", source, "lines", "at least one", "none");
   const layout = layoutOf(source, first, options);
-  const { width, named, columns, labelColumn, groupColumn, features, shape } = layout;
+  const { width, named, columns, labelColumn, targetColumns, groupColumn, features, shape } =
+    layout;
   const refuse = (code: string, line: number, i: number, expected: string, got: string) =>
     unexpected(code, source, `line ${line}, column "${columns[i]}"`, expected, got);
 
   // There are at most as many records as lines; what blank lines leave over is cut off at the end.
   const most = text.split("\n").length;
   const inputs = new Float32Array(sharedBuffer(4 * most * features.length));
+  const targets = new Float32Array(sharedBuffer(4 * most * targetColumns.length));
   const labels: string[] = [];
   const groups: string[] = [];
   const numbers: number[] = [];
   let out = 0;
-  const take = ({ line, fields }: Line): void => {
+  let targetsOut = 0;
+  const numberIn = ({ line, fields }: Line, i: number): number => {
+    const field = fields[i];
+    if (!isNumber(field)) throw refuse("number", line, i, "a number", shown(field));
+    const value = Number(field);
+    // float32 ends at 3.4e38.
+    if (!Number.isFinite(Math.fround(value)))
+      throw refuse("not-finite", line, i, "a finite number", shown(field));
+    return value;
+  };
+  const take = (whole: Line): void => {
+    const { line, fields } = whole;
     const got = fields.length - (layout.trailing ? 1 : 0);
     if (got !== width)
       throw unexpected("count", source, `line ${line}`, `${width} fields`, String(got));
@@ -71,14 +86,11 @@ export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions =
         `nothing behind the last ${JSON.stringify(delimiter)}, as in the first line`,
         shown(fields[width]),
       );
-    for (const i of features) {
-      const field = fields[i];
-      if (!isNumber(field)) throw refuse("number", line, i, "a number", shown(field));
-      const value = Number(field);
-      // float32 ends at 3.4e38.
-      if (!Number.isFinite(Math.fround(value)))
-        throw refuse("not-finite", line, i, "a finite number", shown(field));
-      inputs[out++] = value;
+    for (const i of features) inputs[out++] = numberIn(whole, i);
+    for (const i of targetColumns) {
+      // Of data to predict a column of targets may still be empty.
+      if (options.unlabelled && fields[i].trim() === "") continue;
+      targets[targetsOut++] = numberIn(whole, i);
     }
     numbers.push(line);
     if (labelColumn >= 0) labels.push(fields[labelColumn].trim());
@@ -91,10 +103,20 @@ export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions =
   if (!named) take(first);
   for (const line of lines) take(line);
 
+  const size = targetColumns.length;
+  if (targetsOut > 0 && targetsOut < size * numbers.length)
+    throw unexpected("target", source, "targets", "one in every line or in none", "some");
   const where = (i: number) => `line ${numbers[i]}, column "${columns[labelColumn]}"`;
   return makeDataset(source, {
     shape,
     inputs: inputs.subarray(0, out),
+    targets:
+      targetsOut > 0
+        ? {
+            ...{ kind: "numbers", size, values: targets.subarray(0, targetsOut) },
+            ...(named && { columns: targetColumns.map((i) => columns[i]) }),
+          }
+        : undefined,
     // Of data to predict a column of labels may still be empty.
     ...(labelColumn >= 0 && !(options.unlabelled && labels.every((label) => label === ""))
       ? labelsOf(source, labels, where, options.classes)
@@ -111,6 +133,7 @@ interface Layout {
   readonly columns: readonly string[];
   /** -1 for none. */
   readonly labelColumn: number;
+  readonly targetColumns: readonly number[];
   readonly groupColumn: number;
   readonly features: readonly number[];
   readonly shape: readonly number[];
@@ -135,31 +158,56 @@ function layoutOf(source: string, first: Line, options: CsvOptions): Layout {
       `none for column ${nameless + 1} (an index? pandas leaves it out with to_csv(..., index=False))`,
     );
 
-  const labelColumn = labelPlace(source, columns, named, options);
+  const targetColumns = (options.targets ?? []).flatMap((target) => {
+    // Data to predict may lack them.
+    if (options.unlabelled && named && !columns.includes(String(target))) return [];
+    return [column(source, "target", target, columns, named)];
+  });
+  if (new Set(targetColumns).size < targetColumns.length)
+    throw unexpected("column", source, "target columns", "each once", "one of them twice");
+  const labelColumn = options.targets ? -1 : labelPlace(source, columns, named, options);
   const groupColumn =
     options.group !== undefined
       ? column(source, "group", options.group, columns, named)
       : named
         ? (among(columns, GROUP_NAMES).at(0) ?? -1)
         : -1;
-  const features = [...columns.keys()].filter((i) => i !== labelColumn && i !== groupColumn);
+  const beside = [labelColumn, groupColumn, ...targetColumns];
+  const features = [...columns.keys()].filter((i) => !beside.includes(i));
   const shape = options.shape ?? [features.length];
   if (sizeOf(shape) !== features.length)
     throw unexpected(
       "shape",
       source,
       "columns",
-      `${shape.join("x")} numbers beside label and group`,
+      `${shape.join("x")} numbers beside ${options.targets ? "targets" : "label"} and group`,
       String(features.length),
     );
-  return { width, named, columns, labelColumn, groupColumn, features, shape, trailing };
+  return {
+    ...{
+      width,
+      named,
+      columns,
+      labelColumn,
+      targetColumns,
+      groupColumn,
+      features,
+      shape,
+      trailing,
+    },
+  };
 }
 
 /** Whether the first line's fields are the columns' names. @throws DataError `column` where they could be either. */
-function namesColumns(source: string, fields: readonly string[], { label }: CsvOptions): boolean {
+function namesColumns(
+  source: string,
+  fields: readonly string[],
+  { label, targets }: CsvOptions,
+): boolean {
   const numbers = fields.filter(isNumber).length;
   if (numbers === 0) return true;
-  const names = typeof label === "string" && !isNumber(label) ? [label] : LABEL_NAMES;
+  const given = (targets ?? [label]).filter((one) => typeof one === "string" && !isNumber(one));
+  const names = given.length > 0 ? given.map(String) : LABEL_NAMES;
   if (among(fields, names).length > 0) return true;
   // pandas names columns 0, 1, 2 where nobody else does.
   const counted = fields.every(

@@ -11,8 +11,15 @@ export interface Dataset {
   readonly shape: readonly number[];
   /** Examples end to end, row-major. May lie on a SharedArrayBuffer. */
   readonly inputs: Float32Array | Uint8Array;
-  /** One class per example, from 0; all -1 where data without labels was allowed (to predict). */
+  /** Where each example begins in `inputs`; left out: end to end. Windows of one series overlap. */
+  readonly starts?: Uint32Array;
+  /**
+   * One class per example, from 0; all -1 where data without labels was allowed (to predict), and
+   * where examples have `targets`.
+   */
   readonly labels: Int32Array;
+  /** What examples are compared with, where that is not one class each. */
+  readonly targets?: Targets;
   /** Class names; its length is the number of classes. */
   readonly classes: readonly string[];
   /**
@@ -24,6 +31,19 @@ export interface Dataset {
   readonly columns?: readonly string[];
   /** One group per example (a person, a device) where the source has one: natural clients. */
   readonly groups?: Int32Array;
+}
+
+/** What the examples of a data set are compared with: classes of positions, or numbers. */
+export interface Targets {
+  readonly kind: "classes" | "numbers";
+  /** How many an example has. */
+  readonly size: number;
+  /** Classes are whole numbers from 0, -1 where a position has none. May be the inputs themselves. */
+  readonly values: Float32Array | Int32Array | Uint8Array;
+  /** Where each example's begin in `values`; left out: end to end. */
+  readonly starts?: Uint32Array;
+  /** Names, one for each of an example's numbers, where the source has them. */
+  readonly columns?: readonly string[];
 }
 
 /** Some rows of a data set. */
@@ -57,8 +77,11 @@ export interface Augmentation {
 export interface Examples {
   readonly shape: readonly number[];
   readonly inputs: Float32Array | Uint8Array;
+  /** Where each example begins in `inputs`; left out: end to end. */
+  readonly starts?: Uint32Array;
   /** Left out for data without labels. */
   readonly labels?: ArrayLike<number>;
+  readonly targets?: Targets;
   readonly groups?: ArrayLike<number>;
   /** Without names the classes are numbered up to the largest label. */
   readonly classes?: readonly string[];
@@ -76,16 +99,16 @@ const MAX_CLASSES = 10_000;
  * The data set of what a reader found. Labels and groups are copied onto shared memory; inputs stay where they are
  * (readers allocate them with `sharedBuffer`).
  * @param source the file's name, for the error's sentence
- * @throws DataError `count` where lengths differ, `label` out of range, `not-finite` input, `group` not an integer
+ * @throws DataError `count` where lengths differ, `label` out of range, `not-finite` input or target, `group` not an integer
  */
 export function makeDataset(source: string, examples: Examples): Dataset {
-  const { shape, inputs, columns, alphabetical } = examples;
+  const { shape, inputs, starts, targets, columns, alphabetical } = examples;
   const { inputsFrom = source, groupsFrom = source } = examples;
   const size = elements(shape);
-  const count = examples.labels?.length ?? Math.floor(inputs.length / size);
+  const count = examples.labels?.length ?? starts?.length ?? Math.floor(inputs.length / size);
   if (inputs.length === 0 || count === 0 || size === 0)
     throw unexpected("count", source, "examples", "at least one", "none");
-  if (inputs.length !== count * size)
+  if (starts === undefined && inputs.length !== count * size)
     throw unexpected(
       "count",
       inputsFrom,
@@ -96,6 +119,7 @@ export function makeDataset(source: string, examples: Examples): Dataset {
       String(inputs.length),
     );
   checkFinite(inputsFrom, inputs, shape, size);
+  if (targets !== undefined) checkTargets(source, targets, count);
 
   const twice = examples.classes && firstTwice(examples.classes);
   if (twice !== undefined)
@@ -109,7 +133,9 @@ export function makeDataset(source: string, examples: Examples): Dataset {
   const dataset = {
     shape,
     inputs,
+    ...(starts && { starts }),
     labels,
+    ...(targets && { targets }),
     classes,
     ...(alphabetical && { alphabetical }),
     ...(columns && { columns }),
@@ -156,6 +182,34 @@ function checkFinite(
     String(inputs[wrong]),
   );
 }
+
+function checkTargets(
+  source: string,
+  { kind, size, values, starts }: Targets,
+  count: number,
+): void {
+  if (starts === undefined ? values.length !== count * size : starts.length !== count)
+    throw unexpected(
+      "count",
+      source,
+      "targets",
+      `${count * size} numbers, ${size} for each of ${count} examples`,
+      String(values.length),
+    );
+  const wrong = values.findIndex((value) => !Number.isFinite(value));
+  if (wrong >= 0)
+    throw unexpected(
+      "not-finite",
+      source,
+      `target ${wrong % size} of example ${Math.floor(wrong / size)}`,
+      kind === "numbers" ? "a finite number" : "a class",
+      String(values[wrong]),
+    );
+}
+
+/** Where row i of values that are `size` long begins. */
+export const startOf = (starts: Uint32Array | undefined, row: number, size: number): number =>
+  starts === undefined ? row * size : starts[row];
 
 /**
  * Memory that workers share where the platform allows it (Node, cross-origin isolated pages), else

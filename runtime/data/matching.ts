@@ -10,13 +10,24 @@ export interface Expected {
   readonly classes: readonly string[];
   /** Names of an example's numbers, where the model knows them. */
   readonly columns?: readonly string[];
+  /** What an example is compared with; left out: one of the classes. */
+  readonly target?: ExpectedTarget;
+}
+
+/** Classes of an example's positions, numbers, or the input itself: then nothing is asked for. */
+export interface ExpectedTarget {
+  readonly kind: "classes" | "numbers" | "input";
+  /** How many an example has. */
+  readonly size: number;
+  /** Names of the numbers, where the model knows them. */
+  readonly columns?: readonly string[];
 }
 
 /**
  * The data set as the model takes it: columns and labels are matched by name where both sides have
  * names, and nothing is renumbered otherwise. The same data set where nothing changes.
  * @param source what the data are called in the error's sentence
- * @throws DataError `columns`, `shape`, `label`
+ * @throws DataError `columns`, `shape`, `label`, `target`
  */
 export function matched(source: string, dataset: Dataset, model: Expected): Dataset {
   const arranged = withColumns(source, dataset, model.columns);
@@ -25,8 +36,44 @@ export function matched(source: string, dataset: Dataset, model: Expected): Data
       "shape",
       `"${source}" expected examples of shape [${model.input.join(", ")}], got [${arranged.shape.join(", ")}]`,
     );
-  return withClasses(source, arranged, model.classes);
+  if (model.target === undefined) return withClasses(source, arranged, model.classes);
+  return withTargets(source, arranged, model.target);
 }
+
+/**
+ * The data set with its targets as the model takes them: columns in its order, where both sides have
+ * names. Data without any (to predict) stay as they are.
+ * @throws DataError `target`
+ */
+function withTargets(source: string, dataset: Dataset, expected: ExpectedTarget): Dataset {
+  const { targets, labels } = dataset;
+  if (expected.kind === "input") return dataset;
+  if (targets === undefined && labels.every((label) => label < 0)) return dataset;
+  if (targets?.kind !== expected.kind || targets.size !== expected.size)
+    throw unexpected(
+      "target",
+      source,
+      "targets",
+      targetWords(expected),
+      targets === undefined ? "a class for each example" : targetWords(targets),
+    );
+  const { columns, size, values } = targets;
+  const names = expected.columns;
+  if (names === undefined || columns === undefined || same(columns, names)) return dataset;
+  const missing = names.find((name) => !columns.includes(name));
+  if (missing !== undefined)
+    throw unexpected("target", source, "targets", listed(names), listed(columns));
+  const from = names.map((name) => columns.indexOf(name));
+  const moved = new Float32Array(sharedBuffer(4 * values.length));
+  for (let i = 0; i < moved.length; i++) moved[i] = values[i - (i % size) + from[i % size]];
+  return { ...dataset, targets: { ...targets, values: moved, columns: names } };
+}
+
+/** What an example is compared with, in words. */
+const targetWords = ({ kind, size, columns }: ExpectedTarget): string => {
+  const what = kind === "classes" ? "classes" : size === 1 ? "number" : "numbers";
+  return `${size} ${what} for each example${columns ? ` (${listed(columns)})` : ""}`;
+};
 
 /**
  * The data set with its labels counted by these names. Numbers stay as they are, unless names are
@@ -73,6 +120,7 @@ export function withColumns(
   names: readonly string[] | undefined,
 ): Dataset {
   const { columns, inputs } = dataset;
+  // Names of columns are those of a table's rows, which never overlap.
   if (names === undefined || columns === undefined || same(columns, names)) return dataset;
   const missing = names.find((name) => !columns.includes(name));
   const beyond = columns.find((name) => !names.includes(name));

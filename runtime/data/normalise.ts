@@ -1,5 +1,5 @@
 import { elements } from "../tensors/shape.js";
-import type { Dataset, Normalisation } from "./dataset.js";
+import { startOf, type Dataset, type Normalisation, type Targets } from "./dataset.js";
 
 /**
  * Known normalisations, by the name of the data set: mean and deviation of the training pixels
@@ -20,13 +20,30 @@ export const normalisations: Readonly<Record<string, Normalisation>> = {
   "fashion-mnist": { scale: 255, mean: [0.286], deviation: [0.353] },
 };
 
+/** What gives every column of number targets mean 0 and deviation 1; a column that never changes deviation 1. */
+export function targetScaleOf({ size, values, columns }: Targets) {
+  const mean: number[] = [];
+  const deviation: number[] = [];
+  const count = values.length / size;
+  for (let column = 0; column < size; column++) {
+    const average = (of: (value: number) => number) => {
+      let sum = 0;
+      for (let i = column; i < values.length; i += size) sum += of(values[i]);
+      return sum / count;
+    };
+    mean[column] = average((value) => value);
+    deviation[column] = Math.sqrt(average((value) => (value - mean[column]) ** 2)) || 1;
+  }
+  return { ...(columns && { columns }), mean, deviation };
+}
+
 /**
  * The normalisation that gives every channel (last axis) of the data mean 0 and deviation 1: bytes are scaled by 255 first.
  * A channel that never changes gets deviation 1. Computed in float64, in two passes.
  * @param rows the rows to measure; left out: all
  */
 export function normalisationOf(dataset: Dataset, rows?: Uint32Array): Normalisation {
-  const { inputs, shape } = dataset;
+  const { inputs, starts, shape } = dataset;
   const channels = shape[shape.length - 1];
   const size = elements(shape);
   const count = rows?.length ?? dataset.labels.length;
@@ -35,7 +52,7 @@ export function normalisationOf(dataset: Dataset, rows?: Uint32Array): Normalisa
   const average = (of: (value: number, channel: number) => number) => {
     const sums = new Float64Array(channels);
     for (let k = 0; k < count; k++) {
-      const start = (rows ? rows[k] : k) * size;
+      const start = startOf(starts, rows ? rows[k] : k, size);
       for (let i = 0; i < size; i += channels)
         for (let c = 0; c < channels; c++) sums[c] += of(inputs[start + i + c] / scale, c);
     }

@@ -29,7 +29,8 @@ export function parseSplit(text: string): Split {
  * The rows of each client. No row is given twice; the same seed gives the same split; a client's rows come in random order
  * (with `groups` in the data's order). Except with `groups` all rows are dealt and sizes differ by at most one.
  * @param clients number of clients; with `groups` it may be left out, there being one client per group in ascending order
- * @throws ConfigError `clients`, DataError `count` (fewer rows than clients or shards), `group` (the data has none)
+ * @throws ConfigError `clients`, DataError `count` (fewer rows than clients or shards), `group` (the data has none),
+ * `split` (one by classes, which the data has not)
  */
 export function splitRows(
   dataset: Dataset,
@@ -40,6 +41,11 @@ export function splitRows(
   if (how.kind === "groups") return byGroup(dataset, clients);
   if (clients === undefined || !(Number.isInteger(clients) && clients > 0))
     throw new ConfigError("clients", `"clients" expected a whole number above 0, got ${clients}`);
+  if (how.kind !== "iid" && dataset.classes.length === 0)
+    throw new DataError(
+      "split",
+      `"split" expected iid or groups for data without classes, got ${how.kind}`,
+    );
   const chance = random(seed, "split", how.kind);
   const pieces = how.kind === "shards" ? clients * how.perClient : clients;
   if (dataset.labels.length < pieces)

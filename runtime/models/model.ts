@@ -1,13 +1,13 @@
 import * as v from "valibot";
 import { firstTwice, type Normalisation } from "../data/dataset.js";
-import type { Expected } from "../data/matching.js";
+import type { Expected, ExpectedTarget } from "../data/matching.js";
 import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
 import { readMetadata, readSafetensors } from "../tensors/safetensors.js";
 import { elements } from "../tensors/shape.js";
 import { check, parseDescription, type ModelDescription } from "./description.js";
-import { networkOf } from "./network.js";
+import { networkOf, type Network } from "./network.js";
 
 /** A trained network and what is needed to use it. */
 export interface Model {
@@ -16,21 +16,53 @@ export interface Model {
   readonly weights: Vector;
   /** What was done to the inputs it learned from; nothing if absent. */
   readonly normalisation?: Normalisation;
-  /** Class names; one per logit. */
+  /** Class names, one per logit, or names of several labels; none where the output is numbers. */
   readonly classes: readonly string[];
+  /** How number targets are normalised: what the network gives is in these units. */
+  readonly targets?: TargetScale;
+  /** The texts that tokens stand for, in the order of their numbers. */
+  readonly vocabulary?: readonly string[];
+  /** Above which error an example is out of the ordinary, where the input is the target. */
+  readonly threshold?: Threshold;
   /** Names of an example's numbers, end to end, where the data it learned from had them. */
   readonly columns?: readonly string[];
 }
 
+/**
+ * Targets as the network learns them: (value - mean[c]) / deviation[c], c being the target's last
+ * axis. Both have one number, or one per column.
+ */
+export interface TargetScale {
+  /** Names of the numbers, where the data it learned from had them. */
+  readonly columns?: readonly string[];
+  readonly mean: readonly number[];
+  readonly deviation: readonly number[];
+}
+
+/** An example whose error is above `value` is worse than this share of those held out. */
+export interface Threshold {
+  readonly quantile: number;
+  readonly value: number;
+}
+
 /** What a model file says besides its weights. */
-export type ModelCard = Pick<Model, "description" | "normalisation" | "classes" | "columns">;
+export type ModelCard = Omit<Model, "layout" | "weights">;
 
 /** What the model asks of data: see `matched`. */
-export const expectedBy = ({ description, classes, columns }: ModelCard): Expected => ({
-  input: description.input,
-  classes,
-  columns,
-});
+export function expectedBy({ description, classes, columns, targets }: ModelCard): Expected {
+  const { loss } = networkOf(description);
+  const target = targetOf(loss, loss.task === "labels" ? classes : targets?.columns);
+  return { input: description.input, classes, columns, ...(target && { target }) };
+}
+
+/** What an example is compared with, where that is not one class. */
+function targetOf(
+  { task, target: { kind, size } }: Network["loss"],
+  columns: readonly string[] | undefined,
+): ExpectedTarget | undefined {
+  if (task === "classes") return undefined;
+  return { kind, size, ...(kind === "numbers" && columns && { columns }) };
+}
 
 /** The safetensors metadata of a model's blob: the key `model` holds the card as JSON. */
 export const modelMetadata = ({
@@ -38,16 +70,33 @@ export const modelMetadata = ({
   normalisation,
   classes,
   columns,
+  targets,
+  vocabulary,
+  threshold,
 }: ModelCard): Record<string, string> => ({
-  model: JSON.stringify({ description, normalisation, classes, columns }),
+  model: JSON.stringify({
+    description,
+    normalisation,
+    ...(classes.length > 0 && { classes }),
+    columns,
+    targets,
+    vocabulary,
+    threshold,
+  }),
 });
 
 /** A model file: the weights as safetensors, the card in its metadata. */
 export const writeModel = (model: Model): Uint8Array<ArrayBuffer> =>
   writeBlob(model.layout, { [MODEL]: model.weights }, modelMetadata(model));
 
-const numbers = (what: string) =>
-  v.pipe(v.array(v.pipe(v.number(what), v.finite(what)), what), v.minLength(1, what));
+const names = (what: string) => v.array(v.string("a name"), what);
+
+const finite = (what: string) => v.pipe(v.number(what), v.finite(what));
+const numbers = (what: string) => v.pipe(v.array(finite(what), what), v.minLength(1, what));
+const deviation = v.pipe(
+  numbers("a list of positive numbers"),
+  v.everyItem((number) => number > 0, "a list of positive numbers"),
+);
 
 const card = v.looseObject(
   {
@@ -61,36 +110,48 @@ const card = v.looseObject(
             v.gtValue(0, "a positive number"),
           ),
           mean: numbers("a list of numbers"),
-          deviation: v.pipe(
-            numbers("a list of positive numbers"),
-            v.everyItem((number) => number > 0, "a list of positive numbers"),
-          ),
+          deviation,
         },
         "an object with scale, mean and deviation",
       ),
     ),
-    classes: v.array(v.string("a name"), "a list of class names"),
-    columns: v.optional(v.array(v.string("a name"), "a list of column names")),
+    classes: v.optional(names("a list of class names"), []),
+    columns: v.optional(names("a list of column names")),
+    targets: v.optional(
+      v.looseObject(
+        {
+          columns: v.optional(names("a list of names")),
+          mean: numbers("a list of numbers"),
+          deviation,
+        },
+        "an object with mean and deviation",
+      ),
+    ),
+    vocabulary: v.optional(names("a list of texts")),
+    threshold: v.optional(
+      v.looseObject(
+        { quantile: finite("a number"), value: finite("a number") },
+        "an object with quantile and value",
+      ),
+    ),
   },
   "a JSON object with description, normalisation and classes",
 );
 
 /**
- * Reads a model card: `{description, normalisation?, classes, columns?}`, an object parsed from JSON.
+ * Reads a model card: `{description, normalisation?, classes?, columns?, targets?, vocabulary?, threshold?}`, an
+ * object parsed from JSON.
  * @throws ModelError `model-file` or `description` that names the field.
  */
 export function parseCard(json: unknown): ModelCard {
-  const { description: described, normalisation, classes, columns } = check(card, json, "model");
+  const read = check(card, json, "model");
+  const { description: described, normalisation, classes, columns } = read;
+  const { targets, vocabulary, threshold } = read;
   const description = parseDescription(described);
   const network = networkOf(description);
-  const { target } = network.loss;
-  // Until examples can have other targets, nothing else could be trained or evaluated.
-  if (target.kind !== "classes" || target.size !== 1)
-    throw new ModelError(
-      "model-file",
-      `"model.description" expected a model whose target is one class for each example, got one with ${description.loss?.type ?? "an output at each position"}`,
-    );
-  if (classes.length !== network.classes)
+  const { task, target } = network.loss;
+  const needsNames = task === "classes" && classes.length === 0;
+  if (needsNames || (classes.length > 0 && classes.length !== network.classes))
     throw new ModelError(
       "model-file",
       `"model.classes" expected ${network.classes} names, one per logit, got ${classes.length}`,
@@ -117,7 +178,24 @@ export function parseCard(json: unknown): ModelCard {
         `"model.normalisation.${field}" expected one number or one for each of ${channels} channels, got ${length}`,
       );
   }
-  return { description, normalisation, classes, ...(columns && { columns }) };
+  for (const field of ["columns", "mean", "deviation"] as const) {
+    const list = targets?.[field];
+    const most = field === "columns" ? target.size : network.classes;
+    if (list !== undefined && list.length !== most && !(field !== "columns" && list.length === 1))
+      throw new ModelError(
+        "model-file",
+        `"model.targets.${field}" expected one for each of ${most} numbers, got ${list.length}`,
+      );
+  }
+  return {
+    description,
+    normalisation,
+    classes,
+    ...(columns && { columns }),
+    ...(targets && { targets }),
+    ...(vocabulary && { vocabulary }),
+    ...(threshold && { threshold }),
+  };
 }
 
 /**

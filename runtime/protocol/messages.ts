@@ -124,6 +124,7 @@ export const clientMessages = {
       count: whole(0),
       correct: whole(0),
       loss: bounded(-1e30, 1e30),
+      sums: v.optional(v.pipe(v.array(bounded(-1e30, 1e30)), v.maxLength(4096))),
     }),
   }),
   failed: message("failed", { assignment, code, message: orNull(text(1024)) }),

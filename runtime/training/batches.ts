@@ -1,6 +1,6 @@
-import type { Augmentation, Part } from "../data/dataset.js";
+import type { Augmentation, Dataset, Part } from "../data/dataset.js";
+import type { Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
-import type { Network } from "../models/network.js";
 import { random, type Random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
 
@@ -36,36 +36,60 @@ export function* batchesOf(rows: Uint32Array, size: number): Generator<Uint32Arr
   for (let from = 0; from < rows.length; from += size) yield rows.subarray(from, from + size);
 }
 
+/** What a network asks of data; `classes` is the length of its output's last axis. */
+type Needs = Pick<Expected, "input" | "target"> & { readonly classes: number };
+
 /**
- * Makes sure that the part fits the network: shape of the examples, rows that exist, labels that are classes.
- * @throws DataError `shape`, `rows`, `label`, or `empty`.
+ * Makes sure that the part fits the network: shape of the examples, rows that exist, and targets of
+ * its kind.
+ * @throws DataError `shape`, `rows`, `label`, `target`, or `empty`.
  */
-export function checkPart(
-  { dataset, rows }: Part,
-  network: Pick<Network, "input" | "classes">,
-): void {
-  const { shape, inputs, labels } = dataset;
+export function checkPart({ dataset, rows }: Part, network: Needs): void {
+  const { shape, inputs, starts, labels } = dataset;
   if (shape.join() !== network.input.join())
     throw new DataError(
       "shape",
       `"data" expected examples of shape [${network.input.join(", ")}], got [${shape.join(", ")}]`,
     );
-  if (inputs.length !== labels.length * elements(shape))
+  if (starts === undefined && inputs.length !== labels.length * elements(shape))
     throw new DataError(
       "shape",
       `"data" expected ${labels.length * elements(shape)} input numbers for ${labels.length} labels, got ${inputs.length}`,
     );
   if (rows.length === 0)
     throw new DataError("empty", `"data" expected at least one example, got 0`);
+  const oneClass = checkTargets(dataset, network);
   for (const row of rows) {
     if (row >= labels.length)
       throw new DataError("rows", `"row" expected below ${labels.length}, got ${row}`);
+    if (!oneClass) continue;
     if (labels[row] < 0 || labels[row] >= network.classes)
       throw new DataError(
         "label",
         `"label" expected 0 to ${network.classes - 1}, got ${labels[row]} (example ${row})`,
       );
   }
+}
+
+/** Whether the network compares with one class for each example. @throws DataError `target`, `label` */
+function checkTargets({ targets }: Dataset, { target, classes }: Needs): boolean {
+  if (target === undefined || (target.kind === "classes" && target.size === 1)) return true;
+  if (target.kind === "input") return false;
+  if (targets?.kind !== target.kind || targets.size !== target.size)
+    throw new DataError(
+      "target",
+      `"data" expected ${target.size} ${target.kind} to compare an example with, got ${targets === undefined ? "none" : `${targets.size} ${targets.kind}`}`,
+    );
+  const wrong =
+    target.kind === "classes"
+      ? targets.values.findIndex((label) => !(label >= -1 && label < classes))
+      : -1;
+  if (wrong >= 0)
+    throw new DataError(
+      "label",
+      `"label" expected 0 to ${classes - 1}, got ${targets.values[wrong]} (position ${wrong})`,
+    );
+  return false;
 }
 
 /**

@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.js";
+import { sumsOf, type MetricSums } from "../models/metrics/sums.js";
 import { networkOf, type Network } from "../models/network.js";
 import { parseDescription } from "../models/description.js";
 import type { Vector } from "../tensors/layout.js";
@@ -87,11 +88,11 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       return train(planFor(job, "train", job.settings.batchSize), job, hooks);
     },
     async evaluate(job, hooks) {
-      const { part, normalisation } = job;
+      const { part } = job;
       const plan = planFor(job, "predict", FORWARD_BATCH);
-      checkPart(part, plan.network);
-      const load = loaderOf(plan, part.dataset, normalisation);
-      return measure(plan, load, part.rows, FORWARD_BATCH, hooks);
+      checkPart(part, partNeeds(plan.network));
+      const load = loaderOf(plan, part.dataset, job);
+      return measure(plan, load, part.rows, FORWARD_BATCH, hooks, sumsOf(plan.network));
     },
     async hessianProduct(job, hooks) {
       return hessianProduct(planFor(job, "curvature", FORWARD_BATCH), heap, job, hooks);
@@ -109,27 +110,39 @@ async function measure(
   rows: Uint32Array,
   size: number,
   hooks: Hooks,
+  sums?: MetricSums,
 ): Promise<Evaluation> {
+  const count = rows.length;
   let correct = 0;
   let loss = 0;
+  let counted = 0;
   for (const batch of batchesOf(rows, size)) {
     load(batch);
     const measured = plan.evaluate(batch.length);
     correct += measured.correct;
-    loss += measured.loss * batch.length;
+    loss += measured.loss * measured.count;
+    counted += measured.count;
+    sums?.add(plan.outputs(batch.length), plan.labels(), plan.targets());
     await hooks.pause();
   }
-  return { count: rows.length, correct, loss };
+  // The mean over all that counts, for each example: labels may be left out.
+  if (counted !== count) loss *= count / Math.max(1, counted);
+  return {
+    count,
+    correct: plan.network.loss.task === "classes" ? correct : 0,
+    loss,
+    ...(sums && { sums: [...sums.values] }),
+  };
 }
 
 async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> {
-  const { part, settings, objective, normalisation, from } = job;
+  const { part, settings, objective, from } = job;
   const { seed, localEpochs, batchSize, augmentation } = settings;
   const started = performance.now() - 1000 * (from?.seconds ?? 0);
   const seconds = () => (performance.now() - started) / 1000;
   const { network } = plan;
-  checkPart(part, network);
-  const load = loaderOf(plan, part.dataset, normalisation);
+  checkPart(part, partNeeds(network));
+  const load = loaderOf(plan, part.dataset, job);
   const sample = part.rows.subarray(0, LOSS_SAMPLES);
   const meanLoss = async () =>
     (await measure(plan, load, sample, batchSize, hooks)).loss / sample.length;
@@ -206,11 +219,11 @@ async function hessianProduct(
   job: CurvatureJob,
   hooks: Hooks,
 ): Promise<Float64Array> {
-  const { part, direction, normalisation } = job;
+  const { part, direction } = job;
   const { size } = plan.network.layout;
   checkLength("direction", direction, size);
-  checkPart(part, plan.network);
-  const load = loaderOf(plan, part.dataset, normalisation);
+  checkPart(part, partNeeds(plan.network));
+  const load = loaderOf(plan, part.dataset, job);
   const view = (address: number) => new Float32Array(memory.buffer, address, size);
   view(plan.direction).set(direction);
   const sum = new Float64Array(size);
@@ -225,25 +238,30 @@ async function hessianProduct(
 }
 
 async function predict(plan: Plan, job: PredictJob, hooks: Hooks): Promise<Float32Array> {
-  const { inputs, normalisation } = job;
+  const { inputs, starts } = job;
   const { input, output } = plan.network;
-  const width = elements(output);
-  const count = inputs.length / elements(input);
+  const isError = plan.network.loss.task === "input";
+  const width = isError ? 1 : elements(output);
+  const count = starts?.length ?? inputs.length / elements(input);
   if (!Number.isInteger(count))
     throw new ModelError(
       "shape",
       `"inputs" expected a multiple of ${elements(input)} numbers, got ${inputs.length}`,
     );
-  const load = loaderOf(plan, { inputs }, normalisation);
+  const load = loaderOf(plan, { inputs, starts }, job);
   const logits = new Float32Array(count * width);
   const rows = Uint32Array.from({ length: count }, (_, i) => i);
   for (const batch of batchesOf(rows, FORWARD_BATCH)) {
     load(batch);
-    logits.set(plan.forward(batch.length), batch[0] * width);
+    const outputs = plan.forward(batch.length);
+    logits.set(isError ? plan.errors(batch.length) : outputs, batch[0] * width);
     await hooks.pause();
   }
   return logits;
 }
+
+/** What a network asks of data. */
+const partNeeds = ({ input, classes, loss: { target } }: Network) => ({ input, classes, target });
 
 /** @throws ModelError `snapshot` where it cannot be one of this round. */
 function checkSnapshot(

@@ -1,16 +1,31 @@
 import type { LocalObjective } from "../algorithms/algorithm.js";
 import type { Dataset, Normalisation, Part } from "../data/dataset.js";
 import type { ModelDescription } from "../models/description.js";
+import type { TargetScale } from "../models/model.js";
 import type { Vector } from "../tensors/layout.js";
 import type { RandomState } from "../tensors/random.js";
 import type { Evaluation, Progress, RoundMetrics, RoundSettings } from "./local-round.js";
 
-/** Weights of a described network, and how its inputs are normalised. */
+/** Weights of a described network, and how its inputs and targets are normalised: of a `Model`. */
 export interface Weighted {
   readonly description: ModelDescription;
   readonly weights: Vector;
   readonly normalisation?: Normalisation;
+  readonly targets?: TargetScale;
 }
+
+/** What a job takes of a model. */
+export const weightedOf = ({
+  description,
+  weights,
+  normalisation,
+  targets,
+}: Weighted): Weighted => ({
+  description,
+  weights,
+  normalisation,
+  targets,
+});
 
 /** Local training of one round, as data: what an algorithm adds is in `objective`. */
 export interface TrainJob extends Weighted {
@@ -49,8 +64,9 @@ export interface CurvatureJob extends EvaluateJob {
 }
 
 export interface PredictJob extends Weighted {
-  /** Examples end to end, not normalised. */
+  /** Examples end to end, not normalised; or where each begins. */
   readonly inputs: Dataset["inputs"];
+  readonly starts?: Dataset["starts"];
 }
 
 export interface Trained {
@@ -84,7 +100,10 @@ export interface Trainer {
    * direction: exact up to float32. Sums over disjoint parts add up to the sum over their union.
    */
   hessianProduct(job: CurvatureJob, options?: JobOptions): Promise<Float64Array>;
-  /** Logits of each example, [examples, classes] end to end. */
+  /**
+   * The output of each example end to end: logits, or normalised numbers. Of a model whose target is
+   * its input, each example's error.
+   */
   predict(job: PredictJob, options?: JobOptions): Promise<Float32Array>;
   /** Ends the worker at once; jobs under way reject with `cancelled`. */
   close(): void;

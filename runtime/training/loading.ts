@@ -1,8 +1,9 @@
-import type { Dataset, Normalisation } from "../data/dataset.js";
+import { startOf, type Dataset, type Normalisation } from "../data/dataset.js";
 import { elements } from "../tensors/shape.js";
+import type { Weighted } from "./job.js";
 import type { Plan } from "./plan.js";
 
-/** Puts rows, normalised, and their labels into a plan; returns the view of its inputs. */
+/** Puts rows, normalised, and their targets into a plan; returns the view of its inputs. */
 export type LoadRows = (rows: Uint32Array) => Float32Array;
 
 /**
@@ -12,18 +13,36 @@ export type LoadRows = (rows: Uint32Array) => Float32Array;
  */
 export function loaderOf(
   plan: Plan,
-  { inputs, labels }: Pick<Dataset, "inputs"> & Partial<Pick<Dataset, "labels">>,
-  normalisation: Normalisation | undefined,
+  data: Pick<Dataset, "inputs"> & Partial<Dataset>,
+  { normalisation, targets: scales }: Pick<Weighted, "normalisation" | "targets">,
 ): LoadRows {
+  const { inputs, starts, labels, targets } = data;
   const size = elements(plan.network.input);
   const scaling = normalisation && scalingOf(plan.network.input, normalisation);
+  const { kind } = plan.network.loss.target;
+  const loadTargets = (rows: Uint32Array): void => {
+    if (targets === undefined) {
+      const classes = plan.labels();
+      if (labels !== undefined) rows.forEach((row, i) => (classes[i] = labels[row]));
+      return;
+    }
+    const into = kind === "classes" ? plan.labels() : plan.targets();
+    rows.forEach((row, i) => {
+      const start = startOf(targets.starts, row, targets.size);
+      into.set(targets.values.subarray(start, start + targets.size), i * targets.size);
+    });
+    if (scales !== undefined && kind === "numbers")
+      for (let i = 0; i < rows.length * targets.size; i++)
+        into[i] = (into[i] - channelOf(scales.mean, i)) / channelOf(scales.deviation, i);
+  };
   return (rows) => {
     const target = plan.inputs();
-    const classes = plan.labels();
     rows.forEach((row, i) => {
-      target.set(inputs.subarray(row * size, (row + 1) * size), i * size);
-      if (labels !== undefined) classes[i] = labels[row];
+      const start = startOf(starts, row, size);
+      target.set(inputs.subarray(start, start + size), i * size);
     });
+    // Where the input is the target, both are one.
+    if (kind !== "input") loadTargets(rows);
     if (scaling !== undefined) plan.scaleInputs(rows.length, scaling.factors, scaling.offsets);
     return target;
   };
@@ -34,12 +53,12 @@ function scalingOf(
   shape: readonly number[],
   { scale, mean, deviation }: Normalisation,
 ): { factors: Float32Array; offsets: Float32Array } {
-  const size = elements(shape);
-  const channels = shape[shape.length - 1];
-  const of = (numbers: readonly number[], i: number) =>
-    numbers[numbers.length === 1 ? 0 : i % channels];
+  const length = elements(shape);
   return {
-    factors: Float32Array.from({ length: size }, (_, i) => 1 / (scale * of(deviation, i))),
-    offsets: Float32Array.from({ length: size }, (_, i) => -of(mean, i) / of(deviation, i)),
+    factors: Float32Array.from({ length }, (_, i) => 1 / (scale * channelOf(deviation, i))),
+    offsets: Float32Array.from({ length }, (_, i) => -channelOf(mean, i) / channelOf(deviation, i)),
   };
 }
+
+/** The number of element i's channel, which is one for all or one for each. */
+const channelOf = (numbers: readonly number[], i: number): number => numbers[i % numbers.length];

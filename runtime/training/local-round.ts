@@ -61,9 +61,12 @@ export interface RoundResult {
 /** What an evaluation measured: sums, so that they can be folded. */
 export interface Evaluation {
   readonly count: number;
+  /** Examples whose class was found; 0 where an example has no one class. */
   readonly correct: number;
-  /** Sum of the cross-entropy. */
+  /** Mean loss over all that counts, times `count`: a mean over each example's. */
   readonly loss: number;
+  /** What the metrics of the model's task are read from (models/metrics/sums.ts). */
+  readonly sums?: readonly number[];
 }
 
 /** Told after each batch (over a worker's port at most every 100 ms, and after the last one). */

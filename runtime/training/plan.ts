@@ -41,6 +41,14 @@ function measured(loss: Loss, run: Run, cells: LossCells): BatchResult {
   };
 }
 
+/** The loss of each example of a batch by itself. */
+const lossesOf = (loss: Loss, run: Run, cells: LossCells, batch: number, outputSize: number) =>
+  Float32Array.from({ length: batch }, (_, i) => {
+    const output = cells.output + 4 * i * outputSize;
+    const target = cells.target + 4 * i * loss.target.size;
+    return measured(loss, { ...run, batch: 1 }, { ...cells, output, target, gradient: 0 }).loss;
+  });
+
 /**
  * A network compiled for one heap and a largest batch: every buffer allocated once, every pass a
  * fixed list of kernel calls. The caller puts examples into `inputs()` and classes into `labels()`,
@@ -78,6 +86,10 @@ export interface Plan {
   weights(): Vector;
   /** The output of the batch as a view [batch, ...output]; dropout is off. */
   forward(batch: number): Float32Array;
+  /** The output of the last pass, [batch, ...output]. */
+  outputs(batch: number): Float32Array;
+  /** The loss of each example by itself, of the last pass. */
+  errors(batch: number): Float32Array;
   /** Loss and hits of the batch; dropout is off. */
   evaluate(batch: number): BatchResult;
   /**
@@ -184,6 +196,8 @@ export function compile(
       predict(batch);
       return floats(run, lossCells.output, batch * outputSize);
     },
+    errors: (batch) => lossesOf(loss, run, lossCells, batch, outputSize),
+    outputs: (batch) => floats(run, lossCells.output, batch * outputSize),
     evaluate(batch) {
       predict(batch);
       return measure(0);

@@ -1,7 +1,7 @@
 import type { Algorithm, ClientContext, NamedVectors, State } from "../algorithms/algorithm.js";
 import { onGrid } from "../algorithms/vectors.js";
 import type { Part } from "../data/dataset.js";
-import type { JobOptions, Snapshot, Trainer, Weighted } from "./job.js";
+import { weightedOf, type JobOptions, type Snapshot, type Trainer, type Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
 
 /** A client's part in one round. */
@@ -28,7 +28,7 @@ export async function trainRound(
   round: LocalRound,
   options?: JobOptions,
 ): Promise<RoundResult> {
-  const { algorithm, settings, part, weights, description } = round;
+  const { algorithm, settings, part, weights } = round;
   const { client } = algorithm;
   const samples = part.rows.length;
   const size = weights.length;
@@ -44,9 +44,7 @@ export async function trainRound(
   };
   const { delta, metrics } = await trainer.train(
     {
-      description,
-      weights,
-      normalisation: round.normalisation,
+      ...weightedOf(round),
       objective: client.objective(context),
       part,
       settings,

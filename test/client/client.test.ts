@@ -11,6 +11,7 @@ import {
   FederatedClient as AnyClient,
   type ClientEvents,
   type ClientOptions,
+  type Prediction,
 } from "../../runtime/client.js";
 import { FedflatError } from "../../runtime/errors.js";
 import { parseDescription } from "../../runtime/models/description.js";
@@ -249,8 +250,10 @@ test("one round: model here, update there, committed, and the new model to predi
   );
   const predictions = await client.predict([[...data.x.subarray(0, 6)]]);
   assert.equal(predictions.length, 1);
-  assert.equal(predictions[0].name, classes[predictions[0].label]);
-  assert.ok(Math.abs(predictions[0].probabilities.reduce((a, b) => a + b) - 1) < 1e-6);
+  const [made] = predictions;
+  assert.ok(made.task === "classes");
+  assert.equal(made.name, classes[made.label]);
+  assert.ok(Math.abs(made.probabilities.reduce((a, b) => a + b) - 1) < 1e-6);
 });
 
 test("the algorithm's state moves when its update is committed, and only then", async () => {
@@ -846,11 +849,15 @@ test("predictions end neither each other nor with the run", async () => {
   await line.next("ready");
   const early = client.predict(data.x);
   await serveModel(line, second);
-  const [{ label }] = await early;
+  const labelOf = (prediction: Prediction) => {
+    assert.ok(prediction.task === "classes");
+    return prediction.label;
+  };
+  const label = labelOf((await early)[0]);
   const [during] = await Promise.all([client.predict(data.x), client.stop()]);
   assert.equal((await running).reason, "stopped");
   const after = await Promise.all([1, 2, 3].map(() => client.predict(data.x)));
-  for (const [prediction] of [during, ...after]) assert.equal(prediction.label, label);
+  for (const [prediction] of [during, ...after]) assert.equal(labelOf(prediction), label);
 });
 
 test("a prediction does not wait for the round that is being trained", async () => {

@@ -5,6 +5,8 @@ import { LAYER_KINDS, parseDescription } from "../../runtime/models/description.
 import type { ModelCard } from "../../runtime/models/model.js";
 import { ACTIVATIONS } from "../../runtime/models/layers/activations.js";
 import { LOSS_KINDS } from "../../runtime/models/losses/built-in.js";
+import { METRICS } from "../../runtime/models/metrics/built-in.js";
+import type { Metric } from "../../runtime/models/metrics/metric.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
 import { preset, PRESET_NAMES } from "../../runtime/models/presets.js";
 import { repository } from "../cli/command.js";
@@ -102,6 +104,9 @@ test("the page on models names every field of the card and every preset", () => 
     normalisation: { scale: 1, mean: [0], deviation: [1] },
     classes: [],
     columns: [],
+    targets: { columns: [], mean: [0], deviation: [1] },
+    vocabulary: [],
+    threshold: { quantile: 0.99, value: 1 },
   };
   for (const field of [...Object.keys(card), ...Object.keys(card.normalisation), ...PRESET_NAMES])
     assert.match(page, new RegExp(`[\\W]${field}\\W`));
@@ -122,7 +127,13 @@ test("the page on models says of each preset what goes in, what comes out, and i
   }
 });
 
-test("the page on models says what cannot be trained", () => {
-  assert.match(page, /classification only/);
-  assert.match(page, /softmax cross-entropy/);
+test("the page on models names every task and the title of each of its metrics", () => {
+  const rows = page.split("\n").filter((line) => line.startsWith("| `"));
+  const titles = Object.values<Metric>(METRICS).flatMap(({ title, tasks }) =>
+    tasks.map((task) => [task, title.toLowerCase()] as const),
+  );
+  for (const [task, title] of titles) {
+    const row = rows.find((line) => line.startsWith(`| \`${task}\` `));
+    assert.ok(row?.toLowerCase().includes(title), `${task}: ${title}`);
+  }
 });

@@ -96,13 +96,13 @@ for (const build of BUILDS)
       for (const inputs of [bytes, Buffer.from(bytes), Float32Array.from(bytes)]) {
         plan.inputs().fill(9);
         const normalisation = { scale: 255, mean, deviation };
-        const target = loaderOf(plan, { inputs, labels }, normalisation)(rows);
+        const target = loaderOf(plan, { inputs, labels }, { normalisation })(rows);
         expected.forEach((value, i) => assert.ok(Math.abs(target[i] - value) < 2e-6));
         assert.ok(target.subarray(36).every((value) => value === 9));
         assert.deepEqual([...plan.labels().subarray(0, 3)], [2, 1, 2]);
       }
     }
-    const plain = loaderOf(plan, { inputs: bytes }, undefined)(rows);
+    const plain = loaderOf(plan, { inputs: bytes }, {})(rows);
     assert.deepEqual([...plain.subarray(12, 24)], [...bytes.subarray(0, 12)]);
   });
 

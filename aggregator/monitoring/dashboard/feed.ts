@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { headlineOf, METRICS } from "../../../runtime/models/metrics/built-in.js";
 import { networkOf } from "../../../runtime/models/network.js";
+import { figureOf } from "../round-figures.js";
 import type { Aggregator } from "../../run/aggregator.js";
 import type { AggregatorEvents } from "../../run/options.js";
 import type { Traffic } from "../metrics.js";
@@ -204,7 +206,9 @@ function countsOf(aggregator: Aggregator, work: RoundWork): ClientCounts {
 /** What a page shows of the run itself. */
 function cardOf(aggregator: Aggregator, feed: string, role: Role, hasAdmin: boolean): RunCard {
   const { settings, description } = aggregator;
-  const { layers } = networkOf(description);
+  const { layers, loss } = networkOf(description);
+  const headline = headlineOf(loss.task);
+  const { title, unit } = METRICS[headline];
   const shape = description.input.join(" × ");
   return {
     run: aggregator.run,
@@ -218,6 +222,11 @@ function cardOf(aggregator: Aggregator, feed: string, role: Role, hasAdmin: bool
       ...layers.flatMap(({ tap }) => (tap === undefined ? [] : [tap.name.replace(".", " ")])),
       ...(settings.manIncludesLogits ? ["logits"] : []),
     ],
+    metric: {
+      ...{ title, unit },
+      test: figureOf("test", headline),
+      client: figureOf("client", headline),
+    },
     role,
     hasAdmin,
   };

@@ -1,4 +1,4 @@
-import type { RoundFigures } from "../round-figures.js";
+import type { RoundFigures } from "../base-figures.js";
 
 // What the aggregator tells the page, one JSON object in each server-sent event. A part that is not
 // there has not changed.
@@ -33,6 +33,13 @@ export interface RunCard {
   readonly bears: string;
   /** Whose activations the norms of a round are, by layer. */
   readonly layers: readonly string[];
+  /** What models are judged by, and which figures of a round say it. */
+  readonly metric: {
+    readonly title: string;
+    readonly unit: string;
+    readonly test: string;
+    readonly client: string;
+  };
   /** What the reader of this stream may do. */
   readonly role: Role;
   /** There is a token by which a viewer becomes an admin. */

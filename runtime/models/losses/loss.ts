@@ -1,6 +1,19 @@
 import type * as v from "valibot";
 import type { Run, Shape } from "../layers/layer.js";
 
+/** What a model is for, as its loss says: which targets it learns from, and which metrics it has. */
+export type ModelTask =
+  /** One class for each example. */
+  | "classes"
+  /** One class for each position of an example. */
+  | "sequence"
+  /** Labels that are there or not, several at once. */
+  | "labels"
+  /** Numbers. */
+  | "numbers"
+  /** The input itself. */
+  | "input";
+
 /** What a loss compares an example's output with. */
 export type Target =
   /** Classes as int32, -1 where a position has none. */
@@ -22,6 +35,7 @@ export interface LossCells {
 
 /** A task loss whose shapes are known. All means are over the batch's examples and what lies in them. */
 export interface Loss {
+  readonly task: ModelTask;
   readonly target: Target;
   /** Numbers that its kernels read: weights of classes or columns. */
   readonly constants: readonly number[];

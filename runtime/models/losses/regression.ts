@@ -54,7 +54,8 @@ function regression(
   if (target === "input" && size !== elements(input))
     complain("target", `an output of the input's ${elements(input)} elements`, String(size));
   return {
-    target: { kind: target === "input" ? "input" : "numbers", size },
+    task: target ?? "numbers",
+    target: { kind: target ?? "numbers", size },
     constants: [],
     count: ({ batch }) => batch * size,
     mean: ({ kernels, batch }, { output, target, gradient }, count) =>

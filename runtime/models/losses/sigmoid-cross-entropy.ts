@@ -24,6 +24,7 @@ export const sigmoidCrossEntropy = lossKind({
         String(positiveWeights.length),
       );
     return {
+      task: "labels",
       target: { kind: "numbers", size },
       constants: positiveWeights,
       count: ({ batch }) => batch * size,

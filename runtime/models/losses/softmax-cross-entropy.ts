@@ -24,6 +24,7 @@ export const softmaxCrossEntropy = lossKind({
       new Int32Array(memory.buffer, target, batch * positions);
     const weights = (cells: LossCells) => (classWeights.length > 0 ? cells.constants : 0);
     return {
+      task: positions === 1 ? "classes" : "sequence",
       target: { kind: "classes", size: positions },
       constants: classWeights,
       count: (run, cells) =>

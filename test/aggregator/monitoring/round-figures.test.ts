@@ -6,6 +6,7 @@ import {
   ROUND_FIGURES,
   type RoundFigure,
 } from "../../../aggregator/monitoring/round-figures.js";
+import { METRIC_NAMES } from "../../../runtime/models/metrics/built-in.js";
 
 const rows = Object.entries<RoundFigure>(ROUND_FIGURES);
 
@@ -35,8 +36,10 @@ test("a figure is there where its source is, and only there", () => {
     clientAccuracy: 0.5,
     clientLoss: 1.5,
   });
-  const tested = { test: { accuracy: 0.75, loss: 1, topEigenvalue: 9 } };
-  const found = figuresOf({ rounds, timings, evaluations: { federated, ...tested } });
+  const metrics = Object.fromEntries(METRIC_NAMES.map((name) => [name, 0.5]));
+  const tested = { test: { accuracy: 0.75, loss: 1, metrics, topEigenvalue: 9 } };
+  const evaluations = { federated: { ...federated, metrics }, ...tested };
+  const found = figuresOf({ rounds, timings, evaluations });
   assert.deepEqual(Object.keys(found).sort(), rows.map(([name]) => name).sort());
 });
 

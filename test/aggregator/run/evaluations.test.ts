@@ -2,6 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openEvaluations } from "../../../aggregator/run/evaluations.js";
 import { silent } from "../../../aggregator/log.js";
+import { metricReader } from "../../../runtime/models/metrics/built-in.js";
+import { preset } from "../../../runtime/models/presets.js";
 
 test("where evaluations are behind the oldest models are passed over, and the last one never", async () => {
   const lines: number[] = [];
@@ -15,6 +17,7 @@ test("where evaluations are behind the oldest models are passed over, and the la
       await gate;
       return { count: 1, correct: 1, loss: 1 };
     },
+    metrics: metricReader({ description: preset("perceptron"), classes: ["0", "1"] }),
     log: silent,
     maxSamples: undefined,
     doubted() {},

@@ -2,7 +2,7 @@ import { openClients } from "./clients.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, clock, countdown, percent, plain, seconds } from "./format.js";
 import type { LogEntry, Now, RoundPoint, RunCard, PageUpdate } from "../messages.js";
-import { openPlots } from "./plots.js";
+import { numberOf, openPlots, UNKNOWN } from "./plots.js";
 import { openStream } from "./stream.js";
 
 // The live page: what the aggregator tells, shown; what an admin asks for, sent.
@@ -161,7 +161,7 @@ setInterval(showTime, 1000);
 
 function showRounds(): void {
   const points = [...rounds.values()].sort((a, b) => a.round - b.round);
-  plots.show(points, run?.layers ?? []);
+  plots.show(points, run);
   const last = points.at(-1);
   const pick = (of: (point: RoundPoint) => number | undefined) => {
     const known = points.filter((point) => of(point) !== undefined);
@@ -182,10 +182,12 @@ function showRounds(): void {
     }
     return undefined;
   };
-  const accuracy = first(
-    [(p) => p.testAccuracy, "on test data"],
-    [(p) => p.clientAccuracy, "on the clients' hold-outs"],
+  const { title, unit, test, client } = (run ?? UNKNOWN).metric;
+  const judged = first(
+    [(p) => numberOf(p, test), "on test data"],
+    [(p) => numberOf(p, client), "on the clients' hold-outs"],
   );
+  const isShare = unit === "share";
   const loss = first(
     [(p) => p.testLoss, "on test data"],
     [(p) => p.clientLoss, "on the clients' hold-outs"],
@@ -193,10 +195,10 @@ function showRounds(): void {
   );
   figures([
     [
-      "Accuracy",
-      accuracy && percent(accuracy.value),
-      accuracy
-        ? `${accuracy.where}, round ${accuracy.round}${change(accuracy, (d) => `${(100 * d).toFixed(1)}`)}`
+      title,
+      judged && (isShare ? percent : plain)(judged.value),
+      judged
+        ? `${judged.where}, round ${judged.round}${change(judged, (d) => (isShare ? (100 * d).toFixed(1) : d.toFixed(3)))}`
         : "no evaluation yet",
     ],
     [

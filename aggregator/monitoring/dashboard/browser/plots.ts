@@ -2,7 +2,7 @@ import uPlot from "uplot";
 import { axisOf, labelsOf, STEPS, type AxisBounds } from "./axis.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, percent, plain, seconds, wholePercent } from "./format.js";
-import type { RoundPoint } from "../messages.js";
+import type { RoundPoint, RunCard } from "../messages.js";
 
 /** One line of a plot, or one part of its bars. */
 interface Line {
@@ -32,17 +32,26 @@ const DOTTED = [2, 3];
 const ON_TEST = { name: "test data", color: 1 };
 const ON_HOLD_OUTS = { name: "clients' hold-outs", color: 2, dash: DASHED };
 
-function plotsOf(layers: readonly string[]): readonly Plot[] {
+/** What a plot is of, beside the rounds' figures: the run's layers, and its metric. */
+type Subject = Pick<RunCard, "layers" | "metric">;
+
+/** Before the aggregator says what the run is judged by. */
+export const UNKNOWN: Subject = {
+  layers: [],
+  metric: { title: "Accuracy", unit: "share", test: "testAccuracy", client: "clientAccuracy" },
+};
+
+function plotsOf({ layers, metric }: Subject): readonly Plot[] {
   return [
     {
-      title: "Accuracy",
+      title: metric.title,
       empty: "No evaluation yet.",
-      format: percent,
-      ticks: wholePercent,
-      most: 1,
+      ...(metric.unit === "share"
+        ? { format: percent, ticks: wholePercent, most: 1 }
+        : { format: plain }),
       lines: [
-        { ...ON_TEST, of: (p) => p.testAccuracy },
-        { ...ON_HOLD_OUTS, of: (p) => p.clientAccuracy },
+        { ...ON_TEST, of: (p) => numberOf(p, metric.test) },
+        { ...ON_HOLD_OUTS, of: (p) => numberOf(p, metric.client) },
       ],
     },
     {
@@ -115,6 +124,12 @@ function plotsOf(layers: readonly string[]): readonly Plot[] {
   ];
 }
 
+/** A figure of a round that is one number, by its name. */
+export function numberOf(point: RoundPoint, name: string): number | undefined {
+  const value = (point as unknown as Readonly<Record<string, unknown>>)[name];
+  return typeof value === "number" ? value : undefined;
+}
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 /** From the first layer to the last: dark blue to amber, told apart by lightness too. */
@@ -134,19 +149,19 @@ const colorOf = (color: string | number): string =>
  * The plots of the rounds: drawn again when there are more, the window changes, or the light does.
  */
 interface Plots {
-  /** @param layers whose norms are in the points */
-  show(points: readonly RoundPoint[], layers: readonly string[]): void;
+  /** @param subject of the run whose points these are, once it is known */
+  show(points: readonly RoundPoint[], subject: Subject | undefined): void;
 }
 
 export function openPlots(): Plots {
   const place = byId("plots");
   let points: readonly RoundPoint[] = [];
-  let layers: readonly string[] = [];
+  let subject = UNKNOWN;
   let figures: Figure[] = [];
 
   function begin(): void {
     for (const figure of figures) figure.destroy();
-    figures = plotsOf(layers).map(openFigure);
+    figures = plotsOf(subject).map(openFigure);
     place.replaceChildren(...figures.map(({ root }) => root));
     for (const figure of figures) figure.draw(points);
   }
@@ -157,10 +172,11 @@ export function openPlots(): Plots {
   dark.addEventListener("change", begin);
   begin();
   return {
-    show(next, of) {
+    show(next, of = UNKNOWN) {
       points = next;
-      if (of.join() !== layers.join()) {
-        layers = of;
+      const key = ({ layers, metric }: Subject) => JSON.stringify([layers, metric]);
+      if (key(of) !== key(subject)) {
+        subject = of;
         begin();
       } else for (const figure of figures) figure.draw(points);
     },
