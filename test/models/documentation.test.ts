@@ -133,7 +133,10 @@ test("the page on models names every task and the title of each of its metrics",
     tasks.map((task) => [task, title.toLowerCase()] as const),
   );
   for (const [task, title] of titles) {
-    const row = rows.find((line) => line.startsWith(`| \`${task}\` `));
-    assert.ok(row?.toLowerCase().includes(title), `${task}: ${title}`);
+    const own = rows.filter((line) => line.startsWith(`| \`${task}\` `));
+    assert.ok(
+      own.some((row) => row.toLowerCase().includes(title)),
+      `${task}: ${title}`,
+    );
   }
 });
