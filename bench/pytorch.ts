@@ -42,7 +42,7 @@ const AVX2 = {
 export async function pytorch(
   job: Readonly<Record<string, unknown>>,
   x: Float32Array,
-  y: Int32Array,
+  y: Int32Array | Float32Array,
   weights: Float32Array,
   narrow = false,
 ): Promise<Peer> {

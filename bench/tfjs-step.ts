@@ -17,7 +17,7 @@ export async function tfjsStep(
     readonly network: Network;
     readonly batch: number;
     readonly x: Float32Array;
-    readonly y: Int32Array;
+    readonly y: Int32Array | Float32Array;
     readonly weights: Float32Array;
   },
   settings: {
@@ -36,7 +36,8 @@ export async function tfjsStep(
     tf.variable(tf.tensor(weights.slice(offset, offset + size), [...shape])),
   );
   const inputs = tf.tensor(x, [batch, ...network.input]);
-  const labels = tf.oneHot(tf.tensor1d(y, "int32"), network.classes);
+  const ofInput = network.loss.target.kind === "input";
+  const labels = ofInput ? inputs : tf.oneHot(tf.tensor1d(y, "int32"), network.classes);
   const forward = (): tf.Tensor => {
     let h: tf.Tensor = inputs;
     let next = 0;
@@ -56,7 +57,9 @@ export async function tfjsStep(
     return h;
   };
   const loss = (): tf.Scalar =>
-    tf.neg(tf.div(tf.sum(tf.mul(labels, tf.logSoftmax(forward()))), batch)) as tf.Scalar;
+    ofInput
+      ? tf.mean(tf.squaredDifference(forward(), labels))
+      : tf.neg(tf.div(tf.sum(tf.mul(labels, tf.logSoftmax(forward()))), batch));
   const step = () => {
     use();
     tf.tidy(() => {
