@@ -49,11 +49,12 @@ const WASM_FILES = [
 
 /**
  * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, and
- * the papers of algorithms. They are left out, with whatever only they need.
+ * of algorithms their papers and what the server does. They are left out, with all that only they
+ * need.
  */
 const LEFT_OUT = [
   [/(models|training)[\\/]/, ["forwardTangent", "backwardTangent", "hessianProduct"]],
-  [/algorithms[\\/]/, ["source"]],
+  [/algorithms[\\/]/, ["source", "server", "step"]],
 ];
 
 /** Those that have been found: one that goes by another name now must not slip into the bundle. */

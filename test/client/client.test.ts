@@ -509,11 +509,16 @@ test("a half-trained round goes with its assignment, and a full disk costs only 
       throw new Error("disk full");
     return store.put(name, bytes);
   };
+  let removed = () => {};
+  const remove = async (name: string) => {
+    await store.delete(name);
+    if (name === "half-trained") removed();
+  };
   const client = new AnyClient(
     { url: server.url, state: "", data, trainer: killedAt(every, 9) },
     {
       ...nodePlatform({ identity }),
-      openState: async () => ({ ...store, put }),
+      openState: async () => ({ ...store, put, delete: remove }),
     },
   );
   const problems: string[] = [];
@@ -531,8 +536,10 @@ test("a half-trained round goes with its assignment, and a full disk costs only 
   await serveModel(line, first);
   await progress;
   assert.ok(await kept());
+  const gone = new Promise<void>((resolve) => (removed = resolve));
   line.send({ type: "refused", assignment: late.assignment, code: "late" });
-  while (await kept()) await new Promise((resolve) => setTimeout(resolve, 1));
+  await gone;
+  assert.ok(!(await kept()));
 
   // Shorter than where the trainer stops.
   const short = { ...settings, localEpochs: 1 };
