@@ -22,6 +22,9 @@ const RUNS: Record<string, number> = {
   "scaled-zeta.json": 4,
   "scaled-fedsam.json": 2,
   "uci-har.json": 3 * 5,
+  "robust.json": 5 * 9,
+  "resnet-zeta.json": 4,
+  "resnet-pytorch.json": 3,
 };
 
 for (const [name, runs] of Object.entries(RUNS))
