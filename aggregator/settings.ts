@@ -27,6 +27,13 @@ const roundSettings = {
     inRuns(between(0, 1), "factor on the learning rate after each round"),
     0.998,
   ),
+  /** `channels` if not given, for tables and series of models that bring no normalisation. */
+  normalise: v.optional(
+    inRuns(
+      v.picklist(["channels", "none"]),
+      "channels: before round 1 clients give mean and deviation of their inputs, by which the model scales them; none: inputs stay as they are (channels for tables and series, where the model brings no normalisation)",
+    ),
+  ),
   seed: v.optional(v.string(), "1"),
   rounds: v.optional(inRuns(whole(1), "number of rounds"), 20),
   mode: v.optional(

@@ -1,7 +1,7 @@
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { RoundRecord } from "../aggregator/run/aggregator.js";
-import type { Dataset, Part } from "../runtime/data/dataset.js";
+import type { Dataset, Normalisation, Part } from "../runtime/data/dataset.js";
 import { initialWeights } from "../runtime/models/initial.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
@@ -31,6 +31,8 @@ export interface Lab {
 export function openLab(options: {
   readonly folder: string;
   readonly card: ModelCard;
+  /** What the run does to inputs, from its first round on. */
+  readonly normalisation: () => Normalisation | undefined;
   readonly seed: string;
   readonly rounds: number;
   readonly evaluateEvery: number;
@@ -45,12 +47,14 @@ export function openLab(options: {
   const { folder, card, seed, rounds, evaluateEvery, trainer, test } = options;
   const { description } = card;
   const file = join(folder, "means.jsonl");
+  const weighted = (weights: Float32Array) =>
+    weightedOf({ ...card, normalisation: options.normalisation(), weights });
   const means = openMeans({
     folder: join(folder, "newest"),
     trainer,
     clients: options.clients,
     initial: initialWeights(networkOf(description), seed),
-    test: (weights) => trainer.evaluate({ ...weightedOf({ ...card, weights }), part: test }),
+    test: (weights) => trainer.evaluate({ ...weighted(weights), part: test }),
   });
   const writing = serial();
   let last = 0;
@@ -86,7 +90,7 @@ export function openLab(options: {
       const { weights } = loadModel(model);
       const { inputs, classes, labels } = test.dataset;
       const logits = await trainer.predict({
-        ...weightedOf({ ...card, weights }),
+        ...weighted(weights),
         inputs,
       });
       const predicted = Int32Array.from(labels, (_, i) =>

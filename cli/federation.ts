@@ -7,6 +7,7 @@ import {
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
 import type { EvaluationRecord } from "../aggregator/run/evaluation-record.js";
+import { statisticsInWords } from "../aggregator/clients/statistics.js";
 import { runSettings, type GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
@@ -151,7 +152,8 @@ export function watch(
       `${counted} of ${goal} updates`,
     );
   };
-  aggregator.on("opened", ({ round, goal }) => {
+  aggregator.on("opened", ({ round, goal, phase }) => {
+    if (phase !== undefined) return;
     working = new Map();
     current = { round, goal, counted: 0 };
     progress();
@@ -188,13 +190,13 @@ export function watch(
     waiting[at] = { ...waiting[at], accuracy, loss, ...(metrics && { metrics }) };
     waiting.splice(0, at + 1).forEach(show);
   });
-  aggregator.on("abandoned", ({ round, attempt, reason }) => {
+  aggregator.on("abandoned", ({ round, attempt, reason, phase }) => {
     // Its clients may still tell of their progress.
     current = { round: 0, goal: 1, counted: 0 };
     view.say(
       "abandoned",
-      { round, attempt, reason },
-      `Round ${round}, attempt ${attempt} was abandoned: ${reason}.`,
+      { round, attempt, reason, phase },
+      `Round ${round}, attempt ${attempt}${phase ? ` (${phase})` : ""} was abandoned: ${reason}.`,
     );
   });
   // With no round under way there is no progress to be seen: what has to come first is said once it
@@ -242,6 +244,14 @@ export function watch(
     ),
   );
   return { reports, flush };
+}
+
+/** Says by what inputs are normalised, once clients have given it. */
+export function sayStatistics(aggregator: Aggregator, view: View): void {
+  aggregator.on("statistics", (record) => {
+    for (const sentence of statisticsInWords(record, aggregator.channelNames))
+      view.say("statistics", { sentence }, sentence);
+  });
 }
 
 /** Clients that are still connected some milliseconds after the end of a run are left behind. */

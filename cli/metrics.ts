@@ -129,7 +129,7 @@ function listenersOf(
     },
     refused: ({ code }) => updates.inc({ result: "refused", code: reason(code) }),
     missed: ({ code }) => updates.inc({ result: "missed", code: reason(code) }),
-    abandoned: () => outcomes.inc({ outcome: "abandoned" }),
+    abandoned: ({ phase }) => phase ?? outcomes.inc({ outcome: "abandoned" }),
     round(record, timings) {
       outcomes.inc({ outcome: "committed" });
       observe({ rounds: record, timings });

@@ -1,14 +1,18 @@
 import type { Dataset } from "../runtime/data/dataset.js";
 import { numbered } from "../runtime/data/labels.js";
 import { scaleRemark } from "../runtime/data/scale.js";
-import type { ModelCard } from "../runtime/models/model.js";
 import type { View } from "./view.js";
 
 /** Says what a person should know of data that are taken as they are. */
-export function remarkOn(view: View, source: string, dataset: Dataset, card: ModelCard): void {
+export function remarkOn(
+  view: View,
+  source: string,
+  dataset: Dataset,
+  { normalises }: { readonly normalises: boolean },
+): void {
   for (const sentence of [
     emptyClasses(source, dataset),
-    card.normalisation === undefined ? scaleRemark(dataset) : undefined,
+    normalises ? undefined : scaleRemark(dataset),
   ])
     if (sentence !== undefined) view.say("notice", { sentence }, `${sentence}.`);
 }

@@ -18,6 +18,7 @@ import {
   conclude,
   newRunFolder,
   roundSettings,
+  sayStatistics,
   watch,
   wholeOf,
 } from "./federation.js";
@@ -87,7 +88,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       settings: rounds,
     });
     server.serve(aggregator, openMetrics(aggregator));
-    if (dataset !== undefined) remarkOn(view, settings.test ?? "", dataset, card);
+    if (dataset !== undefined) remarkOn(view, settings.test ?? "", dataset, aggregator);
     // Workers undo it: the one that folds, and the one of an evaluation.
     keepYoungSmall();
     aggregator.on("round", keepYoungSmall);
@@ -99,6 +100,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     sayRefusals(aggregator, view);
     const evaluated = dataset !== undefined || rounds.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
+    sayStatistics(aggregator, view);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;

@@ -5,6 +5,7 @@ import { mean } from "../aggregator/aggregation/rules/mean.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { runSettings } from "../aggregator/settings.js";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
+import { LEAST_MEASURED } from "../runtime/client/examples.js";
 import { FederatedClient, type ClientOptions } from "../runtime/client.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
 import type { Dataset } from "../runtime/data/dataset.js";
@@ -17,6 +18,7 @@ import { clientId, labIdentity } from "../runtime/platform/node-identity.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Identity } from "../runtime/platform/platform.js";
+import { holdOut as heldOut } from "../runtime/training/batches.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { attackNamed } from "./attacks.js";
 import { ownAlgorithm } from "./algorithm.js";
@@ -26,6 +28,7 @@ import {
   conclude,
   newRunFolder,
   roundSettings,
+  sayStatistics,
   watch,
   wholeOf,
 } from "./federation.js";
@@ -70,6 +73,12 @@ export async function simulate(
   const attack = attackNamed(settings.attack)!;
   const attackers = attackersOf(settings, parts.length);
   const wanted = wantedOf(settings, parts.length);
+  // A rule for hostile updates has to be sure of how many there are at least.
+  const minimum = given.aggregate === mean.name ? 1 : wanted;
+  const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);
+  const seed = String(settings.seed);
+  const identities = parts.map((_, i) => labIdentity(seed, i + 1));
+  const ids = identities.map(clientId);
   const trainer = trainerOf(
     nodePlatform({ relaxedSimd: true }).startWorker,
     settings.workers ?? availableParallelism(),
@@ -90,11 +99,11 @@ export async function simulate(
       log: logInto(join(folder, "log.jsonl")),
       settings: {
         ...given,
+        normalise: given.normalise ?? normaliseFor(dataset, parts, holdOut, ids, minimum),
         gather: parts.length,
         gatherDeadline: PATIENCE,
-        // A rule for hostile updates has to be sure of how many there are at least.
         hostile: given.hostile ?? toldOf(given.aggregate, Math.min(attackers, wanted)),
-        minimum: given.aggregate === mean.name ? 1 : wanted,
+        minimum,
         overSelection: 1,
         quorum: 1,
         deadline: PATIENCE,
@@ -102,7 +111,7 @@ export async function simulate(
         maxSamples: dataset.labels.length,
       },
     });
-    remarkOn(view, settings.data, dataset, card);
+    remarkOn(view, settings.data, dataset, aggregator);
     view.say(
       "simulating",
       { clients: parts.length, run: folder },
@@ -110,17 +119,15 @@ export async function simulate(
     );
     const evaluated = test !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
+    sayStatistics(aggregator, view);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     const { client } = own ?? algorithmNamed(settings.algorithm);
     const stateful = client.state.length > 0;
-    const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);
-    const seed = String(settings.seed);
-    const identities = parts.map((_, i) => labIdentity(seed, i + 1));
-    const ids = identities.map(clientId);
     const lab =
       settings.lab && test !== undefined
         ? openLab({
             ...{ folder, card, seed, trainer, dataset, parts, clients: ids },
+            normalisation: () => aggregator.normalisation,
             rounds: settings.rounds,
             evaluateEvery: settings.evaluateEvery,
             test: wholeOf(test),
@@ -189,6 +196,21 @@ const wantedOf = (
   { clientsPerRound, fraction = runSettings.fraction.default }: SettingsOf<"simulate">,
   clients: number,
 ): number => Math.min(clients, clientsPerRound ?? Math.max(1, Math.round(fraction * clients)));
+
+/** Nothing is measured before round 1 where too few could, and nobody else comes. */
+function normaliseFor(
+  dataset: Dataset,
+  parts: readonly Uint32Array[],
+  share: number,
+  ids: readonly string[],
+  minimum: number,
+): "none" | undefined {
+  const able = parts.filter((rows, i) => {
+    const { train } = heldOut({ dataset, rows }, share, ids[i]);
+    return train.rows.length >= LEAST_MEASURED;
+  });
+  return able.length >= minimum ? undefined : "none";
+}
 
 /**
  * A real client with its line in memory. `state` is a folder, or empty for a memory that the

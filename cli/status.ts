@@ -17,6 +17,14 @@ const Status = v.object({
   rounds: v.number(),
   waitsFor: words,
   bears: words,
+  statistics: v.optional(
+    v.object({
+      count: v.number(),
+      mean: v.array(v.number()),
+      deviation: v.array(v.number()),
+      remarks: v.array(words),
+    }),
+  ),
   clients: v.array(
     v.object({
       id: words,
@@ -83,7 +91,7 @@ export async function status(settings: SettingsOf<"status">): Promise<void> {
   if (code !== 200) fail(`the answer ${code}`);
   const read = v.safeParse(Status, parsed(body));
   if (!read.success) return fail("an answer of another form");
-  const { committed, rounds, waitsFor, bears, clients } = read.output;
+  const { committed, rounds, waitsFor, bears, statistics, clients } = read.output;
   const view = openView(json);
   view.say(
     "status",
@@ -91,6 +99,7 @@ export async function status(settings: SettingsOf<"status">): Promise<void> {
     `${committed} of ${rounds} rounds are committed. ${waitsFor}\n${bears}`,
   );
   if (json) return;
+  for (const remark of statistics?.remarks ?? []) view.say("statistics", {}, remark);
   for (const { id, connected, state, samples } of clients)
     view.say(
       "client",

@@ -46,8 +46,8 @@ export class FederatedClient {
       predictor,
       timeLimit: timeLimitOf(seconds),
       noteScale(dataset, { normalisation }) {
-        if (remarked || normalisation !== undefined || !events.hears("notice")) return;
-        const message = scaleRemark(dataset);
+        if (remarked || !events.hears("notice")) return;
+        const message = scaleRemark(dataset, normalisation);
         if (message === undefined) return;
         remarked = true;
         events.emit("notice", { message });

@@ -10,7 +10,11 @@ import {
   type Vectors,
 } from "../../runtime/tensors/blob.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
-import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
+import {
+  readMetadata,
+  readSafetensors,
+  writeSafetensors,
+} from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
@@ -65,8 +69,6 @@ export interface ReducerSettings {
   readonly algorithmSettings: NamedNumbers;
   readonly codec: string;
   readonly layout: Layout;
-  /** Goes into every model blob: description, normalisation, class names. */
-  readonly metadata: Readonly<Record<string, string>>;
   readonly maxAbs: number;
   readonly maxNorm: number;
   /** Longer vectors are scaled down to this norm; Infinity for none. */
@@ -81,7 +83,6 @@ export function openReducer(
   own?: Algorithm,
 ): Reducer {
   const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
-  const { metadata } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
   const form = codecNamed(settings.codec).form(layout, client.sends);
   const kept = new Map<string, { sha256: string; vectors: Vectors }>();
@@ -133,6 +134,8 @@ export function openReducer(
       if (gathering === undefined) throw new Error("no fold is open");
       const result = gathering.result();
       const global = readBlob(model, layout, [MODEL])[MODEL];
+      // Every model has the card of the one before it.
+      const metadata = readMetadata(model);
       const next = finishRound(server, {
         global,
         fold: result.fold,

@@ -22,7 +22,7 @@ export interface Assignments {
   own(client: Client, id: string): Assignment | undefined;
   /** What was given out for this attempt at a round. */
   of(work: Work): readonly Assignment[];
-  /** The training of this client that may still be counted. */
+  /** The work of this client that may still be counted. */
   openOf(client: string): readonly Assignment[];
   /** The model that some open piece of work starts from. */
   model(sha256: string): Uint8Array | undefined;
@@ -46,7 +46,8 @@ export interface Assignments {
   /** Forgets a piece of work that nobody will ask for again. */
   forget(assignment: Assignment): void;
   /**
-   * Forgets all training before a round; what may still be counted only before the round `open`.
+   * Forgets all work for rounds before this one; what may still be counted only before the round
+   * `open`.
    */
   forgetBefore(round: number, open: number): void;
   /** Clears all timers. */
@@ -119,7 +120,7 @@ export function openAssignments(options: AssignmentOptions): Assignments {
     },
 
     of: (work) =>
-      [...all.values()].filter((given) => given.task === "train" && sameWork(given.work, work)),
+      [...all.values()].filter((given) => given.task !== "evaluate" && sameWork(given.work, work)),
 
     openOf: (client) =>
       [...all.values()].filter((assignment) => assignment.client === client && isOpen(assignment)),
@@ -164,7 +165,7 @@ export function openAssignments(options: AssignmentOptions): Assignments {
     forgetBefore(round, open) {
       for (const assignment of all.values())
         if (
-          assignment.task === "train" &&
+          assignment.task !== "evaluate" &&
           assignment.work.round < (isOpen(assignment) ? open : round)
         ) {
           clearTimeout(assignment.lease);
@@ -203,7 +204,7 @@ function unqueue({ tasks }: Client, { id }: Assignment): void {
 
 /** Whether it may still be counted. */
 const isOpen = ({ task, folded, ended }: Assignment): boolean =>
-  task === "train" && !folded && ended === undefined;
+  task !== "evaluate" && !folded && ended === undefined;
 
 /** A blob as messages name it. */
 export const nameOf = ({ sha256, bytes }: Blob) => ({

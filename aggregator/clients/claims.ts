@@ -11,7 +11,7 @@ export const MOST_SAMPLES = 1_000_000;
  * The number in the middle, the lower one of the two where two are; 0 of no numbers. One client
  * more or less moves it by one place in their order.
  */
-function lowerMedian(values: Iterable<number>): number {
+export function lowerMedian(values: Iterable<number>): number {
   const sorted = Float64Array.from(values).sort();
   return sorted.length === 0 ? 0 : sorted[(sorted.length - 1) >> 1];
 }

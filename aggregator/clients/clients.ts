@@ -6,11 +6,14 @@ import type { Blob } from "../storage/ledger.js";
 import { MOST_SAMPLES, sampleCap } from "./claims.js";
 import { mayTryAgain, troubleAfter, type Trouble } from "./troubles.js";
 
+/** The kinds of work. */
+export const TASKS = ["train", "evaluate", "statistics"] as const;
+
 /** A piece of work for one client, under the id that stands in every message about it. */
 export interface Assignment {
   readonly id: string;
   readonly client: string;
-  readonly task: "train" | "evaluate";
+  readonly task: (typeof TASKS)[number];
   /** Of a round; an evaluation belongs to the round that made its model. */
   readonly work: Work;
   /** Missing where the work was given before a restart: then it cannot be sent again. */
@@ -114,7 +117,7 @@ export function stateOf(client: Client): ClientState {
   if (client.session === undefined) return "away";
   if (client.lacks !== undefined) return "unfit";
   if (client.current !== undefined)
-    return client.current.task === "train" ? "training" : "evaluating";
+    return client.current.task === "evaluate" ? "evaluating" : "training";
   if (isBarred(client, "train")) return "unfit";
   return client.ready ? "ready" : "busy";
 }
@@ -161,13 +164,17 @@ interface RosterRules {
  * The clients that can be drawn. Where they are too few for a round, those as well whose work might
  * end otherwise from the same model, by other chance.
  */
-function drawable(clients: Iterable<Client>, { minimum }: RosterRules): Client[] {
+function drawable(
+  clients: Iterable<Client>,
+  { minimum }: RosterRules,
+  task: Assignment["task"] = "train",
+): Client[] {
   const all = [...clients];
-  const free = all.filter((client) => isFree(client));
+  const free = all.filter((client) => isFree(client, task));
   if (free.length >= Math.max(1, minimum)) return free;
   const isReserve = ({ troubles, ...client }: Client) =>
-    isFree({ ...client, troubles: {} }) && mayTryAgain(troubles.train!);
-  return all.filter((client) => isFree(client) || isReserve(client));
+    isFree({ ...client, troubles: {} }, task) && mayTryAgain(troubles[task]!);
+  return all.filter((client) => isFree(client, task) || isReserve(client));
 }
 
 const countsOf = (clients: readonly Client[]): number[] =>
@@ -177,10 +184,14 @@ const countsOf = (clients: readonly Client[]): number[] =>
 export const capOf = (clients: Iterable<Client>, rules: RosterRules): number =>
   sampleCap(countsOf(drawable(clients, rules)), rules.maxSamples);
 
-/** Who can be drawn, and the figures that a round freezes. */
-export function rosterOf(clients: Iterable<Client>, rules: RosterRules): Roster {
+/** Who can be drawn for a kind of work, and the figures that a round freezes. */
+export function rosterOf(
+  clients: Iterable<Client>,
+  rules: RosterRules,
+  task?: Assignment["task"],
+): Roster {
   const registered = [...clients].filter((client) => client.registered);
-  const drawn = drawable(registered, rules);
+  const drawn = drawable(registered, rules, task);
   const counts = countsOf(drawn);
   const cap = sampleCap(counts, rules.maxSamples);
   const sum = counts.reduce((total, count) => total + Math.min(count, cap), 0);
@@ -189,7 +200,7 @@ export function rosterOf(clients: Iterable<Client>, rules: RosterRules): Roster 
     ids: ids(drawn),
     connected: ids(drawn.filter(({ reported }) => reported)),
     population: registered.length,
-    barred: registered.filter((client) => isBarred(client, "train")).length,
+    barred: registered.filter((client) => isBarred(client, task ?? "train")).length,
     meanSamples: counts.length === 0 ? 0 : sum / counts.length,
   };
 }

@@ -1,6 +1,7 @@
 import { random } from "../../runtime/tensors/random.js";
 import type {
   Attempt,
+  Common,
   EngineState,
   RoundEffect,
   RoundEngine,
@@ -88,7 +89,7 @@ type Step = EngineStep<BufferedState>;
 /** Rounds that wait for any K updates. */
 export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
   maxStaleness: rules.maxStaleness,
-  start: (committed, reopened) => start(rules, committed, reopened),
+  start: (committed, reopened, after) => start(rules, committed, reopened, after),
   step: (state, event) => step(rules, state, event),
   waitsFor: (state) => waitsFor(rules, state),
   retryAfter(state, client) {
@@ -98,12 +99,13 @@ export const buffered = (rules: BufferedRules): RoundEngine<BufferedState> => ({
   outstanding: (state) => outstanding(rules, state),
 });
 
-function start(rules: BufferedRules, committed: number, reopened?: Attempt): Step {
-  if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
+function start(rules: BufferedRules, committed: number, reopened?: Attempt, after?: Common): Step {
+  const from = after ?? NOTHING_YET;
+  if (committed >= rules.rounds) return finish(from, committed);
   if (reopened !== undefined)
     return arm(
       {
-        ...NOTHING_YET,
+        ...from,
         at: "buffering",
         open: reopened,
         members: Members.of(),
@@ -112,11 +114,12 @@ function start(rules: BufferedRules, committed: number, reopened?: Attempt): Ste
       rules.deadline,
     );
   return gather(rules, {
-    ...NOTHING_YET,
+    ...from,
     at: "gathering",
     round: committed + 1,
     members: Members.of(),
-    need: Math.max(rules.gather, rules.minimum, 1),
+    // After another machine they were awaited before.
+    need: Math.max(after === undefined ? rules.gather : 1, rules.minimum, 1),
   });
 }
 

@@ -1,4 +1,4 @@
-import type { Members, Work } from "./participants.js";
+import type { Members, Phase, Work } from "./participants.js";
 
 /**
  * The mode of a run as a pure state machine: the aggregator sends it what happened and carries out
@@ -13,9 +13,9 @@ export interface RoundEngine<State extends EngineState> {
   readonly maxStaleness: number;
   /**
    * The first state of a run, from the last committed round and the attempt that a restart found
-   * open.
+   * open; after another machine, whose last state says what holds on.
    */
-  start(committed: number, reopened?: Attempt): Step<State>;
+  start(committed: number, reopened?: Attempt, after?: Common): Step<State>;
   /** One step. An event that does not concern the state leaves it as it is. */
   step(state: State, event: RoundEvent): Step<State>;
   /** What the run waits for, in a sentence. */
@@ -53,7 +53,12 @@ export interface EngineState {
   readonly open?: Attempt;
   readonly members?: Members;
   readonly round?: number;
+  /** What the clients are asked for now; absent where it is training. */
+  readonly phase?: Phase;
 }
+
+/** What every state has, and hands on to the next. */
+export type Common = Pick<EngineState, "deadline" | "roster" | "draining" | "held">;
 
 export interface Step<State> {
   readonly state: State;
@@ -84,6 +89,8 @@ export interface Attempt {
   readonly goal: number;
   readonly population: number;
   readonly meanSamples: number;
+  /** Absent where it is training. */
+  readonly phase?: Phase;
 }
 
 /** The most updates that an attempt can have. */
@@ -194,6 +201,7 @@ export interface RoundProgress {
 export interface Rounds extends Pick<RoundEngine<EngineState>, "maxStaleness"> {
   /** Undefined before `start`. */
   readonly at: string | undefined;
+  readonly phase: Phase | undefined;
   readonly draining: boolean;
   readonly held: boolean;
   /**
@@ -225,6 +233,9 @@ export function roundsOf<S extends EngineState>(engine: RoundEngine<S>): Rounds 
     maxStaleness: engine.maxStaleness,
     get at() {
       return state?.at;
+    },
+    get phase() {
+      return state?.phase;
     },
     get draining() {
       return state?.draining ?? false;

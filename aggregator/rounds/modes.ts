@@ -1,8 +1,7 @@
-import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
-import { ConfigError } from "../../runtime/errors.js";
 import type { AggregatorSettings } from "../settings.js";
 import { buffered } from "./buffered.js";
-import { roundsOf, type Rounds } from "./engine.js";
+import { roundsOf, type EngineState, type RoundEngine, type Rounds } from "./engine.js";
+import { statisticsFirst } from "./statistics.js";
 import { synchronous } from "./synchronous.js";
 
 /** The fewest and the most updates of a round that can be combined. */
@@ -13,31 +12,35 @@ interface RoundSize {
 
 /**
  * The rounds that the settings ask for.
- * @throws ConfigError `client-state` for buffered rounds of an algorithm whose clients keep a
- * state: it follows from one model to the next, and an update from an older one would not fit
- * it.
+ * @param takesStatistics clients are asked for statistics before the first round
  */
 export function roundsFor(
   settings: AggregatorSettings,
-  { name, client }: Algorithm,
-  { least, most }: RoundSize = { least: 1, most: Infinity },
+  { least, most }: RoundSize,
+  takesStatistics: boolean,
 ): Rounds {
   const { seed, rounds, quorum, minimum, deadline } = settings;
   const shared = {
     seed,
     rounds,
+    quorum,
+    deadline,
     gather: settings.gather ?? minimum,
     gatherDeadline: settings.gatherDeadline,
     pause: settings.pause,
     storageDeadline: settings.storageDeadline,
     least,
   };
+  // Everybody is asked for statistics.
+  const selection = { fraction: 1, minimum, overSelection: 1, bernoulli: false };
+  const after = <S extends EngineState>(engine: RoundEngine<S>): Rounds =>
+    takesStatistics
+      ? roundsOf(statisticsFirst({ ...shared, least: 1, selection }, engine))
+      : roundsOf(engine);
   if (settings.mode === "synchronous")
-    return roundsOf(
+    return after(
       synchronous({
         ...shared,
-        quorum,
-        deadline,
         selection: {
           fraction: settings.fraction,
           count: settings.clientsPerRound,
@@ -48,21 +51,6 @@ export function roundsFor(
         },
       }),
     );
-  if (client.state.length > 0)
-    throw new ConfigError(
-      "client-state",
-      `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
-    );
   const { buffer, concurrency, maxStaleness } = settings;
-  return roundsOf(
-    buffered({
-      ...shared,
-      buffer,
-      concurrency,
-      maxStaleness,
-      quorum,
-      minimum,
-      deadline,
-    }),
-  );
+  return after(buffered({ ...shared, buffer, concurrency, maxStaleness, minimum }));
 }

@@ -1,3 +1,6 @@
+/** What clients do in place of training: statistics of their inputs, before the first round. */
+export type Phase = "statistics";
+
 /**
  * Names a piece of a client's work: one attempt, from the model that was the newest
  * when the round opened.
@@ -5,10 +8,12 @@
 export interface Work {
   readonly round: number;
   readonly attempt: number;
+  /** Absent where it is training. */
+  readonly phase?: Phase;
 }
 
 export const sameWork = (a: Work, b: Work): boolean =>
-  a.round === b.round && a.attempt === b.attempt;
+  a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
 
 export interface Member {
   /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */

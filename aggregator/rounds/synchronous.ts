@@ -1,12 +1,13 @@
 import type {
   Attempt,
+  Common,
   EngineState,
   RoundEffect,
   RoundEngine,
   RoundEvent,
   Step as EngineStep,
 } from "./engine.js";
-import { Members, sameWork, type Member, type Work } from "./participants.js";
+import { Members, sameWork, type Member, type Phase, type Work } from "./participants.js";
 import { select, type Selection } from "./selection.js";
 import {
   and,
@@ -46,6 +47,8 @@ import {
  * nothing waits for ever.
  */
 export interface RoundRules extends ModeRules {
+  /** What clients are asked for; absent where it is training. */
+  readonly phase?: Phase;
   /** From asking to closing. */
   readonly deadline: number;
   readonly selection: Selection;
@@ -79,7 +82,7 @@ type Step = EngineStep<RoundState>;
 /** Rounds that wait for those who were asked. */
 export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
   maxStaleness: 0,
-  start: (committed, reopened) => start(rules, committed, reopened),
+  start: (committed, reopened, after) => start(rules, committed, reopened, after),
   step: (state, event) => step(rules, state, event),
   waitsFor: (state) => waitsFor(rules, state),
   retryAfter: (state, client) => retryAfter(rules, state, client),
@@ -90,11 +93,19 @@ export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
 /**
  * Starts or resumes a run, from the last committed round and the attempt that a restart found open.
  */
-export function start(rules: RoundRules, committed: number, reopened?: Attempt): Step {
-  if (committed >= rules.rounds) return finish(NOTHING_YET, committed);
-  if (reopened !== undefined) return ask(rules, { ...NOTHING_YET, at: "opening", open: reopened });
-  const need = Math.max(rules.gather, rules.selection.minimum, 1);
-  return gather(rules, NOTHING_YET, committed + 1, 1, need, false);
+export function start(
+  rules: RoundRules,
+  committed: number,
+  reopened?: Attempt,
+  after?: Common,
+): Step {
+  const from = after ?? NOTHING_YET;
+  if (committed >= rules.rounds) return finish(from, committed);
+  if (reopened !== undefined) return ask(rules, { ...from, at: "opening", open: reopened });
+  // They were awaited before.
+  const gathered = after === undefined ? rules.gather : 1;
+  const need = Math.max(gathered, rules.selection.minimum, 1);
+  return gather(rules, from, committed + 1, 1, need, false);
 }
 
 /** One step of the machine. An event that does not concern the state leaves it as it is. */
@@ -180,6 +191,7 @@ function tryToOpen(rules: RoundRules, state: Running): Step {
     ...drawn,
     population: roster.population,
     meanSamples: roster.meanSamples,
+    ...(rules.phase && { phase: rules.phase }),
   };
   return opening(rules, state, open, {});
 }
@@ -192,7 +204,11 @@ function release(rules: RoundRules, state: Running): Step {
     : { state: released, effects: [] };
 }
 
-const workOf = ({ round, attempt }: Attempt): Work => ({ round, attempt });
+const workOf = ({ round, attempt, phase }: Attempt): Work => ({
+  round,
+  attempt,
+  ...(phase && { phase }),
+});
 
 /** Asks all clients that are selected. */
 function ask(rules: RoundRules, from: Opening): Step {
@@ -278,7 +294,7 @@ function check(rules: RoundRules, state: Collecting): Step {
     return abandon(
       rules,
       state,
-      `${counted} of ${state.quorum} updates needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
+      `${counted} of ${state.quorum} ${answersTo(rules)} needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
     );
   return asked === 0 ? close(rules, state) : { state, effects: [] };
 }
@@ -345,21 +361,27 @@ function expire(rules: RoundRules, state: Running): Step {
         : abandon(
             rules,
             state,
-            `${counted} of ${state.quorum} updates needed were there at the deadline${blaming(dismiss(state).members)}`,
+            `${counted} of ${state.quorum} ${answersTo(rules)} needed were there at the deadline${blaming(dismiss(state).members)}`,
           );
     }
   }
 }
 
+/** What clients are asked for, in words. */
+const answersTo = ({ phase }: RoundRules): string => (phase === undefined ? "updates" : "answers");
+
 /** What the run waits for, in a sentence. */
 export function waitsFor(rules: RoundRules, state: RoundState): string {
+  const { phase } = rules;
   switch (state.at) {
-    case "gathering":
+    case "gathering": {
+      const name = `Round ${state.round}${phase === undefined ? "" : ` (${phase})`}`;
       if (state.held)
-        return `Round ${state.round} is paused until somebody lets it begin: ${state.roster.ids.length} clients are ready.`;
+        return `${name} is paused until somebody lets it begin: ${state.roster.ids.length} clients are ready.`;
       return state.resting
-        ? `Round ${state.round} rests for ${rules.pause} ms before attempt ${state.attempt}.`
-        : `Round ${state.round} waits for clients: ${state.roster.ids.length} of ${state.need} are ready${barredIn(state.roster)}.`;
+        ? `${name} rests for ${rules.pause} ms before attempt ${state.attempt}.`
+        : `${name} waits for clients: ${state.roster.ids.length} of ${state.need} are ready${barredIn(state.roster, phase)}.`;
+    }
     case "opening":
       return `Round ${state.open.round} waits for the storage to write down attempt ${state.open.attempt}${state.paused ? `: ${state.paused}` : ""}.`;
     case "collecting": {
@@ -370,7 +392,7 @@ export function waitsFor(rules: RoundRules, state: RoundState): string {
         missing.length <= 5
           ? missing.join(", ")
           : `${missing.slice(0, 5).join(", ")} and ${missing.length - 5} more`;
-      return `Round ${state.open.round}, attempt ${state.open.attempt} (train) has ${state.members.count("counted")} of ${state.goal} updates wanted, ${state.quorum} needed, and waits for ${names}.`;
+      return `Round ${state.open.round}, attempt ${state.open.attempt} (${phase ?? "train"}) has ${state.members.count("counted")} of ${state.goal} ${answersTo(rules)} wanted, ${state.quorum} needed, and waits for ${names}.`;
     }
     default:
       return waitsForAlike(state);

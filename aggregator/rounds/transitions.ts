@@ -1,6 +1,14 @@
 import { random } from "../../runtime/tensors/random.js";
-import type { Attempt, EngineState, RoundEffect, RoundEvent, Roster, Step } from "./engine.js";
-import type { Member, Members, Work } from "./participants.js";
+import type {
+  Attempt,
+  Common,
+  EngineState,
+  RoundEffect,
+  RoundEvent,
+  Roster,
+  Step,
+} from "./engine.js";
+import type { Member, Members, Phase, Work } from "./participants.js";
 
 // What engines are written with, and what every mode does alike.
 
@@ -17,9 +25,6 @@ export interface ModeRules extends StorageRules {
   readonly gather: number;
   readonly gatherDeadline: number;
 }
-
-/** What every state has, and hands on to the next. */
-type Common = Pick<EngineState, "deadline" | "roster" | "draining" | "held">;
 
 export const commonOf = ({ deadline, roster, draining, held }: Common): Common => ({
   deadline,
@@ -206,8 +211,12 @@ export function blaming(members: Members): string {
 }
 
 /** How many of the registered clients are not asked, in a half sentence. */
-export const barredIn = ({ barred = 0 }: Roster): string =>
-  barred === 0 ? "" : `; ${barred} cannot train`;
+export const barredIn = ({ barred = 0 }: Roster, phase?: Phase): string =>
+  barred === 0
+    ? ""
+    : phase === undefined
+      ? `; ${barred} cannot train`
+      : `; ${barred} cannot give ${phase} (--normalise none begins without)`;
 
 /** What the run waits for, in a sentence. */
 export function waitsForAlike(state: Committing | Ended): string {

@@ -1,12 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { printable } from "../../runtime/protocol/printable.js";
+import type { Normalisation } from "../../runtime/data/dataset.js";
 import type { ModelDescription } from "../../runtime/models/description.js";
 import type { Socket } from "../../runtime/platform/platform.js";
 import { openAssignments } from "../clients/assignments.js";
 import { openAttempts } from "./attempts.js";
 import { sessionHandlers } from "./message-handlers.js";
 import { clientIn, type Client } from "../clients/clients.js";
+import { normalisationBy, statisticsInWords } from "../clients/statistics.js";
 import { definitionOf, type RunDefinition } from "./definition.js";
 import { effectRunner } from "./effects.js";
 import { openEnd, type RunEnd } from "./ending.js";
@@ -16,7 +18,7 @@ import type { Admission } from "../sessions/authentication.js";
 import { openSessions, type Sessions } from "../sessions/open-sessions.js";
 import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
-import { openRun, type OpenedRun } from "./open-run.js";
+import { asksForStatistics, openRun, type OpenedRun } from "./open-run.js";
 import type { RunContext } from "./context.js";
 import { openFolds } from "./folds.js";
 import { openRegistry, type Registry } from "./registry.js";
@@ -36,8 +38,9 @@ import type { ModelStore } from "../sessions/downloads.js";
 import type { Origin, SessionContext } from "../sessions/session.js";
 import type { AggregatorSettings } from "../settings.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
-import type { Blob } from "../storage/ledger.js";
+import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import { openRoster } from "./roster.js";
+import { openStatistics, type StatisticsPhase } from "./statistics.js";
 import { openUpdates } from "./updates.js";
 import { openUploads } from "../clients/uploads.js";
 import { startUpkeep } from "./upkeep.js";
@@ -63,6 +66,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly description: ModelDescription;
   /** How updates are combined, and how many hostile ones that bears: a sentence. */
   readonly bears: string;
+  /** Names of the inputs' channels (last axis), where the model knows them. */
+  readonly channelNames: readonly string[] | undefined;
   /** The run's folder, where it has one. */
   readonly folder: string | undefined;
   /**
@@ -70,6 +75,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    */
   readonly done: Promise<Ending>;
   readonly #joined: Joined;
+  readonly #given: Normalisation | undefined;
   #stopping = false;
   #closing = false;
 
@@ -77,14 +83,15 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    * Opens the run's folder and starts the run, or resumes it. Listeners that are attached as soon
    * as the promise resolves miss no event.
    * @throws ConfigError `settings`, `client-state` (of an algorithm in buffered rounds or with a
-   * clip), ModelError `unknown-algorithm`, `algorithm-settings`; with nothing written.
+   * clip), `normalisation` (asked for beside a model that brings one), ModelError `unknown-algorithm`, `algorithm-settings`; with nothing written.
    * @throws ConfigError `run-exists`, `nothing-to-resume`, `resume` (another model or algorithm),
    * `state-locked`, `state-damaged`, `state-unusable`.
    */
   static async open(options: AggregatorOptions): Promise<Aggregator> {
     const definition = definitionOf(options);
-    const rounds = roundsFor(definition.settings, definition.algorithm, definition.combining);
     const opened = await openRun(definition, options, options.log ?? silent);
+    const asks = asksForStatistics(definition, opened.opened);
+    const rounds = roundsFor(definition.settings, definition.combining, asks);
     const aggregator = new Aggregator(options, definition, rounds, opened);
     try {
       await aggregator.#begin(opened, options.hold ?? false);
@@ -110,7 +117,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.run = opened.opened.run;
     this.description = model.description;
     this.bears = definition.combining.bears;
+    this.channelNames = model.description.input.length === 1 ? model.columns : undefined;
     this.folder = folder;
+    this.#given = model.normalisation;
     this.#joined = join(definition, rounds, opened, {
       admission: this.admission,
       log: this.log,
@@ -211,7 +220,33 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
 
   status(): Status {
     const { rounds, models } = this.#joined.context;
-    return statusOf(this.run, this.settings, this.bears, rounds, models, this.clients());
+    return statusOf(
+      this.run,
+      this.settings,
+      this.bears,
+      rounds,
+      models,
+      this.clients(),
+      this.statistics && {
+        ...this.statistics,
+        remarks: statisticsInWords(this.statistics, this.channelNames),
+      },
+    );
+  }
+
+  /** What clients said of their inputs before the first round, once they have. */
+  get statistics(): StatisticsRecord | undefined {
+    return this.#joined.statistics.record;
+  }
+
+  /** What is done to inputs: by the model's card, or by the clients' statistics once they are there. */
+  get normalisation(): Normalisation | undefined {
+    return this.statistics ? normalisationBy(this.statistics) : this.#given;
+  }
+
+  /** Inputs are normalised, or will be. */
+  get normalises(): boolean {
+    return this.#given !== undefined || this.#joined.context.definition.takesStatistics;
   }
 
   situation(): Situation {
@@ -268,6 +303,7 @@ interface Joined {
   readonly sessionContext: SessionContext;
   readonly registry: Registry;
   readonly end: RunEnd;
+  readonly statistics: StatisticsPhase;
   /** Models that may be fetched now. */
   readonly fetchable: ModelStore;
   /** Opens the attempt that a restart found open. */
@@ -363,17 +399,22 @@ function join(
   });
   const registry = openRegistry(context, (client, pending) => attempts.takeUp(client, pending));
   const end = openEnd(context, registry.sendFinished);
-  const carryOut = effectRunner(context, { attempts, folds, registry, end });
+  const statistics = openStatistics(context, {
+    record: opened.statistics,
+    due: () => driver.due,
+  });
+  const carryOut = effectRunner(context, { attempts, statistics, folds, registry, end });
   const fetchable: ModelStore = {
     bytesOf: (sha256) => models.bytesOf(sha256) ?? assignments.model(sha256),
   };
   const { heartbeat, helloDeadline, windowBytes } = settings;
   return {
-    ...{ context, driver, sessions, registry, end, fetchable, reopen: attempts.reopen },
+    ...{ context, driver, sessions, registry, end, statistics, fetchable },
+    reopen: attempts.reopen,
     sessionContext: {
       ...{ run, admission, log, othersLog, heartbeat, helloDeadline, windowBytes },
       models: fetchable,
-      handlers: sessionHandlers(context, { registry, updates, sessions }),
+      handlers: sessionHandlers(context, { registry, updates, statistics, sessions }),
     },
     stopUpkeep: startUpkeep(context, { admission, clients, sessions, registry }),
   };

@@ -1,7 +1,7 @@
 import { copyOf, release } from "../../runtime/tensors/memory.js";
 import { nameOf } from "../clients/assignments.js";
 import type { Attempts } from "./attempts.js";
-import { believed, evaluators, type Assignment } from "../clients/clients.js";
+import { believed, evaluators, TASKS, type Assignment } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import { clientMeans } from "./client-means.js";
 import { inSlices } from "../sessions/fair-scheduling.js";
@@ -126,8 +126,7 @@ function refresh(
     void withRetry(() => ledger.register(epoch, { id, samples }));
   }
   for (const { troubles } of clients.values())
-    for (const task of ["train", "evaluate"] as const)
-      if (troubles[task]?.until === "model") delete troubles[task];
+    for (const task of TASKS) if (troubles[task]?.until === "model") delete troubles[task];
   roster.tell();
 }
 

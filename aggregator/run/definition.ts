@@ -4,7 +4,7 @@ import { codecNamed, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { metricReader, type MetricReader } from "../../runtime/models/metrics/built-in.js";
-import { modelMetadata } from "../../runtime/models/model.js";
+import { modelMetadata, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import type { Needs } from "../clients/clients.js";
@@ -25,7 +25,9 @@ export interface RunDefinition {
   /** What updates are sent in. */
   readonly codec: Codec;
   readonly layout: Layout;
-  /** Goes into every model blob: description, normalisation, class names. */
+  /** Shape of one example. */
+  readonly input: readonly number[];
+  /** Of the first model's blob: description, normalisation, class names. */
   readonly metadata: Readonly<Record<string, string>>;
   /** Reads what the model's task is judged by. */
   readonly metrics: MetricReader;
@@ -39,10 +41,13 @@ export interface RunDefinition {
   readonly combining: Combining;
   /** What it needs of a client. */
   readonly needs: Needs;
+  /** Clients are asked for statistics before the first round, by which inputs are normalised. */
+  readonly takesStatistics: boolean;
 }
 
 /**
- * @throws ConfigError `settings`, `client-state` (of an algorithm with a clip), ModelError
+ * @throws ConfigError `settings`, `client-state` (of an algorithm with a clip or in buffered
+ * rounds), `normalisation` (asked for beside a model that brings one), ModelError
  * `unknown-algorithm`, `algorithm-settings`.
  */
 export function definitionOf({
@@ -59,6 +64,12 @@ export function definitionOf({
       "client-state",
       `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${name}, whose clients would keep what is clipped here`,
     );
+  // The state follows from one model to the next, and an update from an older one would not fit it.
+  if (settings.mode === "buffered" && client.state.length > 0)
+    throw new ConfigError(
+      "client-state",
+      `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
+    );
   const tapped = networkOf(model.description).layers.filter(({ tap }) => tap !== undefined);
   const codec = codecNamed(DEFAULT_CODEC);
   const updateBytes = codec.form(model.layout, client.sends).bytes;
@@ -68,6 +79,7 @@ export function definitionOf({
     isOwn: own !== undefined && !BUILT_IN.includes(own),
     codec,
     layout: model.layout,
+    input: model.description.input,
     metadata: modelMetadata(model),
     metrics: metricReader(model),
     updateBytes,
@@ -79,5 +91,23 @@ export function definitionOf({
       layers: new Set(model.description.layers.map(({ type }) => type)),
       codec: codec.name,
     },
+    takesStatistics: takesStatistics(settings, model),
   };
+}
+
+/**
+ * Whether clients are to be asked for statistics of their inputs: where nobody says, for tables and series, whose channels
+ * may have any scale. Images are bytes, and what is known of them comes with the model.
+ * @throws ConfigError `normalisation`
+ */
+function takesStatistics({ normalise }: AggregatorSettings, model: Model): boolean {
+  const { input, layers } = model.description;
+  if (normalise === "channels" && model.normalisation !== undefined)
+    throw new ConfigError(
+      "normalisation",
+      `"normalise" expected none beside a model that brings its normalisation, got channels`,
+    );
+  if (normalise !== undefined) return normalise === "channels";
+  const areTokens = layers.some(({ type }) => type === "embedding");
+  return model.normalisation === undefined && input.length <= 2 && !areTokens;
 }

@@ -5,32 +5,38 @@ import type { Asked } from "./driver.js";
 import type { RunEnd } from "./ending.js";
 import type { Folds } from "./folds.js";
 import type { Registry } from "./registry.js";
+import type { Work } from "../rounds/participants.js";
+import type { StatisticsPhase } from "./statistics.js";
 
 /** Carries out what an engine asks for; each effect is the work of one other file. */
 export function effectRunner(
   context: CommitContext & Pick<RunContext, "clientOf">,
   run: {
     readonly attempts: Attempts;
+    readonly statistics: StatisticsPhase;
     readonly folds: Pick<Folds, "fold">;
     readonly registry: Pick<Registry, "sendWait">;
     readonly end: Pick<RunEnd, "finished" | "stopped">;
   },
 ): (effect: Asked) => void {
-  const { attempts, folds, registry, end } = run;
+  const { attempts, statistics, folds, registry, end } = run;
+  const partOf = ({ phase }: Pick<Work, "phase">) => (phase === undefined ? attempts : statistics);
   return (effect) => {
     switch (effect.type) {
       case "begin":
-        return void attempts.begin(effect.open);
+        return void partOf(effect.open).begin(effect.open);
       case "assign":
-        return attempts.assign(effect.client, effect.work, effect.lease);
+        return partOf(effect.work).assign(effect.client, effect.work, effect.lease);
       case "fold":
+        if (effect.work.phase !== undefined) return statistics.fold(effect.client, effect.work);
         return void folds.fold(attempts.given(effect.client, effect.work)!);
       case "late":
-        return attempts.late(effect.client, effect.work, effect.code);
+        return partOf(effect.work).late(effect.client, effect.work, effect.code);
       case "close":
+        if (effect.open.phase !== undefined) return void statistics.close();
         return void commitRound(context, attempts, effect);
       case "abandon":
-        for (const { client } of attempts.abandon(effect.open, effect.reason))
+        for (const { client } of partOf(effect.open).abandon(effect.open, effect.reason))
           setImmediate(() => registry.sendWait(context.clientOf(client)));
         return;
       case "finished":

@@ -1,11 +1,12 @@
 import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { printable } from "../../runtime/protocol/printable.js";
-import { addTrouble, type Client } from "../clients/clients.js";
+import { addTrouble, TASKS, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import type { RunContext, RunBase } from "./context.js";
 import type { Registry } from "./registry.js";
 import type { Sessions } from "../sessions/open-sessions.js";
 import type { Session, SessionHandlers, SessionMessage } from "../sessions/session.js";
+import type { StatisticsPhase } from "./statistics.js";
 import type { Updates } from "./updates.js";
 
 /** What the run does with the events of a session. */
@@ -14,12 +15,13 @@ export function sessionHandlers(
   options: {
     readonly registry: Registry;
     readonly updates: Pick<Updates, "offer" | "drop">;
+    readonly statistics: Pick<StatisticsPhase, "answered">;
     readonly sessions: Pick<Sessions, "closed">;
   },
 ): SessionHandlers {
   const { clients, clientOf, uploads, definition, tell } = context;
-  const { registry, updates, sessions } = options;
-  const handlers = messageHandlers(context, registry, updates);
+  const { registry, updates, statistics, sessions } = options;
+  const handlers = messageHandlers(context, registry, updates, statistics);
   return {
     hasRoomFor: (client) => clients.has(client) || clients.size < definition.settings.maxClients,
     admitted: registry.welcome,
@@ -49,6 +51,7 @@ function messageHandlers(
   context: MessageContext,
   registry: Pick<Registry, "setAvailability" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
+  statistics: Pick<StatisticsPhase, "answered">,
 ): { readonly [T in WorkMessage]: Handler<ClientMessageOf<T>> } {
   const { othersLog, send, tell, assignments, evaluations } = context;
 
@@ -98,7 +101,8 @@ function messageHandlers(
     assignments.free(assignment);
     const code = `${what}-${given}`;
     const reason = wordsOf(trouble);
-    tell("missed", { client: client.id, round: work.round, code, reason, barred });
+    if (assignment.task === "train")
+      tell("missed", { client: client.id, round: work.round, code, reason, barred });
     send({ type: "gone", client: client.id, work, code, reason, barred });
   }
 
@@ -106,7 +110,7 @@ function messageHandlers(
   function busy(client: Client, { reason, code }: ClientMessageOf<"busy">): void {
     if (code !== null) {
       othersLog.warn({ client: client.id.slice(0, 32), code }, "a client cannot take part", reason);
-      for (const task of ["train", "evaluate"] as const)
+      for (const task of TASKS)
         addTrouble(client, task, { what: "declined", code, message: reason });
     }
     registry.setAvailability(client, reason, code ?? undefined);
@@ -114,14 +118,16 @@ function messageHandlers(
 
   function report(
     client: Client,
-    { assignment: id, evaluation }: ClientMessageOf<"report">,
+    { assignment: id, evaluation, statistics: given }: ClientMessageOf<"report">,
     session: Session,
   ): void {
     const assignment = assignments.own(client, id);
-    if (assignment?.task !== "evaluate")
+    if (assignment?.task === "statistics" && given !== null)
+      return statistics.answered(client, session, assignment, given);
+    if (assignment?.task !== "evaluate" || evaluation === null)
       return assignments.refuse(client, id, {
         code: "unknown-assignment",
-        message: "this client has no such evaluation in this run",
+        message: "this client was not asked for such a report in this run",
       });
     assignments.forget(assignment);
     const { count, correct, loss } = evaluation;

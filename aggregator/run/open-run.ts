@@ -1,5 +1,5 @@
 import { ConfigError } from "../../runtime/errors.js";
-import { readSafetensors } from "../../runtime/tensors/safetensors.js";
+import { readMetadata } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
 import { firstCheckpoint, openReducer, type Reducer } from "../aggregation/reducer.js";
 import { openReducerInWorker } from "../aggregation/reducer-in-worker.js";
@@ -14,6 +14,7 @@ import {
 import { fileLedger } from "../storage/files.js";
 import type { Ledger, Opened } from "../storage/ledger.js";
 import { memoryLedger } from "../storage/memory.js";
+import { normalised, withStatistics } from "./statistics.js";
 import { plain, wasmArithmetic } from "../aggregation/arithmetic.js";
 import { mean } from "../aggregation/rules/mean.js";
 
@@ -44,8 +45,10 @@ export async function openRun(
   if (path !== undefined && options.ledger === undefined) requireRunFolder(path, resume);
   const ledger =
     options.ledger ?? (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
-  const opened = await ledger.open(
-    firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, model.weights),
+  const opened = withNormalisation(
+    await ledger.open(
+      firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, model.weights),
+    ),
   );
   const { last, history, run } = opened;
   let reducer: Reducer | undefined;
@@ -56,12 +59,12 @@ export async function openRun(
     await reducer.load(last.state.bytes);
     let folder: RunFolder | undefined;
     if (path !== undefined) {
-      const card = JSON.parse(metadata["model"]) as object;
-      folder = openRunFolder(path, card, log);
+      folder = openRunFolder(path, log);
       await folder.begin(
         { ...options.config, ...settings, model: model.description },
         history.filter(({ round }) => round > 0).map(({ line }) => line),
         { round: last.record.round, model: last.model },
+        opened.statistics,
       );
     }
     return { ledger, opened, reducer, folder };
@@ -72,17 +75,33 @@ export async function openRun(
   }
 }
 
-function requireSameRun(
-  { settings, metadata }: RunDefinition,
-  { last, latest, history }: Opened,
-): void {
+/** The model before the first round has the statistics that were taken since it was written. */
+function withNormalisation(opened: Opened): Opened {
+  const { last, statistics } = opened;
+  if (statistics === undefined || last.record.round > 0) return opened;
+  return { ...opened, last: { ...last, model: normalised(last.model, statistics) } };
+}
+
+/** Clients are to be asked for statistics: the run has not begun without, and has none. */
+export const asksForStatistics = (
+  { takesStatistics }: RunDefinition,
+  { last, latest, statistics }: Opened,
+): boolean =>
+  takesStatistics && statistics === undefined && last.record.round === 0 && latest === undefined;
+
+function requireSameRun(definition: RunDefinition, opened: Opened): void {
+  const { settings, metadata, takesStatistics } = definition;
+  const { last, latest, history, statistics } = opened;
   const changed = (what: string) =>
     new ConfigError(
       "resume",
       `"run" expected the ${what} that the run was begun with, got another`,
     );
-  if (readSafetensors(last.model.bytes).metadata["model"] !== metadata["model"])
-    throw changed("model");
+  const begunWithout = statistics === undefined && !asksForStatistics(definition, opened);
+  if (statistics ? !takesStatistics : begunWithout && settings.normalise === "channels")
+    throw changed(`normalisation (${statistics ? "channels" : "none"})`);
+  const expected = statistics ? withStatistics(metadata, statistics) : metadata;
+  if (readMetadata(last.model.bytes)["model"] !== expected["model"]) throw changed("model");
   const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
   if (begun !== settings.algorithm) throw changed(`algorithm (${String(begun)})`);
   const mode = latest?.mode ?? settings.mode;
@@ -100,7 +119,6 @@ async function chooseReducer(
     algorithmSettings: settings.algorithmSettings,
     codec: codec.name,
     layout: model.layout,
-    metadata: model.metadata,
     maxAbs,
     maxNorm: maxNorm || Infinity,
     clipUpdateNorm: clipUpdateNorm || Infinity,

@@ -7,9 +7,10 @@ import type { Log } from "../log.js";
 import type { Doubt } from "./client-means.js";
 import type { RoundRecord, RoundTimings } from "./round-record.js";
 import type { Refusal } from "../aggregation/validation.js";
+import type { Phase } from "../rounds/participants.js";
 import type { RoundProgress } from "../rounds/engine.js";
 import type { GivenSettings } from "../settings.js";
-import type { Ledger } from "../storage/ledger.js";
+import type { Ledger, StatisticsRecord } from "../storage/ledger.js";
 
 // What goes into an aggregator, and what it tells.
 
@@ -68,8 +69,12 @@ export interface AggregatorEvents {
       readonly selected: readonly string[];
       /** Updates wanted. */
       readonly goal: number;
+      /** What clients are asked for in place of training, before the first round. */
+      readonly phase?: Phase;
     },
   ];
+  /** Clients have given statistics of their inputs, by which the model normalises them. */
+  statistics: [record: StatisticsRecord];
   progress: [
     progress: {
       readonly client: string;
@@ -120,6 +125,7 @@ export interface AggregatorEvents {
       readonly round: number;
       readonly attempt: number;
       readonly reason: string;
+      readonly phase?: Phase;
     },
   ];
   round: [record: RoundRecord, timings: RoundTimings];
@@ -174,6 +180,8 @@ export interface Status {
   /** How updates are combined, and how many hostile ones that bears. */
   readonly bears: string;
   readonly model: string;
+  /** What clients said of their inputs before the first round, once they have. */
+  readonly statistics?: StatisticsRecord & { readonly remarks: readonly string[] };
   readonly clients: readonly ClientStatus[];
 }
 

@@ -1,4 +1,4 @@
-import { believed, type Client } from "../clients/clients.js";
+import { believed, TASKS, type Client } from "../clients/clients.js";
 import type { KeyRing } from "../sessions/enrolment.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { openNotices } from "./notices.js";
@@ -70,7 +70,7 @@ export function openRegistry(
     context.evaluations.gone(client.id);
     othersLog.info({ client: client.id.slice(0, 32) }, "a client is gone", code);
     for (const { work } of assignments.openOf(client.id)) {
-      tell("missed", { client: client.id, round: work.round, code });
+      if (work.phase === undefined) tell("missed", { client: client.id, round: work.round, code });
       send({ type: "gone", client: client.id, code, work });
     }
   }
@@ -98,8 +98,7 @@ export function openRegistry(
       client.ready = busy === undefined;
       client.reason = busy;
       if (client.ready) {
-        delete client.troubles.train;
-        delete client.troubles.evaluate;
+        for (const task of TASKS) delete client.troubles[task];
       }
       tell("client", {
         client: client.id,

@@ -15,7 +15,7 @@ export interface RosterTeller {
 
 export function openRoster(options: {
   readonly settings: RunDefinition["settings"];
-  readonly rounds: Pick<Rounds, "at">;
+  readonly rounds: Pick<Rounds, "at" | "phase">;
   readonly send: (event: RoundEvent) => void;
   readonly clients: ReadonlyMap<string, Client>;
   /** No client but these will come, and none of them changes. */
@@ -27,7 +27,7 @@ export function openRoster(options: {
   let stuckDue: NodeJS.Immediate | undefined;
 
   function tell(): void {
-    send({ type: "roster", roster: rosterOf(clients.values(), settings) });
+    send({ type: "roster", roster: rosterOf(clients.values(), settings, rounds.phase) });
     // Behind what is told of the client whose work came to nothing.
     if (clientsAreAll) stuckDue ??= setImmediate(endIfStuck);
   }
@@ -36,10 +36,12 @@ export function openRoster(options: {
   function endIfStuck(): void {
     stuckDue = undefined;
     if (clients.size < gather || rounds.at === "committing") return;
-    const barred = [...clients.values()].filter((client) => isBarred(client, "train"));
+    const task = rounds.phase ?? "train";
+    const barred = [...clients.values()].filter((client) => isBarred(client, task));
     if (clients.size - barred.length >= Math.max(1, minimum)) return;
-    const names = namesOf(barred.map(({ id, troubles }) => [id, wordsOf(troubles.train!)]));
-    send({ type: "broken", reason: `too few clients can train: ${names}` });
+    const names = namesOf(barred.map(({ id, troubles }) => [id, wordsOf(troubles[task]!)]));
+    const what = task === "train" ? "train" : `give ${task} (--normalise none begins without)`;
+    send({ type: "broken", reason: `too few clients can ${what}: ${names}` });
   }
 
   return {

@@ -1,4 +1,4 @@
-import { stateOf, type Client } from "../clients/clients.js";
+import { stateOf, type Assignment, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import type { Models } from "../storage/model-cache.js";
 import type { Rounds } from "../rounds/engine.js";
@@ -14,6 +14,7 @@ export function statusOf(
   engine: Pick<Rounds, "waitsFor">,
   models: Models,
   clients: Iterable<Client>,
+  statistics: Status["statistics"],
 ): Status {
   return {
     run,
@@ -22,6 +23,7 @@ export function statusOf(
     waitsFor: engine.waitsFor(),
     bears,
     model: models.current.sha256,
+    ...(statistics && { statistics }),
     clients: [...clients]
       .sort((a, b) => (a.id < b.id ? -1 : 1))
       .map((client) => ({
@@ -65,12 +67,16 @@ export function loadOf(
   return { clients: counts, connections, bytesInFlight };
 }
 
+const DOES: Readonly<Record<Assignment["task"], string>> = {
+  train: "works on",
+  evaluate: "evaluates",
+  statistics: "measures its inputs before",
+};
+
 function inWords(client: Client): string {
   if (client.lacks !== undefined) return `lacks ${client.lacks}`;
   if (client.current !== undefined)
-    return client.current.task === "train"
-      ? `works on round ${client.current.work.round}`
-      : `evaluates round ${client.current.work.round}`;
+    return `${DOES[client.current.task]} round ${client.current.work.round}`;
   const { train } = client.troubles;
   if (train?.until !== undefined) return `cannot train: ${wordsOf(train)}`;
   if (client.session === undefined) return "away";

@@ -69,10 +69,10 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         : found.notes;
     const commits = history.commits.slice();
     forget();
-    const { run, attempt, latest, clients } = history;
+    const { run, attempt, latest, clients, statistics } = history;
     const { last } = found;
     return {
-      ...{ epoch, run, last, attempt, latest, notes },
+      ...{ epoch, run, last, attempt, latest, statistics, notes },
       clients: [...clients.values()],
       history: commits,
     };
@@ -103,6 +103,9 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
 
     register: (epoch, client) =>
       inTurn(epoch, (to) => append(to, { type: "client", client }, false)),
+
+    keepStatistics: (epoch, statistics) =>
+      inTurn(epoch, (to) => append(to, { type: "statistics", statistics })),
 
     beginAttempt: (epoch, attempt) =>
       inTurn(epoch, (to) => append(to, { type: "attempt", attempt })),

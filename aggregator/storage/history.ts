@@ -1,7 +1,14 @@
 import * as v from "valibot";
-import type { AttemptRecord, CommitRecord, CountedUpdate, RegisteredClient } from "./ledger.js";
+import type {
+  AttemptRecord,
+  CommitRecord,
+  CountedUpdate,
+  RegisteredClient,
+  StatisticsRecord,
+} from "./ledger.js";
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const numbers = v.pipe(v.array(v.number()), v.readonly());
 const counted = v.object({
   client: v.string(),
   round: whole,
@@ -16,6 +23,20 @@ export const LedgerRecord = v.variant("type", [
   v.object({
     type: v.literal("client"),
     client: v.object({ id: v.string(), samples: v.nullable(whole) }),
+  }),
+  v.object({
+    type: v.literal("statistics"),
+    statistics: v.object({
+      count: whole,
+      mean: numbers,
+      deviation: numbers,
+      scale: v.number(),
+      members: v.pipe(v.array(v.string()), v.readonly()),
+      held: v.pipe(
+        v.array(v.object({ client: v.string(), channels: v.pipe(v.array(whole), v.readonly()) })),
+        v.readonly(),
+      ),
+    }),
   }),
   v.object({
     type: v.literal("attempt"),
@@ -50,6 +71,7 @@ export type LedgerRecord = v.InferOutput<typeof LedgerRecord>;
 export interface History {
   run: string;
   epoch: number;
+  statistics: StatisticsRecord | undefined;
   attempt: AttemptRecord | undefined;
   latest: AttemptRecord | undefined;
   readonly clients: Map<string, RegisteredClient>;
@@ -60,6 +82,7 @@ export interface History {
 export const emptyHistory = (): History => ({
   run: "",
   epoch: 0,
+  statistics: undefined,
   attempt: undefined,
   latest: undefined,
   clients: new Map(),
@@ -78,6 +101,9 @@ export function remember(history: History, record: LedgerRecord): void {
       return;
     case "client":
       history.clients.set(record.client.id, record.client);
+      return;
+    case "statistics":
+      history.statistics = record.statistics;
       return;
     case "attempt":
       history.attempt = history.latest = record.attempt;

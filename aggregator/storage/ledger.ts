@@ -1,6 +1,7 @@
 /**
- * What an aggregator remembers over a restart, behind one interface: who is registered, which
- * attempt is open, and the committed rounds. `commit` is the only commit point of a run: what it
+ * What an aggregator remembers over a restart, behind one interface: who is registered, the
+ * statistics that clients gave before the first round, which attempt is open, and the committed
+ * rounds. `commit` is the only commit point of a run: what it
  * promises is on disk when it resolves, together with the model and the algorithm's state that the
  * record names. An update itself is never stored.
  *
@@ -18,6 +19,8 @@ export interface Ledger {
   open(genesis: Checkpoint): Promise<Opened>;
   /** Remembers a client, or its new number of samples. Durable with the next attempt or commit. */
   register(epoch: number, client: RegisteredClient): Promise<void>;
+  /** Durable when it resolves: they are taken once in a run, before its first attempt. */
+  keepStatistics(epoch: number, statistics: StatisticsRecord): Promise<void>;
   /** Durable when it resolves; nothing of the attempt may be sent to anybody before that. */
   beginAttempt(epoch: number, attempt: AttemptRecord): Promise<void>;
   /** The attempt is called off: a restart will not reopen it. */
@@ -65,6 +68,8 @@ export interface Opened {
   /** The last attempt that was begun, open or not. */
   readonly latest?: AttemptRecord;
   readonly clients: readonly RegisteredClient[];
+  /** Where the run has taken them. */
+  readonly statistics?: StatisticsRecord;
   /** All commits, from the first. */
   readonly history: readonly CommitRecord[];
   /** What was found and mended, in sentences. */
@@ -75,6 +80,21 @@ export interface RegisteredClient {
   readonly id: string;
   /** n_k, if known. */
   readonly samples: number | null;
+}
+
+/** What clients said of their inputs before the first round, made into one. */
+export interface StatisticsRecord {
+  /** Examples that count. */
+  readonly count: number;
+  /** Of each channel, over the examples of all. */
+  readonly mean: readonly number[];
+  readonly deviation: readonly number[];
+  /** What an input is divided by first. */
+  readonly scale: number;
+  /** The clients, sorted. */
+  readonly members: readonly string[];
+  /** Clients whose numbers were further off than one client may be, and in which channels. */
+  readonly held: readonly { readonly client: string; readonly channels: readonly number[] }[];
 }
 
 /** What an attempt needs so that it can be opened again as it was. */

@@ -27,11 +27,13 @@ export function memoryLedger(): Ledger {
         attempt: history.attempt,
         latest: history.latest,
         clients: [...history.clients.values()],
+        statistics: history.statistics,
         history: [...history.commits],
         notes: [],
       };
     },
     register: async (epoch, client) => write(epoch, { type: "client", client }),
+    keepStatistics: async (epoch, statistics) => write(epoch, { type: "statistics", statistics }),
     beginAttempt: async (epoch, attempt) => write(epoch, { type: "attempt", attempt }),
     abandonAttempt: async (epoch, round, attempt) =>
       write(epoch, { type: "abandoned", round, attempt }),

@@ -3,9 +3,10 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
 import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
+import { readMetadata } from "../../runtime/tensors/safetensors.js";
 import { serial } from "../../runtime/serial.js";
 import type { Log } from "../log.js";
-import type { Blob } from "./ledger.js";
+import type { Blob, StatisticsRecord } from "./ledger.js";
 
 /**
  * A run's folder, for people and their programs:
@@ -14,6 +15,7 @@ import type { Blob } from "./ledger.js";
  *     rounds.jsonl       one line for each committed round: only what seed and data determine
  *     evaluations.jsonl  one line for each evaluated round, likewise
  *     timings.jsonl      what differs from run to run: durations, bytes
+ *     statistics.json    what clients said of their inputs before the first round, where they did
  *     model/             weights.safetensors and model.json of the last committed round
  *     summary.md
  *     state/             the ledger (storage/files.ts), from which the rest could be made again
@@ -26,10 +28,13 @@ export interface RunFolder {
     config: unknown,
     lines: readonly object[],
     last: { readonly round: number; readonly model: Blob },
+    statistics?: StatisticsRecord,
   ): Promise<void>;
 
   // One after the other, in the order of the calls. What fails is said, and costs no round: the
   // ledger has it all.
+  /** @param model before the first round, with these statistics in its card */
+  statistics(statistics: StatisticsRecord, model: Blob): void;
   round(line: { readonly round: number }, timings: object, model: Blob): void;
   evaluation(line: object): void;
   /** @param text asked for when all before it is written */
@@ -66,15 +71,17 @@ export function requireRunFolder(folder: string, resume: boolean): void {
 const jsonl = (lines: readonly object[]): string =>
   lines.map((line) => JSON.stringify(line) + "\n").join("");
 
-/** @param card the model's, as its blob has it */
-export function openRunFolder(folder: string, card: object, log: Log): RunFolder {
+export function openRunFolder(folder: string, log: Log): RunFolder {
   const encoder = new TextEncoder();
   const writing = serial();
   const write = (name: string, text: string) =>
     writeWhole(nodeFiles, folder, name, encoder.encode(text));
+  const writeStatistics = (statistics: StatisticsRecord) =>
+    write("statistics.json", JSON.stringify(statistics, null, 2) + "\n");
   const append = (name: string, line: object) => appendFile(join(folder, name), jsonl([line]));
   async function writeModel(round: number, model: Blob): Promise<void> {
     const { sha256, bytes } = model;
+    const card = JSON.parse(readMetadata(bytes)["model"]) as object;
     const place = join(folder, "model");
     await writeWhole(nodeFiles, place, "weights.safetensors", bytes);
     const text = JSON.stringify({ ...card, round, sha256 }, null, 2) + "\n";
@@ -90,7 +97,7 @@ export function openRunFolder(folder: string, card: object, log: Log): RunFolder
     });
   }
   return {
-    async begin(config, lines, last) {
+    async begin(config, lines, last, statistics) {
       await nodeFiles.makeFolder(join(folder, "model"));
       await write("config.json", JSON.stringify(config, null, 2) + "\n");
       await write("rounds.jsonl", jsonl(lines));
@@ -99,8 +106,14 @@ export function openRunFolder(folder: string, card: object, log: Log): RunFolder
         "evaluations.jsonl",
         jsonl(evaluations.filter(({ round }) => round <= lines.length)),
       );
+      if (statistics !== undefined) await writeStatistics(statistics);
       await writeModel(last.round, last.model);
     },
+    statistics: (statistics, model) =>
+      behind(async () => {
+        await writeStatistics(statistics);
+        await writeModel(0, model);
+      }),
     round: (line, timings, model) =>
       behind(async () => {
         await append("rounds.jsonl", line);

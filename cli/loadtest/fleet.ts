@@ -5,6 +5,7 @@ import { codecNamed } from "../../runtime/codecs/built-in.js";
 import type { UpdateForm } from "../../runtime/codecs/codec.js";
 import type { Dataset, Part } from "../../runtime/data/dataset.js";
 import { matched } from "../../runtime/data/matching.js";
+import { channelStatistics } from "../../runtime/data/normalise.js";
 import { DataError } from "../../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../../runtime/models/model.js";
 import { random } from "../../runtime/tensors/random.js";
@@ -12,7 +13,7 @@ import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import type { Identity } from "../../runtime/platform/platform.js";
 import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
-import { readTrainSettings } from "../../runtime/protocol/settings.js";
+import { readStatisticsSettings, readTrainSettings } from "../../runtime/protocol/settings.js";
 import type { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";
 import type { Attack } from "../attacks.js";
@@ -79,6 +80,7 @@ export function startFleet(options: FleetOptions): RunningFleet {
     models: sharedModels(),
     work: underAttack(worker(update), formOf),
     evaluate: evaluator(update),
+    measure: measurer(update),
   };
   const clients: LightClient[] = [];
   const chance = random(seed, "arrivals", first);
@@ -175,6 +177,16 @@ function evaluator(update: UpdateKind): Fleet["evaluate"] {
       part,
     });
     return { count, correct, loss };
+  };
+}
+
+/** What makes of a client's data its statistics. */
+function measurer(update: UpdateKind): Fleet["measure"] {
+  if (update.kind !== "train") return undefined;
+  return (client, { settings }, { model }) => {
+    const { dataset, rows } = taken(partOf(update, client).train, model);
+    const { scale } = readStatisticsSettings(settings);
+    return { count: rows.length, ...channelStatistics(dataset, rows, scale) };
   };
 }
 

@@ -20,6 +20,7 @@ import {
   type OutgoingClientMessage,
   type ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
+import { readStatisticsSettings } from "../../runtime/protocol/settings.js";
 import { attackNamed, type Attack } from "../attacks.js";
 import { draw, type Profile } from "./profile.js";
 import { add, type Fault, type Figure, type Recording, type Activity } from "./recording.js";
@@ -68,9 +69,15 @@ export interface Fleet {
   ): Promise<MadeUpdate>;
   /** Where clients have data. */
   readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
+  readonly measure: ((client: number, assign: Assign, model: Loaded) => InputFigures) | undefined;
 }
 
-type Evaluated = Extract<OutgoingClientMessage, { type: "report" }>["evaluation"];
+/** What a client says of its inputs. */
+export type InputFigures = NonNullable<
+  Extract<OutgoingClientMessage, { type: "report" }>["statistics"]
+>;
+
+type Evaluated = NonNullable<Extract<OutgoingClientMessage, { type: "report" }>["evaluation"]>;
 
 const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
@@ -107,6 +114,14 @@ const invented = (seconds: number): Offer["metrics"] => ({
 function inventedEvaluation(samples: number): Evaluated {
   const count = Math.max(1, Math.round(samples / 10));
   return { count, correct: Math.floor(count / 2), loss: count };
+}
+
+/** The same of inputs: each channel has mean 0 and deviation 1. */
+function inventedStatistics(samples: number, { settings }: Assign): InputFigures {
+  const { shape } = readStatisticsSettings(settings);
+  const channels = shape[shape.length - 1];
+  const all = (value: number) => new Array<number>(channels).fill(value);
+  return { count: Math.max(1, samples), mean: all(0), deviation: all(1) };
 }
 
 /**
@@ -291,6 +306,13 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const mine = () => this.#assign === assign;
     const model = await this.#base(assign.model);
     if (!mine()) return;
+    if (task === "statistics") {
+      const statistics =
+        this.#fleet.measure?.(this.#index, assign, model) ??
+        inventedStatistics(this.#samples, assign);
+      this.#connection.offer({ type: "report", assignment, statistics });
+      return this.#rest();
+    }
     if (task === "evaluate") {
       const evaluation =
         (await this.#fleet.evaluate?.(this.#index, model)) ?? inventedEvaluation(this.#samples);

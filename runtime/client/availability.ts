@@ -23,14 +23,20 @@ export function checkAvailability({ fits, connection, options }: Participation):
  * Makes sure, before the client says that it is ready, that examples which never change fit the
  * model: those that do not are reported once, and are not tried.
  */
-export async function checkExamples(part: Participation, blob: BlobName | null): Promise<void> {
+export async function checkExamples(
+  part: Participation,
+  blob: BlobName | null,
+  round: number,
+): Promise<void> {
   const { check } = part.examples;
   if (part.checking) return;
   try {
     if (part.fits !== undefined || check === undefined || blob === null) return;
     part.checking = true;
     const card = await part.models.card(blob);
-    part.noteScale(check(expectedBy(card)).dataset, card);
+    const { dataset } = check(expectedBy(card));
+    // Before the first round it may be about to be normalised.
+    if (round > 1) part.noteScale(dataset, card);
   } catch (error) {
     // What is wrong with the model is reported when there is an assignment to decline.
     if (error instanceof DataError) misfit(part, error);

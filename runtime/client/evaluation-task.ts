@@ -1,3 +1,4 @@
+import type { OutgoingClientMessage } from "../protocol/messages.js";
 import { weightedOf } from "../training/job.js";
 import { readable } from "./assignment.js";
 import { aboutOf, type Participation, type Task } from "./context.js";
@@ -5,16 +6,24 @@ import { examplesFor, modelOf } from "./task-inputs.js";
 
 /** Measures the model on the examples that are held out, and reports that. */
 export async function evaluate(part: Participation, task: Task): Promise<void> {
-  const { assignment } = task.assign;
   const loaded = await modelOf(part, task);
-  const examples = await examplesFor(part, task, loaded, "test");
+  const examples = await examplesFor(part, task, loaded.model, "test");
   const { sums, ...figures } = await part.workers
     .trainer()
     .evaluate({ ...weightedOf(loaded.model), part: examples }, { signal: task.controller.signal });
-  const evaluation = { ...figures, ...(sums && { sums: [...sums] }) };
-  const report = readable({ type: "report" as const, assignment, evaluation });
+  report(part, task, { evaluation: { ...figures, ...(sums && { sums: [...sums] }) } });
+}
+
+/** Ends a task with its figures, which the connection repeats until they are received. */
+export function report(
+  part: Participation,
+  task: Task,
+  figures: Omit<Extract<OutgoingClientMessage, { type: "report" }>, "type" | "assignment">,
+): void {
+  const { assignment } = task.assign;
+  const message = readable({ type: "report" as const, assignment, ...figures });
   task.settled = true;
-  part.connection.offer(report);
+  part.connection.offer(message);
   part.reported = aboutOf(task.assign);
   part.events.emit("assignment", { ...part.reported, what: "reported" });
 }

@@ -6,6 +6,9 @@ import { checkPart, holdOut } from "../training/batches.js";
 import { elements } from "../tensors/shape.js";
 import type { ClientData, ClientOptions, DataRequest, Inputs, Numbers } from "./options.js";
 
+/** Training examples below which their mean says too much of each. */
+export const LEAST_MEASURED = 16;
+
 /**
  * The device's examples, split into those to train on and those held out, the same ones each time.
  */

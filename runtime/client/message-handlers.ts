@@ -57,7 +57,7 @@ export function welcomed(part: Participation, welcome: ServerMessageOf<"welcome"
     inBackground(part, records.reset(lastCounted));
   }
   inBackground(part, rememberRun(part.store, run));
-  inBackground(part, checkExamples(part, model));
+  inBackground(part, checkExamples(part, model, round));
   inBackground(part, offerPending(part));
   // Before the first commit there is a model to begin with, but no committed one.
   if (model !== null && round > 1) inBackground(part, part.predictor.announced(round - 1, model));

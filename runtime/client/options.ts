@@ -150,7 +150,10 @@ export interface ClientEvents {
   assignment: {
     readonly assignment: string;
     readonly round?: number;
-    /** `train`, or `evaluate` where the model is only measured. */
+    /**
+     * `train`; `evaluate` where the model is only measured, `statistics` where the inputs are, before
+     * the first round.
+     */
     readonly task?: string;
     readonly what:
       | "accepted"

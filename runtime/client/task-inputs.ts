@@ -1,6 +1,6 @@
 import type { Part } from "../data/dataset.js";
 import { DataError, ModelError } from "../errors.js";
-import { expectedBy } from "../models/model.js";
+import { expectedBy, type ModelCard } from "../models/model.js";
 import { misfit } from "./availability.js";
 import { Declined } from "./declined.js";
 import { errorOf } from "./events.js";
@@ -25,7 +25,7 @@ export async function modelOf({ models }: Participation, task: Task): Promise<Lo
 export async function examplesFor(
   participation: Participation,
   { assign, controller: { signal } }: Task,
-  { model }: Loaded,
+  model: ModelCard,
   half: "train" | "test",
 ): Promise<Part> {
   const { examples } = participation;
@@ -34,7 +34,6 @@ export async function examplesFor(
   let part: Part;
   try {
     const parts = await unlessAborted(examples.split(request), signal);
-    participation.noteScale(parts.train.dataset, model);
     part = parts[half];
   } catch (error) {
     signal.throwIfAborted();

@@ -9,6 +9,7 @@ import { aboutOf, inBackground, type Participation, type Task } from "./context.
 import { Declined } from "./declined.js";
 import { evaluate } from "./evaluation-task.js";
 import { errorOf } from "./events.js";
+import { measure } from "./statistics-task.js";
 import { train, type TrainOptions } from "./training-task.js";
 
 type Assign = ServerMessageOf<"assign">;
@@ -49,7 +50,8 @@ function begin(part: Participation, assign: Assign, options: TrainOptions | unde
   const task: Task = { assign, controller, settled: false, done: Promise.resolve() };
   part.task = task;
   part.workers.update({ working: true });
-  task.done = (options === undefined ? evaluate(part, task) : train(part, task, options))
+  const without = assign.task === "evaluate" ? evaluate : measure;
+  task.done = (options === undefined ? without(part, task) : train(part, task, options))
     .catch((error: unknown) => {
       const { reason } = controller.signal;
       if (!task.settled) giveUp(part, assign, reason instanceof FedflatError ? reason : error);
@@ -75,7 +77,7 @@ export function withdraw({ task }: Participation): void {
 
 /**
  * All that is checked before the model is here. Gives what a training task is to be done with,
- * nothing for an evaluation.
+ * nothing for another one.
  * @throws Declined
  */
 function optionsOf(part: Participation, assign: Assign): TrainOptions | undefined {
@@ -88,9 +90,10 @@ function optionsOf(part: Participation, assign: Assign): TrainOptions | undefine
   const available = availabilityOf(options);
   if (part.task !== undefined || stopped.aborted) decline("busy", "a free client", "one at work");
   if (available !== true) decline("busy", "a free client", available);
-  if (task !== "train" && task !== "evaluate") decline("task", "train or evaluate", task);
+  if (!["train", "evaluate", "statistics"].includes(task))
+    decline("task", "train, evaluate or statistics", task);
   part.models.checkSize(model);
-  if (task === "evaluate") return undefined;
+  if (task !== "train") return undefined;
   try {
     const codec = codecNamed(assign.codec);
     const settings = readTrainSettings(assign.settings);

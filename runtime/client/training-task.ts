@@ -29,7 +29,8 @@ export async function train(
   const { records } = participation.session!;
   const base = await modelOf(participation, task);
   checkMemory(base, settings, algorithm, options.limits?.memoryBytes);
-  const part = await examplesFor(participation, task, base, "train");
+  const part = await examplesFor(participation, task, base.model, "train");
+  participation.noteScale(part.dataset, base.model);
   const passes = settings.localEpochs * part.rows.length;
   timeLimit.check(passes);
   const state = await records.state();

@@ -38,29 +38,39 @@ export function targetScaleOf({ size, values, columns }: Targets) {
 }
 
 /**
+ * Mean of each channel (last axis) over some rows, and the deviation about it, divided by the count:
+ * in float64, in two passes, since sums of squares lose their digits where a mean is large.
+ * @param scale what values are divided by first
+ */
+export function channelStatistics(
+  { inputs, starts, shape }: Pick<Dataset, "inputs" | "starts" | "shape">,
+  rows: ArrayLike<number>,
+  scale: number,
+): { mean: number[]; deviation: number[] } {
+  const channels = shape[shape.length - 1];
+  const size = elements(shape);
+  const average = (of: (value: number, channel: number) => number) => {
+    const sums = new Float64Array(channels);
+    for (let k = 0; k < rows.length; k++) {
+      const start = startOf(starts, rows[k], size);
+      for (let i = 0; i < size; i++)
+        sums[i % channels] += of(inputs[start + i] / scale, i % channels);
+    }
+    return Array.from(sums, (sum) => (sum * channels) / (rows.length * size));
+  };
+  const mean = average((value) => value);
+  const deviation = average((value, c) => (value - mean[c]) ** 2).map(Math.sqrt);
+  return { mean, deviation };
+}
+
+/**
  * The normalisation that gives every channel (last axis) of the data mean 0 and deviation 1: bytes are scaled by 255 first.
  * A channel that never changes gets deviation 1. Computed in float64, in two passes.
  * @param rows the rows to measure; left out: all
  */
 export function normalisationOf(dataset: Dataset, rows?: Uint32Array): Normalisation {
-  const { inputs, starts, shape } = dataset;
-  const channels = shape[shape.length - 1];
-  const size = elements(shape);
-  const count = rows?.length ?? dataset.labels.length;
-  const scale = inputs instanceof Uint8Array ? 255 : 1;
-  const perChannel = (count * size) / channels;
-  const average = (of: (value: number, channel: number) => number) => {
-    const sums = new Float64Array(channels);
-    for (let k = 0; k < count; k++) {
-      const start = startOf(starts, rows ? rows[k] : k, size);
-      for (let i = 0; i < size; i += channels)
-        for (let c = 0; c < channels; c++) sums[c] += of(inputs[start + i + c] / scale, c);
-    }
-    return Array.from(sums, (sum) => sum / perChannel);
-  };
-  const mean = average((value) => value);
-  const deviation = average((value, c) => (value - mean[c]) ** 2).map(
-    (variance) => Math.sqrt(variance) || 1,
-  );
-  return { scale, mean, deviation };
+  const scale = dataset.inputs instanceof Uint8Array ? 255 : 1;
+  const all = rows ?? dataset.labels.map((_, row) => row);
+  const { mean, deviation } = channelStatistics(dataset, all, scale);
+  return { scale, mean, deviation: deviation.map((one) => one || 1) };
 }

@@ -1,19 +1,25 @@
 import { elements } from "../tensors/shape.js";
-import type { Dataset } from "./dataset.js";
+import type { Dataset, Normalisation } from "./dataset.js";
 
 /** A root mean square outside of these bounds makes training slow, or lets it diverge. */
 const LEAST = 0.2;
 const MOST = 5;
 
+/** Deviations that a client's mean may lie off the model's. */
+const FAR = 8;
+
 /** Examples that are looked at, evenly spread. */
 const SAMPLE = 1000;
 
 /**
- * A sentence about inputs that are far from unit scale, for a model without normalisation:
- * undefined where they are not. Of a table all columns must be small to count as that, since a
+ * A sentence about inputs that are far from unit scale, for a model without normalisation, or from
+ * what the normalisation was made from: undefined where they are not. Of a table all columns must be small to count as that, since a
  * column of rare ones is small by itself.
  */
-export function scaleRemark({ inputs, shape, columns }: Dataset): string | undefined {
+export function scaleRemark(
+  { inputs, shape, columns }: Dataset,
+  normalisation?: Normalisation,
+): string | undefined {
   const channels = shape[shape.length - 1];
   const size = elements(shape);
   const step = Math.max(1, Math.floor(inputs.length / size / SAMPLE)) * size;
@@ -28,6 +34,21 @@ export function scaleRemark({ inputs, shape, columns }: Dataset): string | undef
     }
     count += size / channels;
   }
+  const nameOf = (channel: number) =>
+    shape.length === 1 && columns
+      ? `column ${JSON.stringify(columns[channel].slice(0, 40))}`
+      : `channel ${channel}`;
+  if (normalisation) {
+    const { scale, mean, deviation } = normalisation;
+    const of = (list: readonly number[], channel: number) => list[list.length > 1 ? channel : 0];
+    const off = sums.findIndex(
+      (sum, channel) =>
+        Math.abs(sum / count / scale - of(mean, channel)) > FAR * of(deviation, channel),
+    );
+    return off < 0
+      ? undefined
+      : `Inputs are far from those that the run was begun with (${nameOf(off)}: mean ${short(sums[off] / count / scale)}, where they had ${short(of(mean, off))} and deviation ${short(of(deviation, off))}): is its unit another one?`;
+  }
   const scales = Array.from(squares, (sum) => Math.sqrt(sum / count));
   const used = [...scales.keys()].filter((channel) => scales[channel] > 0);
   const small = used.filter((channel) => scales[channel] < LEAST);
@@ -40,9 +61,7 @@ export function scaleRemark({ inputs, shape, columns }: Dataset): string | undef
   const worst = far.reduce((a, b) => (distance(b) > distance(a) ? b : a));
   const mean = sums[worst] / count;
   const deviation = Math.sqrt(Math.max(0, squares[worst] / count - mean * mean));
-  const name =
-    table && columns ? `column ${JSON.stringify(columns[worst].slice(0, 40))}` : `channel ${worst}`;
-  return `Inputs are far from unit scale (${name}: mean ${short(mean)}, deviation ${short(deviation)}) and the model has no normalisation: training goes better with means near 0 and deviations near 1 (docs/data.md, "Normalisation")`;
+  return `Inputs are far from unit scale (${nameOf(worst)}: mean ${short(mean)}, deviation ${short(deviation)}) and the model has no normalisation: training goes better with means near 0 and deviations near 1 (docs/data.md, "Normalisation")`;
 }
 
 const short = (value: number): number => Number(value.toPrecision(2));

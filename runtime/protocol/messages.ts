@@ -49,6 +49,9 @@ const milliseconds = whole(0, 2 ** 31 - 1);
 const blob = v.object({ sha256, bytes: whole(1) });
 const counted = v.object({ round: whole(1), assignment, sha256 });
 
+/** As many reals as an example has channels. */
+const figures = (least: number) => v.pipe(v.array(bounded(least, 1e30)), v.maxLength(1024));
+
 const message = <T extends string, E extends v.ObjectEntries>(type: T, entries: E) =>
   v.object({ type: v.literal(type), ...entries });
 
@@ -120,12 +123,21 @@ export const clientMessages = {
   }),
   report: message("report", {
     assignment,
-    evaluation: v.object({
-      count: whole(0),
-      correct: whole(0),
-      loss: bounded(-1e30, 1e30),
-      sums: v.optional(v.pipe(v.array(bounded(-1e30, 1e30)), v.maxLength(4096))),
-    }),
+    evaluation: orNull(
+      v.object({
+        count: whole(0),
+        correct: whole(0),
+        loss: bounded(-1e30, 1e30),
+        sums: v.optional(v.pipe(v.array(bounded(-1e30, 1e30)), v.maxLength(4096))),
+      }),
+    ),
+    statistics: orNull(
+      v.object({
+        count: whole(1),
+        mean: figures(-1e30),
+        deviation: figures(0),
+      }),
+    ),
   }),
   failed: message("failed", { assignment, code, message: orNull(text(1024)) }),
   bye: message("bye", { reason: orNull(text(1024)) }),

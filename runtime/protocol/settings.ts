@@ -53,12 +53,28 @@ const assignedSettings = v.strictObject({
 
 export type TrainSettings = v.InferOutput<typeof assignedSettings>;
 
+/** `assign.settings` of the task `statistics`, likewise strict. */
+const statisticsSettings = v.strictObject({
+  /** Of one example. */
+  shape: v.array(whole(1)),
+  /** What inputs are divided by first. */
+  scale: v.pipe(between(0, 1e30), v.gtValue(0)),
+  /** Columns of the targets, where they are not the inputs' own. */
+  targets: whole(0, 0),
+});
+
 /**
  * Reads `assign.settings` of a training task. @throws ProtocolError `settings` naming the first
  * setting that is wrong.
  */
-export function readTrainSettings(settings: unknown): TrainSettings {
-  const result = v.safeParse(assignedSettings, settings, { abortEarly: true });
+export const readTrainSettings = (settings: unknown): TrainSettings =>
+  read(assignedSettings, settings);
+
+/** Reads `assign.settings` of the task `statistics`. @throws ProtocolError `settings` likewise */
+export const readStatisticsSettings = (settings: unknown) => read(statisticsSettings, settings);
+
+function read<S extends v.GenericSchema>(schema: S, settings: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, settings, { abortEarly: true });
   if (!result.success) throw new ProtocolError("settings", describe("settings", result.issues[0]));
   return result.output;
 }

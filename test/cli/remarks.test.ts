@@ -3,9 +3,8 @@ import { test } from "node:test";
 import { remarkOn } from "../../cli/remarks.js";
 import type { View } from "../../cli/view.js";
 import type { Dataset } from "../../runtime/data/dataset.js";
-import { preset } from "../../runtime/models/presets.js";
 
-function remarks(changes: Partial<Dataset>, normalised = true): string[] {
+function remarks(changes: Partial<Dataset>, normalises = true): string[] {
   const said: string[] = [];
   const view = {
     say: (_: string, __: object, sentence?: string) => void said.push(sentence ?? ""),
@@ -17,12 +16,7 @@ function remarks(changes: Partial<Dataset>, normalised = true): string[] {
     classes: ["0", "1", "2"],
     ...changes,
   };
-  const { classes } = dataset;
-  remarkOn(view, "my data", dataset, {
-    description: preset("perceptron", classes.length, dataset.shape),
-    classes,
-    normalisation: normalised ? { scale: 1, mean: [150], deviation: [50] } : undefined,
-  });
+  remarkOn(view, "my data", dataset, { normalises });
   return said;
 }
 

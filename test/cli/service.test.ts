@@ -62,6 +62,7 @@ test("SIGTERM in the middle of a round: not ready, the round is committed, clien
   await writeFile(model, '{"input":[4],"layers":[{"type":"dense","units":3}]}');
   const serve = [
     ...["serve", "--model", model, "--rounds", "3", "--gather", "2"],
+    ...["--normalise", "none"],
     ...["--over-selection", "1", "--evaluate-fraction", "0", "--json"],
     ...["--run", join(folder, "run"), "--port", "0", "--health-port", "0"],
   ];

@@ -632,7 +632,7 @@ test("examples that fit are ready, and are looked at once for all lines", async 
   });
   client.on("notice", ({ message }) => notices.push(message));
   const plain = writeModel({ ...loadModel(first), normalisation: undefined });
-  const { line } = await server.welcomed({ model: blobOf(plain) });
+  const { line } = await server.welcomed({ model: blobOf(plain), round: 2 });
   const { transfer } = await line.next("want");
   line.chunk(transfer, 0, plain.subarray(0, 1000));
   await line.next("ready");
@@ -642,10 +642,93 @@ test("examples that fit are ready, and are looked at once for all lines", async 
     /^Inputs are far from unit scale \(channel \d: mean .* no normalisation/,
   );
   line.socket.terminate();
-  const again = await server.welcomed({ model: blobOf(plain) });
+  const again = await server.welcomed({ model: blobOf(plain), round: 2 });
   assert.equal((await again.line.next("ready", "want")).type, "ready");
   assert.deepEqual(problems, []);
   assert.equal(notices.length, 1);
+});
+
+test("statistics are those of the examples to train on, the same each time", async () => {
+  const server = await scriptedServer();
+  const notices: string[] = [];
+  const { client, events } = await start(server, {
+    data: { ...data, x: data.x.map((value) => 1000 + 3 * value) },
+  });
+  client.on("notice", ({ message }) => notices.push(message));
+  const plain = writeModel({ ...loadModel(first), normalisation: undefined });
+  const { line } = await server.welcomed({ model: blobOf(plain) });
+  const serveHeader = async () =>
+    line.chunk((await line.next("want")).transfer, 0, plain.subarray(0, 1000));
+  await serveHeader();
+  await line.next("ready");
+  assert.deepEqual(notices, [], "the inputs may be about to be normalised");
+  const ask = async () => {
+    const task = { task: "statistics", phase: "statistics", model: blobOf(plain) };
+    const assign = assignOf({ ...task, settings: { shape: [6], scale: 2, targets: 0 } });
+    line.send(assign);
+    await line.next("accept");
+    await serveHeader();
+    const { assignment, evaluation, statistics } = await line.next("report");
+    assert.equal(assignment, assign.assignment);
+    assert.equal(evaluation, null);
+    line.send({ type: "received", assignment });
+    return statistics!;
+  };
+  const { count, mean, deviation } = await ask();
+  assert.equal(count, train.rows.length);
+  for (let column = 0; column < 6; column++) {
+    const values = [...train.rows].map(
+      (row) => Math.fround(1000 + 3 * data.x[6 * row + column]) / 2,
+    );
+    const average = values.reduce((a, b) => a + b) / count;
+    const variance = values.reduce((sum, x) => sum + (x - average) ** 2, 0) / count;
+    assert.ok(Math.abs(mean[column] - average) < 1e-9 * average);
+    assert.ok(Math.abs(deviation[column] - Math.sqrt(variance)) < 1e-9);
+  }
+  assert.deepEqual(await ask(), { count, mean, deviation });
+  assert.deepEqual(
+    events.slice(0, 5).map(({ task, what }) => `${task} ${what}`),
+    ["accepted", "reported", "received", "accepted", "reported"].map(
+      (what) => `statistics ${what}`,
+    ),
+  );
+});
+
+test("a client of few examples gives no statistics, and trains all the same", async () => {
+  const server = await scriptedServer();
+  const few = { x: data.x.subarray(0, 6 * 15), y: data.y.slice(0, 15) };
+  await start(server, { data: few, holdOut: 0 });
+  const { line } = await server.welcomed();
+  await line.next("ready");
+  const ask = async (settings: Readonly<Record<string, unknown>>) => {
+    line.send(assignOf({ task: "statistics", settings }));
+    const { transfer } = await line.next("want");
+    line.chunk(transfer, 0, first.subarray(0, 1000));
+    return line.next("decline");
+  };
+  const settings = { shape: [6], scale: 1, targets: 0 };
+  const declined = await ask(settings);
+  assert.equal(declined.code, "data");
+  assert.match(declined.message ?? "", /16 examples or more for statistics, got 15/);
+  line.send(assignOf());
+  await serveModel(line, first);
+  assert.equal((await line.next("offer")).samples, 15);
+});
+
+test("a client whose inputs are far from the run's says so", async () => {
+  const server = await scriptedServer();
+  const notices: string[] = [];
+  const { client } = await start(server, {
+    data: { ...data, x: data.x.map((value) => value + 100) },
+  });
+  client.on("notice", ({ message }) => notices.push(message));
+  const { line } = await server.welcomed();
+  await line.next("ready");
+  line.send(assignOf());
+  await serveModel(line, first);
+  await line.next("offer");
+  assert.equal(notices.length, 1);
+  assert.match(notices[0], /far from those that the run was begun with \(channel 0: mean 50,/);
 });
 
 test("what goes wrong in training is told as failed, and the client goes on", async () => {

@@ -82,7 +82,8 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
   let due = Infinity;
   let past: Promise<void> | undefined;
 
-  const listeners = listenersOf(chronicle, work, { traffic, wake });
+  const { channelNames } = aggregator;
+  const listeners = listenersOf(chronicle, work, { traffic, channelNames, wake });
   for (const [event, listener] of Object.entries(listeners))
     aggregator.on(event as keyof AggregatorEvents, listener);
 

@@ -1,4 +1,5 @@
 import type { AggregatorEvents } from "../../run/options.js";
+import { statisticsInWords } from "../../clients/statistics.js";
 import type { Traffic } from "../metrics.js";
 import type { Chronicle } from "./chronicle.js";
 import { shortFigures } from "./round-points.js";
@@ -14,11 +15,12 @@ export function listenersOf(
   work: RoundWork,
   options: {
     readonly traffic: Readonly<Traffic>;
+    readonly channelNames: readonly string[] | undefined;
     /** Something has changed that is neither a round's figure nor an entry of the log. */
     readonly wake: () => void;
   },
 ): Listeners {
-  const { traffic, wake } = options;
+  const { traffic, channelNames, wake } = options;
   let seen = { received: 0, sent: 0 };
 
   return {
@@ -41,7 +43,11 @@ export function listenersOf(
         );
       else wake();
     },
-    opened({ round, attempt, selected, goal }) {
+    opened({ round, attempt, selected, goal, phase }) {
+      if (phase !== undefined) {
+        const asked = plural(selected.length, "client");
+        return enter("info", `${asked} asked for ${phase} of the inputs.`);
+      }
       work.opened(selected);
       const asked =
         selected.length === 0
@@ -89,8 +95,17 @@ export function listenersOf(
           `${count} figures of clients are doubtful in round ${round}, the last one: ${sentenceEnd(reason)}`,
       );
     },
-    abandoned({ round, attempt, reason }) {
-      enter("warning", `Round ${round}, attempt ${attempt} was abandoned: ${sentenceEnd(reason)}`);
+    statistics(record) {
+      const [first, ...remarks] = statisticsInWords(record, channelNames);
+      enter("good", first);
+      for (const remark of remarks) enter("warning", remark);
+    },
+    abandoned({ round, attempt, reason, phase }) {
+      const name = phase === undefined ? "" : ` (${phase})`;
+      enter(
+        "warning",
+        `Round ${round}, attempt ${attempt}${name} was abandoned: ${sentenceEnd(reason)}`,
+      );
     },
     round(record, timings) {
       learn(record.round, {

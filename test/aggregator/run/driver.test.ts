@@ -13,6 +13,7 @@ function fake(asks: (event: RoundEvent) => readonly RoundEffect[]) {
     get at() {
       return at;
     },
+    phase: undefined,
     draining: false,
     held: false,
     progress: () => ({ round: 1, attempt: 1, counted: 0, goal: 0 }),

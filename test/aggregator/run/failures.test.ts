@@ -124,7 +124,6 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     algorithmSettings: {},
     codec: "float32",
     layout,
-    metadata: {},
     maxAbs: 1,
     maxNorm: Infinity,
     clipUpdateNorm: Infinity,

@@ -50,6 +50,7 @@ const QUICK: GivenSettings = {
   minimum: 1,
   overSelection: 1,
   evaluateFraction: 0,
+  normalise: "none",
   deadline: 20_000,
   pause: 50,
   absence: 300,

@@ -131,6 +131,7 @@ async function run(
       "model",
       "rounds.jsonl",
       "state",
+      "statistics.json",
       "summary.md",
       "timings.jsonl",
     ]);

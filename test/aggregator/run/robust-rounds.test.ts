@@ -138,7 +138,6 @@ test("centred clipping goes on from the last round's outcome, also after a resta
         algorithmSettings: {},
         codec: "float32",
         layout,
-        metadata: {},
         maxAbs: 1024,
         maxNorm: Infinity,
         clipUpdateNorm: Infinity,

@@ -1,0 +1,54 @@
+import type { EngineState, RoundEngine, Step } from "./engine.js";
+import { synchronous, type RoundRules, type RoundState } from "./synchronous.js";
+import { commonOf, NOTHING_YET, stop } from "./transitions.js";
+
+/**
+ * Statistics before the first round, as a pure state machine in front of another one: clients are
+ * asked for them as in one synchronous round, with its deadline, its quorum and its attempts. Once
+ * they are committed, the rounds begin.
+ *
+ *     gathering -> opening -> collecting -> committing -> the first state of the rounds
+ *
+ * An attempt at statistics is not reopened by a restart: clients answer the same again.
+ */
+export type StatisticsState<S extends EngineState> =
+  | (EngineState & { readonly phase: "statistics"; readonly of: RoundState })
+  | (EngineState & { readonly phase?: undefined; readonly of: S });
+
+/** @param rules of the phase, its `phase` left out */
+export function statisticsFirst<S extends EngineState>(
+  rules: Omit<RoundRules, "phase">,
+  rounds: RoundEngine<S>,
+): RoundEngine<StatisticsState<S>> {
+  const phase = "statistics";
+  const asking = synchronous({ ...rules, phase });
+  const before = ({ state, effects }: Step<RoundState>): Step<StatisticsState<S>> => ({
+    state: { ...state, phase, of: state },
+    effects,
+  });
+  const then = ({ state, effects }: Step<S>): Step<StatisticsState<S>> => ({
+    state: { ...state, phase: undefined, of: state },
+    effects,
+  });
+  return {
+    maxStaleness: rounds.maxStaleness,
+    start: () => before(asking.start(0)),
+    step(state, event) {
+      if (state.phase === undefined) return then(rounds.step(state.of, event));
+      const { of } = state;
+      if (event.type !== "committed" || of.at !== "committing")
+        return before(asking.step(of, event));
+      if (of.draining) return before(stop(of, 0, "drained"));
+      // Who can give statistics and who can train are not the same clients.
+      const after = { ...commonOf(of), roster: NOTHING_YET.roster };
+      return then(rounds.start(0, undefined, after));
+    },
+    waitsFor: (state) =>
+      state.phase === undefined ? rounds.waitsFor(state.of) : asking.waitsFor(state.of),
+    retryAfter: (state, client) =>
+      state.phase === undefined
+        ? rounds.retryAfter(state.of, client)
+        : asking.retryAfter(state.of, client),
+    outstanding: (state) => (state.phase === undefined ? rounds.outstanding(state.of) : []),
+  };
+}

@@ -1,0 +1,206 @@
+import { randomBytes } from "node:crypto";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
+import { modelMetadata } from "../../runtime/models/model.js";
+import {
+  readMetadata,
+  readSafetensors,
+  writeSafetensors,
+} from "../../runtime/tensors/safetensors.js";
+import { ENDINGS } from "../aggregation/validation.js";
+import { assignmentId } from "../clients/assignments.js";
+import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
+import { mergeStatistics, normalisationBy, type ClientStatistics } from "../clients/statistics.js";
+import { wordsOf } from "../clients/troubles.js";
+import type { Attempt } from "../rounds/engine.js";
+import type { Work } from "../rounds/participants.js";
+import type { Session } from "../sessions/session.js";
+import type { Blob, StatisticsRecord } from "../storage/ledger.js";
+import type { RunBase, RunContext, RunStorage } from "./context.js";
+
+/** What inputs are divided by before they are measured: they are numbers, not bytes of images. */
+const SCALE = 1;
+
+/**
+ * Statistics before the first round: clients are asked for them, and what they say becomes the
+ * normalisation in the card of the model.
+ */
+export interface StatisticsPhase {
+  /** What the run goes by, once it is there. */
+  readonly record: StatisticsRecord | undefined;
+  /** Opens an attempt at them: `begun`. */
+  begin(open: Attempt): void;
+  /** Asks a client. */
+  assign(client: string, work: Work): void;
+  /** A client answers: it is refused, or `admitted`. */
+  answered(
+    client: Client,
+    session: Session,
+    assignment: Assignment,
+    statistics: NonNullable<ClientMessageOf<"report">["statistics"]>,
+  ): void;
+  /** The client's answer counts. */
+  fold(client: string, work: Work): void;
+  /** It does not. */
+  late(client: string, work: Work, code: "late" | "stale"): void;
+  /** Makes one of the answers, writes it down and has the model bear it: `committed`. */
+  close(): Promise<void>;
+  /** Calls an attempt off. Returns the assignments that end with it. */
+  abandon(open: Attempt, reason: string): readonly Assignment[];
+}
+
+export function openStatistics(
+  context: RunBase &
+    RunStorage &
+    Pick<RunContext, "models" | "assignments" | "clientOf" | "roster" | "folder">,
+  options: {
+    /** Taken before a restart. */
+    readonly record: StatisticsRecord | undefined;
+    /** When the deadline of the phase passes, in the time of `performance.now()`. */
+    readonly due: () => number;
+  },
+): StatisticsPhase {
+  const { definition, log, othersLog, send, tell, ledger, epoch } = context;
+  const { withRetry, models, assignments, clientOf, roster, folder } = context;
+  const { settings, input } = definition;
+  const channels = input[input.length - 1];
+  const key = randomBytes(32).toString("hex");
+  const arrived = new Map<string, ClientStatistics>();
+  const counted = new Map<string, ClientStatistics>();
+  let { record } = options;
+
+  const given = (client: string, work: Work): Assignment | undefined =>
+    assignments.get(assignmentId(key, work, client));
+
+  return {
+    get record() {
+      return record;
+    },
+
+    begin({ round, attempt, selected, goal, phase }) {
+      arrived.clear();
+      counted.clear();
+      log.info({ attempt, selected: selected.length }, "clients are asked for statistics");
+      tell("opened", { round, attempt, selected, goal, phase });
+      send({ type: "begun" });
+    },
+
+    assign(client, work) {
+      const before = given(client, work);
+      const assignment =
+        before !== undefined && before.ended === undefined
+          ? before
+          : newAssignment(client, work, {
+              id: assignmentId(key, work, client),
+              model: models.current,
+              settings: { shape: input, scale: SCALE, targets: 0 },
+              due: options.due(),
+            });
+      assignments.give(assignment);
+    },
+
+    answered(client, session, assignment, statistics) {
+      const { id, work, ended } = assignment;
+      if (ended !== undefined)
+        return assignments.refuse(client, id, {
+          code: ended,
+          message: ENDINGS[ended] ?? "this assignment was refused before",
+        });
+      if (assignment.folded) return session.send({ type: "received", assignment: id });
+      const message = wrongIn(statistics, channels);
+      if (message !== undefined) {
+        const refusal = { code: "other", message };
+        const trouble = addTrouble(client, "statistics", { what: "refused", ...refusal });
+        const barred = trouble.until !== undefined;
+        assignment.ended = refusal.code;
+        assignments.refuse(client, id, refusal);
+        assignments.free(assignment);
+        const reason = wordsOf(trouble);
+        return send({ type: "refused", client: client.id, work, code: "other", reason, barred });
+      }
+      arrived.set(client.id, statistics);
+      send({ type: "admitted", client: client.id, work });
+    },
+
+    fold(id, work) {
+      const client = clientOf(id);
+      const assignment = given(id, work)!;
+      counted.set(id, arrived.get(id)!);
+      assignment.folded = true;
+      delete client.troubles.statistics;
+      client.session?.send({ type: "received", assignment: assignment.id });
+      othersLog.info({ client: id.slice(0, 32) }, "a client has given statistics");
+      assignments.free(assignment);
+    },
+
+    late(client, work, code) {
+      const assignment = given(client, work);
+      if (assignment !== undefined) assignments.end(assignment, code);
+    },
+
+    async close() {
+      const taken = { ...mergeStatistics(counted, settings.maxSamples), scale: SCALE };
+      await withRetry(async () => {
+        await ledger.keepStatistics(epoch, taken);
+        record = taken;
+        models.keep(0, normalised(models.current, taken));
+        folder?.statistics(taken, models.current);
+        const { count, members, held } = taken;
+        log.info({ clients: members.length, count, held: held.length }, "statistics are taken");
+        tell("statistics", taken);
+        send({ type: "committed" });
+        // Those who could not give statistics may train.
+        roster.changed();
+      });
+    },
+
+    abandon({ round, attempt, phase }, reason) {
+      log.warn({ attempt }, `the attempt at statistics is abandoned: ${reason}`);
+      tell("abandoned", { round, attempt, reason, phase });
+      const ended = assignments.of({ round, attempt, phase });
+      for (const assignment of ended) assignments.end(assignment, "abandoned");
+      return ended;
+    },
+  };
+}
+
+/** The metadata of a model's blob, with these statistics in the card. */
+export const withStatistics = (
+  metadata: Readonly<Record<string, string>>,
+  statistics: StatisticsRecord,
+): Record<string, string> =>
+  modelMetadata({
+    ...JSON.parse(metadata["model"]),
+    normalisation: normalisationBy(statistics),
+  });
+
+/** The same model whose card says what is done to inputs: the same bytes after each restart. */
+export function normalised(model: Blob, statistics: StatisticsRecord): Blob {
+  const bytes = writeSafetensors(
+    [...readSafetensors(model.bytes).tensors.values()],
+    withStatistics(readMetadata(model.bytes), statistics),
+  );
+  return { sha256: sha256Hex(bytes), bytes };
+}
+
+const newAssignment = (
+  client: string,
+  work: Work,
+  given: Pick<Assignment, "id" | "model" | "settings" | "due">,
+): Assignment => ({
+  ...{ client, work, ...given },
+  task: "statistics",
+  lease: undefined,
+  offer: undefined,
+  weight: 0,
+  folded: false,
+  ended: undefined,
+});
+
+/** What is wrong with an answer, if anything. */
+function wrongIn({ mean, deviation }: ClientStatistics, channels: number): string | undefined {
+  for (const [name, { length }] of Object.entries({ mean, deviation }))
+    if (length !== channels)
+      return `"statistics.${name}" expected ${channels} numbers, one for each channel, got ${length}`;
+  return undefined;
+}
