@@ -17,6 +17,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   fleet: "One aggregator and many light clients",
   page: "The live page with many clients",
   restart: "A restart with a large model",
+  aggregation: "Aggregation rules",
 };
 
 const { values, positionals } = parseArgs({
