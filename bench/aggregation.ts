@@ -100,7 +100,6 @@ async function longestTurn(
     algorithmSettings: {},
     codec: "float32",
     layout,
-    metadata: {},
     maxAbs: 1024,
     maxNorm: Infinity,
     clipUpdateNorm: Infinity,

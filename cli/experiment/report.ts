@@ -40,14 +40,27 @@ interface Picture {
 
 const wordsOf = (at: Readonly<Record<string, SettingValue>>): string =>
   Object.entries(at)
-    .filter(([key]) => !["algorithm", "zeta", "seed"].includes(key))
+    .filter(([key]) => !["algorithm", "aggregate", "zeta", "seed"].includes(key))
     .map(([key, value]) => `${key} ${value}`)
     .join(", ");
+
+/** The algorithm, and the aggregation rule where the grid has several. */
+const algorithmOf = ({ algorithm, at }: Cell): string =>
+  at["aggregate"] === undefined
+    ? algorithm
+    : [...("algorithm" in at ? [algorithm] : []), at["aggregate"]].join(", ");
+
+/**
+ * The accuracy that pictures show. A mean of participants' weights says nothing of what a rule makes
+ * of them, or of hostile ones.
+ */
+const accuracyOf = ({ at }: Cell): "sel" | "model" =>
+  "aggregate" in at || "attack" in at ? "model" : "sel";
 
 function rowsOf(finished: readonly FinishedCell[]): Row[] {
   const rows = new Map<string, Row & { runs: FinishedCell[] }>();
   for (const one of finished) {
-    const { algorithm } = one.cell;
+    const algorithm = algorithmOf(one.cell);
     const { zeta } = one.cell.settings;
     const condition = wordsOf(one.cell.at);
     const key = JSON.stringify([condition, algorithm, zeta]);
@@ -138,7 +151,7 @@ export function picturesOf(title: string, finished: readonly FinishedCell[]): Pi
       svg: lineChart({
         title: titled(title, condition),
         x: "round",
-        y: "test accuracy, sel (%)",
+        y: `test accuracy, ${accuracyOf(here[0].runs[0].cell)} (%)`,
         series: here.map((row) => ({
           name: method(row, zetas),
           family: positive.length > 1 ? method(row, zetas) : row.algorithm,
@@ -173,8 +186,11 @@ export function picturesOf(title: string, finished: readonly FinishedCell[]): Pi
 /** Mean and deviation over the seeds of each round that all of them have. */
 function curveOf({ runs }: Row): Series["points"] {
   const [first] = runs;
+  const measure = accuracyOf(first.cell);
   return first.result.rounds.flatMap(({ round }) => {
-    const values = runs.map(({ result }) => result.rounds.find((one) => one.round === round)?.sel);
+    const values = runs.map(
+      ({ result }) => result.rounds.find((one) => one.round === round)?.[measure],
+    );
     const statistic = statisticOf(values);
     return statistic?.count === runs.length
       ? [{ x: round, y: statistic.mean, deviation: statistic.deviation }]
@@ -269,8 +285,9 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
     ],
     rows.map((row) => [
       method(row, zetas),
-      statistic(valuesOf(row, "sel"), 2),
-      statistic(valuesOf(row, "all"), 2),
+      ...(["sel", "all"] as const).map((measure) =>
+        accuracyOf(row.runs[0].cell) === "sel" ? statistic(valuesOf(row, measure), 2) : NONE,
+      ),
       statistic(valuesOf(row, "model"), 2),
       statistic(valuesOf(row, "worstTenth"), 2),
       reached(row, target),
@@ -286,6 +303,23 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
       shown(paper(row)?.trace, 0),
     ]),
   );
+}
+
+/** Accuracies of the final models, rules from top to bottom and conditions from left to right. */
+function ruleTable(rows: readonly Row[]): Table {
+  const conditions = distinct(rows.map(({ condition }) => condition));
+  const zetas = distinct(rows.map(({ zeta }) => zeta));
+  const methods = distinct(rows.map((row) => method(row, zetas)));
+  return {
+    head: ["rule", ...conditions],
+    rows: methods.map((name) => [
+      name,
+      ...conditions.map((condition) => {
+        const row = rows.find((one) => one.condition === condition && method(one, zetas) === name);
+        return row === undefined ? NONE : statistic(valuesOf(row, "model"), 1);
+      }),
+    ]),
+  };
 }
 
 /** The results page. `pictures` are shown from `folder`. */
@@ -328,6 +362,9 @@ export function resultsPage(
       `Written by \`${command}\`: ${state}. ${machine}. ${
         file.source === undefined ? "" : `Published numbers: ${file.source}.`
       }`.trim(),
+      ...("aggregate" in file.grid
+        ? ["## Accuracy of the model, %, by aggregation rule", markdown(ruleTable(rows))]
+        : []),
       "## Results",
       ...results,
       "Mean over the seeds, ± the sample standard deviation of that many (n). Accuracies are on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself. **Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes. Eigenvalue and trace are of the Hessian of the plain cross-entropy over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.",

@@ -197,3 +197,32 @@ test("an algorithm of one's own is called by its file, with the folder only wher
     ["/a/mine.js", "/b/mine.js"],
   );
 });
+
+test("rules stand beside each other for each attack, by the accuracy of the model", () => {
+  const file: ExperimentFile = {
+    title: "Rules",
+    settings: { data: "d", rounds: 3, zeta: 0, clients: 9, attackers: 1 },
+    grid: { attack: ["none", "huge"], aggregate: ["mean", "median"], seed: [1, 2] },
+    set: {},
+    published: [],
+    remarks: [],
+  };
+  const cells = cellsOf(file, "rules.json");
+  const finished = cells.map((cell) => {
+    const { attack, aggregate, seed } = cell.settings;
+    const model = attack === "huge" && aggregate === "mean" ? 10 : 80 + seed;
+    const rounds = [{ round: 3, sel: 99, all: 99, model }];
+    return { cell, result: { ...results[0], rounds } };
+  });
+  const page = resultsPage(file, finished, circumstances, [], "");
+  assert.match(
+    page,
+    /\| rule \| attack none \| attack huge \|\n.*\n\| mean \| 81.5 ± 0.7 \(n=2\) \| 10.0/,
+  );
+  assert.match(page, /\| median \| 81.5 .* \| 81.5 .* \|/);
+  // Means of what clients have trained say nothing of the rule.
+  assert.doesNotMatch(page, /99/);
+  const [picture] = picturesOf("Rules", finished);
+  assert.match(picture.svg, /test accuracy, model/);
+  assert.match(picture.svg, /median/);
+});
