@@ -151,7 +151,7 @@ function joinLine(
   return `fedflat join --url ${url} --data PATH${more.join("")}`;
 }
 
-/** Milliseconds in which one reason is said once. */
+/** Milliseconds in which one reason is reported once. */
 const SAID = 60_000;
 
 /** Says whom the server turns away, so that a flood does not fill the terminal. */

@@ -49,7 +49,7 @@ import {
 export interface BufferedRules extends ModeRules {
   /** K, the updates in a buffer. */
   readonly buffer: number;
-  /** No client is given new work while so many have some in hand. */
+  /** The most clients that work at a time. */
   readonly concurrency: number;
   /** Rounds committed since an update's model was the newest; one that is more stale is refused. */
   readonly maxStaleness: number;
@@ -246,7 +246,7 @@ function fill(rules: BufferedRules, from: Buffering): Step {
     return state.resting
       ? and(arm({ ...state, resting: false }, rules.deadline), effects)
       : { state, effects };
-  // Nobody has work in hand, and there is nobody to give some.
+  // Nobody works, and there is nobody to give work to.
   const counted = state.members.count("counted");
   const { population, barred = 0 } = state.roster;
   const all = Math.min(rules.buffer, population - barred);

@@ -16,7 +16,7 @@ export const sameWork = (a: Work, b: Work): boolean =>
   a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
 
 export interface Member {
-  /** `asked`: has it in hand. `waiting`: admitted while no fold is open. The others are ends. */
+  /** `asked`: works on it. `waiting`: admitted while no fold is open. The others are ends. */
   readonly status: "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
   readonly work: Work;
   /** Why it was lost or refused: the code, and the same in words. */

@@ -36,7 +36,7 @@ export interface Attempts {
   /** The client's update will not be counted. */
   late(client: string, work: Work, code: "late" | "stale"): void;
   /**
-   * A client says what it has in hand. What was given to it before a restart, and may still be
+   * A client reports its unfinished work. What was given to it before a restart, and may still be
    * counted, is taken up again; what is older than its last counted update is not, for that is in a
    * round already.
    */

@@ -8,11 +8,11 @@ import type { Doubt } from "./client-means.js";
 import type { RoundRecord, RoundTimings } from "./round-record.js";
 import type { Refusal } from "../aggregation/validation.js";
 import type { Phase } from "../rounds/participants.js";
-import type { RoundProgress } from "../rounds/engine.js";
+import type { Attempt, RoundProgress } from "../rounds/engine.js";
 import type { GivenSettings } from "../settings.js";
 import type { Ledger, StatisticsRecord } from "../storage/ledger.js";
 
-// What goes into an aggregator, and what it tells.
+// Options and events of the aggregator.
 
 export interface AggregatorOptions {
   /**
@@ -62,17 +62,7 @@ export interface AggregatorEvents {
   ];
   /** A connection or a client was refused, for what reason. */
   turnedAway: [who: { readonly reason: string; readonly address: string }];
-  opened: [
-    attempt: {
-      readonly round: number;
-      readonly attempt: number;
-      readonly selected: readonly string[];
-      /** Updates wanted. */
-      readonly goal: number;
-      /** What clients are asked for in place of training, before the first round. */
-      readonly phase?: Phase;
-    },
-  ];
+  opened: [attempt: Pick<Attempt, "round" | "attempt" | "selected" | "goal" | "phase">];
   /** Clients have given statistics of their inputs, by which the model normalises them. */
   statistics: [record: StatisticsRecord];
   progress: [
@@ -149,7 +139,7 @@ export interface Ending {
   readonly model: Uint8Array;
 }
 
-/** How much the aggregator has in hand now. */
+/** Resources in use. */
 export interface Load {
   readonly clients: Readonly<Record<ClientState, number>>;
   readonly connections: number;

@@ -1,3 +1,5 @@
+import type { Attempt } from "../rounds/engine.js";
+
 /**
  * What an aggregator remembers over a restart, behind one interface: who is registered, the
  * statistics that clients gave before the first round, which attempt is open, and the committed
@@ -98,14 +100,7 @@ export interface StatisticsRecord {
 }
 
 /** What an attempt needs so that it can be opened again as it was. */
-export interface AttemptRecord {
-  readonly round: number;
-  readonly attempt: number;
-  /** Sorted. */
-  readonly selected: readonly string[];
-  readonly goal: number;
-  readonly population: number;
-  readonly meanSamples: number;
+export interface AttemptRecord extends Omit<Attempt, "phase"> {
   /** The most samples that an update of this attempt may claim: it decides the fold's grid. */
   readonly maxSamples: number;
   /**

@@ -31,8 +31,8 @@ export interface RunFolder {
     statistics?: StatisticsRecord,
   ): Promise<void>;
 
-  // One after the other, in the order of the calls. What fails is said, and costs no round: the
-  // ledger has it all.
+  // One after the other, in the order of the calls. A failed write is logged and costs no round,
+  // because the ledger has everything.
   /** @param model before the first round, with these statistics in its card */
   statistics(statistics: StatisticsRecord, model: Blob): void;
   round(line: { readonly round: number }, timings: object, model: Blob): void;

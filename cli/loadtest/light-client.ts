@@ -386,7 +386,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#fault = undefined;
   }
 
-  /** What it has in hand, or waits to hear of. */
+  /** Its current assignment, or the one that waits for an answer. */
   #pending(): { assignment: string; sha256?: string }[] {
     const waiting = [...(this.#waiting ?? [])].map(([assignment, { sha256 }]) => ({
       assignment,
@@ -421,7 +421,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     else if (this.#waiting?.delete(assignment)) this.#connection.settle(assignment);
   }
 
-  /** Nothing in hand any more. */
+  /** No current assignment any more. */
   #rest(): void {
     if (this.#assign !== undefined) this.#connection.settle(this.#assign.assignment);
     this.#assign = undefined;
