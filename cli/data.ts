@@ -1,6 +1,8 @@
 import { readFile, readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { DataError } from "../runtime/errors.js";
+import { ConfigError, DataError } from "../runtime/errors.js";
+import { readCharacters, type NamedText } from "../runtime/data/characters.js";
+import { windowsOf } from "../runtime/data/windows.js";
 import { makeDataset, unexpected, type Dataset } from "../runtime/data/dataset.js";
 import { CIFAR_10, CIFAR_100, readCifar } from "../runtime/data/cifar.js";
 import { readCsv, type CsvOptions } from "../runtime/data/csv.js";
@@ -20,7 +22,12 @@ import { PICTURE, readPictures } from "./pictures.js";
  * then -1); the rest is for CSV. Class names are the data's own: `matched` brings them to a
  * model's.
  */
-interface OpenOptions extends Omit<CsvOptions, "classes"> {
+interface OpenOptions extends Omit<CsvOptions, "classes" | "series"> {
+  /** Windows of series, or of characters. */
+  readonly window?: number;
+  readonly stride?: number;
+  /** The characters of a model's texts. */
+  readonly vocabulary?: readonly string[];
   /** Most bytes that one compressed file may unpack to. */
   readonly limitBytes?: number;
 }
@@ -30,11 +37,15 @@ export const openOptions = (settings: {
   readonly shape?: readonly number[];
   readonly labelColumn?: string;
   readonly target?: readonly string[];
+  readonly window?: number;
+  readonly stride?: number;
   readonly groupColumn?: string;
 }): OpenOptions => ({
   shape: settings.shape,
   label: settings.labelColumn,
   targets: settings.target,
+  window: settings.window,
+  stride: settings.stride,
   group: settings.groupColumn,
 });
 
@@ -44,7 +55,7 @@ export const openOptions = (settings: {
  */
 export interface OpenedData {
   readonly format:
-    "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv" | "pictures";
+    "idx" | "cifar-100" | "cifar-10" | "uci-har" | "npz" | "npy" | "csv" | "text" | "pictures";
   readonly train?: Dataset;
   readonly test?: Dataset;
 }
@@ -81,6 +92,7 @@ const FORMATS: readonly Format[] = [
   { lookedFor: "*.npz", open: openNpz },
   { lookedFor: "x.npy with y.npy (or x_train.npy ...)", open: openNpy },
   { lookedFor: "*.csv", open: openCsv },
+  { lookedFor: "*.txt (with --window)", open: openText },
   { lookedFor: "*.png or *.jpg (to predict)", open: openPictures },
 ];
 
@@ -100,7 +112,7 @@ export async function openData(path: string, options: OpenOptions = {}): Promise
     : { folder: dirname(path), names: [basename(path)], file: true, options };
   for (const format of FORMATS) {
     const opened = await format.open(place);
-    if (opened) return together(path, opened);
+    if (opened) return together(path, windowed(opened, options));
   }
   const listed = place.names.slice(0, 8).join(", ") || "an empty folder";
   const more = place.names.length > 8 ? `, and ${place.names.length - 8} more` : "";
@@ -232,9 +244,61 @@ async function openCsv(place: Place): Promise<OpenedData | undefined> {
   if (files.length === 0) return undefined;
   const classes = await classNames(place, "classes.txt");
   const open = async (name: string) => ({
-    train: readCsv(name, await read(place, name), { ...place.options, classes }),
+    train: readCsv(name, await read(place, name), {
+      ...place.options,
+      // Targets of windows are rows of the series itself, and an input needs no label.
+      ...((place.options.window !== undefined || place.options.targets?.join() === "input") && {
+        series: true,
+        targets: undefined,
+      }),
+      classes,
+    }),
   });
   return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
+}
+
+/** Characters of texts, each file a group; of train.txt and test.txt both halves. */
+async function openText(place: Place): Promise<OpenedData | undefined> {
+  const names = place.names.filter(
+    (name) => /\.txt(\.gz)?$/.test(name) && !/^(classes|README)\.txt$/i.test(name),
+  );
+  const { window, stride, vocabulary } = place.options;
+  // Notes beside data of another kind are none.
+  if (names.length === 0 || window === undefined) return undefined;
+  const texts: NamedText[] = [];
+  for (const name of names)
+    texts.push({ source: name, text: textOf(name, await read(place, name)).replaceAll("\r", "") });
+  const isHalf = (half: string) => (text: NamedText) => text.source.startsWith(`${half}.txt`);
+  const [train, test] = [texts.find(isHalf("train")), texts.find(isHalf("test"))];
+  if (train === undefined || test === undefined)
+    return { format: "text", train: readCharacters(texts, { window, stride, vocabulary }) };
+  const opened = readCharacters([train], { window, stride, vocabulary });
+  const known = opened.vocabulary;
+  return {
+    format: "text",
+    train: opened,
+    test: readCharacters([test], { window, stride, vocabulary: known }),
+  };
+}
+
+/** Windows of the rows that were opened, where they are asked for. */
+function windowed(opened: OpenedData, options: OpenOptions): OpenedData {
+  const { window, stride, targets = ["label"] } = options;
+  if (window === undefined || opened.format === "text") return opened;
+  const [kind, ...rest] = String(targets[0]).split(":");
+  if (kind !== "next" && kind !== "input" && kind !== "label")
+    throw new ConfigError(
+      "usage",
+      `"--target" expected next, next:COLUMNS, input or label beside --window, got "${targets.join(",")}"`,
+    );
+  const columns = rest.length > 0 ? [...rest, ...targets.slice(1).map(String)] : undefined;
+  const cut = (dataset: Dataset | undefined, half: string) => {
+    if (dataset === undefined) return undefined;
+    if (dataset.shape.length !== 1)
+      throw unexpected("shape", half, "rows", "numbers in one row each", dataset.shape.join("x"));
+    return windowsOf(half, dataset, { window, stride, target: kind, columns });
+  };
+  return { ...opened, train: cut(opened.train, "data"), test: cut(opened.test, "test data") };
 }
 
 /** Pictures without labels, in the order of their names. */

@@ -412,7 +412,17 @@ const DATA = {
   },
   target: {
     ...columns,
-    help: "columns of numbers in a CSV file that the model learns instead of a label, by name or place, with commas between",
+    help: "columns of numbers in a CSV file that the model learns instead of a label, by name or place, with commas between; of windows next (the row behind, or next: and columns of it), input or label (of the last row)",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
+  window: {
+    ...integer(1, 1_000_000),
+    help: "cut long series (CSV, NPY) into windows of so many rows, or texts into so many characters",
+    commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
+  },
+  stride: {
+    ...integer(1, 1_000_000),
+    help: "rows from the beginning of a window to that of the next (the window's length where not given)",
     commands: ["serve", "join", "simulate", "flatness", "predict", "loadtest"],
   },
   groupColumn: {

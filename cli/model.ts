@@ -57,7 +57,10 @@ function fromPreset(name: string, format: string | undefined, dataset?: Dataset)
       `"--model" expected data beside ${name}, which is as wide as they are (--test), got none`,
     );
   const targets = dataset?.targets;
-  const outputs = targets?.kind === "numbers" ? targets.size : dataset?.classes.length;
+  const outputs =
+    targets?.kind === "numbers"
+      ? targets.size
+      : (dataset?.vocabulary?.length ?? (dataset?.classes.length || undefined));
   const described = preset(name, outputs, dataset?.shape);
   const description: ModelCard["description"] =
     targets?.kind === "numbers" && described.loss === undefined
@@ -98,13 +101,14 @@ function bare(
     ...(normalisation && { normalisation }),
     classes: classesOf(network, dataset),
     ...(dataset?.columns && { columns: dataset.columns }),
+    ...(dataset?.vocabulary && { vocabulary: dataset.vocabulary }),
     ...(task === "numbers" && dataset?.targets && { targets: targetScaleOf(dataset.targets) }),
   };
 }
 
 /** Names of the classes or labels: those of the data, else numbers; none where outputs are numbers. */
 function classesOf({ classes, loss: { task } }: Network, dataset?: Dataset): readonly string[] {
-  if (task === "numbers" || task === "input") return [];
+  if (task === "numbers" || task === "input" || dataset?.vocabulary) return [];
   const names = task === "labels" ? dataset?.targets?.columns : dataset?.classes;
   return names?.length === classes ? names : Array.from({ length: classes }, (_, i) => String(i));
 }

@@ -29,13 +29,11 @@ import { csvField } from "./write.js";
  */
 export async function predict(settings: SettingsOf<"predict">, signal: AbortSignal): Promise<void> {
   const model = await readModel(settings.modelFolder);
-  const { description } = model;
   const options = openOptions(settings);
   const expected = expectedBy(model);
   const { test, train } = await openData(settings.data, {
     ...options,
-    targets: options.targets ?? expected.target?.columns,
-    shape: description.input,
+    ...reading(model, options),
     unlabelled: true,
   });
   const dataset = matched(settings.data, (test ?? train)!, expected);
@@ -53,6 +51,17 @@ export async function predict(settings: SettingsOf<"predict">, signal: AbortSign
   } finally {
     trainer.close();
   }
+}
+
+/** How data are read for a model: as windows, or as rows of its input's shape. */
+function reading(model: Model, options: ReturnType<typeof openOptions>) {
+  const { input } = model.description;
+  const { target } = expectedBy(model);
+  const { vocabulary } = model;
+  if (vocabulary !== undefined) return { vocabulary, window: input[0] };
+  if (options.window !== undefined)
+    return { targets: options.targets ?? [target?.kind === "input" ? "input" : "next"] };
+  return { targets: options.targets ?? target?.columns, shape: input };
 }
 
 /** Where a model's file lies: itself, its folder, or the folder of a run. */

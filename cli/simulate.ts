@@ -262,6 +262,13 @@ function dealt(
   const dataset = {
     ...whole,
     labels: Int32Array.from(rows, (row) => whole.labels[row]),
+    ...(whole.starts && { starts: Uint32Array.from(rows, (row) => whole.starts![row]) }),
+    ...(whole.windows && {
+      windows: {
+        span: whole.windows.span,
+        series: Uint32Array.from(rows, (row) => whole.windows!.series[row]),
+      },
+    }),
     groups: whole.groups && Int32Array.from(rows, (row) => whole.groups![row]),
   };
   const parts = splitRows(dataset, how, count, seed);

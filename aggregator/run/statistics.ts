@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
-import { modelMetadata } from "../../runtime/models/model.js";
+import { modelMetadata, parseCard } from "../../runtime/models/model.js";
 import {
   readMetadata,
   readSafetensors,
@@ -170,7 +170,7 @@ export const withStatistics = (
   statistics: StatisticsRecord,
 ): Record<string, string> =>
   modelMetadata({
-    ...JSON.parse(metadata["model"]),
+    ...parseCard(JSON.parse(metadata["model"])),
     normalisation: normalisationBy(statistics),
   });
 

@@ -16,6 +16,8 @@ export interface CsvOptions {
   readonly label?: string | number;
   /** Columns of numbers, by name or index, that an example is compared with instead of a label. */
   readonly targets?: readonly (string | number)[];
+  /** Rows of a series, of which windows are cut: a label only where a column has its name. */
+  readonly series?: boolean;
   /** Column of the group; left out: one of GROUP_NAMES, where there is one. */
   readonly group?: string | number;
   /**
@@ -232,9 +234,10 @@ function labelPlace(
   source: string,
   columns: readonly string[],
   named: boolean,
-  { label, unlabelled, shape }: CsvOptions,
+  { label, series, unlabelled, shape }: CsvOptions,
 ): number {
   if (label !== undefined) return column(source, "label", label, columns, named);
+  if (series) return named ? (among(columns, LABEL_NAMES).at(0) ?? -1) : -1;
   if (unlabelled && columns.length === sizeOf(shape)) return -1;
   if (!named) return columns.length - 1;
   const axes = among(columns, ["z"]).length > 0;

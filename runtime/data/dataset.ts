@@ -20,6 +20,10 @@ export interface Dataset {
   readonly labels: Int32Array;
   /** What examples are compared with, where that is not one class each. */
   readonly targets?: Targets;
+  /** Where examples are windows of series: what they reach over, and the series of each. */
+  readonly windows?: Windows;
+  /** The texts that tokens stand for, in the order of their numbers. */
+  readonly vocabulary?: readonly string[];
   /** Class names; its length is the number of classes. */
   readonly classes: readonly string[];
   /**
@@ -44,6 +48,13 @@ export interface Targets {
   readonly starts?: Uint32Array;
   /** Names, one for each of an example's numbers, where the source has them. */
   readonly columns?: readonly string[];
+}
+
+/** Examples that overlap: they are held out by time, and dealt in stretches. */
+export interface Windows {
+  /** Elements of `inputs` from a window's beginning to the end of what it is compared with. */
+  readonly span: number;
+  readonly series: Uint32Array;
 }
 
 /** Some rows of a data set. */

@@ -10,6 +10,8 @@ export interface Expected {
   readonly classes: readonly string[];
   /** Names of an example's numbers, where the model knows them. */
   readonly columns?: readonly string[];
+  /** The texts that tokens stand for. */
+  readonly vocabulary?: readonly string[];
   /** What an example is compared with; left out: one of the classes. */
   readonly target?: ExpectedTarget;
 }
@@ -36,8 +38,42 @@ export function matched(source: string, dataset: Dataset, model: Expected): Data
       "shape",
       `"${source}" expected examples of shape [${model.input.join(", ")}], got [${arranged.shape.join(", ")}]`,
     );
-  if (model.target === undefined) return withClasses(source, arranged, model.classes);
-  return withTargets(source, arranged, model.target);
+  const told = withVocabulary(source, arranged, model.vocabulary);
+  if (model.target === undefined) return withClasses(source, told, model.classes);
+  return withTargets(source, told, model.target);
+}
+
+/**
+ * The data set with its tokens counted by these texts; data without texts bring the model's numbers.
+ * @throws DataError `vocabulary` where a text is none of them
+ */
+function withVocabulary(
+  source: string,
+  dataset: Dataset,
+  names: readonly string[] | undefined,
+): Dataset {
+  const { vocabulary, inputs, targets } = dataset;
+  if (names === undefined || vocabulary === undefined || same(vocabulary, names)) return dataset;
+  const unknown = vocabulary.find((text) => !names.includes(text));
+  if (unknown !== undefined)
+    throw unexpected(
+      "vocabulary",
+      source,
+      "texts",
+      `some of the model's ${names.length}`,
+      JSON.stringify(unknown),
+    );
+  const places = vocabulary.map((text) => names.indexOf(text));
+  const moved =
+    names.length > 256
+      ? new Float32Array(sharedBuffer(4 * inputs.length))
+      : new Uint8Array(sharedBuffer(inputs.length));
+  inputs.forEach((token, i) => (moved[i] = places[token]));
+  return {
+    ...{ ...dataset, inputs: moved, vocabulary: names },
+    // Each place is compared with the next one of the same text.
+    ...(targets && { targets: { ...targets, values: moved } }),
+  };
 }
 
 /**

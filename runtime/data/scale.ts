@@ -16,10 +16,10 @@ const SAMPLE = 1000;
  * what the normalisation was made from: undefined where they are not. Of a table all columns must be small to count as that, since a
  * column of rare ones is small by itself.
  */
-export function scaleRemark(
-  { inputs, shape, columns }: Dataset,
-  normalisation?: Normalisation,
-): string | undefined {
+export function scaleRemark(dataset: Dataset, normalisation?: Normalisation): string | undefined {
+  const { inputs, shape, columns, vocabulary } = dataset;
+  // Tokens have no scale.
+  if (vocabulary !== undefined) return undefined;
   const channels = shape[shape.length - 1];
   const size = elements(shape);
   const step = Math.max(1, Math.floor(inputs.length / size / SAMPLE)) * size;

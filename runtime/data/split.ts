@@ -27,7 +27,7 @@ export function parseSplit(text: string): Split {
 
 /**
  * The rows of each client. No row is given twice; the same seed gives the same split; a client's rows come in random order
- * (with `groups` in the data's order). Except with `groups` all rows are dealt and sizes differ by at most one.
+ * (with `groups` in the data's order; windows of series in stretches). Except with `groups` all rows are dealt and sizes differ by at most one.
  * @param clients number of clients; with `groups` it may be left out, there being one client per group in ascending order
  * @throws ConfigError `clients`, DataError `count` (fewer rows than clients or shards), `group` (the data has none),
  * `split` (one by classes, which the data has not)
@@ -53,6 +53,7 @@ export function splitRows(
       "count",
       `"split" expected at least ${pieces} examples for ${clients} clients, got ${dataset.labels.length}`,
     );
+  if (how.kind === "iid" && dataset.windows !== undefined) return stretches(dataset, clients);
   if (how.kind === "iid") return deal(shuffled(dataset, chance), clients);
   return how.kind === "shards"
     ? shards(dataset, clients, how.perClient, chance)
@@ -145,6 +146,18 @@ function shards(
       Array.from(pieces[order[client * perClient + i]]),
     );
     return chance.shuffle(Uint32Array.from(mine.flat()));
+  });
+}
+
+/** Consecutive windows for each client; those that reach back into the stretch before are left out. */
+function stretches({ labels, starts = new Uint32Array(), windows }: Dataset, clients: number) {
+  const { span = 0, series = starts } = windows ?? {};
+  let before: number | undefined;
+  return deal(Uint32Array.from(labels.keys()), clients).map((rows) => {
+    const end = before;
+    before = rows.at(-1);
+    if (end === undefined) return rows;
+    return rows.filter((row) => series[row] !== series[end] || starts[row] >= starts[end] + span);
   });
 }
 

@@ -49,10 +49,15 @@ export interface Threshold {
 export type ModelCard = Omit<Model, "layout" | "weights">;
 
 /** What the model asks of data: see `matched`. */
-export function expectedBy({ description, classes, columns, targets }: ModelCard): Expected {
+export function expectedBy(card: ModelCard): Expected {
+  const { description, classes, columns, targets, vocabulary } = card;
   const { loss } = networkOf(description);
   const target = targetOf(loss, loss.task === "labels" ? classes : targets?.columns);
-  return { input: description.input, classes, columns, ...(target && { target }) };
+  return {
+    ...{ input: description.input, classes, columns },
+    ...(vocabulary && { vocabulary }),
+    ...(target && { target }),
+  };
 }
 
 /** What an example is compared with, where that is not one class. */

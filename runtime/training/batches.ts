@@ -1,4 +1,4 @@
-import type { Augmentation, Dataset, Part } from "../data/dataset.js";
+import type { Augmentation, Dataset, Part, Windows } from "../data/dataset.js";
 import type { Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
 import { random, type Random } from "../tensors/random.js";
@@ -10,7 +10,7 @@ export const HOLD_OUT = 0.1;
 /**
  * Sets aside about that share of a part for evaluation, never to be trained on. Each row draws its
  * own lot from the seed, so that a row once set aside stays so when the data grow. At least one row
- * is on each side where there are two.
+ * is on each side where there are two. Of windows, which overlap, it is the last ones by time.
  */
 export function holdOut(
   { dataset, rows }: Part,
@@ -22,12 +22,45 @@ export function holdOut(
       train: { dataset, rows },
       test: { dataset, rows: new Uint32Array() },
     };
+  const { starts, windows } = dataset;
+  if (starts !== undefined && windows !== undefined)
+    return holdOutLast({ dataset, rows }, starts, windows, share);
   const lots = Float64Array.from(rows, (row) => random(seed, "hold-out", row).next());
   const sorted = lots.slice().sort();
   const limit = Math.min(Math.max(share, sorted[0] + Number.EPSILON), sorted[sorted.length - 1]);
   return {
     train: { dataset, rows: rows.filter((_, i) => lots[i] >= limit) },
     test: { dataset, rows: rows.filter((_, i) => lots[i] < limit) },
+  };
+}
+
+/**
+ * The same for windows: the last of each series are set aside, and no window to train on reaches
+ * into what they begin with.
+ */
+function holdOutLast(
+  { dataset, rows }: Part,
+  starts: Uint32Array,
+  { span, series }: Windows,
+  share: number,
+): { readonly train: Part; readonly test: Part } {
+  const bounds = new Map<number, { first: number; last: number }>();
+  for (const row of rows) {
+    const { first, last } = bounds.get(series[row]) ?? { first: Infinity, last: 0 };
+    bounds.set(series[row], {
+      first: Math.min(first, starts[row]),
+      last: Math.max(last, starts[row]),
+    });
+  }
+  const cut = (row: number): number => {
+    const { first, last } = bounds.get(series[row])!;
+    return Math.min(last, last + span - share * (last + span - first));
+  };
+  // A series of one window is trained on.
+  const alone = (row: number) => bounds.get(series[row])!.first === bounds.get(series[row])!.last;
+  return {
+    train: { dataset, rows: rows.filter((row) => alone(row) || starts[row] + span <= cut(row)) },
+    test: { dataset, rows: rows.filter((row) => !alone(row) && starts[row] >= cut(row)) },
   };
 }
 
