@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { DEFAULT_CODEC } from "../runtime/codecs/built-in.js";
 import { ConfigError } from "../runtime/errors.js";
 import { describe } from "../runtime/protocol/messages.js";
 import { between, trainSettings, whole } from "../runtime/protocol/settings.js";
@@ -86,6 +87,16 @@ const roundSettings = {
     15_000,
   ),
   storageDeadline: v.optional(duration, 60_000),
+
+  codec: v.optional(
+    inRuns(
+      v.pipe(v.string(), v.maxLength(64)),
+      "how updates are sent: float32, float16, bfloat16, int8, and with --algorithm memory topk-int8, topk, randk or sign (docs/codecs.md)",
+    ),
+    DEFAULT_CODEC,
+  ),
+  /** The codec's own numbers. */
+  codecSettings: v.optional(v.record(v.string(), between(-1e12, 1e12)), {}),
 
   maxSamples: v.optional(
     inServices(

@@ -56,6 +56,7 @@ export function roundSettings(
   return {
     ...pick(settings, runSettings),
     algorithmSettings: settings.set,
+    codecSettings: settings.codecSet,
     augmentation: settings.augment ? AUGMENTATION : undefined,
     seed: String(settings.seed),
     evaluateFraction: settings.evaluateFraction ?? (test ? 0 : 1),

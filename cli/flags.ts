@@ -482,6 +482,12 @@ const TRAINING = {
     help: "an algorithm of your own that a run may use, such as ./mine.js (docs/adding-an-algorithm.md)",
     commands: ["join"],
   },
+  codecSet: {
+    ...numbers(),
+    default: {},
+    help: "one of the codec's own numbers, such as block=256 or fraction=0.01",
+    commands: ROUNDS,
+  },
   set: {
     ...numbers(),
     default: {},

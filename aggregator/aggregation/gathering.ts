@@ -9,6 +9,7 @@ import { shareWithin } from "./clipped-mean.js";
 import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
 import { ruleNamed } from "./rules/built-in.js";
 import type { Rule, Streaming } from "./rules/rule.js";
+import type { Following } from "./arrivals.js";
 import { contributionOf, domainOf, foldFor } from "./weighted-mean.js";
 
 /** How a run's updates are combined. */
@@ -33,6 +34,8 @@ export interface RoundLimits {
   readonly samples: number;
   /** The most commits that one may be behind. */
   readonly staleness: number;
+  /** How the round is trained, where vectors of its updates are computed here. */
+  readonly following?: Following | undefined;
 }
 
 /** An update that is gathered. */

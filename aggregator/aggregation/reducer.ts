@@ -1,7 +1,6 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
-import { codecNamed } from "../../runtime/codecs/built-in.js";
 import {
   firstNotFinite,
   MODEL,
@@ -19,6 +18,8 @@ import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { collectAll } from "../memory.js";
+import { updateForm, type CodecChoice } from "../../runtime/training/transmission.js";
+import { followingIn, readArrivals, type AboutUpdate, type Kept } from "./arrivals.js";
 import { readUpdate, type Refusal } from "./validation.js";
 import type { Blob, Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
@@ -42,7 +43,12 @@ export interface Reducer {
    * Looks at an update. One that is not refused is kept until `fold` or `drop`; the bytes must stay
    * as they are until then.
    */
-  check(key: string, sha256: string, bytes: Uint8Array): Promise<Refusal | undefined>;
+  check(
+    key: string,
+    sha256: string,
+    bytes: Uint8Array,
+    about: AboutUpdate,
+  ): Promise<Refusal | undefined>;
   /**
    * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it.
    * Resolves to the Euclidean norm of its first vector, the delta, as it was sent.
@@ -64,10 +70,9 @@ export interface Reducer {
   close(): Promise<void>;
 }
 
-export interface ReducerSettings {
+export interface ReducerSettings extends CodecChoice {
   readonly algorithm: string;
   readonly algorithmSettings: NamedNumbers;
-  readonly codec: string;
   readonly layout: Layout;
   readonly maxAbs: number;
   readonly maxNorm: number;
@@ -84,8 +89,10 @@ export function openReducer(
 ): Reducer {
   const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
-  const form = codecNamed(settings.codec).form(layout, client.sends);
-  const kept = new Map<string, { sha256: string; vectors: Vectors }>();
+  const arrivals = readArrivals(client, updateForm(client, settings, layout));
+  const kept = new Map<string, Kept>();
+  /** The vectors of the last one looked at, which is mostly the next to be folded. */
+  let last: { readonly of: Kept; readonly vectors: Vectors } | undefined;
   let state: State;
   let gathering: Gathering | undefined;
   let grid: number | undefined;
@@ -101,6 +108,8 @@ export function openReducer(
     },
     async openFold(limits) {
       grid = client.nextState && stateGrid(limits.updates, maxAbs);
+      const { following } = limits;
+      arrivals.begin(grid, following && followingIn(following, layout, client.receives));
       gathering = openGathering(
         settings.rule,
         server,
@@ -110,21 +119,29 @@ export function openReducer(
         arithmetic,
       );
     },
-    async check(key, sha256, bytes) {
-      const read = readUpdate({ bytes, sha256, form, maxAbs, maxNorm, grid, arithmetic });
-      if (read.refusal === undefined) kept.set(key, { sha256, vectors: read.vectors });
-      return read.refusal;
+    async check(key, sha256, bytes, about) {
+      const update = { sha256, bytes, about };
+      const decode = await arrivals.reader(update);
+      const limits = { maxAbs, maxNorm, grid, arithmetic };
+      const read = readUpdate({ bytes, sha256, decode, ...limits });
+      if (read.refusal !== undefined) return read.refusal;
+      kept.set(key, update);
+      last = { of: update, vectors: read.vectors };
+      return undefined;
     },
     async fold(key, id, samples, staleness) {
       const update = kept.get(key);
       if (update === undefined || gathering === undefined)
         throw new Error(`nothing to fold for ${key}`);
       kept.delete(key);
-      gathering.add({ client: id, ...update, samples, staleness });
-      const { vectors } = update;
+      // Not kept whole: a codec makes many times as much of an update's bytes.
+      const vectors = last?.of === update ? last.vectors : (await arrivals.reader(update))();
+      last = undefined;
+      gathering.add({ client: id, sha256: update.sha256, vectors, samples, staleness });
       return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));
     },
     async drop(key) {
+      if (last?.of === kept.get(key)) last = undefined;
       kept.delete(key);
     },
     async rest() {

@@ -1,4 +1,3 @@
-import type { UpdateForm } from "../../runtime/codecs/codec.js";
 import { ModelError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Vectors } from "../../runtime/tensors/blob.js";
@@ -83,9 +82,8 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
 interface Received extends VectorLimits {
   readonly bytes: Uint8Array;
   readonly sha256: string;
-  readonly form: UpdateForm;
-  /** The places that the round's codec drew, where it draws them. */
-  readonly drawn?: Uint32Array | undefined;
+  /** Throws ModelError `layout` where the bytes are no such update. */
+  readonly decode: () => Vectors;
 }
 
 interface VectorLimits {
@@ -101,8 +99,7 @@ interface VectorLimits {
 export function readUpdate({
   bytes,
   sha256,
-  form,
-  drawn,
+  decode,
   ...limits
 }: Received):
   { readonly vectors: Vectors; readonly refusal?: undefined } | { readonly refusal: Refusal } {
@@ -113,7 +110,7 @@ export function readUpdate({
     };
   let vectors: Vectors;
   try {
-    vectors = form.decode(bytes, { grid: limits.grid, drawn });
+    vectors = decode();
   } catch (error) {
     if (!(error instanceof ModelError)) throw error;
     return { refusal: { code: error.code, message: error.message } };

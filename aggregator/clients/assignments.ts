@@ -3,6 +3,7 @@ import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import type { Assignment, Client } from "./clients.js";
 import { ENDINGS, type Refusal } from "../aggregation/validation.js";
 import { sameWork, type Work } from "../rounds/participants.js";
+import type { CodecChoice } from "../../runtime/training/transmission.js";
 import type { Blob } from "../storage/ledger.js";
 
 /**
@@ -56,7 +57,7 @@ export interface Assignments {
 
 interface AssignmentOptions {
   /** What updates are to be sent in. */
-  readonly codec: string;
+  readonly codec: CodecChoice;
   readonly clientOf: (id: string) => Client;
   /** An assignment has ended: its update can be released. */
   readonly release: (id: string) => void;
@@ -181,7 +182,7 @@ export function openAssignments(options: AssignmentOptions): Assignments {
 
 const assignMessage = (
   { id, work, task, model, settings, due }: Assignment,
-  codec: string,
+  { codec, codecSettings }: CodecChoice,
 ): OutgoingServerMessage => ({
   type: "assign",
   assignment: id,
@@ -193,6 +194,8 @@ const assignMessage = (
   // Nothing waits to be sent without a model.
   model: nameOf(model!),
   codec,
+  // Left out where the codec has none.
+  ...(Object.keys(codecSettings).length > 0 && { codecSettings }),
   settings,
   deadline: Math.max(0, Math.round(due - performance.now())),
 });

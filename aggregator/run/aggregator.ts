@@ -326,7 +326,7 @@ function join(
     readonly isClosing: () => boolean;
   },
 ): Joined {
-  const { settings, codec, updateBytes } = definition;
+  const { settings, updateBytes } = definition;
   const { admission, log, othersLog, tell } = options;
   const { run, epoch, latest } = opened;
   const clients = new Map<string, Client>();
@@ -349,7 +349,7 @@ function join(
       othersLog.warn({ assignment }, "an upload lost its room to one that waits"),
   });
   const assignments = openAssignments({
-    codec: codec.name,
+    codec: settings,
     clientOf,
     release: (id) => updates.drop(id),
     refused: (client, assignment, { code, message }) => {

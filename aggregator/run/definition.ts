@@ -1,12 +1,13 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algorithms/built-in.js";
-import { codecNamed, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
-import type { Codec } from "../../runtime/codecs/codec.js";
+import { codecNamed, codecSettings, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { metricReader, type MetricReader } from "../../runtime/models/metrics/built-in.js";
 import { modelMetadata, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
+import { updateForm } from "../../runtime/training/transmission.js";
+import { requirePair } from "./codec-pairs.js";
 import type { Needs } from "../clients/clients.js";
 import { combiningOf, type Combining } from "./combining.js";
 import type { AggregatorOptions } from "./options.js";
@@ -22,8 +23,6 @@ export interface RunDefinition {
   readonly algorithm: Algorithm;
   /** It is code of the caller's own, and not one of the built-in ones. */
   readonly isOwn: boolean;
-  /** What updates are sent in. */
-  readonly codec: Codec;
   readonly layout: Layout;
   /** Shape of one example. */
   readonly input: readonly number[];
@@ -31,6 +30,8 @@ export interface RunDefinition {
   readonly metadata: Readonly<Record<string, string>>;
   /** Reads what the model's task is judged by. */
   readonly metrics: MetricReader;
+  /** Vectors of an update are computed here, and not sent. */
+  readonly follows: boolean;
   /** Length of each update. */
   readonly updateBytes: number;
   /** That is so much that what a round leaves behind is worth a full collection. */
@@ -47,8 +48,8 @@ export interface RunDefinition {
 
 /**
  * @throws ConfigError `settings`, `client-state` (of an algorithm with a clip or in buffered
- * rounds), `normalisation` (asked for beside a model that brings one), ModelError
- * `unknown-algorithm`, `algorithm-settings`.
+ * rounds), `codec-pair`, `normalisation` (asked for beside a model that brings one), ModelError
+ * `unknown-algorithm`, `algorithm-settings`, `codec`, `codec-settings`.
  */
 export function definitionOf({
   model,
@@ -71,17 +72,20 @@ export function definitionOf({
       `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
     );
   const tapped = networkOf(model.description).layers.filter(({ tap }) => tap !== undefined);
-  const codec = codecNamed(DEFAULT_CODEC);
-  const updateBytes = codec.form(model.layout, client.sends).bytes;
+  const codec = codecNamed(settings.codec);
+  const numbers = codecSettings(codec, settings.codecSettings);
+  requirePair(algorithm, all, codec, numbers);
+  const choice = { codec: codec.name, codecSettings: numbers };
+  const updateBytes = updateForm(client, choice, model.layout).bytes;
   return {
-    settings: { ...settings, algorithm: name, algorithmSettings: all },
+    settings: { ...settings, ...choice, algorithm: name, algorithmSettings: all },
     algorithm,
     isOwn: own !== undefined && !BUILT_IN.includes(own),
-    codec,
     layout: model.layout,
     input: model.description.input,
     metadata: modelMetadata(model),
     metrics: metricReader(model),
+    follows: codec.name !== DEFAULT_CODEC && client.follows !== undefined,
     updateBytes,
     isLarge: updateBytes > LARGE,
     combining: combiningOf(settings, algorithm, 4 * model.layout.size * client.sends.length),

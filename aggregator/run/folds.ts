@@ -1,9 +1,10 @@
 import type { Assignment } from "../clients/clients.js";
+import type { Following } from "../aggregation/arrivals.js";
 import { mostUpdates } from "../rounds/engine.js";
 import type { AttemptRecord } from "../storage/ledger.js";
 import { brokenBy } from "../storage/retry.js";
 import type { RunBase, RunContext } from "./context.js";
-import { trainSecondsOf } from "./round-record.js";
+import { learningRateOf, trainSecondsOf } from "./round-record.js";
 
 /** The sum of a round's updates. */
 export interface Folds {
@@ -14,13 +15,28 @@ export interface Folds {
 }
 
 export function openFolds(
-  context: RunBase & Pick<RunContext, "reducer" | "uploads" | "assignments" | "clientOf">,
+  context: RunBase &
+    Pick<RunContext, "reducer" | "models" | "uploads" | "assignments" | "clientOf">,
 ): Folds {
   const { definition, log, rounds, send, tell, reducer, uploads, assignments, clientOf } = context;
   const { settings, updateBytes } = definition;
   let attempt: AttemptRecord | undefined;
   /** Updates in the fold. */
   let counted = 0;
+
+  /** How a round is trained, where the reducer computes what its clients do not send. */
+  const followingOf = ({ round, meanSamples }: AttemptRecord): Following | undefined =>
+    definition.follows
+      ? {
+          learningRate: learningRateOf(settings, round),
+          initialLearningRate: settings.learningRate,
+          localEpochs: settings.localEpochs,
+          batchSize: settings.batchSize,
+          meanSamples,
+          model: context.models.current.bytes,
+        }
+      : undefined;
+
   return {
     open(opened) {
       attempt = opened;
@@ -31,6 +47,7 @@ export function openFolds(
         updates: mostUpdates(opened),
         samples: opened.maxSamples,
         staleness: rounds.maxStaleness,
+        following: followingOf(opened),
       });
     },
 

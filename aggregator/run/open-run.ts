@@ -110,14 +110,15 @@ function requireSameRun(definition: RunDefinition, opened: Opened): void {
 
 /** Behind a worker where blobs are large, so that the event loop does not wait for them. */
 async function chooseReducer(
-  { settings, algorithm, codec, isOwn, updateBytes, combining, ...model }: RunDefinition,
+  { settings, algorithm, isOwn, updateBytes, combining, ...model }: RunDefinition,
   log: Log,
 ): Promise<Reducer> {
   const { maxAbs, maxNorm, clipUpdateNorm } = settings;
   const reducerSettings = {
     algorithm: algorithm.name,
     algorithmSettings: settings.algorithmSettings,
-    codec: codec.name,
+    codec: settings.codec,
+    codecSettings: settings.codecSettings,
     layout: model.layout,
     maxAbs,
     maxNorm: maxNorm || Infinity,

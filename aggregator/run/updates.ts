@@ -6,6 +6,7 @@ import { brokenBy } from "../storage/retry.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
 import type { Session } from "../sessions/session.js";
+import { workName } from "../../runtime/training/transmission.js";
 import type { OfferedUpdate } from "../clients/uploads.js";
 
 /** What becomes of an update before it is folded: offered and checked; or refused, or of no use. */
@@ -89,8 +90,14 @@ export function openUpdates(
 
     async arrived({ assignment: id, sha256 }, bytes) {
       let refusal: Refusal | undefined;
+      const given = assignments.get(id);
+      // Of no use any more: the client knows.
+      if (given === undefined) return;
       try {
-        refusal = await reducer.check(id, sha256, bytes);
+        refusal = await reducer.check(id, sha256, bytes, {
+          work: workName(context.run, given.work.round, given.work.attempt),
+          samples: given.offer!.samples,
+        });
       } catch (error) {
         log.error({ err: error }, "an update could not be looked at");
         return send(brokenBy(error));

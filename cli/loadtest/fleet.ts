@@ -1,7 +1,9 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { trainAssignment } from "../../runtime/client/assignment.js";
 import type { Loaded } from "../../runtime/client/model-cache.js";
-import { codecNamed } from "../../runtime/codecs/built-in.js";
+import { onGrid } from "../../runtime/algorithms/vectors.js";
+import { DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
+import { updateForm, workName } from "../../runtime/training/transmission.js";
 import type { UpdateForm } from "../../runtime/codecs/codec.js";
 import type { Dataset, Part } from "../../runtime/data/dataset.js";
 import { matched } from "../../runtime/data/matching.js";
@@ -22,7 +24,7 @@ import { LightClient, type Fleet, type MadeUpdate } from "./light-client.js";
 import { profileOf, type Mix } from "./profile.js";
 import { newRecording, type Recording } from "./recording.js";
 import { sharedModels } from "./shared-models.js";
-import { randomUpdates, wholeUpdate } from "./updates.js";
+import { randomUpdates, wholeUpdate, type Update } from "./updates.js";
 
 /** What a client trains on, and what it holds out to evaluate on. */
 type Split = ReturnType<typeof holdOut>;
@@ -133,13 +135,13 @@ function lightIdentity(seed: string, index: number): Identity {
 /** What makes of an assignment an update. */
 function worker(update: UpdateKind): Fleet["work"] {
   const invent = randomUpdates();
-  const invented: Fleet["work"] = async (client, assign, model, poisoned) => ({
-    update: invent(
-      formOf(assign, model),
-      client * 65_537 + assign.round,
-      poisoned ? NaN : undefined,
-    ),
-  });
+  const invented: Fleet["work"] = async (client, assign, model, poisoned) => {
+    const seed = client * 65_537 + assign.round;
+    const form = formOf(assign, model);
+    if (assign.codec === DEFAULT_CODEC)
+      return { update: invent(form, seed, poisoned ? NaN : undefined) };
+    return { update: await inventedIn(form, assign, model, seed, poisoned) };
+  };
   if (update.kind === "random") return invented;
   if (update.kind === "replay") {
     const recorded = update.blobs.map((blob) => wholeUpdate(blob));
@@ -159,6 +161,30 @@ function worker(update: UpdateKind): Fleet["work"] {
     poisoned
       ? invented(client, assign, model, poisoned, attack)
       : trained(update, client, assign, model, attack);
+}
+
+/** A whole update of small random numbers, in a codec that not any bytes are right for. */
+async function inventedIn(
+  form: UpdateForm,
+  assign: ServerMessageOf<"assign">,
+  { model: { layout } }: Loaded,
+  seed: number,
+  poisoned: boolean,
+): Promise<Update> {
+  const chance = random("fedflat load test", seed);
+  const { grid } = readTrainSettings(assign.settings);
+  const numbers = onGrid(
+    new Float32Array(layout.size).map(() => 1e-3 * chance.normal()),
+    grid ?? 2 ** -40,
+  );
+  const drawn = await form.draw?.(workName("", assign.round, assign.attempt));
+  const vectors = Object.fromEntries(
+    algorithmOf(assign).client.sends.map((name) => [name, numbers]),
+  );
+  const bytes = form.encode(vectors, { grid, drawn, chance: chance.next });
+  // No codec has a scale, a place or a number of these bits.
+  if (poisoned) bytes.fill(0xff, form.header.length);
+  return wholeUpdate(bytes);
 }
 
 /**
@@ -220,7 +246,7 @@ const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
 
 const formOf = (assign: ServerMessageOf<"assign">, { model }: Loaded): UpdateForm =>
-  codecNamed(assign.codec).form(model.layout, algorithmOf(assign).client.sends);
+  updateForm(algorithmOf(assign).client, assign, model.layout);
 
 /**
  * Trains as the real client does; an algorithm's own state begins at zero each time, for a light
@@ -239,7 +265,9 @@ async function trained(
       assignment: assign.assignment,
       settings: readTrainSettings(assign.settings),
       algorithm: algorithmOf(assign),
-      codec: codecNamed(assign.codec),
+      codec: assign,
+      // Only drawn places hang on the run as well, and a light client does not know its name.
+      work: workName("", assign.round, assign.attempt),
       base,
       part: poisonedBy(attack, taken(partOf(training, client).train, base.model)),
       state: undefined,

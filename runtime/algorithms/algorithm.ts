@@ -65,6 +65,14 @@ export interface LocalObjective {
   };
 }
 
+/** What of a local round is known at both ends once its update has arrived. */
+export interface Arrived extends Pick<
+  ClientContext,
+  "received" | "share" | "learningRate" | "initialLearningRate" | "steps"
+> {
+  readonly delta: Vector;
+}
+
 export interface ClientHalf {
   /** Names of the vectors kept on the client from round to round. */
   readonly state: readonly string[];
@@ -72,6 +80,16 @@ export interface ClientHalf {
   readonly receives: readonly string[];
   /** Names of the vectors sent back, in order. */
   readonly sends: readonly string[];
+  /**
+   * Those of them that follow from the delta that arrives: both ends compute them, by the same
+   * steps, where the codec leaves them out.
+   */
+  readonly follows?: Readonly<Record<string, (arrived: Arrived) => Vector>>;
+  /**
+   * What is done about what a codec leaves out: `memory` sends the difference to what was counted
+   * before, `residual` adds it to the next update. The server keeps no sum of residuals.
+   */
+  readonly feedback?: "memory" | "residual";
   objective(context: ClientContext): LocalObjective;
   /** What is sent; delta = theta_end - w_t. */
   update(context: ClientContext & { readonly delta: Vector }): NamedVectors;
@@ -79,9 +97,11 @@ export interface ClientHalf {
    * The next state, pending until the server says `committed`; there where `state` names any.
    * `sent` is the update as the server will add it, each number on the round's grid: where state
    * and server add up the same `sent`, in float64, the server's sum is that of the clients' states
-   * to the bit.
+   * to the bit. `wanted` is the same before the codec.
    */
-  nextState?(context: ClientContext & { readonly sent: NamedVectors }): State;
+  nextState?(
+    context: ClientContext & { readonly sent: NamedVectors; readonly wanted: NamedVectors },
+  ): State;
 }
 
 /**

@@ -11,6 +11,8 @@ import { fedprox } from "./fedprox.js";
 import { fedsam } from "./fedsam.js";
 import { fedspeed } from "./fedspeed.js";
 import { fedyogi, serverYogi } from "./fedyogi.js";
+import { memory } from "./memory.js";
+import { residual } from "./residual.js";
 import { scaffold } from "./scaffold.js";
 import { withServerOptimizer } from "./server-optimizer.js";
 
@@ -28,6 +30,8 @@ export const BUILT_IN: readonly Algorithm[] = [
   fedadam,
   fedyogi,
   fedadagrad,
+  memory,
+  residual,
 ];
 
 const SERVER_OPTIMIZERS = [serverMomentum, serverAdam, serverYogi, serverAdagrad];

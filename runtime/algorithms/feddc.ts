@@ -1,5 +1,8 @@
-import type { Algorithm } from "./algorithm.js";
+import type { Algorithm, Arrived } from "./algorithm.js";
 import { combine, moved, plus } from "./vectors.js";
+
+const controlChange = ({ delta, received, share, steps, initialLearningRate }: Arrived) =>
+  combine([-1, received.control], [-share / (steps * initialLearningRate), delta]);
 
 /**
  * FedDC (Gao et al. 2022, arXiv:2203.11751), in the form of the MAN authors' code. With r =
@@ -26,13 +29,8 @@ export const feddc: Algorithm = {
       },
       linear: combine([1 / share, received.control], [-1 / share, state.scaledControl]),
     }),
-    update: ({ delta, received, share, steps, initialLearningRate }) => ({
-      delta,
-      controlChange: combine(
-        [-1, received.control],
-        [-share / (steps * initialLearningRate), delta],
-      ),
-    }),
+    follows: { controlChange },
+    update: (context) => ({ delta: context.delta, controlChange: controlChange(context) }),
     nextState: ({ state, sent }) => ({
       drift: plus(state.drift, sent.delta),
       scaledControl: plus(state.scaledControl, sent.controlChange),

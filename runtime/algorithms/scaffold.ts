@@ -1,5 +1,8 @@
-import type { Algorithm } from "./algorithm.js";
+import type { Algorithm, Arrived } from "./algorithm.js";
 import { combine, moved, plus } from "./vectors.js";
+
+const controlChange = ({ delta, received, steps, learningRate }: Arrived) =>
+  combine([-1, received.control], [-1 / (steps * learningRate), delta]);
 
 /**
  * SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378, algorithm 1, option II): the gradient is
@@ -19,10 +22,8 @@ export const scaffold: Algorithm = {
     objective: ({ state, received }) => ({
       linear: combine([1, received.control], [-1, state.control]),
     }),
-    update: ({ delta, received, steps, learningRate }) => ({
-      delta,
-      controlChange: combine([-1, received.control], [-1 / (steps * learningRate), delta]),
-    }),
+    follows: { controlChange },
+    update: (context) => ({ delta: context.delta, controlChange: controlChange(context) }),
     nextState: ({ state, sent }) => ({
       control: plus(state.control, sent.controlChange),
     }),

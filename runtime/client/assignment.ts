@@ -1,5 +1,4 @@
-import type { Algorithm } from "../algorithms/algorithm.js";
-import type { Codec } from "../codecs/codec.js";
+import type { Algorithm, NamedVectors } from "../algorithms/algorithm.js";
 import { sha256 } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
 import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js";
@@ -10,7 +9,9 @@ import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
 import { weightedOf, type JobOptions, type Snapshot, type Trainer } from "../training/job.js";
 import { release } from "../tensors/memory.js";
+import { random } from "../tensors/random.js";
 import { trainRound } from "../training/train-round.js";
+import { updateForm, type CodecChoice } from "../training/transmission.js";
 import { Declined } from "./declined.js";
 import type { Loaded } from "./model-cache.js";
 
@@ -52,7 +53,9 @@ export interface TrainTask {
   readonly assignment: string;
   readonly settings: TrainSettings;
   readonly algorithm: Algorithm;
-  readonly codec: Codec;
+  readonly codec: CodecChoice;
+  /** The name of the work, as `workName` makes it. */
+  readonly work: string;
   /** The model to start from, with what was broadcast beside it. */
   readonly base: Loaded;
   readonly part: Part;
@@ -75,12 +78,19 @@ export interface Finished {
  */
 export async function trainAssignment(
   trainer: Trainer,
-  { assignment, settings, algorithm, codec, base, part, state, from }: TrainTask,
+  { assignment, settings, algorithm, codec, work, base, part, state, from }: TrainTask,
   options: JobOptions,
 ): Promise<Finished> {
   const { model, bytes } = base;
   const { layout } = model;
   const samples = part.rows.length;
+  const form = updateForm(algorithm.client, codec, layout);
+  const round = {
+    grid: settings.grid,
+    chance: random(settings.seed, "codec").next,
+    drawn: await form.draw?.(work),
+  };
+  let update = new Uint8Array();
   const result = await trainRound(
     trainer,
     {
@@ -91,23 +101,22 @@ export async function trainAssignment(
       state: state && readState(state, layout, algorithm.client.state),
       received: readBlob(bytes, layout, algorithm.client.receives),
       from,
+      transmit(wanted) {
+        requireFinite(wanted);
+        update = form.encode(wanted, round);
+        // Rounded, they are copies of our own.
+        if (settings.grid !== undefined && algorithm.client.feedback !== "residual")
+          for (const { buffer } of Object.values(wanted)) release(buffer);
+        return form.decode(update, round);
+      },
     },
     options,
   );
-  for (const vector of Object.values(result.update))
-    if (!vector.every(Number.isFinite))
-      throw new ModelError(
-        "diverged",
-        `"update" expected finite numbers, got NaN or infinite ones`,
-      );
+  requireFinite(result.update);
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   const metrics = { lossBefore, lossAfter, activationNorms: [...activationNorms], seconds };
-  const update = codec.form(layout, algorithm.client.sends).encode(result.update);
   const kept = algorithm.client.state.length > 0 ? writeBlob(layout, result.state) : undefined;
   release(result.delta.buffer);
-  // Rounded, they are copies of our own.
-  if (settings.grid !== undefined)
-    for (const { buffer } of Object.values(result.update)) release(buffer);
   return {
     offer: readable({
       type: "offer",
@@ -120,6 +129,16 @@ export async function trainAssignment(
     update,
     state: kept,
   };
+}
+
+/** @throws ModelError `diverged` */
+function requireFinite(vectors: NamedVectors): void {
+  for (const vector of Object.values(vectors))
+    if (!vector.every(Number.isFinite))
+      throw new ModelError(
+        "diverged",
+        `"update" expected finite numbers, got NaN or infinite ones`,
+      );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { algorithmNamed } from "../algorithms/built-in.js";
-import { codecNamed } from "../codecs/built-in.js";
+import { codecNamed, codecSettings } from "../codecs/built-in.js";
 import { ConfigError, DataError, FedflatError, ModelError } from "../errors.js";
 import type { ServerMessageOf } from "../protocol/messages.js";
 import { readTrainSettings } from "../protocol/settings.js";
@@ -95,12 +95,13 @@ function optionsOf(part: Participation, assign: Assign): TrainOptions | undefine
   part.models.checkSize(model);
   if (task !== "train") return undefined;
   try {
-    const codec = codecNamed(assign.codec);
+    codecSettings(codecNamed(assign.codec), assign.codecSettings);
     const settings = readTrainSettings(assign.settings);
-    return { settings, algorithm: algorithmNamed(settings.algorithm, options.algorithms), codec };
+    const algorithm = algorithmNamed(settings.algorithm, options.algorithms);
+    return { settings, algorithm, codec: assign };
   } catch (error) {
     if (error instanceof ModelError)
-      throw new Declined(error.code === "codec" ? "codec" : "algorithm", error.message);
+      throw new Declined(error.code.startsWith("codec") ? "codec" : "algorithm", error.message);
     throw new Declined("settings", (error as Error).message);
   }
 }

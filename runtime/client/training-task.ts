@@ -3,6 +3,7 @@ import { release } from "../tensors/memory.js";
 import type { Layout } from "../tensors/layout.js";
 import type { Snapshot } from "../training/job.js";
 import type { Progress } from "../training/local-round.js";
+import { workName } from "../training/transmission.js";
 import { engineBuild } from "../wasm/engine-build.js";
 import { checkMemory, trainAssignment, type TrainTask } from "./assignment.js";
 import { aboutOf, inBackground, type Participation, type Task } from "./context.js";
@@ -24,9 +25,9 @@ export async function train(
 ): Promise<void> {
   const { timeLimit, options, halfTrained, workers, events } = participation;
   const { assign, controller } = task;
-  const { assignment, round } = assign;
+  const { assignment, round, attempt } = assign;
   const { settings, algorithm } = given;
-  const { records } = participation.session!;
+  const { records, run } = participation.session!;
   const base = await modelOf(participation, task);
   checkMemory(base, settings, algorithm, options.limits?.memoryBytes);
   const part = await examplesFor(participation, task, base.model, "train");
@@ -50,7 +51,7 @@ export async function train(
   const stopTimer = timeLimit.start(passes, from?.seconds ?? 0, controller);
   const finished = await trainAssignment(
     workers.trainer(),
-    { ...given, assignment, base, part, state, from },
+    { ...given, assignment, work: workName(run, round, attempt), base, part, state, from },
     {
       signal: controller.signal,
       onProgress: reporterOf(participation, task),

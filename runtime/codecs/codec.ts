@@ -10,6 +10,11 @@ import { safetensorsHeader } from "../tensors/safetensors.js";
  */
 export interface Codec {
   readonly name: string;
+  /**
+   * So little is left of a vector that the rest has to be sent later: it does not go with every
+   * algorithm.
+   */
+  readonly coarse?: true;
   /** The codec's own numbers and their defaults. */
   readonly defaults: Readonly<Record<string, number>>;
   /**

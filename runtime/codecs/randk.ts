@@ -7,6 +7,7 @@ import { countOf, gathered, largest, scattered } from "./parts/largest.js";
  */
 export const randk: Codec = {
   name: "randk",
+  coarse: true,
   defaults: { fraction: 0.01, scaled: 0 },
   form(layout, names, { fraction, scaled } = randk.defaults) {
     const { size } = layout;

@@ -7,6 +7,7 @@ const nearest = (x: number) => x + 2 ** 52 - 2 ** 52;
 /** A bit for each number, and for each parameter the mean size (Karimireddy et al. 2019, arXiv:1901.09847). */
 export const sign: Codec = {
   name: "sign",
+  coarse: true,
   defaults: {},
   form(layout, names) {
     const { parameters, size: total } = layout;

@@ -13,6 +13,7 @@ import {
 /** `topk`, the numbers kept as `int8` writes them. */
 export const topkInt8: Codec = {
   name: "topk-int8",
+  coarse: true,
   defaults: { fraction: 0.01, block: 256 },
   form(layout, names, { fraction, block } = topkInt8.defaults) {
     const { size } = layout;

@@ -12,6 +12,7 @@ import {
 /** The largest numbers of a vector, the others 0 (Stich et al. 2018, arXiv:1809.07599). */
 export const topk: Codec = {
   name: "topk",
+  coarse: true,
   defaults: { fraction: 0.01 },
   form(layout, names, { fraction } = topk.defaults) {
     const { size } = layout;

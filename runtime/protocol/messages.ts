@@ -173,6 +173,7 @@ export const serverMessages = {
     task: text(64),
     model: blob,
     codec: text(64),
+    codecSettings: v.optional(v.record(text(64), bounded(-1e12, 1e12)), {}),
     settings: v.record(v.string(), v.unknown()),
     deadline: milliseconds,
   }),

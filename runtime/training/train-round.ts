@@ -3,6 +3,7 @@ import { onGrid } from "../algorithms/vectors.js";
 import type { Part } from "../data/dataset.js";
 import { weightedOf, type JobOptions, type Snapshot, type Trainer, type Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
+import { shareOf, stepsOf, whole } from "./transmission.js";
 
 /** A client's part in one round. */
 interface LocalRound extends Weighted {
@@ -15,6 +16,8 @@ interface LocalRound extends Weighted {
   readonly received?: NamedVectors;
   /** Where the same round was cut before. */
   readonly from?: Snapshot;
+  /** What arrives of an update, which it sends; all of it where not given. */
+  readonly transmit?: (wanted: NamedVectors) => NamedVectors;
 }
 
 /**
@@ -34,13 +37,13 @@ export async function trainRound(
   const size = weights.length;
   const context: ClientContext = {
     global: weights,
-    state: whole(client.state, round.state, () => new Float64Array(size)),
-    received: whole(client.receives, round.received, () => new Float32Array(size)),
+    state: filled(client.state, round.state, () => new Float64Array(size)),
+    received: filled(client.receives, round.received, () => new Float32Array(size)),
     settings: { ...algorithm.defaults, ...settings.algorithmSettings },
-    share: samples / settings.meanSamples,
+    share: shareOf(samples, settings.meanSamples),
     learningRate: settings.learningRate,
     initialLearningRate: settings.initialLearningRate,
-    steps: settings.localEpochs * Math.ceil(samples / settings.batchSize),
+    steps: stepsOf(settings, samples),
   };
   const { delta, metrics } = await trainer.train(
     {
@@ -53,13 +56,15 @@ export async function trainRound(
     options,
   );
   const exact = client.update({ ...context, delta });
-  const update = settings.grid === undefined ? exact : rounded(exact, settings.grid);
-  const state = client.nextState?.({ ...context, sent: update }) ?? {};
+  const wanted = settings.grid === undefined ? exact : rounded(exact, settings.grid);
+  const arrived = round.transmit?.(wanted) ?? wanted;
+  const update = whole(client, arrived, context, settings.grid);
+  const state = client.nextState?.({ ...context, sent: update, wanted }) ?? {};
   return { delta, state, update, metrics };
 }
 
 /** Every vector named, zero where it was not given. */
-const whole = <V>(
+const filled = <V>(
   names: readonly string[],
   given: Readonly<Record<string, V>> | undefined,
   zeros: () => V,

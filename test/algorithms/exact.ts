@@ -13,5 +13,6 @@ export const SUMS: Readonly<Record<string, Readonly<Record<string, string>>>> = 
   feddyn: { driftSum: "drift" },
   fedspeed: { driftSum: "drift" },
   scaffold: { controlSum: "control" },
+  memory: { memorySum: "memory" },
   feddc: { driftSum: "drift", controlSum: "scaledControl" },
 };

@@ -13,6 +13,7 @@ import {
   type ClientOptions,
   type Prediction,
 } from "../../runtime/client.js";
+import { CODECS } from "../../runtime/codecs/built-in.js";
 import { FedflatError } from "../../runtime/errors.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
@@ -210,7 +211,7 @@ test("one round: model here, update there, committed, and the new model to predi
   await assert.rejects(client.predict(data.x), { code: "no-model" });
   const { line, hello } = await server.welcomed();
   assert.equal(hello.samples, train.rows.length);
-  assert.deepEqual(hello.capabilities.codecs, ["float32"]);
+  assert.deepEqual(hello.capabilities.codecs, Object.keys(CODECS));
   await line.next("ready");
 
   const assign = assignOf();

@@ -75,8 +75,7 @@ async function updates(codec: Codec): Promise<Decoder> {
           ? readUpdate({
               bytes,
               sha256: createHash("sha256").update(bytes).digest("hex"),
-              form,
-              drawn,
+              decode: () => form.decode(bytes, { grid, drawn }),
               maxAbs: 1024,
               grid,
               maxNorm: 100,

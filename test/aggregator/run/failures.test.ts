@@ -123,6 +123,7 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     algorithm: "fedavg",
     algorithmSettings: {},
     codec: "float32",
+    codecSettings: {},
     layout,
     maxAbs: 1,
     maxNorm: Infinity,

@@ -137,6 +137,7 @@ test("centred clipping goes on from the last round's outcome, also after a resta
         algorithm: "fedavg",
         algorithmSettings: {},
         codec: "float32",
+        codecSettings: {},
         layout,
         maxAbs: 1024,
         maxNorm: Infinity,
@@ -156,7 +157,10 @@ test("centred clipping goes on from the last round's outcome, also after a resta
     await reducer.openFold({ round: number, attempt: 1, updates: 3, samples: 9, staleness: 0 });
     for (const [i, value] of [1, 1.5, -70].entries()) {
       const bytes = form.encode({ delta: new Float32Array(layout.size).fill(value) });
-      assert.equal(await reducer.check(`${i}`, sha256Hex(bytes), bytes), undefined);
+      assert.equal(
+        await reducer.check(`${i}`, sha256Hex(bytes), bytes, { work: "", samples: 1 }),
+        undefined,
+      );
       await reducer.fold(`${i}`, `client-${i}`, 9, 0);
     }
     return reducer.finish(Uint8Array.from(model), 3);
