@@ -95,6 +95,13 @@ const roundSettings = {
     ),
     DEFAULT_CODEC,
   ),
+  modelCodec: v.optional(
+    inRuns(
+      v.picklist(["float32", "float16"]),
+      "how models are sent to clients that train or evaluate; the model that is kept stays float32",
+    ),
+    "float32",
+  ),
   /** The codec's own numbers. */
   codecSettings: v.optional(v.record(v.string(), between(-1e12, 1e12)), {}),
 

@@ -99,6 +99,7 @@ async function longestTurn(
     algorithm: "fedavg",
     algorithmSettings: {},
     codec: "float32",
+    codecSettings: {},
     layout,
     maxAbs: 1024,
     maxNorm: Infinity,
@@ -120,7 +121,7 @@ async function longestTurn(
   const delay = monitorEventLoopDelay({ resolution: 1 });
   delay.enable();
   for (const [i, { sha256, bytes }] of updates.entries()) {
-    await reducer.check(`${i}`, sha256, bytes);
+    await reducer.check(`${i}`, sha256, bytes, { work: "", samples: 1, fromHalf: false });
     await reducer.fold(`${i}`, `client-${i}`, 1, 0);
   }
   await reducer.finish(model, CLIENTS);

@@ -1,5 +1,6 @@
 import type { ClientHalf, NamedVectors } from "../../runtime/algorithms/algorithm.js";
 import type { UpdateForm } from "../../runtime/codecs/codec.js";
+import { wholeModel } from "../../runtime/codecs/parts/model-blob.js";
 import { readBlob, type Vectors } from "../../runtime/tensors/blob.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { shareOf, stepsOf, whole } from "../../runtime/training/transmission.js";
@@ -8,6 +9,8 @@ import { shareOf, stepsOf, whole } from "../../runtime/training/transmission.js"
 export interface AboutUpdate {
   /** The name of its work, as `workName` makes it. */
   readonly work: string;
+  /** It was trained from the model of halves. */
+  readonly fromHalf: boolean;
   /** That its client says it was trained on. */
   readonly samples: number;
 }
@@ -21,6 +24,8 @@ export interface Following {
   readonly meanSamples: number;
   /** The model that the clients were given, as a blob. */
   readonly model: Uint8Array;
+  /** The model of halves, that others were given. */
+  readonly half: Uint8Array | undefined;
 }
 
 /** An update that has arrived whole. */
@@ -31,13 +36,20 @@ export interface Kept {
 }
 
 /** How the round is trained, with what its clients received beside the model. */
-type Round = Omit<Following, "model"> & { readonly received: NamedVectors };
+type Round = Omit<Following, "model" | "half"> & {
+  readonly received: NamedVectors;
+  readonly receivedAsHalves: NamedVectors;
+};
 
 export const followingIn = (
-  { model, ...rest }: Following,
+  { model, half = model, ...rest }: Following,
   layout: Layout,
   receives: readonly string[],
-): Round => ({ ...rest, received: readBlob(model, layout, receives) });
+): Round => ({
+  ...rest,
+  received: readBlob(model, layout, receives),
+  receivedAsHalves: readBlob(wholeModel(half.slice()), layout, receives),
+});
 
 /** Pieces of work whose drawn places are remembered: those of one round, or of buffered ones. */
 const MOST_DRAWN = 8;
@@ -63,13 +75,15 @@ export function readArrivals(client: ClientHalf, form: UpdateForm) {
       round = trained;
     },
     /** What reads the update. @throws ModelError `layout` */
-    async reader({ bytes, about: { work, samples } }: Kept): Promise<() => Vectors> {
+    async reader({ bytes, about: { work, samples, fromHalf } }: Kept): Promise<() => Vectors> {
       const places = await placesOf(work);
       return () => {
         const arrived = form.decode(bytes, { grid, drawn: places });
         if (round === undefined) return arrived;
         const share = shareOf(samples, round.meanSamples);
-        return whole(client, arrived, { ...round, share, steps: stepsOf(round, samples) }, grid);
+        const steps = stepsOf(round, samples);
+        const received = fromHalf ? round.receivedAsHalves : round.received;
+        return whole(client, arrived, { ...round, received, share, steps }, grid);
       };
     },
   };

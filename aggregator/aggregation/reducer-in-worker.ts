@@ -37,6 +37,7 @@ export async function openReducerInWorker(settings: ReducerSettings): Promise<Re
     check: (...update) => call("check", update).result,
     fold: (...update) => call("fold", update).result,
     drop: (...key) => call("drop", key).result,
+    half: (...model) => call("half", model).result,
     rest: () => call("rest", []).result,
     finish: (model, population) =>
       call("finish", [model, population], { transfer: [model.buffer] }).result,

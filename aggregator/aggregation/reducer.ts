@@ -16,6 +16,7 @@ import {
 } from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
+import { halfModel } from "../../runtime/codecs/parts/model-blob.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { collectAll } from "../memory.js";
 import { updateForm, type CodecChoice } from "../../runtime/training/transmission.js";
@@ -67,6 +68,8 @@ export interface Reducer {
    * go on from: numbers that are not finite, another length or type
    */
   finish(model: Uint8Array<ArrayBuffer>, population: number): Promise<Checkpoint>;
+  /** The model's blob in half the bytes. */
+  half(model: Uint8Array): Promise<Blob>;
   close(): Promise<void>;
 }
 
@@ -176,6 +179,7 @@ export function openReducer(
       if (next.global !== global && own === undefined) release(next.global.buffer);
       return checkpoint;
     },
+    half: async (model) => blobOf(halfModel(model, ["model", ...client.receives])),
     async close() {},
   };
 }

@@ -209,6 +209,12 @@ function unqueue({ tasks }: Client, { id }: Assignment): void {
 const isOpen = ({ task, folded, ended }: Assignment): boolean =>
   task !== "evaluate" && !folded && ended === undefined;
 
+/** The form of the newest model that a client is given. */
+export const modelFor = (
+  { current, half }: { readonly current: Blob; readonly half: Blob | undefined },
+  { readsHalves }: Client,
+): Blob => (readsHalves ? (half ?? current) : current);
+
 /** A blob as messages name it. */
 export const nameOf = ({ sha256, bytes }: Blob) => ({
   sha256,

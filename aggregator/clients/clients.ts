@@ -57,6 +57,8 @@ export interface Client {
   session: Session | undefined;
   /** n_k, if known, as `believed`. */
   samples: number | null;
+  /** It reads models of halves. */
+  readsHalves: boolean;
   /** Kernels it computes with. */
   build: string | null;
   /** Counts in m. */
@@ -87,6 +89,7 @@ const newClient = (id: string): Client => ({
   id,
   session: undefined,
   samples: null,
+  readsHalves: false,
   build: null,
   registered: false,
   registeredAt: -Infinity,

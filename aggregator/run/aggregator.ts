@@ -4,7 +4,7 @@ import { printable } from "../../runtime/protocol/printable.js";
 import type { Normalisation } from "../../runtime/data/dataset.js";
 import type { ModelDescription } from "../../runtime/models/description.js";
 import type { Socket } from "../../runtime/platform/platform.js";
-import { openAssignments } from "../clients/assignments.js";
+import { modelFor, openAssignments } from "../clients/assignments.js";
 import { openAttempts } from "./attempts.js";
 import { sessionHandlers } from "./message-handlers.js";
 import { clientIn, type Client } from "../clients/clients.js";
@@ -137,7 +137,9 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { context, driver, registry, reopen } = this.#joined;
     const { run, epoch, last, attempt, clients } = opened;
     const { round } = last.record;
-    context.models.keep(round, last.model);
+    const half =
+      this.settings.modelCodec === "float16" ? await reducer.half(last.model.bytes) : undefined;
+    context.models.keep(round, last.model, half);
     for (const client of clients)
       registry.remember(client, attempt?.selected.includes(client.id) ?? false);
     this.log.info(
@@ -366,6 +368,7 @@ function join(
     test: options.evaluate,
     metrics: definition.metrics,
     log,
+    modelFor: (client) => modelFor(models, clientOf(client)),
     give: (assignment) => assignments.give(assignment),
     takeBack: (assignment) => {
       assignments.end(assignment, "late");

@@ -1,5 +1,5 @@
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
-import { assignmentId } from "../clients/assignments.js";
+import { assignmentId, modelFor } from "../clients/assignments.js";
 import {
   capOf,
   newAssignment,
@@ -60,7 +60,7 @@ export function openAttempts(
   },
 ): Attempts {
   const { definition, log, rounds, send, tell, ledger, epoch } = context;
-  const { withRetry, models, assignments } = context;
+  const { withRetry, models, assignments, clientOf } = context;
   const { settings } = definition;
   const { key } = options;
   let { latest } = options;
@@ -114,7 +114,7 @@ export function openAttempts(
               client,
               "train",
               work,
-              models.current,
+              modelFor(models, clientOf(client)),
               trainSettingsOf(definition, latest!, client, work),
             )
           : before;

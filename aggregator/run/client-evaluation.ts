@@ -18,6 +18,8 @@ export interface ClientEvaluationOptions {
   readonly maxSamples: number | undefined;
   /** Milliseconds for the clients' answers. */
   readonly deadline: number;
+  /** The form of the newest model that this client is given, where there are several. */
+  readonly modelFor?: (client: string) => Blob;
   readonly give: (assignment: Assignment) => void;
   /** The assignment was not answered in time. */
   readonly takeBack: (assignment: Assignment) => void;
@@ -38,7 +40,7 @@ interface ClientEvaluation {
 }
 
 export function openClientEvaluation(options: ClientEvaluationOptions): ClientEvaluation {
-  const { seed, fraction, metrics, maxSamples, deadline } = options;
+  const { seed, fraction, metrics, maxSamples, deadline, modelFor = () => undefined } = options;
   let current: Pick<ClientEvaluation, "answered" | "cut"> | undefined;
 
   /** Part of these clients, drawn by a generator that seed and round decide. */
@@ -49,7 +51,13 @@ export function openClientEvaluation(options: ClientEvaluationOptions): ClientEv
     const key = randomBytes(32).toString("hex");
     const work = { round, attempt: 1 };
     return [...order].map((i) => ({
-      ...newAssignment(assignmentId(key, work, ids[i]), ids[i], "evaluate", work, model),
+      ...newAssignment(
+        assignmentId(key, work, ids[i]),
+        ids[i],
+        "evaluate",
+        work,
+        modelFor(ids[i]) ?? model,
+      ),
       due: performance.now() + deadline,
     }));
   }

@@ -81,10 +81,12 @@ export async function commitRound(
       })),
       line: { ...rounded },
     };
+    const half =
+      settings.modelCodec === "float16" ? await reducer.half(checkpoint.model.bytes) : undefined;
     await withRetry(async () => {
       await context.ledger.commit(context.epoch, record, checkpoint);
       const commitSeconds = (performance.now() - finished) / 1000;
-      models.keep(open.round, checkpoint.model);
+      models.keep(open.round, checkpoint.model, half);
       refresh(context, counted);
       await announce(context, counted);
       const timings: RoundTimings = {

@@ -34,6 +34,7 @@ export function openFolds(
           batchSize: settings.batchSize,
           meanSamples,
           model: context.models.current.bytes,
+          half: context.models.half?.bytes,
         }
       : undefined;
 

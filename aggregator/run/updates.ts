@@ -1,5 +1,5 @@
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
-import { nameOf } from "../clients/assignments.js";
+import { modelFor, nameOf } from "../clients/assignments.js";
 import { addTrouble, type Client } from "../clients/clients.js";
 import { wordsOf } from "../clients/troubles.js";
 import { brokenBy } from "../storage/retry.js";
@@ -97,6 +97,8 @@ export function openUpdates(
         refusal = await reducer.check(id, sha256, bytes, {
           work: workName(context.run, given.work.round, given.work.attempt),
           samples: given.offer!.samples,
+          // What was given before a restart is given again in the same form.
+          fromHalf: (given.model ?? modelFor(models, clientOf(given.client))) === models.half,
         });
       } catch (error) {
         log.error({ err: error }, "an update could not be looked at");

@@ -83,6 +83,7 @@ const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
   layers: Object.keys(LAYER_KINDS),
   codecs: Object.keys(CODECS),
+  models: ["float32", "float16"],
   build: "none",
 };
 

@@ -1,3 +1,4 @@
+import { wholeModel } from "../codecs/parts/model-blob.js";
 import { sha256 } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
 import { loadModel, readCard, type ModelCard } from "../models/model.js";
@@ -35,8 +36,10 @@ export function modelCache(
     for (let attempt = 1; attempt <= 2; attempt++) {
       const bytes = new Uint8Array(blob.bytes);
       await download(blob, (chunk, offset) => bytes.set(chunk, offset));
-      if ((await sha256(bytes)) === blob.sha256)
-        return { bytes, model: { ...loadModel(bytes), sha256: blob.sha256 } };
+      if ((await sha256(bytes)) === blob.sha256) {
+        const whole = wholeModel(bytes);
+        return { bytes: whole, model: { ...loadModel(whole), sha256: blob.sha256 } };
+      }
     }
     throw new ProtocolError(
       "hash",

@@ -77,6 +77,7 @@ export const clientMessages = {
       algorithms: names,
       layers: names,
       codecs: names,
+      models: v.optional(names, ["float32"]),
       build: orNull(text(64)),
     }),
     samples: orNull(whole(0)),

@@ -5,7 +5,7 @@ import { elements } from "./shape.js";
 export interface Tensor {
   readonly name: string;
   readonly shape: readonly number[];
-  readonly data: Float32Array | Float64Array | Int32Array | Uint8Array;
+  readonly data: Float32Array | Float64Array | Int32Array | Uint8Array | Int16Array | Uint16Array;
 }
 
 /** What a safetensors file holds; tensors in the order of the file. */
@@ -19,6 +19,9 @@ const KINDS = {
   F64: { bytes: 8, view: Float64Array },
   I32: { bytes: 4, view: Int32Array },
   U8: { bytes: 1, view: Uint8Array },
+  I16: { bytes: 2, view: Int16Array },
+  /** Halves, as their bits. */
+  F16: { bytes: 2, view: Uint16Array },
 } as const;
 type Kind = keyof typeof KINDS;
 
@@ -32,6 +35,8 @@ function kindOf(data: Tensor["data"]): Kind {
   if (data instanceof Float32Array) return "F32";
   if (data instanceof Float64Array) return "F64";
   if (data instanceof Int32Array) return "I32";
+  if (data instanceof Int16Array) return "I16";
+  if (data instanceof Uint16Array) return "F16";
   return "U8";
 }
 

@@ -60,7 +60,6 @@ async function play(
       algorithmSettings: own,
       ...choice,
       layout,
-      metadata: {},
       maxAbs: MAX_ABS,
       maxNorm: Infinity,
       clipUpdateNorm: Infinity,
@@ -81,6 +80,7 @@ async function play(
       ...settings,
       meanSamples,
       model,
+      half: undefined,
     };
     const begin = () =>
       reducer.openFold({
@@ -117,7 +117,7 @@ async function play(
       });
       if (fate === "refused") bytes[3] ^= 1;
       const sha256 = createHash("sha256").update(bytes).digest("hex");
-      const refusal = await reducer.check(seed, sha256, bytes, { work, samples });
+      const refusal = await reducer.check(seed, sha256, bytes, { work, samples, fromHalf: false });
       assert.equal(refusal?.code, fate === "refused" ? "layout" : undefined, refusal?.message);
       if (fate === "late") await reducer.drop(seed);
       if (fate === "counted" || fate === "abandoned")

@@ -6,6 +6,7 @@ import { plain } from "../../aggregator/aggregation/arithmetic.js";
 import { foldToBytes, foldFromBytes, emptyFold } from "../../aggregator/aggregation/exact-sum.js";
 import { frame, FIRST, MAGIC, readJournal } from "../../aggregator/storage/journal.js";
 import { readPictures } from "../../cli/pictures.js";
+import { halfModel, wholeModel } from "../../runtime/codecs/parts/model-blob.js";
 import { CODECS } from "../../runtime/codecs/built-in.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { readCsv } from "../../runtime/data/csv.js";
@@ -153,6 +154,11 @@ export const DECODERS: readonly Decoder[] = [
   },
   { name: "safetensors", corpus: [model], read: readSafetensors },
   { name: "model files", corpus: [model], read: loadModel },
+  {
+    name: "models of halves",
+    corpus: [halfModel(model, ["model"])],
+    read: (bytes) => wholeModel(Uint8Array.from(bytes)),
+  },
   {
     name: "folds",
     corpus: [

@@ -20,6 +20,7 @@ export const fromClient: OutgoingClientMessage[] = [
       algorithms: ["fedavg"],
       layers: ["dense"],
       codecs: ["float32"],
+      models: ["float32", "float16"],
       build: "simd",
     },
     samples: 120,

@@ -158,7 +158,11 @@ test("centred clipping goes on from the last round's outcome, also after a resta
     for (const [i, value] of [1, 1.5, -70].entries()) {
       const bytes = form.encode({ delta: new Float32Array(layout.size).fill(value) });
       assert.equal(
-        await reducer.check(`${i}`, sha256Hex(bytes), bytes, { work: "", samples: 1 }),
+        await reducer.check(`${i}`, sha256Hex(bytes), bytes, {
+          work: "",
+          samples: 1,
+          fromHalf: false,
+        }),
         undefined,
       );
       await reducer.fold(`${i}`, `client-${i}`, 9, 0);
