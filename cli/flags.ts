@@ -141,6 +141,22 @@ const ROUNDS = ["serve", "simulate"] as const;
 const LOCAL = ["simulate", "demo"] as const;
 const DEALT = ["join", "simulate", "demo"] as const;
 
+/** Flags of one command. */
+function only<C extends CommandName, G extends Readonly<Record<string, Own>>>(
+  command: C,
+  group: G,
+): { readonly [K in keyof G]: G[K] & { readonly commands: readonly [C] } } {
+  const rows = Object.entries<Own>(group).map(([key, flag]): [string, Setting<unknown>] => [
+    key,
+    { ...flag, commands: [command] },
+  ]);
+  return Object.fromEntries(rows) as {
+    readonly [K in keyof G]: G[K] & { readonly commands: readonly [C] };
+  };
+}
+
+type Own = Omit<Setting<unknown>, "commands">;
+
 /** The flag of one of the run's settings: type, bounds and default are those of its schema. */
 type OfRun<K extends keyof AggregatorSettings, C> = Kind<NonNullable<AggregatorSettings[K]>> & {
   readonly help: string;
@@ -339,36 +355,31 @@ const LINE = {
   },
 } satisfies Group;
 
-const EXPERIMENT = {
+const EXPERIMENT = only("experiment", {
   file: {
     ...text("file"),
     positional: true,
     required: true,
     help: "the experiment, JSON or YAML (see examples/experiments/)",
-    commands: ["experiment"],
   },
   out: {
     ...text("folder"),
     help: "folder of all its runs and results; what is finished there is not run again (runs/ and the file's name where not given)",
-    commands: ["experiment"],
   },
   parallel: {
     ...integer(1, 256),
     help: "runs at once (one for each core where not given)",
-    commands: ["experiment"],
   },
   page: {
     ...text("file"),
     help: "write the results page to this Markdown file too, its pictures into a folder of the same name",
-    commands: ["experiment"],
   },
   dataOfRuns: {
     ...text("path"),
     flag: "data",
     help: "data set of the runs, instead of the file's",
-    commands: ["experiment"],
   },
-} satisfies Group;
+});
 
 const DATA = {
   data: {
@@ -567,151 +578,128 @@ const ROUND = {
   },
 } satisfies Group;
 
-const FLATNESS = {
+const FLATNESS = only("flatness", {
   top: {
     ...integer(1, 50),
     default: 1,
     help: "how many of the Hessian's largest eigenvalues",
-    commands: ["flatness"],
   },
   probes: {
     ...integer(2, 1_000_000),
     default: 30,
     help: "random vectors for the trace, where the model is too large for the exact one",
-    commands: ["flatness"],
   },
   perLayer: {
     ...toggle,
     default: false,
     help: "the same for the block of each layer's parameters",
-    commands: ["flatness"],
   },
   slice: {
     ...toggle,
     default: false,
     help: "the loss on a plane along two filter-normalised random directions: CSV, SVG and PNG",
-    commands: ["flatness"],
   },
   sliceRadius: {
     ...number(0.001, 100),
     default: 1,
     help: "half the side of that plane; 1 changes each filter by as much as its own norm",
-    commands: ["flatness"],
   },
   slicePoints: {
     ...integer(3, 501),
     default: 21,
     help: "points along each side of that plane",
-    commands: ["flatness"],
   },
   sliceColours: {
     ...text("lowest:highest"),
     help: "losses at the ends of the picture's colour scale, so that two pictures can be compared (the slice's own where not given)",
-    commands: ["flatness"],
   },
   outcome: {
     ...text("folder"),
     flag: "out",
     help: "folder for flatness.json and the slice (the model's where not given)",
-    commands: ["flatness"],
   },
-} satisfies Group;
+});
 
-const CLIENT = {
+const CLIENT = only("join", {
   state: {
     ...text("folder"),
     default: "fedflat-state",
     help: "folder of the client's key, its unfinished work and the algorithm's state",
-    commands: ["join"],
   },
   labIdentity: {
     ...labIdentity,
     help: "in a laboratory: derive the client's key from a seed, as simulate does for its client of that index",
-    commands: ["join"],
   },
   limits: {
     ...numbers(["modelBytes", "memoryBytes", "seconds"]),
     default: {},
     help: "decline work beyond this: modelBytes=, memoryBytes=, seconds=",
-    commands: ["join"],
   },
-} satisfies Group;
+});
 
-const LOAD = {
+const LOAD = only("loadtest", {
   address: {
     ...socketUrl,
     positional: true,
     required: true,
     help: "the aggregator's address",
-    commands: ["loadtest"],
   },
   lightClients: {
     ...integer(1, 1_000_000),
     flag: "clients",
     default: 100,
     help: "number of clients",
-    commands: ["loadtest"],
   },
   update: {
     ...updates,
     default: "random",
     help: "where updates come from: random numbers of the right shape, replay of recorded ones (--updates), or real training by a shared pool (--data)",
-    commands: ["loadtest"],
   },
   recorded: {
     ...text("folder"),
     flag: "updates",
     help: "folder of recorded updates, for --update replay",
-    commands: ["loadtest"],
   },
   trainOn: {
     ...text("path"),
     flag: "data",
     help: "data set that is dealt to the clients, for --update train",
-    commands: ["loadtest"],
   },
   record: {
     ...text("folder"),
     help: "keep the updates of --update train in this folder, for --update replay",
-    commands: ["loadtest"],
   },
   profiles: {
     ...text("fleet"),
     default: "instant",
     help: "kinds of devices with shares, of instant, phone, gateway and flaky-rural, and of attackers (sign-flip, alie, inner-product, huge, label-flip), such as phone:80,sign-flip:20; or a JSON file (docs/loadtest.md)",
-    commands: ["loadtest"],
   },
   ramp: {
     ...number(0, 1_000_000),
     default: 1,
     help: "seconds over which the clients arrive",
-    commands: ["loadtest"],
   },
   duration: {
     ...number(0.1, 1_000_000),
     default: 60,
     help: "seconds after which to stop, if the run is not finished before",
-    commands: ["loadtest"],
   },
   untilRounds: {
     ...integer(1, 1_000_000),
     flag: "rounds",
     help: "stop when so many rounds have been committed",
-    commands: ["loadtest"],
   },
   processes: {
     ...integer(1, 64),
     flag: "workers",
     default: 1,
     help: "threads that drive the clients",
-    commands: ["loadtest"],
   },
   report: {
     ...text("file"),
     help: "write the report with plots to this HTML file",
-    commands: ["loadtest"],
   },
-} satisfies Group;
+});
 
 const OUTCOME = {
   run: {
