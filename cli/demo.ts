@@ -121,7 +121,7 @@ async function train(
           view.say(
             "client",
             { client: i + 1, ended: how },
-            `Client process ${i + 1} is gone (${how}); the federation goes on.`,
+            `Client process ${i + 1} is gone (${how}); the federation continues.`,
           );
       });
     await conclude(aggregator, view, folder, signal, run, {

@@ -135,7 +135,7 @@ export async function experiment(
       signal.aborted ? "stopped" : "done",
       { finished: finished.size, failed: failed.length, pages },
       signal.aborted
-        ? `Stopped with ${finished.size} of ${cells.length} runs finished; the same command goes on from there.${results}`
+        ? `Stopped with ${finished.size} of ${cells.length} runs finished; the same command continues from there.${results}`
         : `${finished.size} of ${cells.length} runs finished.${results}`,
     );
   } finally {

@@ -313,7 +313,7 @@ export async function conclude(
     view.say(
       "stopped",
       facts,
-      `Stopped after round ${rounds}. The state is in ${folder}: the same command with --run ${folder} --resume goes on.`,
+      `Stopped after round ${rounds}. The state is in ${folder}: the same command with --run ${folder} --resume continues it.`,
     );
   else
     view.say(

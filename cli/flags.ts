@@ -65,7 +65,7 @@ export const COMMANDS = {
   },
   experiment: {
     summary:
-      "A grid of simulated federations from one file: tables and pictures; goes on where it was stopped",
+      "A grid of simulated federations from one file: tables and pictures; resumes where it was stopped",
     examples: [
       "examples/experiments/scaled.json",
       "examples/experiments/paper-cifar-100.json --data cifar-100-binary --parallel 16 --out results/cifar-100",

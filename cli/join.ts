@@ -101,7 +101,7 @@ function show(client: FederatedClient, view: View, where: string): void {
     const { round, what, code, message } = event;
     const sentence = {
       accepted: undefined,
-      resumed: `goes on where it was cut, ${message}`,
+      resumed: `continues where it was cut, ${message}`,
       dropped: `a half-trained round was kept but cannot be used, ${message}; training begins at the first batch`,
       offered: "trained, the update is on its way",
       received: undefined,

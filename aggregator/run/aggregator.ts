@@ -145,7 +145,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.log.info(
       { run, epoch, committed: round, build: reducer.build },
       attempt
-        ? `the run goes on with round ${attempt.round}, attempt ${attempt.attempt}`
+        ? `the run continues with round ${attempt.round}, attempt ${attempt.attempt}`
         : "the run begins",
     );
     if (attempt !== undefined) await reopen(attempt);

@@ -18,7 +18,7 @@ export function coordinateMedian({
 }
 
 /**
- * Of each coordinate the least value at which the weights of all that are not larger come to half
+ * Of each coordinate the least value at which the weights of those that are not larger come to half
  * of all weights; where they come to just that, the mean of it and the next value.
  */
 function weightedMedian({ rows, weights }: Gathered): Float64Array {
