@@ -1,5 +1,5 @@
 import type { UpdateForm } from "../../runtime/codecs/codec.js";
-import type { Fleet } from "./light-client.js";
+import type { Fleet } from "./light-fleet.js";
 import { wholeUpdate, type Update } from "./updates.js";
 
 /** Honest updates of a round that hostile clients look at. */

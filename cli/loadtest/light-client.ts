@@ -17,26 +17,21 @@ import type { Identity, Platform, SocketOptions } from "../../runtime/platform/p
 import {
   MOST_PENDING,
   type BlobName,
-  type OutgoingClientMessage,
   type ServerMessageOf,
 } from "../../runtime/protocol/messages.js";
-import { readStatisticsSettings } from "../../runtime/protocol/settings.js";
 import { attackNamed, type Attack } from "../attacks.js";
+import {
+  invented,
+  inventedEvaluation,
+  inventedStatistics,
+  type Assign,
+  type Fleet,
+  type Offer,
+} from "./light-fleet.js";
 import { draw, type Profile } from "./profile.js";
-import { add, type Fault, type Figure, type Recording, type Activity } from "./recording.js";
-import type { SharedModels } from "./shared-models.js";
+import { Recorder } from "./recorder.js";
+import { add, type Activity, type Fault } from "./recording.js";
 import { shaped } from "./shaped-socket.js";
-import type { Update } from "./updates.js";
-
-type Assign = ServerMessageOf<"assign">;
-type Offer = Extract<OutgoingClientMessage, { type: "offer" }>;
-
-/** What a trainer, or nobody, makes of an assignment. */
-export interface MadeUpdate {
-  readonly update: Update;
-  /** As the trainer measured; invented where there is none. */
-  readonly metrics?: Offer["metrics"];
-}
 
 /** An update that is on its way into a model. */
 interface Sent {
@@ -45,39 +40,6 @@ interface Sent {
   /** When its assignment came. */
   readonly assigned: number;
 }
-
-/** What the clients of a fleet have in common. */
-export interface Fleet {
-  readonly url: string;
-  readonly seed: string;
-  readonly token: string | undefined;
-  readonly socket: SocketOptions;
-  readonly recording: Recording;
-  openSocket: Platform["openSocket"];
-  identityOf(index: number): Identity;
-  /** How many samples a client trains on; where it has none, its profile says what it claims. */
-  samplesOf(index: number): number | undefined;
-  readonly models: SharedModels;
-  work(
-    client: number,
-    assign: Assign,
-    model: Loaded,
-    /** The first number of the update is not one. */
-    poisoned: boolean,
-    /** What it does instead of honest work. */
-    attack: Attack,
-  ): Promise<MadeUpdate>;
-  /** Where clients have data. */
-  readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
-  readonly measure: ((client: number, assign: Assign, model: Loaded) => InputFigures) | undefined;
-}
-
-/** What a client says of its inputs. */
-export type InputFigures = NonNullable<
-  Extract<OutgoingClientMessage, { type: "report" }>["statistics"]
->;
-
-type Evaluated = NonNullable<Extract<OutgoingClientMessage, { type: "report" }>["evaluation"]>;
 
 const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
@@ -103,28 +65,6 @@ const ANSWERS: Readonly<Partial<Record<Fault, string>>> = {
   nan: "not-finite",
 };
 
-/** What a client without data says that it measured. */
-const invented = (seconds: number): Offer["metrics"] => ({
-  lossBefore: 1,
-  lossAfter: 1,
-  activationNorms: [],
-  seconds,
-});
-
-/** The same of a model: one in ten of its samples, half of them right. */
-function inventedEvaluation(samples: number): Evaluated {
-  const count = Math.max(1, Math.round(samples / 10));
-  return { count, correct: Math.floor(count / 2), loss: count };
-}
-
-/** The same of inputs: each channel has mean 0 and deviation 1. */
-function inventedStatistics(samples: number, { settings }: Assign): InputFigures {
-  const { shape } = readStatisticsSettings(settings);
-  const channels = shape[shape.length - 1];
-  const all = (value: number) => new Array<number>(channels).fill(value);
-  return { count: Math.max(1, samples), mean: all(0), deviation: all(1) };
-}
-
 /**
  * A client that does everything the protocol asks of one, on the connection code of the real
  * client, and trains only where the fleet has a trainer. It is its own options and events, so that
@@ -142,7 +82,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   readonly #resolve: () => void;
   /** Resolves when the client has left, or was sent away. */
   readonly done: Promise<void>;
-  #state: Activity | undefined;
+  readonly #record: Recorder;
   /** What it is at while its line is up. */
   #work: Activity = "idle";
   #dialled = 0;
@@ -160,6 +100,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#fleet = fleet;
     this.#index = index;
     this.#profile = profile;
+    this.#record = new Recorder(fleet.recording);
     this.#attack = attackNamed(profile.attack)!;
     this.#chance = random(fleet.seed, "load", index);
     this.#samples =
@@ -173,7 +114,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   start(): void {
     this.#fleet.recording.arrived++;
-    this.#is("dialling");
+    this.#record.is("dialling");
     this.#connection.available(true);
     this.#connection.start();
   }
@@ -199,7 +140,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   chance = (): number => this.#chance.next();
   openSocket: Platform["openSocket"] = (url, options) => {
     this.#dialled = performance.now();
-    this.#is("dialling");
+    this.#record.is("dialling");
     const { upload, download, latency } = this.#profile;
     const plain = upload === 0 && download === 0 && latency === 0;
     const open = plain
@@ -221,8 +162,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   // Events of the connection.
 
   welcome({ lastCounted }: ServerMessageOf<"welcome">): void {
-    this.#took("connect", this.#dialled);
-    this.#is(this.#work);
+    this.#record.took("connect", this.#dialled);
+    this.#record.is(this.#work);
     if (lastCounted) this.#counted(lastCounted.assignment);
   }
 
@@ -232,18 +173,18 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
         return this.#take(message);
       case "received":
         if (message.assignment !== this.#offer?.assignment) return;
-        this.#took("upload", this.#offered);
+        this.#record.took("upload", this.#offered);
         this.#does("idle");
         if (this.#fault !== "duplicate") return;
         this.#connection.repeat(message.assignment);
         return this.#faultDone();
       case "committed":
-        this.#round(message.round);
+        this.#record.round(message.round);
         return this.#counted(message.assignment);
       case "refused":
         return this.#refused(message);
       case "model":
-        return this.#round(message.round);
+        return this.#record.round(message.round);
       case "wait":
         return;
       case "finished":
@@ -253,21 +194,21 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   problem({ code }: ProtocolError): void {
-    this.#error(`problem: ${code}`);
+    this.#record.error(`problem: ${code}`);
   }
 
   lost(reason: string): void {
     const wanted = reason === OUT_OF_REACH;
     if (wanted) add(this.#fleet.recording.faults, "dropOut");
-    else this.#error(`line lost: ${reason.slice(0, 100)}`);
-    this.#is(wanted ? "away" : "dialling");
+    else this.#record.error(`line lost: ${reason.slice(0, 100)}`);
+    this.#record.is(wanted ? "away" : "dialling");
   }
 
   ended(reason: EndReason): void {
-    if (reason !== "closed" && reason !== "finished") this.#error(`ended: ${reason}`);
+    if (reason !== "closed" && reason !== "finished") this.#record.error(`ended: ${reason}`);
     this.#assign = undefined;
     this.#waiting = undefined;
-    this.#is(undefined);
+    this.#record.is(undefined);
     this.#resolve();
   }
 
@@ -292,7 +233,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#connection.tell({ type: "accept", assignment });
     this.#do(assign).catch((error: unknown) => {
       if (this.#assign !== assign) return;
-      this.#error(
+      this.#record.error(
         `failed: ${error instanceof Error ? error.message.slice(0, 200) : String(error)}`,
       );
       this.#connection.tell({ type: "failed", assignment, code: "other" });
@@ -343,7 +284,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
       this.#attack,
     );
     if (!mine()) return;
-    this.#took("train", begun);
+    this.#record.took("train", begun);
     const misshapen = chance.next() < (faulty.shape ?? 0);
     const duplicate = chance.next() < (faulty.duplicate ?? 0);
     if (!late)
@@ -369,7 +310,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#does("downloading");
     const begun = performance.now();
     const model = await models.fetch(this.#connection, name);
-    this.#took("download", begun);
+    this.#record.took("download", begun);
     recording.modelBytes += name.bytes;
     this.#model = name.sha256;
     return model;
@@ -409,10 +350,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
         ? this.#sent(this.#offer)
         : this.#waiting?.get(assignment);
     if (sent === undefined) return;
-    const { recording } = this.#fleet;
-    recording.counted++;
-    recording.countedBytes += sent.bytes;
-    this.#took("roundTrip", sent.assigned);
+    this.#record.counted(sent.bytes, sent.assigned);
     this.#settle(assignment);
   }
 
@@ -431,32 +369,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#does("idle");
   }
 
-  // The record.
-
-  #round(round: number): void {
-    const { recording } = this.#fleet;
-    if (round <= recording.round) return;
-    recording.round = round;
-    recording.rounds++;
-  }
-
-  #took(figure: Figure, since: number): void {
-    this.#fleet.recording.samples[figure].push(performance.now() - since);
-  }
-
-  #error(kind: string): void {
-    add(this.#fleet.recording.errors, kind);
-  }
-
   #does(work: Activity): void {
     this.#work = work;
-    if (this.#connection.isUp) this.#is(work);
-  }
-
-  #is(state: Activity | undefined): void {
-    const { states } = this.#fleet.recording;
-    if (this.#state !== undefined) states[this.#state]--;
-    if (state !== undefined) states[state]++;
-    this.#state = state;
+    if (this.#connection.isUp) this.#record.is(work);
   }
 }

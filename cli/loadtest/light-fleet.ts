@@ -1,0 +1,73 @@
+import type { Loaded } from "../../runtime/client/model-cache.js";
+import type { Identity, Platform, SocketOptions } from "../../runtime/platform/platform.js";
+import type { OutgoingClientMessage, ServerMessageOf } from "../../runtime/protocol/messages.js";
+import type { Attack } from "../attacks.js";
+import { readStatisticsSettings } from "../../runtime/protocol/settings.js";
+import type { Recording } from "./recording.js";
+import type { SharedModels } from "./shared-models.js";
+import type { Update } from "./updates.js";
+
+export type Assign = ServerMessageOf<"assign">;
+export type Offer = Extract<OutgoingClientMessage, { type: "offer" }>;
+
+/** What a trainer, or nobody, makes of an assignment. */
+export interface MadeUpdate {
+  readonly update: Update;
+  /** As the trainer measured; invented where there is none. */
+  readonly metrics?: Offer["metrics"];
+}
+
+/** What the clients of a fleet have in common. */
+export interface Fleet {
+  readonly url: string;
+  readonly seed: string;
+  readonly token: string | undefined;
+  readonly socket: SocketOptions;
+  readonly recording: Recording;
+  openSocket: Platform["openSocket"];
+  identityOf(index: number): Identity;
+  /** How many samples a client trains on; where it has none, its profile says what it claims. */
+  samplesOf(index: number): number | undefined;
+  readonly models: SharedModels;
+  work(
+    client: number,
+    assign: Assign,
+    model: Loaded,
+    /** The first number of the update is not one. */
+    poisoned: boolean,
+    /** What it does instead of honest work. */
+    attack: Attack,
+  ): Promise<MadeUpdate>;
+  /** Where clients have data. */
+  readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
+  readonly measure: ((client: number, assign: Assign, model: Loaded) => InputFigures) | undefined;
+}
+
+/** What a client says of its inputs. */
+export type InputFigures = NonNullable<
+  Extract<OutgoingClientMessage, { type: "report" }>["statistics"]
+>;
+
+type Evaluated = NonNullable<Extract<OutgoingClientMessage, { type: "report" }>["evaluation"]>;
+
+/** What a client without data says that it measured. */
+export const invented = (seconds: number): Offer["metrics"] => ({
+  lossBefore: 1,
+  lossAfter: 1,
+  activationNorms: [],
+  seconds,
+});
+
+/** The same of a model: one in ten of its samples, half of them right. */
+export function inventedEvaluation(samples: number): Evaluated {
+  const count = Math.max(1, Math.round(samples / 10));
+  return { count, correct: Math.floor(count / 2), loss: count };
+}
+
+/** The same of inputs: each channel has mean 0 and deviation 1. */
+export function inventedStatistics(samples: number, { settings }: Assign): InputFigures {
+  const { shape } = readStatisticsSettings(settings);
+  const channels = shape[shape.length - 1];
+  const all = (value: number) => new Array<number>(channels).fill(value);
+  return { count: Math.max(1, samples), mean: all(0), deviation: all(1) };
+}
