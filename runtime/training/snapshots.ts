@@ -5,7 +5,7 @@ const BATCH_MS = 30_000;
 const SHARE = 0.01;
 
 /** When it is time for the next snapshot of one training. */
-export interface SnapshotTimes {
+interface SnapshotTimes {
   due(epochDone: boolean): boolean;
   /** One is taken; none is due until it is kept. */
   taken(): void;
