@@ -31,12 +31,14 @@ function loadIf(inside: bool, at: usize): v128 {
   return inside ? v128.load(at) : f32x4.splat(0);
 }
 
-// One image under 3x3 windows, its channels a multiple of four. Returns the sum of squares if `norm`.
+// One image under 3x3 windows, its channels a multiple of four; with `turned` by the filter turned round, as the gradient by the
+// input has it. Returns the sum of squares if `norm`.
 function image3x3(
-  x: usize, inHeight: i32, inWidth: i32, w: usize, bias: usize, y: usize, outHeight: i32, outWidth: i32,
+  x: usize, inHeight: i32, inWidth: i32, w: usize, turned: bool, bias: usize, y: usize, outHeight: i32, outWidth: i32,
   channels: i32, strideHeight: i32, strideWidth: i32, padTop: i32, padLeft: i32, relu: i32, norm: i32,
 ): f64 {
   const pixel = <usize>channels << 2;
+  const tap = turned ? 0 - pixel : pixel;
   const line = <usize>inWidth * pixel;
   let squares: f64 = 0;
   for (let c = 0; c < channels; c += 4) {
@@ -49,17 +51,47 @@ function image3x3(
       const p0 = <usize>max(0, min(left, inWidth - 1)) * pixel;
       const p1 = <usize>max(0, min(left + 1, inWidth - 1)) * pixel;
       const p2 = <usize>max(0, min(left + 2, inWidth - 1)) * pixel;
-      let from = w + at;
-      const w0 = loadIf(in0, from), w1 = loadIf(in1, from + pixel), w2 = loadIf(in2, from + 2 * pixel);
-      from += 3 * pixel;
-      const w3 = loadIf(in0, from), w4 = loadIf(in1, from + pixel), w5 = loadIf(in2, from + 2 * pixel);
-      from += 3 * pixel;
-      const w6 = loadIf(in0, from), w7 = loadIf(in1, from + pixel), w8 = loadIf(in2, from + 2 * pixel);
+      let from = w + at + (turned ? pixel << 3 : 0);
+      const w0 = loadIf(in0, from), w1 = loadIf(in1, from + tap), w2 = loadIf(in2, from + 2 * tap);
+      from += 3 * tap;
+      const w3 = loadIf(in0, from), w4 = loadIf(in1, from + tap), w5 = loadIf(in2, from + 2 * tap);
+      from += 3 * tap;
+      const w6 = loadIf(in0, from), w7 = loadIf(in1, from + tap), w8 = loadIf(in2, from + 2 * tap);
       let to = y + <usize>ox * pixel + at;
+      // A column's squares are added in float32.
+      let column = f32x4.splat(0);
       for (let oy = 0; oy < outHeight; oy++) {
         const top = oy * strideHeight - padTop;
         let row = x + <usize>top * line + at;
         let sum = first;
+        if (strideHeight == 1 && top >= 0 && top + 3 < inHeight && oy + 1 < outHeight) {
+          // Two outputs at once, which have two of their three rows in common.
+          let next = first;
+          let a = v128.load(row + p0), b = v128.load(row + p1), c = v128.load(row + p2);
+          sum = madd(c, w2, madd(b, w1, madd(a, w0, sum)));
+          row += line;
+          a = v128.load(row + p0), b = v128.load(row + p1), c = v128.load(row + p2);
+          sum = madd(c, w5, madd(b, w4, madd(a, w3, sum)));
+          next = madd(c, w2, madd(b, w1, madd(a, w0, next)));
+          row += line;
+          a = v128.load(row + p0), b = v128.load(row + p1), c = v128.load(row + p2);
+          sum = madd(c, w8, madd(b, w7, madd(a, w6, sum)));
+          next = madd(c, w5, madd(b, w4, madd(a, w3, next)));
+          row += line;
+          a = v128.load(row + p0), b = v128.load(row + p1), c = v128.load(row + p2);
+          next = madd(c, w8, madd(b, w7, madd(a, w6, next)));
+          if (relu) {
+            sum = positive(sum);
+            next = positive(next);
+          }
+          if (norm) column = madd(next, next, madd(sum, sum, column));
+          v128.store(to, sum);
+          to += <usize>outWidth * pixel;
+          v128.store(to, next);
+          to += <usize>outWidth * pixel;
+          oy++;
+          continue;
+        }
         if (<u32>top < <u32>inHeight) {
           sum = madd(v128.load(row + p0), w0, sum);
           sum = madd(v128.load(row + p1), w1, sum);
@@ -78,10 +110,11 @@ function image3x3(
           sum = madd(v128.load(row + p2), w8, sum);
         }
         if (relu) sum = positive(sum);
-        if (norm) squares += sum4(f32x4.mul(sum, sum));
+        if (norm) column = madd(sum, sum, column);
         v128.store(to, sum);
         to += <usize>outWidth * pixel;
       }
+      squares += sum4(column);
     }
   }
   return squares;
@@ -103,8 +136,8 @@ export function depthwiseConv2d(
   if (vectors == outChannels && kernelHeight == 3 && kernelWidth == 3) {
     for (let image = 0; image < batch; image++) {
       squares += image3x3(
-        x, inHeight, inWidth, w, bias, y, outHeight, outWidth, inChannels, strideHeight, strideWidth, padTop, padLeft,
-        relu, norm,
+        x, inHeight, inWidth, w, false, bias, y, outHeight, outWidth, inChannels, strideHeight, strideWidth, padTop,
+        padLeft, relu, norm,
       );
       x += <usize>(inHeight * inWidth) * pixel;
       y += <usize>(outHeight * outWidth) * tap;
@@ -166,6 +199,16 @@ export function depthwiseConv2dBackpropInput(
   const vectors = multiplier == 1 ? inChannels & ~3 : 0;
   const tap = <usize>outChannels << 2;
   const pixel = <usize>inChannels << 2;
+  if (vectors == outChannels && kernelHeight == 3 && kernelWidth == 3 && strideHeight == 1 && strideWidth == 1) {
+    for (let image = 0; image < batch; image++) {
+      image3x3(
+        dy, outHeight, outWidth, w, true, 0, dx, inHeight, inWidth, inChannels, 1, 1, 2 - padTop, 2 - padLeft, 0, 0,
+      );
+      dy += <usize>(outHeight * outWidth) * tap;
+      dx += <usize>(inHeight * inWidth) * pixel;
+    }
+    return;
+  }
   memory.fill(dx, 0, <usize>(batch * inHeight * inWidth) * pixel);
   for (let image = 0; image < batch; image++) {
     for (let oy = 0; oy < outHeight; oy++) {
