@@ -14,6 +14,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   steps: "Whole training steps",
   device: "What a client costs its device",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
+  codecs: "Codecs of updates",
   fleet: "One aggregator and many light clients",
   page: "The live page with many clients",
   restart: "A restart with a large model",

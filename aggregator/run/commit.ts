@@ -94,6 +94,10 @@ export async function commitRound(
         seconds: (performance.now() - openedAt) / 1000,
         trainSeconds: Math.max(...counted.map((one) => trainSecondsOf(settings, one))),
         updateBytes: counted.length * updateBytes,
+        modelBytes: counted.reduce(
+          (sum, { model }) => sum + (model ?? models.current).bytes.length,
+          0,
+        ),
         collectSeconds: (collected - openedAt) / 1000,
         finishSeconds: (finished - collected) / 1000,
         commitSeconds,

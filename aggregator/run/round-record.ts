@@ -32,6 +32,8 @@ export interface RoundTimings {
   /** The longest local training. */
   readonly trainSeconds: number;
   readonly updateBytes: number;
+  /** Of the models that those updates were trained from, as they were sent. */
+  readonly modelBytes: number;
   /** Parts of `seconds`: until the last update was in, moving the model, and writing it down. */
   readonly collectSeconds: number;
   readonly finishSeconds: number;

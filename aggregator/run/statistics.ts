@@ -52,7 +52,7 @@ export interface StatisticsPhase {
 export function openStatistics(
   context: RunBase &
     RunStorage &
-    Pick<RunContext, "models" | "assignments" | "clientOf" | "roster" | "folder">,
+    Pick<RunContext, "reducer" | "models" | "assignments" | "clientOf" | "roster" | "folder">,
   options: {
     /** Taken before a restart. */
     readonly record: StatisticsRecord | undefined;
@@ -143,7 +143,9 @@ export function openStatistics(
       await withRetry(async () => {
         await ledger.keepStatistics(epoch, taken);
         record = taken;
-        models.keep(0, normalised(models.current, taken));
+        const model = normalised(models.current, taken);
+        const isHalved = models.half !== undefined;
+        models.keep(0, model, isHalved ? await context.reducer.half(model.bytes) : undefined);
         folder?.statistics(taken, models.current);
         const { count, members, held } = taken;
         log.info({ clients: members.length, count, held: held.length }, "statistics are taken");

@@ -59,7 +59,19 @@ export function foldFloat16(sum: usize, x: usize, size: i32, weight: f64, c: f64
 
 // The same with x as int8; the codec's scale belongs into the weight.
 export function foldInt8(sum: usize, x: usize, size: i32, weight: f64, c: f64): void {
-  for (const end = x + <usize>size; x < end; x++, sum += 8) add1(sum, load<i8>(x), weight, c);
+  const weight2 = f64x2.splat(weight);
+  const c2 = f64x2.splat(c);
+  const end = x + <usize>size;
+  for (; x + 8 <= end; x += 8, sum += 64) {
+    const words = v128.load8x8_s(x);
+    const first = i32x4.extend_low_i16x8_s(words);
+    const second = i32x4.extend_high_i16x8_s(words);
+    add(sum, f64x2.convert_low_i32x4_s(first), weight2, c2);
+    add(sum + 16, f64x2.convert_low_i32x4_s(v128.shuffle<i64>(first, first, 1, 1)), weight2, c2);
+    add(sum + 32, f64x2.convert_low_i32x4_s(second), weight2, c2);
+    add(sum + 48, f64x2.convert_low_i32x4_s(v128.shuffle<i64>(second, second, 1, 1)), weight2, c2);
+  }
+  for (; x < end; x++, sum += 8) add1(sum, load<i8>(x), weight, c);
 }
 
 // How many elements of float32 x are not finite or larger than maxAbs in size.

@@ -10,7 +10,11 @@ const Round = v.looseObject({
   activationNorms: v.array(v.number()),
 });
 
-const Timing = v.looseObject({ seconds: v.number(), updateBytes: v.number() });
+const Timing = v.looseObject({
+  seconds: v.number(),
+  updateBytes: v.number(),
+  modelBytes: v.optional(v.number()),
+});
 
 const measured = v.looseObject({ accuracy: v.number() });
 
@@ -51,6 +55,7 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   const evaluations = await lines(folder, "evaluations.jsonl", EvaluationFile);
   const means = await lines(folder, "means.jsonl", MeansFile);
   const clients = await whole(folder, "clients.json", Clients);
+  // What runs of before do not say: every participant was sent the whole model.
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
   const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
   return {
@@ -68,7 +73,9 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
     worstTenth: percent(clients.worstTenth),
     bytes:
       total(timings.map(({ updateBytes }) => updateBytes)) +
-      size * total(rounds.map(({ participants }) => participants.length)),
+      total(
+        rounds.map(({ participants }, i) => timings[i]?.modelBytes ?? size * participants.length),
+      ),
     seconds: total(timings.map(({ seconds }) => seconds)),
   };
 }

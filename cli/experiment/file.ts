@@ -25,7 +25,7 @@ export interface ExperimentFile {
   readonly settings: Readonly<Record<string, unknown>>;
   /** Settings with the values they take: one run for each combination. Seeds are averaged over. */
   readonly grid: Readonly<Record<string, readonly SettingValue[]>>;
-  /** The algorithms' own numbers, by algorithm. */
+  /** The algorithms' and the codecs' own numbers, by name. */
   readonly set: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Accuracy in percent: the first round that reaches it is reported. */
   readonly target?: number;
@@ -70,7 +70,7 @@ const schema = v.strictObject(
       v.record(
         v.string(),
         v.record(v.string(), number, "an object of numbers"),
-        "an object with the numbers of each algorithm",
+        "an object with the numbers of each algorithm or codec",
       ),
       {},
     ),

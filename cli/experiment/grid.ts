@@ -1,4 +1,7 @@
 import { basename, extname } from "node:path";
+import { requirePair } from "../../aggregator/run/codec-pairs.js";
+import { algorithmNamed, algorithmSettings } from "../../runtime/algorithms/built-in.js";
+import { codecNamed, codecSettings } from "../../runtime/codecs/built-in.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { isAlgorithmFile } from "../algorithm.js";
@@ -42,29 +45,48 @@ export function cellsOf(file: ExperimentFile, source: string): Cell[] {
     if (key in file.settings) refuse(key, "to stand in settings or in grid", "both");
     if (key === "set") refuse(`grid.${key}`, "to be set by algorithm", "a list");
   }
-  const algorithms = [file.grid["algorithm"] ?? file.settings["algorithm"] ?? []]
-    .flat()
-    .map(String);
-  for (const algorithm of Object.keys(file.set))
-    if (!algorithms.includes(algorithm))
-      refuse(
-        `set.${algorithm}`,
-        `one of the algorithms ${algorithms.join(", ")}`,
-        `"${algorithm}"`,
-      );
+  const namesIn = (key: string): string[] =>
+    [file.grid[key] ?? file.settings[key] ?? []].flat().map(String);
+  const [algorithms, codecs] = [namesIn("algorithm"), namesIn("codec")];
+  const named = [...algorithms, ...codecs];
+  for (const name of Object.keys(file.set))
+    if (!named.includes(name))
+      refuse(`set.${name}`, `one of the algorithms and codecs ${named.join(", ")}`, `"${name}"`);
   let places: Readonly<Record<string, SettingValue>>[] = [{}];
   for (const [key, values] of Object.entries(file.grid))
     places = places.flatMap((at) => values.map((value) => ({ ...at, [key]: value })));
   const called = namesOf(algorithms);
-  return places.map((place): Cell => {
-    const base = { ...file.settings, ...place };
+  const cells = places.map((place): Cell => {
+    const base: Readonly<Record<string, unknown>> = { ...file.settings, ...place };
     const own = file.set[String(base["algorithm"])];
-    const given = own ? { ...base, set: own } : base;
+    const codecs = file.set[String(base["codec"])];
+    const given = { ...base, ...(own && { set: own }), ...(codecs && { "codec-set": codecs }) };
     const settings = checkSettings("simulate", {}, given, source);
     const algorithm = called(settings.algorithm);
     const at = "algorithm" in place ? { ...place, algorithm } : place;
     return { at, algorithm, name: nameOf(at, settings), given, settings };
   });
+  // Of two axes, the pairs that no run would take are left out.
+  return "codec" in file.grid && "algorithm" in file.grid ? cells.filter(isPair) : cells;
+}
+
+/** Whether a run takes this algorithm with this codec; of one's own that shows when it starts. */
+function isPair({ settings }: Cell): boolean {
+  if (isAlgorithmFile(settings.algorithm)) return true;
+  const algorithm = algorithmNamed(settings.algorithm);
+  const codec = codecNamed(settings.codec);
+  try {
+    requirePair(
+      algorithm,
+      algorithmSettings(algorithm, settings.set),
+      codec,
+      codecSettings(codec, settings.codecSet),
+    );
+    return true;
+  } catch (error) {
+    if (error instanceof ConfigError && error.code === "codec-pair") return false;
+    throw error;
+  }
 }
 
 /**

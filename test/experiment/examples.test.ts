@@ -23,6 +23,8 @@ const RUNS: Record<string, number> = {
   "scaled-fedsam.json": 2,
   "uci-har.json": 3 * 5,
   "robust.json": 5 * 9,
+  // Two algorithms: FedAvg with two of the codecs, memory with all four.
+  "codecs.json": (2 + 4) * 2 * 3,
   "resnet-zeta.json": 4,
   "resnet-pytorch.json": 3,
 };

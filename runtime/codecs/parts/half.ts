@@ -1,24 +1,10 @@
 import { ModelError } from "../../errors.js";
-import { parameterView, type Layout, type Vector } from "../../tensors/layout.js";
+import type { Layout, Vector } from "../../tensors/layout.js";
 import { exponentOf } from "./scale.js";
 
 /** Exponents that a float32's numbers may need: of the smallest half that is used, and the largest. */
 const LEAST = -120;
 const MOST = 113;
-
-const number = new Float32Array(1);
-const bits = new Uint32Array(number.buffer);
-
-/** A half nearest to a number below 2^16, ties to even. */
-function halfOf(x: number): number {
-  number[0] = x;
-  const [b] = bits;
-  const sign = (b >>> 16) & 0x8000;
-  const size = b & 0x7fffffff;
-  // Below 2^-14 a half is a multiple of 2^-24, and adding 2^52 rounds to a whole number.
-  if (size < 0x38800000) return sign | (Math.abs(x) * 2 ** 24 + 2 ** 52 - 2 ** 52);
-  return sign | ((size - 0x38000000 + 0xfff + ((size >>> 13) & 1)) >>> 13);
-}
 
 /**
  * Writes a vector as halves, those of each parameter times 2^E, E such that its largest number lies
@@ -30,14 +16,29 @@ export function toHalves(
   exponents: Int16Array,
   halves: Uint16Array,
 ): void {
-  parameters.forEach((parameter, p) => {
+  const scaled = new Float32Array(vector.length);
+  const bits = new Uint32Array(scaled.buffer);
+  parameters.forEach(({ offset, size }, p) => {
+    const end = offset + size;
     let most = 0;
-    for (const x of parameterView(vector, parameter)) most = Math.max(most, Math.abs(x));
+    for (let i = offset; i < end; i++) {
+      const magnitude = Math.abs(vector[i]);
+      if (magnitude > most) most = magnitude;
+    }
     const exponent = most === 0 ? 0 : Math.max(LEAST, exponentOf(most) - 14);
     const scale = 2 ** -exponent;
     exponents[p] = exponent;
-    const { offset, size } = parameter;
-    for (let i = offset; i < offset + size; i++) halves[i] = halfOf(vector[i] * scale);
+    // To nearest, ties to even. What this makes smaller than a float32 holds is 0 as a half as well.
+    for (let i = offset; i < end; i++) {
+      scaled[i] = vector[i] * scale;
+      const sign = (bits[i] >>> 16) & 0x8000;
+      const rest = bits[i] & 0x7fffffff;
+      halves[i] =
+        rest < 0x38800000
+          ? // Below 2^-14 a half is a multiple of 2^-24, and adding 2^52 rounds to a whole number.
+            sign | (Math.abs(scaled[i]) * 2 ** 24 + 2 ** 52 - 2 ** 52)
+          : sign | ((rest - 0x38000000 + 0xfff + ((rest >>> 13) & 1)) >>> 13);
+    }
   });
 }
 

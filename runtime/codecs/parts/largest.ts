@@ -20,15 +20,17 @@ export function countOf(fraction: number, size: number, most: number): number {
 export function largest(keys: Uint32Array, k: number): Uint32Array {
   // The k-th largest key, 16 bits at a time, by counting.
   let above = 0;
-  let prefix = 0;
-  for (const shift of [16, 0]) {
-    const counts = new Uint32Array(65536);
-    for (let i = 0; i < keys.length; i++)
-      if (shift === 16 || keys[i] >>> 16 === prefix) counts[(keys[i] >>> shift) & 0xffff]++;
+  const digitOf = (counts: Uint32Array): number => {
     let digit = 65535;
     while (above + counts[digit] < k) above += counts[digit--];
-    prefix = shift === 16 ? digit : prefix * 65536 + digit;
-  }
+    return digit;
+  };
+  const upper = new Uint32Array(65536);
+  for (let i = 0; i < keys.length; i++) upper[keys[i] >>> 16]++;
+  const half = digitOf(upper);
+  const lower = new Uint32Array(65536);
+  for (let i = 0; i < keys.length; i++) if (keys[i] >>> 16 === half) lower[keys[i] & 0xffff]++;
+  const prefix = half * 65536 + digitOf(lower);
   let equal = k - above;
   const places = new Uint32Array(k);
   for (let i = 0, at = 0; at < k; i++)
@@ -39,10 +41,9 @@ export function largest(keys: Uint32Array, k: number): Uint32Array {
 /** Places of the k numbers of largest size, rising. */
 export function largestOf(vector: Vector, k: number): Uint32Array {
   const bits = new Uint32Array(vector.buffer, vector.byteOffset, vector.length);
-  return largest(
-    bits.map((b) => b & 0x7fffffff),
-    k,
-  );
+  const keys = new Uint32Array(bits.length);
+  for (let i = 0; i < keys.length; i++) keys[i] = bits[i] & 0x7fffffff;
+  return largest(keys, k);
 }
 
 /** Numbers whose places have the same upper 16 bits. */
