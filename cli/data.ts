@@ -213,6 +213,7 @@ async function openNpz(place: Place): Promise<OpenedData | undefined> {
       await readNpz(name, await read(place, name), place.options.limitBytes),
       classes,
       place.options.unlabelled,
+      isY(place.options),
     );
   return { format: "npz", ...(await oneOrTwo(place, files, ".npz", open)) };
 }
@@ -235,9 +236,13 @@ async function openNpy(place: Place): Promise<OpenedData | undefined> {
       arrays,
       await classNames(place, "classes.txt"),
       place.options.unlabelled,
+      isY(place.options),
     ),
   };
 }
+
+/** Arrays have no columns with names: the target is y. */
+const isY = ({ targets }: OpenOptions): boolean => targets?.join() === "y";
 
 async function openCsv(place: Place): Promise<OpenedData | undefined> {
   const files = place.names.filter((name) => /\.csv(\.gz)?$/.test(name));

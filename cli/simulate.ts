@@ -12,6 +12,7 @@ import type { Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
 import { ConfigError, DataError } from "../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../runtime/models/model.js";
+import { networkOf } from "../runtime/models/network.js";
 import { memoryLine } from "../runtime/platform/memory-line.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
 import { clientId, labIdentity } from "../runtime/platform/node-identity.js";
@@ -62,6 +63,11 @@ export async function simulate(
   const card = await modelNamed(model, opened);
   const dataset = matched("data", opened.train ?? opened.test!, expectedBy(card));
   const test = await testData(settings, opened, card);
+  if (settings.lab && networkOf(card.description).loss.task !== "classes")
+    throw new ConfigError(
+      "usage",
+      `"--lab" expected a model that gives each example one class, whose accuracies it looks at, got another`,
+    );
   if (settings.lab && test === undefined)
     throw new DataError(
       "count",

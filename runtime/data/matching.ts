@@ -21,6 +21,8 @@ export interface ExpectedTarget {
   readonly kind: "classes" | "numbers" | "input";
   /** How many an example has. */
   readonly size: number;
+  /** The numbers are from 0 to 1: how far a label is there. */
+  readonly isShare?: boolean;
   /** Names of the numbers, where the model knows them. */
   readonly columns?: readonly string[];
 }

@@ -1,4 +1,4 @@
-import { makeDataset, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, unexpected, type Dataset, type Targets } from "./dataset.js";
 import { groupNumbers, labelsOf, type Labels } from "./labels.js";
 import { isText, numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
 import { readZip } from "./zip.js";
@@ -26,6 +26,7 @@ export async function readNpz(source: string, bytes: Uint8Array, limit?: number)
  * Data sets from named arrays: x and y (training), or x_train, y_train, x_test, y_test; beside each optionally one of
  * group, groups or subject (group_train, ...), and `classes` as text. Labels and groups are whole numbers or texts. x of bytes with shape [n, height, width] is grey
  * images and gets a channel axis; any other x keeps the shape it has.
+ * y of shape [n, numbers], or any y where `numbers` says so, are number targets.
  * @param unlabelled allow x without y: labels are then -1
  * @throws DataError
  */
@@ -34,6 +35,7 @@ export function datasetsOf(
   arrays: Arrays,
   classes?: readonly string[],
   unlabelled = false,
+  numbers = false,
 ): { train?: Dataset; test?: Dataset } {
   const named = arrays.get("classes");
   const names = classes ?? (named && textsOf(named));
@@ -63,11 +65,14 @@ export function datasetsOf(
     const group = ["group", "groups", "subject"]
       .map((name) => arrays.get(name + suffix))
       .find((array) => array !== undefined);
+    // Several numbers for each example are no classes.
+    const targets = y && (numbers || y.shape.length > 1) ? targetsIn(y, count, names) : undefined;
     return makeDataset(y?.source ?? x.source, {
       shape: x.type === "u1" && shape.length === 2 ? [...shape, 1] : shape,
       inputs: numbersOf(x),
       inputsFrom: x.source,
-      ...(y ? labelsIn(y, names) : { classes: names }),
+      ...(y && !targets ? labelsIn(y, names) : { classes: targets ? [] : names }),
+      targets,
       groups: group && (isText(group) ? groupNumbers(textsOf(group)) : valuesOf(group)),
       groupsFrom: group?.source,
     });
@@ -83,6 +88,16 @@ export function datasetsOf(
       [...arrays.keys()].join(", ") || "none",
     );
   return { train, test };
+}
+
+/** Number targets; `classes` names them where there are as many. */
+function targetsIn(y: NpyArray, count: number, names: readonly string[] | undefined): Targets {
+  const size = y.length / count;
+  const values = Float32Array.from(numbersOf(y));
+  return {
+    ...{ kind: "numbers", size, values },
+    ...(names?.length === size && { columns: names }),
+  };
 }
 
 /** The classes of labels that are numbers, or texts. */

@@ -62,11 +62,11 @@ export function expectedBy(card: ModelCard): Expected {
 
 /** What an example is compared with, where that is not one class. */
 function targetOf(
-  { task, target: { kind, size } }: Network["loss"],
+  { task, target }: Network["loss"],
   columns: readonly string[] | undefined,
 ): ExpectedTarget | undefined {
   if (task === "classes") return undefined;
-  return { kind, size, ...(kind === "numbers" && columns && { columns }) };
+  return { ...target, ...(target.kind === "numbers" && columns && { columns }) };
 }
 
 /** The safetensors metadata of a model's blob: the key `model` holds the card as JSON. */

@@ -113,14 +113,13 @@ function checkTargets({ targets }: Dataset, { target, classes }: Needs): boolean
       "target",
       `"data" expected ${target.size} ${target.kind} to compare an example with, got ${targets === undefined ? "none" : `${targets.size} ${targets.kind}`}`,
     );
-  const wrong =
-    target.kind === "classes"
-      ? targets.values.findIndex((label) => !(label >= -1 && label < classes))
-      : -1;
+  const [least, most] =
+    target.kind === "classes" ? [-1, classes - 1] : target.isShare ? [0, 1] : [-Infinity, Infinity];
+  const wrong = targets.values.findIndex((value) => !(value >= least && value <= most));
   if (wrong >= 0)
     throw new DataError(
       "label",
-      `"label" expected 0 to ${classes - 1}, got ${targets.values[wrong]} (position ${wrong})`,
+      `"label" expected ${Math.max(0, least)} to ${most}, got ${targets.values[wrong]} (position ${wrong})`,
     );
   return false;
 }

@@ -19,7 +19,7 @@ export type Target =
   /** Classes as int32, -1 where a position has none. */
   | { readonly kind: "classes"; readonly size: number }
   /** Numbers as float32. */
-  | { readonly kind: "numbers"; readonly size: number }
+  | { readonly kind: "numbers"; readonly size: number; readonly isShare?: boolean }
   /** The normalised input itself. */
   | { readonly kind: "input"; readonly size: number };
 

@@ -25,7 +25,7 @@ export const sigmoidCrossEntropy = lossKind({
       );
     return {
       task: "labels",
-      target: { kind: "numbers", size },
+      target: { kind: "numbers", size, isShare: true },
       constants: positiveWeights,
       count: ({ batch }) => batch * size,
       mean({ kernels, batch }, { output, target, constants, gradient }, count) {
