@@ -108,22 +108,26 @@ export const isConstant = (mean: number, deviation: number): boolean =>
 export const isFarOff = (mean: number, deviation: number): boolean =>
   !isConstant(mean, deviation) && Math.abs(mean) > MOST_DEVIATIONS * deviation;
 
-/** What the model's card says: a channel that never changes is divided by 1. */
-export const normalisationBy = ({
-  scale,
-  mean,
-  deviation,
-}: Pick<StatisticsRecord, "scale" | "mean" | "deviation">): Normalisation => ({
-  scale,
+/** A channel that never changes is divided by 1. */
+export const scaleBy = ({ mean, deviation }: Pick<StatisticsRecord, "mean" | "deviation">) => ({
   mean,
   deviation: deviation.map((one, channel) => (isConstant(mean[channel], one) ? 1 : one)),
 });
+
+/** What the model's card says. */
+export const normalisationBy = (
+  record: Pick<StatisticsRecord, "scale" | "mean" | "deviation">,
+): Normalisation => ({ scale: record.scale, ...scaleBy(record) });
 
 /** What people should know of the statistics of a run, in sentences; the first one says what they are. */
 export function statisticsInWords(record: StatisticsRecord, names?: readonly string[]): string[] {
   const { count, members, mean, deviation, held } = record;
   const listed = (channels: readonly number[]) => {
-    const shown = channels.slice(0, 5).map((channel) => channelName(channel, names));
+    const shown = channels
+      .slice(0, 5)
+      .map((channel) =>
+        channel < mean.length ? channelName(channel, names) : `target ${channel - mean.length}`,
+      );
     return shown.join(", ") + (channels.length > 5 ? ` and ${channels.length - 5} more` : "");
   };
   const those = (are: typeof isConstant) =>

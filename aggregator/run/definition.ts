@@ -42,6 +42,8 @@ export interface RunDefinition {
   readonly combining: Combining;
   /** What it needs of a client. */
   readonly needs: Needs;
+  /** Numbers of a target that those statistics are to be of too; 0 for none. */
+  readonly targets: number;
   /** Clients are asked for statistics before the first round, by which inputs are normalised. */
   readonly takesStatistics: boolean;
 }
@@ -71,7 +73,8 @@ export function definitionOf({
       "client-state",
       `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
     );
-  const tapped = networkOf(model.description).layers.filter(({ tap }) => tap !== undefined);
+  const { layers, loss } = networkOf(model.description);
+  const tapped = layers.filter(({ tap }) => tap !== undefined);
   const codec = codecNamed(settings.codec);
   const numbers = codecSettings(codec, settings.codecSettings);
   requirePair(algorithm, all, codec, numbers);
@@ -95,6 +98,7 @@ export function definitionOf({
       layers: new Set(model.description.layers.map(({ type }) => type)),
       codec: codec.name,
     },
+    targets: loss.task === "numbers" && model.targets === undefined ? loss.target.size : 0,
     takesStatistics: takesStatistics(settings, model),
   };
 }

@@ -10,7 +10,12 @@ import {
 import { ENDINGS } from "../aggregation/validation.js";
 import { assignmentId } from "../clients/assignments.js";
 import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
-import { mergeStatistics, normalisationBy, type ClientStatistics } from "../clients/statistics.js";
+import {
+  mergeStatistics,
+  normalisationBy,
+  scaleBy,
+  type ClientStatistics,
+} from "../clients/statistics.js";
 import { wordsOf } from "../clients/troubles.js";
 import type { Attempt } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
@@ -20,6 +25,8 @@ import type { RunBase, RunContext, RunStorage } from "./context.js";
 
 /** What inputs are divided by before they are measured: they are numbers, not bytes of images. */
 const SCALE = 1;
+
+type Answer = NonNullable<ClientMessageOf<"report">["statistics"]>;
 
 /**
  * Statistics before the first round: clients are asked for them, and what they say becomes the
@@ -33,12 +40,7 @@ export interface StatisticsPhase {
   /** Asks a client. */
   assign(client: string, work: Work): void;
   /** A client answers: it is refused, or `admitted`. */
-  answered(
-    client: Client,
-    session: Session,
-    assignment: Assignment,
-    statistics: NonNullable<ClientMessageOf<"report">["statistics"]>,
-  ): void;
+  answered(client: Client, session: Session, assignment: Assignment, statistics: Answer): void;
   /** The client's answer counts. */
   fold(client: string, work: Work): void;
   /** It does not. */
@@ -62,7 +64,7 @@ export function openStatistics(
 ): StatisticsPhase {
   const { definition, log, othersLog, send, tell, ledger, epoch } = context;
   const { withRetry, models, assignments, clientOf, roster, folder } = context;
-  const { settings, input } = definition;
+  const { settings, input, targets } = definition;
   const channels = input[input.length - 1];
   const key = randomBytes(32).toString("hex");
   const arrived = new Map<string, ClientStatistics>();
@@ -93,7 +95,7 @@ export function openStatistics(
           : newAssignment(client, work, {
               id: assignmentId(key, work, client),
               model: models.current,
-              settings: { shape: input, scale: SCALE, targets: 0 },
+              settings: { shape: input, scale: SCALE, targets },
               due: options.due(),
             });
       assignments.give(assignment);
@@ -107,7 +109,7 @@ export function openStatistics(
           message: ENDINGS[ended] ?? "this assignment was refused before",
         });
       if (assignment.folded) return session.send({ type: "received", assignment: id });
-      const message = wrongIn(statistics, channels);
+      const message = wrongIn(statistics, channels, targets);
       if (message !== undefined) {
         const refusal = { code: "other", message };
         const trouble = addTrouble(client, "statistics", { what: "refused", ...refusal });
@@ -118,7 +120,7 @@ export function openStatistics(
         const reason = wordsOf(trouble);
         return send({ type: "refused", client: client.id, work, code: "other", reason, barred });
       }
-      arrived.set(client.id, statistics);
+      arrived.set(client.id, withTargets(statistics));
       send({ type: "admitted", client: client.id, work });
     },
 
@@ -139,7 +141,7 @@ export function openStatistics(
     },
 
     async close() {
-      const taken = { ...mergeStatistics(counted, settings.maxSamples), scale: SCALE };
+      const taken = recordOf(counted, settings.maxSamples, channels);
       await withRetry(async () => {
         await ledger.keepStatistics(epoch, taken);
         record = taken;
@@ -174,6 +176,7 @@ export const withStatistics = (
   modelMetadata({
     ...parseCard(JSON.parse(metadata["model"])),
     normalisation: normalisationBy(statistics),
+    ...(statistics.targets && { targets: scaleBy(statistics.targets) }),
   });
 
 /** The same model whose card says what is done to inputs: the same bytes after each restart. */
@@ -199,10 +202,42 @@ const newAssignment = (
   ended: undefined,
 });
 
+/** An answer with the targets' numbers behind those of the inputs. */
+const withTargets = ({ count, mean, deviation, targetMean, targetDeviation }: Answer) => ({
+  count,
+  mean: [...mean, ...targetMean],
+  deviation: [...deviation, ...targetDeviation],
+});
+
+function recordOf(
+  answers: ReadonlyMap<string, ClientStatistics>,
+  maxSamples: number | undefined,
+  channels: number,
+): StatisticsRecord {
+  const { mean, deviation, ...merged } = mergeStatistics(answers, maxSamples);
+  const part = (from: number, to?: number) => ({
+    mean: mean.slice(from, to),
+    deviation: deviation.slice(from, to),
+  });
+  return {
+    ...merged,
+    ...part(0, channels),
+    ...(mean.length > channels && { targets: part(channels) }),
+    scale: SCALE,
+  };
+}
+
 /** What is wrong with an answer, if anything. */
-function wrongIn({ mean, deviation }: ClientStatistics, channels: number): string | undefined {
-  for (const [name, { length }] of Object.entries({ mean, deviation }))
-    if (length !== channels)
-      return `"statistics.${name}" expected ${channels} numbers, one for each channel, got ${length}`;
+function wrongIn(
+  { mean, deviation, targetMean, targetDeviation }: Answer,
+  channels: number,
+  targets: number,
+): string | undefined {
+  const lists = { mean, deviation, targetMean, targetDeviation };
+  for (const [name, { length }] of Object.entries(lists)) {
+    const expected = name.startsWith("target") ? targets : channels;
+    if (length !== expected)
+      return `"statistics.${name}" expected ${expected} numbers, got ${length}`;
+  }
   return undefined;
 }

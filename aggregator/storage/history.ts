@@ -30,6 +30,7 @@ export const LedgerRecord = v.variant("type", [
       count: whole,
       mean: numbers,
       deviation: numbers,
+      targets: v.exactOptional(v.object({ mean: numbers, deviation: numbers })),
       scale: v.number(),
       members: v.pipe(v.array(v.string()), v.readonly()),
       held: v.pipe(

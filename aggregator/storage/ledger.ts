@@ -91,11 +91,13 @@ export interface StatisticsRecord {
   /** Of each channel, over the examples of all. */
   readonly mean: readonly number[];
   readonly deviation: readonly number[];
+  /** Of each number of the targets, where they are numbers of their own. */
+  readonly targets?: { readonly mean: readonly number[]; readonly deviation: readonly number[] };
   /** What an input is divided by first. */
   readonly scale: number;
   /** The clients, sorted. */
   readonly members: readonly string[];
-  /** Clients whose numbers were further off than one client may be, and in which channels. */
+  /** Clients whose numbers were further off than one client may be, and in which channels; those of the targets behind those of the inputs. */
   readonly held: readonly { readonly client: string; readonly channels: readonly number[] }[];
 }
 

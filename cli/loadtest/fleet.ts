@@ -7,7 +7,7 @@ import { updateForm, workName } from "../../runtime/training/transmission.js";
 import type { UpdateForm } from "../../runtime/codecs/codec.js";
 import type { Dataset, Part } from "../../runtime/data/dataset.js";
 import { matched } from "../../runtime/data/matching.js";
-import { channelStatistics } from "../../runtime/data/normalise.js";
+import { statisticsOf } from "../../runtime/client/statistics-task.js";
 import { DataError } from "../../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../../runtime/models/model.js";
 import { random } from "../../runtime/tensors/random.js";
@@ -210,11 +210,8 @@ function evaluator(update: UpdateKind): Fleet["evaluate"] {
 /** What makes of a client's data its statistics. */
 function measurer(update: UpdateKind): Fleet["measure"] {
   if (update.kind !== "train") return undefined;
-  return (client, { settings }, { model }) => {
-    const { dataset, rows } = taken(partOf(update, client).train, model);
-    const { scale } = readStatisticsSettings(settings);
-    return { count: rows.length, ...channelStatistics(dataset, rows, scale) };
-  };
+  return (client, { settings }, { model }) =>
+    statisticsOf(taken(partOf(update, client).train, model), readStatisticsSettings(settings));
 }
 
 type Training = Extract<UpdateKind, { kind: "train" }>;

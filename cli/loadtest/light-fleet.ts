@@ -66,8 +66,9 @@ export function inventedEvaluation(samples: number): Evaluated {
 
 /** The same of inputs: each channel has mean 0 and deviation 1. */
 export function inventedStatistics(samples: number, { settings }: Assign): InputFigures {
-  const { shape } = readStatisticsSettings(settings);
-  const channels = shape[shape.length - 1];
-  const all = (value: number) => new Array<number>(channels).fill(value);
-  return { count: Math.max(1, samples), mean: all(0), deviation: all(1) };
+  const { shape, targets } = readStatisticsSettings(settings);
+  const scale = (length: number) => [0, 1].map((value) => new Array<number>(length).fill(value));
+  const [mean, deviation] = scale(shape[shape.length - 1]);
+  const [targetMean, targetDeviation] = scale(targets);
+  return { count: Math.max(1, samples), mean, deviation, targetMean, targetDeviation };
 }

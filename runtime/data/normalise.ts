@@ -22,19 +22,9 @@ export const normalisations: Readonly<Record<string, Normalisation>> = {
 
 /** What gives every column of number targets mean 0 and deviation 1; a column that never changes deviation 1. */
 export function targetScaleOf({ size, values, columns }: Targets) {
-  const mean: number[] = [];
-  const deviation: number[] = [];
-  const count = values.length / size;
-  for (let column = 0; column < size; column++) {
-    const average = (of: (value: number) => number) => {
-      let sum = 0;
-      for (let i = column; i < values.length; i += size) sum += of(values[i]);
-      return sum / count;
-    };
-    mean[column] = average((value) => value);
-    deviation[column] = Math.sqrt(average((value) => (value - mean[column]) ** 2)) || 1;
-  }
-  return { ...(columns && { columns }), mean, deviation };
+  const rows = Array.from({ length: values.length / size }, (_, row) => row);
+  const { mean, deviation } = channelStatistics({ inputs: values, shape: [size] }, rows, 1);
+  return { ...(columns && { columns }), mean, deviation: deviation.map((one) => one || 1) };
 }
 
 /**
@@ -43,7 +33,13 @@ export function targetScaleOf({ size, values, columns }: Targets) {
  * @param scale what values are divided by first
  */
 export function channelStatistics(
-  { inputs, starts, shape }: Pick<Dataset, "inputs" | "starts" | "shape">,
+  {
+    inputs,
+    starts,
+    shape,
+  }: Pick<Dataset, "starts" | "shape"> & {
+    readonly inputs: ArrayLike<number>;
+  },
   rows: ArrayLike<number>,
   scale: number,
 ): { mean: number[]; deviation: number[] } {

@@ -137,6 +137,8 @@ export const clientMessages = {
         count: whole(1),
         mean: figures(-1e30),
         deviation: figures(0),
+        targetMean: v.optional(figures(-1e30), []),
+        targetDeviation: v.optional(figures(0), []),
       }),
     ),
   }),

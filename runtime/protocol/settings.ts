@@ -60,7 +60,7 @@ const statisticsSettings = v.strictObject({
   /** What inputs are divided by first. */
   scale: v.pipe(between(0, 1e30), v.gtValue(0)),
   /** Columns of the targets, where they are not the inputs' own. */
-  targets: whole(0, 0),
+  targets: whole(0, 1024),
 });
 
 /**

@@ -86,7 +86,7 @@ export function labClient(
       },
     }),
   };
-  const count = 10 + 5 * index;
+  const count = 20 + 5 * index;
   const client = new FederatedClient(
     {
       url: typeof where === "string" ? where : "ws://lab",

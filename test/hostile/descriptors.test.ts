@@ -21,6 +21,7 @@ test(
     const server = startWithDescriptors(
       128,
       ...["serve", "--model", model, "--rounds", "2", "--gather", "2"],
+      ...["--normalise", "none"],
       ...["--over-selection", "1", "--evaluate-fraction", "0", "--json"],
       // However long it takes a busy machine to let the one back in that was cut off.
       ...["--absence", "120"],

@@ -138,6 +138,41 @@ test("statistics have the same bits whoever comes first", async () => {
   assert.deepEqual(taken[0], taken[1]);
 });
 
+test("of a regression the targets' statistics are taken too, and stand in the card", () => {
+  const model = initialModel(
+    parseCard({
+      description: {
+        input: [4],
+        layers: [{ type: "dense", units: 2 }],
+        loss: { type: "meanSquaredError" },
+      },
+    }),
+    "1",
+  );
+  const targetsOf = (name: string) => {
+    const { mean, deviation } = answerOf(name);
+    return { targetMean: [mean[0], 7], targetDeviation: [deviation[1], 0] };
+  };
+  return withFederation(
+    { gather: 3 },
+    async (f) => {
+      const clients = await ready(f, "a", "b", "c");
+      for (const [i, name] of ["a", "b", "c"].entries()) {
+        const assign = await clients[i].next("assign");
+        assert.deepEqual(assign["settings"], { shape: [4], scale: 1, targets: 2 });
+        report(clients[i], assign, { ...answerOf(name), ...targetsOf(name) });
+        await clients[i].next("received");
+      }
+      const { card } = await firstRound(clients[0]);
+      near(card.normalisation!.mean, pooled(["a", "b", "c"]).mean);
+      // Means 1, 2 and 3 by 10, 20 and 30 examples, deviations 2.
+      near(card.targets!.mean, [14 / 6, 7]);
+      near(card.targets!.deviation, [Math.sqrt(4 + 36 / 6 - (14 / 6) ** 2), 1]);
+    },
+    { model },
+  );
+});
+
 test("a client that drops out is not in the statistics, and one that comes late is told", () =>
   withFederation({ gather: 4, deadline: 1500, quorum: 0.5 }, async (f) => {
     const [a, b, gone, slow] = await ready(f, "a", "b", "c", "d");
