@@ -41,16 +41,22 @@ function tanh(x: v128): v128 {
   return v128.bitselect(f32x4.mul(series, x), far, f32x4.lt(f32x4.abs(x), splat(0.15)));
 }
 
+/** e^(-x^2/2), of which the normal distribution and its density are made. */
+@inline
+function bell(x: v128): v128 {
+  return exp(f32x4.mul(splat(-0.5), f32x4.mul(x, x)));
+}
+
 /** Phi(x), the normal distribution; erf by Abramowitz and Stegun 7.1.26, whose error is below 1.5e-7. */
 @inline
-function normal(x: v128): v128 {
+function normal(x: v128, bell: v128): v128 {
   const a = f32x4.mul(f32x4.abs(x), splat(0.7071067811865476));
   const t = f32x4.div(splat(1), madd(splat(0.3275911), a, splat(1)));
   let series = madd(splat(1.061405429), t, splat(-1.453152027));
   series = madd(series, t, splat(1.421413741));
   series = madd(series, t, splat(-0.284496736));
   series = madd(series, t, splat(0.254829592));
-  const tail = f32x4.mul(f32x4.mul(series, t), exp(f32x4.neg(f32x4.mul(a, a))));
+  const tail = f32x4.mul(f32x4.mul(series, t), bell);
   const half = f32x4.mul(splat(0.5), tail);
   return v128.bitselect(half, f32x4.sub(splat(1), half), f32x4.lt(x, splat(0)));
 }
@@ -70,7 +76,7 @@ export function activated(kind: i32, x: v128): v128 {
   if (kind == HARD_SIGMOID5) return clamp(madd(x, splat(0.2), splat(0.5)), 0, 1);
   if (kind == HARD_SWISH) return f32x4.mul(x, clamp(madd(x, splat(1.0 / 6.0), splat(0.5)), 0, 1));
   if (kind == SILU) return f32x4.mul(x, sigmoid(x));
-  return f32x4.mul(x, normal(x));
+  return f32x4.mul(x, normal(x, bell(x)));
 }
 
 /** 1 where the mask is set, else 0. */
@@ -100,8 +106,8 @@ export function derivative(kind: i32, z: v128, y: v128): v128 {
     const s = sigmoid(z);
     return madd(f32x4.mul(z, s), f32x4.sub(splat(1), s), s);
   }
-  const density = f32x4.mul(splat(0.3989422804014327), exp(f32x4.mul(splat(-0.5), f32x4.mul(z, z))));
-  return madd(z, density, normal(z));
+  const e = bell(z);
+  return madd(z, f32x4.mul(splat(0.3989422804014327), e), normal(z, e));
 }
 
 /** Four floats, or one in each lane where fewer than four are left. */
