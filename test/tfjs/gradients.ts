@@ -11,18 +11,23 @@ import { build } from "esbuild";
  */
 export async function registerGradients(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-gradients-"));
-  const outfile = join(folder, "gradients.mjs");
   try {
-    await build({
-      entryPoints: ["@tensorflow/tfjs-core/dist/register_all_gradients.js"],
-      bundle: true,
-      format: "esm",
-      platform: "node",
-      outfile,
-      logLevel: "error",
-    });
-    await import(pathToFileURL(outfile).href);
+    await import(pathToFileURL(await bundleGradients(folder)).href);
   } finally {
     await rm(folder, { recursive: true });
   }
+}
+
+/** Writes the module that registers them into a folder. @returns its path */
+export async function bundleGradients(folder: string): Promise<string> {
+  const outfile = join(folder, "gradients.mjs");
+  await build({
+    entryPoints: ["@tensorflow/tfjs-core/dist/register_all_gradients.js"],
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    outfile,
+    logLevel: "error",
+  });
+  return outfile;
 }
