@@ -11,8 +11,10 @@ const files = [
   "README.md",
   "CONTRIBUTING.md",
   ...readdirSync(repository("examples")).map((name) => `examples/${name}/README.md`),
-  ...readdirSync(repository("docs"))
-    .filter((name) => name.endsWith(".md"))
+  "cli/README.md",
+  "cli/create/README.md",
+  ...readdirSync(repository("docs"), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".md") && !name.startsWith("api"))
     .map((name) => `docs/${name}`),
 ].filter((file) => existsSync(repository(file)));
 
