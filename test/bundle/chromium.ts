@@ -37,6 +37,8 @@ export function launchChromium(): Promise<Browser> {
 
 const TYPES: Record<string, string> = {
   ".html": "text/html",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
   ".js": "text/javascript",
   ".wasm": "application/wasm",
 };
