@@ -16,6 +16,7 @@ import {
 } from "../../runtime/tensors/safetensors.js";
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
+import { serial } from "../../runtime/serial.js";
 import { halfModel } from "../../runtime/codecs/parts/model-blob.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { collectAll } from "../memory.js";
@@ -181,6 +182,23 @@ export function openReducer(
     },
     half: async (model) => blobOf(halfModel(model, ["model", ...client.receives])),
     async close() {},
+  };
+}
+
+/** The same, which does one thing after the other, as one in a worker does. */
+export function inTurn(reducer: Reducer): Reducer {
+  const { run } = serial();
+  return {
+    build: reducer.build,
+    load: (...given) => run(() => reducer.load(...given)),
+    openFold: (...given) => run(() => reducer.openFold(...given)),
+    check: (...given) => run(() => reducer.check(...given)),
+    fold: (...given) => run(() => reducer.fold(...given)),
+    drop: (...given) => run(() => reducer.drop(...given)),
+    rest: () => run(() => reducer.rest()),
+    finish: (...given) => run(() => reducer.finish(...given)),
+    half: (...given) => run(() => reducer.half(...given)),
+    close: () => run(() => reducer.close()),
   };
 }
 

@@ -1,7 +1,7 @@
 import { ConfigError } from "../../runtime/errors.js";
 import { readMetadata } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
-import { firstCheckpoint, openReducer, type Reducer } from "../aggregation/reducer.js";
+import { firstCheckpoint, inTurn, openReducer, type Reducer } from "../aggregation/reducer.js";
 import { openReducerInWorker } from "../aggregation/reducer-in-worker.js";
 import type { Log } from "../log.js";
 import type { AggregatorOptions } from "./options.js";
@@ -133,5 +133,5 @@ async function chooseReducer(
     log.warn({ err: error }, "folding without the WebAssembly kernels");
     return plain;
   });
-  return openReducer(reducerSettings, arithmetic, isOwn ? algorithm : undefined);
+  return inTurn(openReducer(reducerSettings, arithmetic, isOwn ? algorithm : undefined));
 }

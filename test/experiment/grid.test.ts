@@ -135,3 +135,27 @@ test("no task begins after the abort", async () => {
   });
   assert.deepEqual(begun, [0, 1]);
 });
+
+test("a codec has its own numbers, and pairs of algorithm and codec that no run takes are left out", async () => {
+  const all = await cells({
+    settings,
+    grid: { algorithm: ["fedavg", "memory", "feddyn"], codec: ["int8", "topk"] },
+    set: { topk: { fraction: 0.1 }, feddyn: { alpha: 0.02 } },
+  });
+  assert.deepEqual(
+    all.map(({ at: { algorithm, codec }, settings: { set, codecSet } }) => [
+      algorithm,
+      codec,
+      set,
+      codecSet,
+    ]),
+    [
+      ["fedavg", "int8", {}, {}],
+      ["memory", "int8", {}, {}],
+      ["memory", "topk", {}, { fraction: 0.1 }],
+      ["feddyn", "int8", { alpha: 0.02 }, {}],
+    ],
+  );
+  const other = { settings, grid: { codec: ["int8"] }, set: { topk: { fraction: 0.1 } } };
+  await refuses(other, /"set.topk" in .* expected one of the algorithms and codecs int8/);
+});
