@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { headlineOf, METRICS } from "../../../runtime/models/metrics/built-in.js";
+import { channelName, isConstant } from "../../clients/statistics.js";
 import { networkOf } from "../../../runtime/models/network.js";
 import { figureOf } from "../round-figures.js";
 import type { Aggregator } from "../../run/aggregator.js";
@@ -12,6 +13,7 @@ import {
   CLIENT_FILTERS,
   type ClientCounts,
   type ClientFilter,
+  type InputRow,
   type LogEntry,
   type Now,
   type PageUpdate,
@@ -76,7 +78,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
   const chronicle = openChronicle(wake);
   const work = openRoundWork();
   let sent = 0;
-  let before = { now: "", counts: "" };
+  let before = { now: "", counts: "", inputs: "[]" };
   let timer: NodeJS.Timeout | undefined;
   /** When that timer fires, in the time of `performance.now()`. */
   let due = Infinity;
@@ -109,15 +111,18 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     // The time that is left goes by without saying.
     const nowText = JSON.stringify({ ...situation, left: undefined });
     const countsText = JSON.stringify(clients);
+    const inputs = inputsOf(aggregator);
+    const inputsText = JSON.stringify(inputs);
     const update: PageUpdate = {
       ...(nowText !== before.now && { now: situation }),
       ...(countsText !== before.counts && { clients }),
+      ...(inputsText !== before.inputs && { inputs }),
       ...(sent !== chronicle.revision && {
         ...chronicle.since(sent),
         revision: chronicle.revision,
       }),
     };
-    before = { now: nowText, counts: countsText };
+    before = { now: nowText, counts: countsText, inputs: inputsText };
     sent = chronicle.revision;
     const shared = Object.keys(update).length > 0 ? eventOf(update) : "";
     let changed = shared !== "";
@@ -162,6 +167,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
             run: cardOf(aggregator, id, look.role, hasAdmin),
             now: now(),
             clients: counts(),
+            inputs: inputsOf(aggregator),
             ...chronicle.since(look.feed === id ? look.since : 0),
             table: tableFor(viewer),
             revision: chronicle.revision,
@@ -203,6 +209,14 @@ function countsOf(aggregator: Aggregator, work: RoundWork): ClientCounts {
   for (const count of Object.values(clients)) all += count;
   return { all, ...clients, ...work.counts() };
 }
+
+/** What inputs are normalised by. */
+const inputsOf = ({ statistics, channelNames }: Aggregator): InputRow[] =>
+  (statistics?.mean ?? []).map((mean, channel) => {
+    const deviation = statistics!.deviation[channel];
+    const name = channelName(channel, channelNames);
+    return { name, mean, deviation, constant: isConstant(mean, deviation) };
+  });
 
 /** What a page shows of the run itself. */
 function cardOf(aggregator: Aggregator, feed: string, role: Role, hasAdmin: boolean): RunCard {

@@ -8,6 +8,8 @@ export interface PageUpdate {
   readonly run?: RunCard;
   readonly now?: Now;
   readonly clients?: ClientCounts;
+  /** What inputs are normalised by, where clients have said it before the first round. */
+  readonly inputs?: readonly InputRow[];
   /** Rounds that are new or know more than before. */
   readonly rounds?: readonly RoundPoint[];
   /** Entries that are new or count more than before. */
@@ -44,6 +46,15 @@ export interface RunCard {
   readonly role: Role;
   /** There is a token by which a viewer becomes an admin. */
   readonly hasAdmin: boolean;
+}
+
+/** A channel of the inputs. */
+export interface InputRow {
+  readonly name: string;
+  readonly mean: number;
+  readonly deviation: number;
+  /** It never changes. */
+  readonly constant: boolean;
 }
 
 export type Role = "admin" | "viewer";

@@ -1,7 +1,7 @@
 import { openClients } from "./clients.js";
 import { byId, element, setText } from "./dom.js";
 import { bytes, clock, countdown, percent, plain, seconds } from "./format.js";
-import type { LogEntry, Now, RoundPoint, RunCard, PageUpdate } from "../messages.js";
+import type { InputRow, LogEntry, Now, RoundPoint, RunCard, PageUpdate } from "../messages.js";
 import { numberOf, openPlots, UNKNOWN } from "./plots.js";
 import { openStream } from "./stream.js";
 
@@ -50,6 +50,7 @@ function take(update: PageUpdate): void {
     showNow();
   }
   if (update.clients !== undefined) clients.count(update.clients);
+  if (update.inputs !== undefined) showInputs(update.inputs);
   if (update.table !== undefined) clients.change(update.table);
   if (update.rounds !== undefined) {
     for (const point of update.rounds) rounds.set(point.round, point);
@@ -242,6 +243,22 @@ function figures(
         element("dt", "label", name),
         element("dd", value === undefined ? "value none" : "value", value ?? "–"),
         element("dd", "note", note),
+      ),
+    ),
+  );
+}
+
+/** What inputs are normalised by, channel by channel. */
+function showInputs(inputs: readonly InputRow[]): void {
+  byId("inputs").hidden = inputs.length === 0;
+  byId("input-rows").replaceChildren(
+    ...inputs.map(({ name, mean, deviation, constant }) =>
+      element(
+        "tr",
+        "",
+        element("td", "", name),
+        element("td", "right number", plain(mean)),
+        element("td", "right number", constant ? "never changes" : plain(deviation)),
       ),
     ),
   );
