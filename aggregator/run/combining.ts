@@ -1,4 +1,5 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
+import type { Codec } from "../../runtime/codecs/codec.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { leastUpdates, streamingOf, type RuleSettings } from "../aggregation/gathering.js";
 import { ruleNamed } from "../aggregation/rules/built-in.js";
@@ -27,6 +28,7 @@ export interface Combining {
 export function combiningOf(
   settings: AggregatorSettings,
   { name, client }: Algorithm,
+  codec: Codec,
   rowBytes: number,
 ): Combining {
   const { hostile: given, bucket, seed } = settings;
@@ -52,6 +54,12 @@ export function combiningOf(
     throw new ConfigError(
       "client-state",
       `"aggregate" expected mean for ${name}, whose server keeps the sum of its clients' states and so what is hostile in it, got ${rule.name}`,
+    );
+  if (codec.coarse === true)
+    wrong(
+      "codec",
+      `float32, float16, bfloat16 or int8 beside ${rule.name}, for of what ${codec.name} leaves out a rule sees zeros`,
+      codec.name,
     );
   if (settings.clipUpdateNorm > 0)
     wrong(

@@ -91,7 +91,7 @@ export function definitionOf({
     follows: codec.name !== DEFAULT_CODEC && client.follows !== undefined,
     updateBytes,
     isLarge: updateBytes > LARGE,
-    combining: combiningOf(settings, algorithm, 4 * model.layout.size * client.sends.length),
+    combining: combiningOf(settings, algorithm, codec, 4 * model.layout.size * client.sends.length),
     norms: tapped.length + (settings.manIncludesLogits ? 1 : 0),
     needs: {
       algorithm: name,

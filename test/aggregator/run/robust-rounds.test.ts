@@ -89,6 +89,15 @@ test("what does not go with a rule is refused by name", async () => {
     await refused({ ...median, algorithm }, /whose server keeps the sum/, "client-state");
   await refused({ ...median, mode: "buffered" }, /buffered rounds, which whoever is fast fills/);
   await refused({ ...median, clipUpdateNorm: 1 }, /"clipUpdateNorm" expected 0 beside median/);
+  // Coarse codecs want an algorithm whose server keeps a sum, or a step of the server's.
+  await refused({ ...median, algorithm: "memory", codec: "topk" }, /server keeps/, "client-state");
+  const scaled = {
+    codec: "randk",
+    codecSettings: { scaled: 1 },
+    algorithm: "fedavgm",
+    algorithmSettings: { serverLearningRate: 0.001 },
+  };
+  await refused({ ...median, ...scaled }, /"codec" expected float32, .* beside median/);
   await refused({ bucket: 2 }, /"bucket" expected another rule than the mean/);
   await refused({ ...median, aggregateSettings: { radius: 1 } }, /expected weighted for median/);
   await refused({ ...median, aggregateSettings: { weighted: 2 } }, /"weighted" expected 0 or 1/);
