@@ -1,3 +1,4 @@
+import { CODECS } from "../runtime/codecs/built-in.js";
 import { runSettings, type AggregatorSettings } from "../aggregator/settings.js";
 import { RULES } from "../aggregator/aggregation/rules/built-in.js";
 import { PRESET_NAMES } from "../runtime/models/presets.js";
@@ -493,12 +494,6 @@ const TRAINING = {
     help: "an algorithm of your own that a run may use, such as ./mine.js (docs/adding-an-algorithm.md)",
     commands: ["join"],
   },
-  codecSet: {
-    ...numbers(),
-    default: {},
-    help: "one of the codec's own numbers, such as block=256 or fraction=0.01",
-    commands: ROUNDS,
-  },
   set: {
     ...numbers(),
     default: {},
@@ -533,6 +528,17 @@ const ROUND = {
   fraction: unset(IN_RUNS.fraction, " where neither this nor --clients-per-round is given"),
   evaluateFraction: unset(IN_RUNS.evaluateFraction, "; 0 where there are test data"),
   ...IN_SERVICES,
+  codec: {
+    ...IN_RUNS.codec,
+    ...oneOf(...Object.keys(CODECS)),
+    placeholder: "codec",
+  },
+  codecSet: {
+    ...numbers(),
+    default: {},
+    help: "one of the codec's own numbers, such as block=256 or fraction=0.01",
+    commands: ROUNDS,
+  },
   aggregate: {
     ...IN_RUNS.aggregate,
     ...oneOf(...RULES.map(({ name }) => name)),
