@@ -1,8 +1,17 @@
 // Writes the full data sets of the compact store beside the repository in the layouts that people hold, with the store's
-// own decoders:   node .ci/layouts.mjs STORE OUTPUT      makes cifar-100-binary/, fashion-mnist/ and uci-har.npz
-import { copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+// own decoders:   node .ci/layouts.mjs STORE OUTPUT      makes cifar-100-binary/, fashion-mnist/, uci-har.npz and
+//                                                   tiny-shakespeare/input.txt
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { gunzipSync } from "node:zlib";
 
 const [store, output] = process.argv.slice(2);
 if (!store || !output) {
@@ -14,6 +23,7 @@ const decoder = (name) => import(pathToFileURL(resolve(store, name, "decode.mjs"
 await writeCifar();
 writeFashion();
 await writeHar();
+writeShakespeare();
 
 async function writeCifar() {
   const from = join(store, "cifar-100");
@@ -34,6 +44,14 @@ function writeFashion() {
     if (name.endsWith("-ubyte.gz")) copyFileSync(join(from, name), join(to, name));
   const names = new URL("../examples/data/fashion-mnist/classes.txt", import.meta.url);
   copyFileSync(names, join(to, "classes.txt"));
+}
+
+function writeShakespeare() {
+  const from = join(store, "tinyshakespeare", "input.txt.gz");
+  if (!existsSync(from)) return;
+  const to = join(output, "tiny-shakespeare");
+  mkdirSync(to, { recursive: true });
+  writeFileSync(join(to, "input.txt"), gunzipSync(readFileSync(from)));
 }
 
 /**
