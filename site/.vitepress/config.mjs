@@ -1,5 +1,6 @@
 // The site of docs/, by `npm run docs` into dist/site. A page needs nothing of VitePress: what is
 // written for the repository's host is read here.
+import { readFileSync, readdirSync } from "node:fs";
 import { posix } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitepress";
@@ -22,6 +23,18 @@ function outward(href, page) {
 
 const item = (text, link) => ({ text, link });
 
+/** The sidebar's groups, and in the third what no group names. */
+function sidebar(groups) {
+  const named = groups.flatMap(({ items }) => items.map(({ link }) => link));
+  for (const file of readdirSync(new URL("../../docs/", import.meta.url)).sort()) {
+    const link = `/${file.replace(/\.md$/, "")}`;
+    if (!file.endsWith(".md") || file === "index.md" || named.includes(link)) continue;
+    const page = readFileSync(new URL(`../../docs/${file}`, import.meta.url), "utf8");
+    groups[2].items.push(item(/^# (.*)$/m.exec(page)[1], link));
+  }
+  return groups;
+}
+
 export default defineConfig({
   title: "fedflat",
   description: "Federated learning for small devices, by npm alone.",
@@ -43,11 +56,16 @@ export default defineConfig({
     },
   },
   markdown: {
+    // A "<name>" in a sentence is text.
+    html: false,
     anchor: { slugify },
     toc: { slugify },
     // Colours of code with enough contrast in both schemes.
     theme: { light: "github-light-high-contrast", dark: "github-dark-high-contrast" },
     config(md) {
+      const text = md.renderer.rules.text;
+      // Braces are text as well, not Vue's.
+      md.renderer.rules.text = (...given) => text(...given).replaceAll("{{", "&#123;&#123;");
       const open = md.renderer.rules.link_open ?? ((t, i, o, _, self) => self.renderToken(t, i, o));
       md.renderer.rules.link_open = (tokens, i, options, env, self) => {
         const href = tokens[i].attrGet("href");
@@ -68,7 +86,7 @@ export default defineConfig({
       item("Protocol", "/protocol"),
       item("Results", "/results"),
     ],
-    sidebar: [
+    sidebar: sidebar([
       {
         text: "Start",
         items: [item("What is where", "/"), item("The first hour", "/guides/start")],
@@ -95,6 +113,8 @@ export default defineConfig({
           item("Data", "/data"),
           item("Models", "/models"),
           item("Algorithms", "/algorithms"),
+          item("Codecs", "/codecs"),
+          item("Robust aggregation", "/robust"),
           item("An algorithm of your own", "/adding-an-algorithm"),
           item("Experiments", "/experiments"),
           item("Kernels for tfjs", "/tfjs-kernels"),
@@ -116,6 +136,6 @@ export default defineConfig({
         text: "Design",
         items: [item("Architecture", "/architecture"), item("Decisions", "/decisions/")],
       },
-    ],
+    ]),
   },
 });
