@@ -95,7 +95,7 @@ test("what does not go with a rule is refused by name", async () => {
     codec: "randk",
     codecSettings: { scaled: 1 },
     algorithm: "fedavgm",
-    algorithmSettings: { serverLearningRate: 0.001 },
+    algorithmSettings: { serverLearningRate: 0.0005 },
   };
   await refused({ ...median, ...scaled }, /"codec" expected float32, .* beside median/);
   await refused({ bucket: 2 }, /"bucket" expected another rule than the mean/);
