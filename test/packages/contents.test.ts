@@ -15,7 +15,7 @@ const tarballs = packInto(folder);
 unpackInto(folder, tarballs);
 const NAMES: readonly PackageName[] = ["fedflat", "fedflat-cli", "create-fedflat"];
 
-const filesOf = (name: PackageName): string[] =>
+const filesOf = (name: string): string[] =>
   readdirSync(join(folder, "node_modules", name), { recursive: true, encoding: "utf8" })
     .map((file) => join(folder, "node_modules", name, file))
     .filter((file) => statSync(file).isFile());
@@ -67,6 +67,14 @@ for (const name of NAMES) {
     assert.deepEqual(missing, []);
   });
 }
+
+test("fedflat and what it needs beside tfjs take less than 3 MB", () => {
+  const { dependencies } = manifestOf("fedflat") as { dependencies: Record<string, string> };
+  assert.deepEqual(Object.keys(dependencies), ["ws"]);
+  const files = [filesOf("fedflat"), filesOf("ws")].flat();
+  const size = files.reduce((sum, file) => sum + statSync(file).size, 0);
+  assert.ok(size < 3e6, `${size} bytes`);
+});
 
 test("the types of fedflat resolve wherever ES modules do", async () => {
   const checked = await checkPackage(
