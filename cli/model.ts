@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { ConfigError, DataError, ModelError } from "../runtime/errors.js";
 import type { Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
-import { normalisations, targetScaleOf } from "../runtime/data/normalise.js";
+import { normalisationOf, normalisations, targetScaleOf } from "../runtime/data/normalise.js";
 import { parseDescription } from "../runtime/models/description.js";
 import { expectedBy, parseCard, type ModelCard } from "../runtime/models/model.js";
 import { networkOf, type Network } from "../runtime/models/network.js";
@@ -67,8 +67,17 @@ function fromPreset(name: string, format: string | undefined, dataset?: Dataset)
       ? { ...described, loss: { type: "meanSquaredError" } }
       : described;
   const known = normalisations[format ?? ""] ?? normalisations[MADE_FOR[name]];
-  return bare(name, description, dataset, ofAnyShape ? undefined : known);
+  return bare(
+    name,
+    description,
+    dataset,
+    ofAnyShape && dataset !== undefined ? ofPixels(dataset) : known,
+  );
 }
+
+/** Of images what the data say; tables and series are normalised by what clients say. */
+const ofPixels = (dataset: Dataset) =>
+  dataset.shape.length > 2 ? normalisationOf(dataset) : undefined;
 
 function fromJson(file: string, json: unknown, dataset?: Dataset): ModelCard {
   if (typeof json !== "object" || json === null || !("description" in json))

@@ -80,6 +80,8 @@ test("without a name the data's shape decides; a table gets a perceptron of its 
     ],
   });
   assert.equal(card.normalisation, undefined, "the clients' statistics decide it");
+  const ofPixels = await modelNamed("perceptron", data([28, 28, 1], ["a", "b"]));
+  assert.equal(ofPixels.normalisation?.mean.length, 1, "clients give no statistics of images");
   assert.equal(presetFor(data([128, 9], ["a"])), "sensor");
   assert.equal(presetFor(data([32, 32, 3], ["a"])), "cifar");
   assert.equal(presetFor(), "fashion-small");
