@@ -101,6 +101,13 @@ export const COMMANDS = {
       "ws://127.0.0.1:7400 --clients 50 --update train --data examples/data/fashion-mnist",
     ],
   },
+  privacy: {
+    summary: "The epsilon of a noise multiplier over so many rounds, or the noise for an epsilon",
+    examples: [
+      "--noise 1.1 --sampling 0.01 --rounds 1000",
+      "--epsilon 8 --delta 1e-5 --rounds 100 --plot epsilon-8",
+    ],
+  },
   status: {
     summary: "What an aggregator waits for, in a sentence, and its clients",
     examples: ["127.0.0.1:7400", "fl.example.org --token-file admin.txt --json"],
@@ -707,6 +714,38 @@ const LOAD = only("loadtest", {
   },
 });
 
+const PRIVACY = only("privacy", {
+  noise: {
+    ...number(0.01, 1e6),
+    help: "noise multiplier: the noise's deviation over the norm to which updates are clipped",
+  },
+  epsilon: {
+    ...number(0.001, 1000),
+    help: "epsilon to be kept, instead of --noise: answers the least noise multiplier",
+  },
+  delta: {
+    ...number(1e-10, 0.5),
+    default: 1e-5,
+    help: "delta of the answer: well below one over the number of clients",
+  },
+  sampling: {
+    ...number(1e-9, 1),
+    default: 1,
+    help: "chance with which each client is in a round; below 1 only where the aggregator alone sees each one's own coin",
+  },
+  releases: {
+    ...integer(1, 10_000_000),
+    flag: "rounds",
+    required: true,
+    help: "rounds, each of which publishes a model",
+  },
+  plot: {
+    ...text("path"),
+    default: "epsilon",
+    help: "picture of epsilon against rounds: written as path.svg and path.png",
+  },
+});
+
 const OUTCOME = {
   run: {
     ...text("folder"),
@@ -765,6 +804,7 @@ const GROUPS: readonly [string, Group][] = [
   ["Flatness:", FLATNESS],
   ["Client:", CLIENT],
   ["Load:", LOAD],
+  ["Privacy:", PRIVACY],
   ["Result:", OUTCOME],
 ];
 
@@ -778,6 +818,7 @@ const TABLE = {
   ...FLATNESS,
   ...CLIENT,
   ...LOAD,
+  ...PRIVACY,
   ...OUTCOME,
 } satisfies Group;
 

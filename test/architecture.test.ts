@@ -115,7 +115,7 @@ test("every import between rooms runs one way", () => {
 
 // The aggregator's rooms from the ground up: a room imports those of earlier lines.
 const FLOORS: readonly (readonly string[])[] = [
-  ["settings", "log", "memory"],
+  ["settings", "log", "memory", "privacy"],
   ["rounds"],
   ["storage"],
   ["sessions", "aggregation"],
