@@ -116,11 +116,12 @@ for (const algorithm of algorithms) {
       near(run.global, plain.global);
   });
 
-  test(`${name}: one client that always takes part trains as if alone`, async () => {
+  test(`${name}: one client that always takes part trains as if alone`, async (t) => {
+    if ("tau" in algorithm.defaults)
+      return t.skip("a server optimizer moves the model by more than the client's delta");
     const rounds = [[0], [0], [0]];
     const given = { zeta: 0, algorithmSettings: off(algorithm) };
     const alone = [parts[2]];
-    if ("tau" in algorithm.defaults) return;
     const local = await play(fedavg, rounds, given, alone);
     const run = await play(algorithm, rounds.slice(0, 1), given, alone);
     const after = await play(fedavg, rounds.slice(0, 1), given, alone);

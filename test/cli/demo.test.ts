@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { FASHION, run, start } from "./command.js";
+import { until } from "../until.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-demo-test-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -25,8 +26,7 @@ test("npm start, scaled down: client processes train without and with MAN, one i
   const [, pids] = await demo.until(/"processes":\[([^\]]+)\]/);
   // Committed: the event comes later, when the model has been evaluated too.
   const rounds = join(folder, "plain", "rounds.jsonl");
-  while (!existsSync(rounds) || !readFileSync(rounds, "utf8").endsWith("\n"))
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => existsSync(rounds) && readFileSync(rounds, "utf8").endsWith("\n"));
   process.kill(Number(pids.split(",")[1]), "SIGKILL");
   const { code, stdout, stderr } = await demo.ended;
   assert.equal(code, 0, stderr);

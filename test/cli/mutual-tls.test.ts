@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import { FASHION, start } from "./command.js";
+import { until } from "../until.js";
 
 /** A folder of certificates that openssl made: `<name>.crt` and `<name>.key`. */
 function openAuthority(folder: string) {
@@ -107,8 +108,7 @@ test("mutual TLS: in comes who has a certificate of the authority, and nobody el
       "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
     ])
       // The log is written a moment after the line is closed.
-      while (!text("run/log.jsonl").includes(`"reason":"${reason}"`))
-        await new Promise((resolve) => setTimeout(resolve, 20));
+      await until(() => text("run/log.jsonl").includes(`"reason":"${reason}"`));
     await member.ended;
   } finally {
     server.process.kill("SIGTERM");

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { RawClient, updateFor } from "../aggregator/run/raw-client.js";
 import { FASHION, start } from "./command.js";
+import { until } from "../until.js";
 
 test("a service: clients enrol with tokens that are good once, status tells what it waits for, SIGTERM drains it", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-service-"));
@@ -87,7 +88,7 @@ test("SIGTERM in the middle of a round: not ready, the round is committed, clien
     assert.doesNotMatch(second.stderr, /\n +at /);
 
     server.process.kill("SIGTERM");
-    while ((await ready()) !== 503) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(async () => (await ready()) === 503);
     await Promise.all(
       clients.map(async (client, i) => {
         const { assignment, model } = work[i];

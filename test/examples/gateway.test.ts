@@ -18,6 +18,7 @@ import { random } from "../../runtime/tensors/random.js";
 import { federation } from "../aggregator/run/federation.js";
 import { startNode } from "../cli/command.js";
 import { installed, type Installed } from "./installed.js";
+import { until } from "../until.js";
 
 const SIZE = 128 * 9;
 
@@ -159,9 +160,6 @@ test("two gateways train at night on what came over MQTT; one was killed before,
     now: () => time,
   });
   t.after(() => stop.abort());
-  const until = async (condition: () => boolean) => {
-    while (!condition()) await new Promise((next) => setTimeout(next, 50));
-  };
   await until(() => log.some((line) => /Subscribed/.test(line)));
   for (const message of windows.slice(60)) await send("cellar", message);
   const standing = () => run.aggregator.status().clients.map(({ state }) => state);

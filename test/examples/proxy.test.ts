@@ -10,6 +10,7 @@ import { RawClient, updateFor } from "../aggregator/run/raw-client.js";
 import { federation } from "../aggregator/run/federation.js";
 import { repository } from "../cli/command.js";
 import { certificate } from "../connection/certificate.js";
+import { until } from "../until.js";
 
 const TOKEN = "open-sesame";
 
@@ -123,10 +124,10 @@ for (const [name, proxy] of Object.entries(PROXIES))
     try {
       let ended = false;
       child.on("exit", () => (ended = true));
-      while ((await ask(port, "/livez")).status !== 200) {
+      await until(async () => {
         assert.ok(!ended, `${name} has ended`);
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
+        return (await ask(port, "/livez")).status === 200;
+      });
       const forged = { host: `localhost:${aggregator}` };
       for (const path of ["/status", "/metrics", "/page/events"]) {
         assert.equal((await ask(port, path)).status, 401, path);

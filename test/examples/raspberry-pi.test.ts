@@ -7,6 +7,7 @@ import { networkOf } from "../../runtime/models/network.js";
 import { preset } from "../../runtime/models/presets.js";
 import { repository } from "../cli/command.js";
 import { installed } from "./installed.js";
+import { until } from "../until.js";
 
 interface Power {
   mayTrain(answer: string): true | string;
@@ -32,7 +33,7 @@ test("what vcgencmd answers is a reason not to train, or none", async () => {
   assert.equal(available(), true);
   answers[0]("throttled=0x1");
   assert.match(String(available()), /power supply/);
-  while (answers.length < 2) await new Promise((next) => setTimeout(next, 5));
+  await until(() => answers.length >= 2);
   answers[1]("throttled=0x0");
   assert.equal(available(), true);
 });

@@ -6,6 +6,7 @@ import { after, test } from "node:test";
 import { finishedResult, runCell, type RunCommand } from "../../cli/experiment/cell.js";
 import { cpuSeconds, runCommand } from "../../cli/experiment/command.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
+import { until } from "../until.js";
 
 const base = mkdtempSync(join(tmpdir(), "fedflat-cell-"));
 after(() => rmSync(base, { recursive: true }));
@@ -175,6 +176,5 @@ test("a command ends with its experiment: on a stop, and when the experiment is 
       return false;
     }
   };
-  for (let i = 0; i < 200 && alive(); i++) await new Promise((resolve) => setTimeout(resolve, 25));
-  assert.equal(alive(), false);
+  await until(() => !alive());
 });

@@ -7,6 +7,7 @@ import { readExperiment } from "../../cli/experiment/file.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
 import { inLanes } from "../../cli/experiment/pool.js";
 import { ConfigError } from "../../runtime/errors.js";
+import { slowly } from "../until.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-grid-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -113,7 +114,7 @@ test("lanes do all tasks, a failing one leaves the others going", async () => {
     new AbortController().signal,
     async (task) => {
       assert.ok(++busy <= 2);
-      await new Promise((resolve) => setTimeout(resolve, 3));
+      await slowly(3);
       busy--;
       if (task === 2) throw new Error("two");
       done.push(task);

@@ -15,6 +15,7 @@ import { trainerHere } from "../training/engines.js";
 import { freePort, liveUntilDeath } from "./kills.js";
 import { accuracyOf, learningData, learningModel } from "./learning.js";
 import { faultProxy, type Weather } from "./proxy.js";
+import { slowly } from "../until.js";
 
 const CLIENTS = 10;
 /** Chance that a client drops out of a round that it was selected for. */
@@ -88,7 +89,7 @@ export async function weather(given: BadWeather): Promise<Weathered> {
       const { reason } = await client.run();
       running.delete(client);
       if (reason !== "stopped") return;
-      await new Promise((resolve) => setTimeout(resolve, 200));
+      await slowly(200);
     }
   }
   const running = new Set<FederatedClient>();

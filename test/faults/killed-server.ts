@@ -6,6 +6,7 @@ import { fileLedger } from "../../aggregator/storage/files.js";
 import type { GivenSettings } from "../../aggregator/settings.js";
 import { LAB, labModel } from "./fixtures.js";
 import { learningModel } from "./learning.js";
+import { slowly } from "../until.js";
 
 // killed-server.js FOLDER PORT CALL MODEL SETTINGS [HOST]: an aggregator that kills itself (SIGKILL) at
 // its persistence call of that number; 0 for never. MODEL is lab or learning, SETTINGS are JSON.
@@ -67,7 +68,7 @@ const server = await listen(aggregator, {
 console.log(server.port);
 const ending = await aggregator.done;
 // The clients hear that it is finished before the line goes.
-await new Promise((resolve) => setTimeout(resolve, 500));
+await slowly(500);
 await aggregator.stop();
 await server.close();
 process.exit(ending.reason === "finished" ? 0 : 1);

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { setTimeout as wait } from "node:timers/promises";
 import { test } from "node:test";
 import { shaped } from "../../cli/loadtest/shaped-socket.js";
 import type { Socket } from "../../runtime/platform/platform.js";
+import { until } from "../until.js";
 
 const pause = (milliseconds: number) => {
   const end = performance.now() + milliseconds;
@@ -34,7 +34,7 @@ test("frames keep their order on a slow line, also where the process is busy bet
     pause(0.7);
   }
   pause(60);
-  await wait(100);
+  await until(() => sent.length === 60 && received.length === 60);
   assert.deepEqual(sent, frames);
   assert.deepEqual(received, frames);
 });

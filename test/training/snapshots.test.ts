@@ -11,6 +11,7 @@ import type { Snapshot, Trained, Trainer, TrainJob } from "../../runtime/trainin
 import { snapshotTimes } from "../../runtime/training/snapshots.js";
 import { trainerHere } from "./engines.js";
 import { quickTrainer } from "./quick-trainer.js";
+import { slowly } from "../until.js";
 
 const description = parseDescription({
   input: [6, 6, 2],
@@ -185,7 +186,7 @@ test("a worker hands snapshots out, never a second one before the first is kept,
   const whole = await trainer.train(job, {
     async onSnapshot(snapshot) {
       assert.equal(keeping++, 0);
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await slowly(5);
       snapshots.push(snapshot);
       keeping--;
     },

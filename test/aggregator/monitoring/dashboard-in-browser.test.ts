@@ -3,7 +3,6 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Browser, Page } from "playwright-core";
 import { FederatedClient } from "../../../runtime/node.js";
 import type { Trainer } from "../../../runtime/training/job.js";
@@ -12,6 +11,7 @@ import { updateFor } from "../run/raw-client.js";
 import { examples, smallModel } from "../../bundle/local-round.js";
 import { trainerHere } from "../../training/engines.js";
 import { launchChromium, withoutChromium } from "../../bundle/chromium.js";
+import { slowly } from "../../until.js";
 
 const ADMIN = "an-admin-token-of-a-test";
 /** Where the screenshots are kept: git ignores this folder. */
@@ -82,7 +82,7 @@ test(
     const trainer: Trainer = {
       ...engine,
       async train(job, options) {
-        await sleep(200);
+        await slowly(200);
         return engine.train(job, options);
       },
     };
@@ -190,7 +190,7 @@ test(
     t.after(() => browser.close());
     const { page } = await open(t, browser, run);
     await text(page, "#sentence", /This page asks for the token in the file of --token-file\./);
-    await sleep(500);
+    await text(page, "#line", /Locked/);
     assert.doesNotMatch(await page.locator("body").innerText(), /is gone/);
     await page.fill("#token", admission.token);
     await page.press("#token", "Enter");

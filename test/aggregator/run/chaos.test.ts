@@ -4,6 +4,7 @@ import type { RoundRecord } from "../../../aggregator/run/aggregator.js";
 import { random } from "../../../runtime/tensors/random.js";
 import { federation } from "./federation.js";
 import { sha256, updateFor, type RawClient } from "./raw-client.js";
+import { slowly } from "../../until.js";
 
 /** What a client does with an assignment; most of them are honest. */
 const MOODS = [
@@ -43,7 +44,6 @@ for (const seed of [1, 2, 3])
 
     async function live(index: number): Promise<void> {
       const chance = random("chaos", seed, index);
-      const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
       const updates = new Map<string, Uint8Array>();
       let run: string | undefined;
       for (;;) {
@@ -102,7 +102,7 @@ for (const seed of [1, 2, 3])
                 client.send({ type: "decline", assignment, code: "busy" });
                 continue;
               }
-              if (mood === "is slow") await wait(chance.integer(400));
+              if (mood === "is slow") await slowly(chance.integer(400));
               const model = await client.fetch(message["model"]);
               const value = mood === "sends NaN" ? NaN : chance.normal();
               const update = updateFor(model, () => value);
@@ -112,7 +112,7 @@ for (const seed of [1, 2, 3])
           }
         } catch {
           client?.cut();
-          await wait(chance.integer(120));
+          await slowly(chance.integer(120));
         }
       }
     }

@@ -26,6 +26,7 @@ import { nodePlatform } from "../../../runtime/platform/node.js";
 import type { Platform, StateStore } from "../../../runtime/platform/platform.js";
 import type { Trainer } from "../../../runtime/training/job.js";
 import { trainerHere } from "../../training/engines.js";
+import { slowly } from "../../until.js";
 
 const CLIENTS = 5;
 const description = parseDescription({
@@ -65,7 +66,7 @@ function trainerAfter(wait: (job: number) => number): Trainer {
   let jobs = 0;
   let queue: Promise<unknown> = Promise.resolve();
   const inTurn = async <T>(work: () => Promise<T>): Promise<T> => {
-    await new Promise((resolve) => setTimeout(resolve, wait(jobs++)));
+    await slowly(wait(jobs++));
     const done = queue.then(work);
     queue = done.catch(() => {});
     return done;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { request } from "node:http";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
@@ -7,6 +8,7 @@ import { Aggregator, type Status } from "../../../aggregator/run/aggregator.js";
 import { listen, openPort } from "../../../aggregator/server/server.js";
 import { federation, logged, tinyModel } from "../run/federation.js";
 import { sha256, updateFor } from "../run/raw-client.js";
+import { until } from "../../until.js";
 
 const httpOf = (url: string) => url.replace(/^ws/, "http");
 
@@ -83,8 +85,7 @@ test("models are served over HTTP to clients with a connection, and from any byt
     assert.equal((await fetch(other, { headers })).status, 404);
     client.cut();
     await client.untilClosed();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    assert.equal((await fetch(url, { headers })).status, 401);
+    await until(async () => (await fetch(url, { headers })).status === 401);
   } finally {
     await f.end();
   }
@@ -267,7 +268,7 @@ test("the address of a client is what a trusted proxy says, and only that; it is
       trusting.log.filter(
         (line) => line["msg"] === "connection closed" && line["address"] === address,
       );
-    while (lines().length < count) await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => lines().length >= count);
   };
   try {
     // The client's own word before that of the proxies.
@@ -286,8 +287,7 @@ test("the address of a client is what a trusted proxy says, and only that; it is
   const other = await federation({}, { admission }, { trustedProxies: ["10.0.0.1"] });
   try {
     assert.equal(await upgrade(other.url, from("192.0.2.7")), 101);
-    while (logged(other, /connection closed/) === undefined)
-      await new Promise((resolve) => setTimeout(resolve, 10));
+    await until(() => logged(other, /connection closed/));
     assert.match(String(logged(other, /connection closed/)?.["address"]), /127\.0\.0\.1$/);
   } finally {
     await other.end();
@@ -376,10 +376,12 @@ test("only enrolled keys are admitted", async () => {
 test("an HTTP client that never finishes its request does not keep the server from closing", async () => {
   const f = await federation();
   const { hostname, port } = new URL(httpOf(f.url));
-  const slow = request({ hostname, port, method: "POST", path: "/" });
+  const headers = { expect: "100-continue" };
+  const slow = request({ hostname, port, method: "POST", path: "/", headers });
   slow.on("error", () => {});
   slow.write("x");
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  // The server has read the header, and waits for the rest.
+  await once(slow, "continue");
   await f.end();
   slow.destroy();
 });
