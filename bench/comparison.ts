@@ -81,8 +81,8 @@ export async function takeTurns(
   const samples = new Map<Contender, number[]>(contenders.map((contender) => [contender, []]));
   for (let turn = 0; turn < turns; turn++)
     for (let place = 0; place < contenders.length; place++) {
-      // Another one goes first each turn, and each finds the caches as it likes them, whoever went
-      // before.
+      // Another one goes first each turn, so that none always finds the caches as its neighbour
+      // left them.
       const contender = contenders[(turn + place) % contenders.length];
       await contender.burst(1);
       const count = times.get(contender)!;

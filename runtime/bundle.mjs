@@ -49,7 +49,7 @@ const WASM_FILES = [
 
 /**
  * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, and
- * of algorithms their papers and what the server does. They are left out, with all that only they
+ * of algorithms their papers and what the server does. They are left out, with what only they
  * need.
  */
 const LEFT_OUT = [

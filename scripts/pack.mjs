@@ -2,7 +2,7 @@
 //   fedflat      the compiled library: the declarations that its entries reach, the part of valibot
 //                that is used, and the kernels once
 //   fedflat-cli  the compiled command line, documents, examples with the demo's data, and
-//                cli/package.json with all that is the same for all packages
+//                cli/package.json with the fields that all packages share
 //   create-fedflat  cli/create/, whose Electron template has the example's app
 // In the repository cli/ imports files of runtime/ and aggregator/ beside it; in fedflat-cli these
 // imports name the same files in fedflat, by the export `fedflat/internal/*`. What that export holds

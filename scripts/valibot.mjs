@@ -45,7 +45,7 @@ export async function functionsOfValibot(texts) {
 }
 
 /**
- * The declarations that these declarations name, with all that those name in turn.
+ * The declarations that these declarations name, with those that these name in turn.
  * @param {readonly string[]} texts
  */
 export function typesOfValibot(texts) {

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { parsers } from "prettier/plugins/typescript";
 
-// What each room may import besides itself; docs/architecture.md draws it.
+// What each room may import in addition to itself; docs/architecture.md draws it.
 const MAY_IMPORT: Record<string, readonly string[]> = {
   tensors: [],
   protocol: [],

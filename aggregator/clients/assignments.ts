@@ -56,7 +56,7 @@ export interface Assignments {
 }
 
 interface AssignmentOptions {
-  /** What updates are to be sent in. */
+  /** The codec in which updates are sent. */
   readonly codec: CodecChoice;
   readonly clientOf: (id: string) => Client;
   /** An assignment has ended: its update can be released. */

@@ -37,7 +37,7 @@ import {
 
 /**
  * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and
- * what is to be done.
+ * the effects to carry out.
  *
  *     gathering -> opening -> collecting -> committing -> gathering ... -> finished
  *                                  |

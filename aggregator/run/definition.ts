@@ -42,7 +42,7 @@ export interface RunDefinition {
   readonly combining: Combining;
   /** What it needs of a client. */
   readonly needs: Needs;
-  /** Numbers of a target that those statistics are to be of too; 0 for none. */
+  /** Numbers in a target, which those statistics cover too; 0 for none. */
   readonly targets: number;
   /** Clients are asked for statistics before the first round, by which inputs are normalised. */
   readonly takesStatistics: boolean;
@@ -104,8 +104,9 @@ export function definitionOf({
 }
 
 /**
- * Whether clients are to be asked for statistics of their inputs: where nobody says, for tables and series, whose channels
- * may have any scale. Images are bytes, and what is known of them comes with the model.
+ * Whether clients are asked for statistics of their inputs. Where the settings do not say, they are
+ * for tables and series, whose channels may have any scale. Images are bytes, and the model brings
+ * what is known of them.
  * @throws ConfigError `normalisation`
  */
 function takesStatistics({ normalise }: AggregatorSettings, model: Model): boolean {

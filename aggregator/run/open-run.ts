@@ -82,7 +82,7 @@ function withNormalisation(opened: Opened): Opened {
   return { ...opened, last: { ...last, model: normalised(last.model, statistics) } };
 }
 
-/** Clients are to be asked for statistics: the run has not begun without, and has none. */
+/** Whether clients are asked for statistics: the run has none, and has not begun without. */
 export const asksForStatistics = (
   { takesStatistics }: RunDefinition,
   { last, latest, statistics }: Opened,

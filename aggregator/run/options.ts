@@ -25,7 +25,7 @@ export interface AggregatorOptions {
   readonly algorithm?: Algorithm;
   /** The run's folder; without one nothing outlives the process. */
   readonly folder?: string;
-  /** Go on with the run in that folder. */
+  /** Resume the run in that folder. */
   readonly resume?: boolean;
   /** Open no round, or none after the one that is open, before `release`. */
   readonly hold?: boolean;

@@ -57,7 +57,7 @@ function add(wide: bool, c: usize, x0: v128, x1: v128): void {
 }
 
 /**
- * Stores or adds them with all that `flags` asks for; returns the sum of their squares on four
+ * Stores or adds them as `flags` asks; returns the sum of their squares on four
  * lanes.
  */
 @inline

@@ -4,7 +4,7 @@ export interface Relay {
   readonly port: number;
   /** Where connections are passed on to. */
   to(port: number): void;
-  /** All that has gone over it, both ways. */
+  /** Bytes that went over it, both ways. */
   bytes(): number;
   close(): void;
 }

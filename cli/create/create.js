@@ -18,7 +18,7 @@ const TEMPLATES = {
 const NAMES = Object.keys(TEMPLATES);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
-/** A mistake of the person at the terminal; its message is all that is said. */
+/** A mistake of the person at the terminal; only its message is printed. */
 class Mistake extends Error {}
 
 try {

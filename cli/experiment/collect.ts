@@ -55,7 +55,7 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   const evaluations = await lines(folder, "evaluations.jsonl", EvaluationFile);
   const means = await lines(folder, "means.jsonl", MeansFile);
   const clients = await whole(folder, "clients.json", Clients);
-  // What runs of before do not say: every participant was sent the whole model.
+  // Older runs do not say it: every participant was sent the whole model.
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
   const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
   return {

@@ -1,4 +1,4 @@
-// All that the page can do: hear the state, and pause. (A sandboxed preload script is CommonJS.)
+// The page can hear the state, and pause; nothing else. (A sandboxed preload script is CommonJS.)
 const { contextBridge, ipcRenderer } = require("electron");
 
 contextBridge.exposeInMainWorld("fedflat", {

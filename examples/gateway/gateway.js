@@ -13,7 +13,7 @@ const NEXT_RUN_MS = 600_000;
 
 /**
  * Keeps the newest labelled windows of a source, trains on them at night, and says what the newest model takes the others
- * for. Goes on until `signal` aborts.
+ * for. Runs until `signal` aborts.
  * @param settings what gateway.json holds
  * @param surroundings `now` gives the time as a Date
  * @throws Error where the aggregator will not have this gateway

@@ -17,7 +17,7 @@ const bundle = new URL("dist/", import.meta.resolve("fedflat/package.json"));
 const demo = import.meta.resolve("fedflat-cli/package.json");
 const images = new URL("examples/data/fashion-mnist/", demo);
 
-/** All that there is to be had, by address. */
+/** The files it serves, by address. */
 const files = new Map([
   ["/", new URL("index.html", page)],
   ...["app.js", "images.js", "view.js", "style.css"].map((name) => [

@@ -35,7 +35,7 @@ export function checkMemory(
   { client }: Algorithm,
   limit = Infinity,
 ): void {
-  // Besides the plan: the model's file and weights, and the update; the state in float64, the next
+  // Beyond the plan: the model's file and weights, and the update; the state in float64, the next
   // one, and its file.
   const needed =
     trainingMemory(networkOf(model.description), batchSize) +
@@ -73,7 +73,7 @@ export interface Finished {
 }
 
 /**
- * Trains, and encodes what is to be sent and kept.
+ * Trains, and encodes what is sent and kept.
  * @throws ModelError `diverged`, and as `Trainer.train`
  */
 export async function trainAssignment(

@@ -20,7 +20,7 @@ const HASH_BYTES = 32;
 const HASHED_INPUTS = 4 * 1024 * 1024;
 
 /**
- * All that a round's bits depend on. A snapshot of other work is of no use, for the reason given
+ * Everything that a round's bits depend on. A snapshot of other work is of no use, for the reason given
  * here.
  */
 const MUST_MATCH = {

@@ -76,7 +76,7 @@ export function modelCache(
   return {
     checkSize,
     /**
-     * What a model says besides its weights: only the beginning of its file is fetched, and the
+     * What a model says beyond its weights: only the beginning of its file is fetched, and the
      * hash is not checked.
      * @throws as `load`
      */

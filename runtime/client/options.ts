@@ -83,7 +83,7 @@ export interface ClientOptions {
    * End as `unreachable` after so many milliseconds without the aggregator. Default: try for ever.
    */
   readonly patience?: number;
-  /** Algorithms besides the built-in ones. */
+  /** Algorithms in addition to the built-in ones. */
   readonly algorithms?: readonly Algorithm[];
   /**
    * Trains in place of a worker of the client's own, and may be shared by several clients. It is
@@ -157,7 +157,7 @@ export interface ClientEvents {
     readonly task?: string;
     readonly what:
       | "accepted"
-      /** Training goes on where an earlier life of the client was cut. */
+      /** Training resumes where an earlier life of the client was cut. */
       | "resumed"
       /**
        * A half-trained round that was kept cannot be continued: training begins at the first

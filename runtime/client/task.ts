@@ -76,8 +76,8 @@ export function withdraw({ task }: Participation): void {
 }
 
 /**
- * All that is checked before the model is here. Gives what a training task is to be done with,
- * nothing for another one.
+ * Checks an assignment before its model is here. Returns the options of a training task, and
+ * nothing for other tasks.
  * @throws Declined
  */
 function optionsOf(part: Participation, assign: Assign): TrainOptions | undefined {

@@ -29,7 +29,7 @@ export interface ConnectionEvents {
    */
   welcome(welcome: ServerMessageOf<"welcome">): void;
   message(message: Told): void;
-  /** The other end sent something wrong, or says that we did. The line goes on. */
+  /** The other end sent something wrong, or says that we did. The connection stays. */
   problem(error: ProtocolError): void;
   /** The line is lost; another is dialled in so many milliseconds. */
   lost(reason: string, retryIn: number): void;

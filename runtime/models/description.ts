@@ -63,7 +63,7 @@ const name = v.pipe(
   v.notValue("input", `a name other than "input"`),
 );
 
-/** What every layer may say besides its own fields. */
+/** What every layer may say in addition to its own fields. */
 const COMMON = {
   name: v.optional(name),
   inputs: v.optional(

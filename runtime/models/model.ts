@@ -45,7 +45,7 @@ export interface Threshold {
   readonly value: number;
 }
 
-/** What a model file says besides its weights. */
+/** What a model file says beyond its weights. */
 export type ModelCard = Omit<Model, "layout" | "weights">;
 
 /** What the model asks of data: see `matched`. */

@@ -164,7 +164,7 @@ function nodesOf({ input, layers }: ModelDescription): Node[] {
   ): boolean {
     if (before === undefined) return false;
     const taken = all[before.index];
-    // Whoever names the layer reads what it gives without the activation.
+    // A layer that names this one reads what it gives without the activation.
     if (all.slice(before.index, index).some(({ name }) => name !== undefined)) return false;
     // relu behind relu stays one.
     if (said === "relu" && before.activation === "relu") return true;

@@ -185,7 +185,7 @@ export async function writeWhole(
 /** The name of a folder's lock file. */
 export const LOCK = "lock";
 
-/** This thread, among all that ever lived in a process of this id. */
+/** Tells this thread from every other that ever lived in a process of this id. */
 const SELF = randomBytes(8).toString("hex");
 
 /** Folders that this thread has locked or is about to lock, by file layer. */
@@ -238,7 +238,7 @@ export async function lock(
 
   /** Puts our lock there if there is none. */
   async function isTaken(): Promise<boolean> {
-    // Whoever met the file before its text was in it may have taken it for a crash's.
+    // Another process that met the file before its text was in it may have taken it for a crash's.
     return (await create(files, path, text)) && (await textOf(files, path)) === text;
   }
 

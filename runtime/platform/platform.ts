@@ -33,7 +33,7 @@ export interface Socket {
   onOpen?: () => void;
   onMessage?: (data: string | Uint8Array) => void;
   onClose?: (code: number, reason: string) => void;
-  /** All that was given to `send` has left. At the aggregator's end only. */
+  /** Everything given to `send` has left. At the aggregator's end only. */
   onDrain?: () => void;
 }
 

@@ -15,7 +15,7 @@ export interface Random {
   shuffle<T extends { length: number; [index: number]: number }>(array: T): T;
   /** Where the generator stands: four 32-bit integers. */
   state(): RandomState;
-  /** Goes on from there, as the generator that gave the state would. */
+  /** Continues from there, as the generator that gave the state would. */
   restore(state: RandomState): void;
 }
 

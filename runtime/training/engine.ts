@@ -125,7 +125,7 @@ async function measure(
     sums?.add(plan.outputs(batch.length), plan.labels(), plan.targets());
     await hooks.pause();
   }
-  // The mean over all that counts, for each example: labels may be left out.
+  // The mean over the labels that count, for each example: labels may be left out.
   if (counted !== count) loss *= count / Math.max(1, counted);
   return {
     count,

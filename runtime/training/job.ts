@@ -33,13 +33,13 @@ export interface TrainJob extends Weighted {
   readonly part: Part;
   readonly settings: RoundSettings;
   /**
-   * Where an earlier run of the same job was cut: this one goes on there, and ends with the same
+   * Where an earlier run of the same job was cut: this one resumes there, and ends with the same
    * bits.
    */
   readonly from?: Snapshot;
 }
 
-/** A local round cut between two batches: with its job, all that the rest of it depends on. */
+/** A local round cut between two batches: with its job, everything that the rest depends on. */
 export interface Snapshot {
   /** theta */
   readonly weights: Vector;

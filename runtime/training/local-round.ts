@@ -52,7 +52,7 @@ export interface RoundMetrics {
 
 export interface RoundResult {
   readonly delta: Vector;
-  /** Pending client state and what is to be sent, from the algorithm. */
+  /** Pending client state and the vectors to send, from the algorithm. */
   readonly state: State;
   readonly update: NamedVectors;
   readonly metrics: RoundMetrics;
@@ -63,7 +63,7 @@ export interface Evaluation {
   readonly count: number;
   /** Examples whose class was found; 0 where an example has no one class. */
   readonly correct: number;
-  /** Mean loss over all that counts, times `count`: a mean over each example's. */
+  /** Mean loss over the labels that count, times `count`: a mean over each example's. */
   readonly loss: number;
   /** What the metrics of the model's task are read from (models/metrics/sums.ts). */
   readonly sums?: readonly number[];

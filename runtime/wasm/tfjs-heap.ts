@@ -160,7 +160,7 @@ export async function tfjsHeap(): Promise<Heap> {
 
 /**
  * Tells tfjs-wasm that a tensor's elements were changed in place. XNNPACK keeps packed copies of
- * weights per tensor, and goes on using the old values (in depthwise, dilated and other kernels
+ * weights per tensor, and keeps using the old values (in depthwise, dilated and other kernels
  * that are not ours) until it is told.
  */
 export function changedInPlace(

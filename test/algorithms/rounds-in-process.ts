@@ -120,7 +120,7 @@ export async function playRound(
       maxAbs: MAX_ABS,
     }),
   );
-  // Whoever has joined since has no state yet.
+  // A client that has joined since has no state yet.
   const clients = parts.map((_, k) => run.clients[k] ?? {});
   const deltas: Record<number, Vector> = {};
   for (const k of participants) {

@@ -10,7 +10,7 @@ import { labTrainer } from "../faults/fixtures.js";
 import { SUMS, steps, totalSteps } from "./exact.js";
 import { begin, clientsOf, playRound, type Given, type Run } from "./rounds-in-process.js";
 
-// The server's sum is that of the clients' states, to the bit: whoever trains, comes late, stays
+// The server's sum is that of the clients' states, to the bit: whichever client trains, comes late, stays
 // away or joins.
 
 /** Gives float32 deltas of any scale from 1e-6 to 10; nothing about them is round. */

@@ -33,7 +33,7 @@ export interface Running {
 /** Starts `fedflat` as a process of its own. */
 export const start = (...argv: string[]): Running => startNode(MAIN, ...argv);
 
-/** `fedflat` again, with these variables of the environment besides those of the tests. */
+/** `fedflat` again, with these variables of the environment in addition to those of the tests. */
 export const startWith = (env: NodeJS.ProcessEnv, ...argv: string[]): Running =>
   watched(spawn(process.execPath, [MAIN, ...argv], { env: { ...process.env, ...env } }));
 

@@ -9,7 +9,7 @@ import { onGrid } from "../../runtime/algorithms/vectors.js";
 import { layoutOf, parameterView, type Layout } from "../../runtime/tensors/layout.js";
 import { random } from "../../runtime/tensors/random.js";
 
-// Besides the table there are the interface and a file of each codec's own name.
+// Beside the table there are the interface and a file of each codec's own name.
 const files = readdirSync(new URL("../../runtime/codecs/", import.meta.url))
   .filter((file) => file.endsWith(".js"))
   .map((file) => file.slice(0, -3))

@@ -82,7 +82,7 @@ test(
     if (standIn !== undefined) {
       const [{ contextIsolation, sandbox, nodeIntegration }] = standIn.webPreferences;
       assert.deepEqual([contextIsolation, sandbox, nodeIntegration], [true, true, false]);
-      // Training that dies takes nothing with it, and begins anew when asked.
+      // Training that dies takes nothing with it, and begins again when asked.
       standIn.children[0].kill("SIGKILL");
       await page.getByText("Training has ended").waitFor();
     }

@@ -38,7 +38,7 @@ async function federation(algorithm: string, kills: readonly number[]): Promise<
       gather: 3,
       minimum: 3,
       overSelection: 1,
-      // Whoever is killed is waited for, however slow this machine is.
+      // The test waits for the one that is killed, however slow this machine is.
       absence: 120_000,
       evaluateFraction: 0,
       localEpochs: 2,

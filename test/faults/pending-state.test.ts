@@ -26,7 +26,7 @@ const model = labModel();
 /**
  * What becomes of the clients' updates, by attempt: counted, held back on the line until the
  * attempt is over, or with numbers that are refused. Three must be counted, or the attempt is
- * abandoned. After the last it begins anew.
+ * abandoned. After the last it begins again.
  */
 type Mood = "counted" | "held" | "refused";
 const MOODS: readonly (readonly Mood[])[] = [

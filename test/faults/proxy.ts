@@ -21,7 +21,7 @@ export interface FaultProxy {
   /** Connections made so far, and those reset by chance. */
   readonly connections: number;
   readonly resets: number;
-  /** Nothing moves, in any connection, for so long. */
+  /** Milliseconds for which nothing moves, in any connection. */
   stopTheWorld(milliseconds: number): void;
   /**
    * From now on the connections that are open stay so, and nothing comes through: neither end is

@@ -81,7 +81,7 @@ test("the types of fedflat resolve wherever ES modules do", async () => {
     createPackageFromTarballData(new Uint8Array(readFileSync(tarballs.fedflat))),
   );
   assert.ok(checked.types, "no types in the package");
-  // Neither `require` nor the resolution of before Node 12 is promised.
+  // Neither `require` nor the resolution from before Node 12 is promised.
   const promised = checked.problems.filter(
     (problem) =>
       problem.kind !== "CJSResolvesToESM" &&

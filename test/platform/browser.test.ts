@@ -54,7 +54,7 @@ const assign = {
 };
 
 /**
- * Runs in the page: a client that goes on until it is stopped, or ends at once with an error's
+ * Runs in the page: a client that runs until it is stopped, or ends at once with an error's
  * code.
  */
 async function startClient({ dist, url }: { dist: string; url: string }) {

@@ -32,7 +32,7 @@ process.once("SIGTERM", () => {
   process.exit(1);
 });
 
-/** Starts a program that is ended, with all that it has started, when the test is. */
+/** Starts a program that is ended, with every process it has started, when the test ends. */
 export function startProgram(
   t: TestContext,
   command: string,

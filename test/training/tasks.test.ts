@@ -148,7 +148,7 @@ for (const task of Object.keys(MODELS) as TaskName[]) {
 
   test(`${task}: data of another task are refused before anything is trained`, async () => {
     for (const other of Object.keys(MODELS) as TaskName[]) {
-      // Whoever compares with the input asks for nothing else.
+      // A loss that compares with the input asks for nothing else.
       if (other === task || task === "input" || (task === "sequence") !== (other === "sequence"))
         continue;
       if (task === "labels" || other === "labels") continue;

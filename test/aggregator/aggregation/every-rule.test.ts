@@ -18,7 +18,7 @@ import { reference, updatesOf, vector } from "./robust-vectors.js";
 const wasm = await wasmArithmetic();
 const { f, tau, normFactor, multiKrumKeeps } = reference;
 
-// Besides the table there are the interface and a file of each rule's own name.
+// Beside the table there are the interface and a file of each rule's own name.
 const files = readdirSync(new URL("../../../aggregator/aggregation/rules/", import.meta.url))
   .filter((file) => file.endsWith(".js"))
   .map((file) => file.slice(0, -3))

@@ -17,7 +17,7 @@ const ADMIN = "an-admin-token-of-a-test";
 /** Where the screenshots are kept: git ignores this folder. */
 const ARTIFACTS = process.env["FEDFLAT_ARTIFACTS"] ?? "test-artifacts";
 
-/** A page of the aggregator, with all that went wrong in it. */
+/** A page of the aggregator, with the errors in it. */
 async function open(
   t: TestContext,
   browser: Browser,
@@ -134,7 +134,7 @@ test(
     const { committed } = run.aggregator;
     const shown = await page.locator("#run-value").textContent();
     assert.equal(shown, `${committed} of 1000 rounds`);
-    // Whoever comes late sees what was before; in the dark, and on a phone.
+    // A page that comes late sees what was before; in the dark, and on a phone.
     await page.reload();
     await text(page, "#log", /Round 1 is committed/);
     await page.locator(".plot canvas").first().waitFor();

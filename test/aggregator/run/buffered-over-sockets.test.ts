@@ -73,7 +73,7 @@ test("two fast clients and a slow one: its update comes a round late, and counts
       rounds.map(({ staleness }) => staleness),
       [0, 0.5],
     );
-    // Whoever is at work when the last round is committed is told.
+    // A client that is at work when the last round is committed is told.
     assert.equal((await b.next("refused"))["code"], "late");
   } finally {
     await f.end();

@@ -17,7 +17,7 @@ const checkpointOf = (round: number, life: number) => ({
 
 const ROUNDS = 4;
 
-/** Goes on with a run to its last round; says what was acknowledged as committed, by round. */
+/** Resumes a run to its last round; says what was acknowledged as committed, by round. */
 async function goOn(disk: Disk, life: number, acknowledged: Map<number, string>): Promise<void> {
   const ledger = fileLedger(FOLDER, disk);
   try {

@@ -16,7 +16,7 @@ const on =
     }
   };
 
-/** All that was sent before is answered when this is. */
+/** Everything sent before is answered when this is. */
 async function settled(client: RawClient, id: number): Promise<void> {
   client.send({ type: "ping", id });
   await client.until("a pong", () =>

@@ -266,7 +266,7 @@ test("files: a damaged checkpoint is replaced by the one before it, saying so", 
       "The checkpoint of round 4 is damaged or gone; the one before it is used.",
     ]);
     assert.equal(ledger.lastCounted("client 4"), undefined);
-    // And the run goes on from there, for good.
+    // And the run continues from there, for good.
     await commit(ledger, opened.epoch, 4, ["x"]);
     await ledger.close();
     const again = fileLedger(folder);

@@ -4,7 +4,7 @@ import { Aggregator, initialModel, listen } from "fedflat/aggregator";
 import { model } from "./data.js";
 
 // Beyond this machine (FEDFLAT_HOST=0.0.0.0) a participant needs the token. What a run on a public
-// network needs besides (TLS, enrolment, a service's unit) is in docs/operations.md of fedflat.
+// network also needs (TLS, enrolment, a service's unit) is in docs/operations.md of fedflat.
 const { FEDFLAT_HOST: host = "127.0.0.1", FEDFLAT_PORT: port = 7400 } = process.env;
 const token = process.env.FEDFLAT_TOKEN;
 
