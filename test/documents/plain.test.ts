@@ -4,7 +4,7 @@ import { DOCUMENTS, FILES, SOURCES, commentsOf, textOf } from "./tree.js";
 
 /** Turns of phrase that make a reader halt. Say the thing first, with a plain verb. */
 const CROOKED =
-  /\b(be it|goes on|go on with|gone on with|whoever|who may|for so long|all that|besides|anew|of before(?= the)|nothing is to be said|without further ado)\b/i;
+  /\b(be it|goes on|go on with|gone on with|whoever|who may|for so long|all that|besides|anew|of before|nothing is to be said|without further ado)\b/i;
 
 const NAMING_THEM = "test/documents/plain.test.ts";
 
