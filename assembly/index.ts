@@ -1,5 +1,5 @@
 // What runtime/wasm/kernels.ts describes: one file per kernel family.
-export { gemm } from "./kernels/gemm";
+export { gemm, holdRight } from "./kernels/gemm";
 export { conv2d, conv2dBackpropInput, conv2dBackpropFilter } from "./kernels/conv2d";
 export { depthwiseConv2d, depthwiseConv2dBackpropInput, depthwiseConv2dBackpropFilter } from "./kernels/depthwise";
 export { maxPool, maxPoolBackprop, maxPoolReluBackprop, gatherByIndex, avgPool, avgPoolBackprop } from "./kernels/pool";

@@ -1,6 +1,7 @@
 import { high, low, max4, sum2 } from "../lanes/lanes";
 import { exp } from "../lanes/exp";
 import { log } from "../lanes/log";
+import { dot } from "./vector";
 
 // For each row z of logits [rows, classes] with label l (int32 [rows]), weight w_l (1 where weights is null), M = max z and S = sum
 // over j of exp(z_j - M):
@@ -19,16 +20,20 @@ export function softmaxCrossEntropy(
     const weight: f32 = weights && known ? load<f32>(weights + atLabel) : 1;
     const largest = rowMax(logits, row);
     const own: f32 = known ? load<f32>(logits + atLabel) : NaN;
-    const sum = sumExp(logits, row, largest, 0, 0);
+    // What is stored is each exponential, to be divided by their sum.
+    const to = probabilities ? probabilities : dlogits;
+    const sum = sumExp(logits, row, largest, to);
     if (label != -1) total += <f64>weight * (log(sum) + <f64>largest - <f64>own);
-    if (probabilities) sumExp(logits, row, largest, probabilities, <f32>(1 / sum));
     if (dlogits) {
       if (label == -1) memory.fill(dlogits, 0, row);
-      else sumExp(logits, row, largest, dlogits, <f32>(<f64>(scale * weight) / sum));
+      else scaled(to, dlogits, row, <f32>(<f64>(scale * weight) / sum));
       if (known) store<f32>(dlogits + atLabel, load<f32>(dlogits + atLabel) - scale * weight);
       dlogits += row;
     }
-    if (probabilities) probabilities += row;
+    if (probabilities) {
+      scaled(probabilities, probabilities, row, <f32>(1 / sum));
+      probabilities += row;
+    }
     logits += row;
     labels += 4;
   }
@@ -40,12 +45,18 @@ export function softmaxCrossEntropy(
 export function softmaxRows(z: usize, rows: i32, columns: i32, scale: f32, causal: i32): void {
   const row = <usize>columns << 2;
   for (let i = 0; i < rows; i++, z += row) {
-    const width = causal ? <usize>(i % columns + 1) << 2 : row;
-    for (let at: usize = 0; at < width; at += 4) store<f32>(z + at, load<f32>(z + at) * scale);
-    const largest = rowMax(z, width);
-    const sum = sumExp(z, width, largest, 0, 0);
-    sumExp(z, width, largest, z, <f32>(1 / sum));
-    if (width < row) memory.fill(z + width, 0, row - width);
+    let width = row;
+    if (causal) {
+      width = <usize>(i % columns + 1) << 2;
+      // Whole vectors, with nothing behind what counts.
+      const rest = min(row, (width + 15) & ~15);
+      for (let at = width; at < rest; at += 4) store<f32>(z + at, -Infinity);
+      memory.fill(z + rest, 0, row - rest);
+      width = rest;
+    }
+    scaled(z, z, width, scale);
+    const sum = sumExp(z, width, rowMax(z, width), z);
+    scaled(z, z, width, <f32>(1 / sum));
   }
 }
 
@@ -53,10 +64,12 @@ export function softmaxRows(z: usize, rows: i32, columns: i32, scale: f32, causa
 export function softmaxRowsBackprop(p: usize, dp: usize, ds: usize, rows: i32, columns: i32, scale: f32): void {
   const row = <usize>columns << 2;
   for (let i = 0; i < rows; i++, p += row, dp += row, ds += row) {
-    let sum: f64 = 0;
-    for (let at: usize = 0; at < row; at += 4) sum += <f64>load<f32>(p + at) * <f64>load<f32>(dp + at);
-    const mean = <f32>sum;
-    for (let at: usize = 0; at < row; at += 4) store<f32>(ds + at, scale * load<f32>(p + at) * (load<f32>(dp + at) - mean));
+    const mean = <f32>dot(p, dp, columns);
+    const mean4 = f32x4.splat(mean), scale4 = f32x4.splat(scale);
+    let at: usize = 0;
+    for (; at + 16 <= row; at += 16)
+      v128.store(ds + at, f32x4.mul(f32x4.mul(scale4, v128.load(p + at)), f32x4.sub(v128.load(dp + at), mean4)));
+    for (; at < row; at += 4) store<f32>(ds + at, scale * load<f32>(p + at) * (load<f32>(dp + at) - mean));
   }
 }
 
@@ -121,22 +134,29 @@ function rowMax(z: usize, row: usize): f32 {
   return largest;
 }
 
-/** Sum of exp(z - largest); stores `factor` times each term at `to` unless that is null. */
-function sumExp(z: usize, row: usize, largest: f32, to: usize, factor: f32): f64 {
-  const largest4 = f32x4.splat(largest);
+/** to = factor from; they may be the same. */
+function scaled(from: usize, to: usize, row: usize, factor: f32): void {
   const factor4 = f32x4.splat(factor);
+  let i: usize = 0;
+  for (; i + 16 <= row; i += 16) v128.store(to + i, f32x4.mul(v128.load(from + i), factor4));
+  for (; i < row; i += 4) store<f32>(to + i, load<f32>(from + i) * factor);
+}
+
+/** Sum of exp(z - largest); stores each term at `to` unless that is null. */
+function sumExp(z: usize, row: usize, largest: f32, to: usize): f64 {
+  const largest4 = f32x4.splat(largest);
   let s0 = f64x2.splat(0), s1 = f64x2.splat(0);
   let i: usize = 0;
   for (; i + 16 <= row; i += 16) {
     const e = exp(f32x4.sub(v128.load(z + i), largest4));
-    if (to) v128.store(to + i, f32x4.mul(e, factor4));
+    if (to) v128.store(to + i, e);
     s0 = f64x2.add(s0, low(e));
     s1 = f64x2.add(s1, high(e));
   }
   let sum = sum2(f64x2.add(s0, s1));
   for (; i < row; i += 4) {
     const e = f32x4.extract_lane(exp(f32x4.splat(load<f32>(z + i) - largest)), 0);
-    if (to) store<f32>(to + i, e * factor);
+    if (to) store<f32>(to + i, e);
     sum += <f64>e;
   }
   return sum;

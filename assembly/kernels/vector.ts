@@ -36,27 +36,55 @@ export function dot(x: usize, y: usize, size: i32): f64 {
   return sum;
 }
 
+/** Stores four sums as floats. */
+@inline
+function store4(to: usize, s0: v128, s1: v128): void {
+  v128.store(to, v128.shuffle<i64>(f32x4.demote_f64x2_zero(s0), f32x4.demote_f64x2_zero(s1), 0, 2));
+}
+
+/** sumRows of 16 columns, or of 4. */
+@inline
+function sumColumns(wide: bool, from: usize, to: usize, rows: i32, stride: usize): void {
+  let s0 = f64x2.splat(0), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0;
+  for (let row = 0; row < rows; ) {
+    let b0 = f32x4.splat(0), b1 = b0, b2 = b0, b3 = b0;
+    for (const last = min(rows, row + 64); row < last; row++) {
+      b0 = f32x4.add(b0, v128.load(from));
+      if (wide) {
+        b1 = f32x4.add(b1, v128.load(from, 16));
+        b2 = f32x4.add(b2, v128.load(from, 32));
+        b3 = f32x4.add(b3, v128.load(from, 48));
+      }
+      from += stride;
+    }
+    s0 = f64x2.add(s0, low(b0));
+    s1 = f64x2.add(s1, high(b0));
+    if (wide) {
+      s2 = f64x2.add(s2, low(b1));
+      s3 = f64x2.add(s3, high(b1));
+      s4 = f64x2.add(s4, low(b2));
+      s5 = f64x2.add(s5, high(b2));
+      s6 = f64x2.add(s6, low(b3));
+      s7 = f64x2.add(s7, high(b3));
+    }
+  }
+  store4(to, s0, s1);
+  if (wide) {
+    store4(to + 16, s2, s3);
+    store4(to + 32, s4, s5);
+    store4(to + 48, s6, s7);
+  }
+}
+
 // out[column] = sum over rows of x[row, column]; blocks of rows are summed in float32 and added up
 // in float64 order of blocks, so that the error grows with the block and not with the number of
 // rows.
 export function sumRows(x: usize, out: usize, rows: i32, columns: i32): void {
   const stride = <usize>columns << 2;
   let column = 0;
-  for (; column + 4 <= columns; column += 4) {
-    let s0 = f64x2.splat(0), s1 = f64x2.splat(0);
-    let from = x + (<usize>column << 2);
-    for (let row = 0; row < rows; ) {
-      let block = f32x4.splat(0);
-      for (const last = min(rows, row + 64); row < last; row++) {
-        block = f32x4.add(block, v128.load(from));
-        from += stride;
-      }
-      s0 = f64x2.add(s0, low(block));
-      s1 = f64x2.add(s1, high(block));
-    }
-    const to = out + (<usize>column << 2);
-    v128.store(to, v128.shuffle<i64>(f32x4.demote_f64x2_zero(s0), f32x4.demote_f64x2_zero(s1), 0, 2));
-  }
+  // A cache line of each row at once.
+  for (; column + 16 <= columns; column += 16) sumColumns(true, x + (<usize>column << 2), out + (<usize>column << 2), rows, stride);
+  for (; column + 4 <= columns; column += 4) sumColumns(false, x + (<usize>column << 2), out + (<usize>column << 2), rows, stride);
   for (; column < columns; column++) {
     let sum: f64 = 0;
     let from = x + (<usize>column << 2);

@@ -18,6 +18,12 @@ export function copyRun(from: usize, to: usize, size: i32): void {
   else for (; i < bytes; i += 4) store<f32>(to + i, load<f32>(from + i));
 }
 
+@inline
+function copy8(from: usize, to: usize): void {
+  v128.store(to, v128.load(from));
+  v128.store(to, v128.load(from, 16), 16);
+}
+
 /**
  * Transposes 4 x 4 floats: reads from (rows fromStride bytes apart), writes to (rows toStride bytes
  * apart).
@@ -77,12 +83,27 @@ export function transpose(from: usize, fromStride: usize, to: usize, toStride: u
  * (the last one of 4 if that is enough).
  */
 export function packColumns(b: usize, stride: usize, k: i32, n: i32, to: usize): void {
+  const panel = <usize>k << 5;
   let j = 0;
+  // Four panels at once, so that the cache lines of a row are read whole: where rows lie a power of
+  // two apart, few of them stay in a cache until the next panel.
+  for (; j + 32 <= n; j += 32) {
+    let from = b;
+    for (let p = 0; p < k; p++) {
+      copy8(from, to);
+      copy8(from + 32, to + panel);
+      copy8(from + 64, to + 2 * panel);
+      copy8(from + 96, to + 3 * panel);
+      from += stride;
+      to += 32;
+    }
+    to += 3 * panel;
+    b += 128;
+  }
   for (; j + 8 <= n; j += 8) {
     let from = b;
     for (let p = 0; p < k; p++) {
-      v128.store(to, v128.load(from));
-      v128.store(to, v128.load(from, 16), 16);
+      copy8(from, to);
       from += stride;
       to += 32;
     }

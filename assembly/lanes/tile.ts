@@ -238,10 +238,17 @@ function anyRowsWide(
 function panelRowsWide(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  for (; m >= ROWS; m -= ROWS) {
+  // Two rows alone take as long as four: they share what is left with a full tile's.
+  for (; m >= ROWS && m != ROWS + 2; m -= ROWS) {
     fullRowsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
     aTable += ROWS << 2;
     cRows += ROWS << 2;
+  }
+  if (m > ROWS) {
+    anyRowsWide(4, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    aTable += 16;
+    cRows += 16;
+    m -= 4;
   }
   if (m) anyRowsWide(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }
@@ -294,10 +301,17 @@ function anyColumnsWide(
 function panelColumnsWide(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  for (; m >= ROWS; m -= ROWS) {
+  // Two rows alone take as long as four: they share what is left with a full tile's.
+  for (; m >= ROWS && m != ROWS + 2; m -= ROWS) {
     fullColumnsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
     aOffset += ROWS << 2;
     cRows += ROWS << 2;
+  }
+  if (m > ROWS) {
+    anyColumnsWide(4, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
+    aOffset += 16;
+    cRows += 16;
+    m -= 4;
   }
   if (m) anyColumnsWide(m, aTable, aOffset, length, b, cRows, cOffset, bias, flags);
 }

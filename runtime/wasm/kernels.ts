@@ -11,8 +11,8 @@ export interface Kernels {
   /**
    * C = op(A) op(B) [+ C] [+ bias], then ReLU if asked. op(A) is m x k, op(B) is k x n; lda, ldb,
    * ldc are row strides of the stored matrices in elements. bias has n elements. `how` is a sum of
-   * `TRANSPOSE_A`, `TRANSPOSE_B`, `ACCUMULATE` (+ C), `RELU`, `NORM`. Returns the sum of squares of
-   * what was stored with `NORM`, else 0.
+   * `TRANSPOSE_A`, `TRANSPOSE_B`, `ACCUMULATE` (+ C), `RELU`, `NORM`, and what `holdRight` gave.
+   * Returns the sum of squares of what was stored with `NORM`, else 0.
    */
   gemm(
     how: number,
@@ -28,6 +28,11 @@ export interface Kernels {
     bias: number,
     scratch: number,
   ): number;
+  /**
+   * Packs op(B) whole in scratch, for products with it that follow each other while nothing else is
+   * written there. Returns what to add to their `how`: 0 where it is too large.
+   */
+  holdRight(how: number, n: number, k: number, b: number, ldb: number, scratch: number): number;
 
   // conv2d.ts: one-dimensional convolution is the case height = kernelHeight = 1.
   // kernelHeight * kernelWidth * inChannels is at most MAX_PATCH.

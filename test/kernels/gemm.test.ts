@@ -102,6 +102,32 @@ for (const build of BUILDS)
           }
         });
 
+    for (const transposeB of [0, 1])
+      test(`transposes 0 ${transposeB}: products by a matrix that is held packed`, () => {
+        for (const [m, n, k] of SIZES) {
+          const ldb = (transposeB ? k : n) + 3;
+          const b = noise((transposeB ? n : k) * ldb, 2);
+          const [inB, c] = [lab.put(b), lab.room(m * n)];
+          const how = transposeB * TRANSPOSE_B;
+          const held = lab.kernels.holdRight(how, n, k, inB.address, ldb, lab.scratch);
+          assert.notEqual(held, 0, `${n} x ${k} fits`);
+          for (const seed of [1, 3]) {
+            const a = noise(m * k, seed);
+            const inA = lab.put(a);
+            lab.kernels.gemm(
+              how + held,
+              // Only what is held is read.
+              ...([m, n, k, inA.address, k, 0, ldb] as const),
+              ...([c.address, n, 0, lab.scratch] as const),
+            );
+            const expected = reference.gemm(0, transposeB, m, n, k, a, k, b, ldb);
+            assertClose(c.read(), expected, 1e-6, `${m} x ${n} x ${k}`);
+          }
+          lab.close();
+        }
+        assert.equal(lab.kernels.holdRight(0, 4096, 4096, 0, 4096, lab.scratch), 0, "too large");
+      });
+
     test("every size from 1 to 20 in each direction", () => {
       for (let m = 1; m <= 20; m++)
         for (let n = 1; n <= 20; n++) {

@@ -47,6 +47,7 @@ function recurrence(form: Form): Recurrence<Own, OwnTangents> {
   const cellAt = (address: number, at?: number) => (at === undefined ? 0 : row(address, at, units));
   return {
     blocks: 4,
+    holds: true,
     biases: [
       {
         name: "bias",
@@ -60,12 +61,12 @@ function recurrence(form: Form): Recurrence<Own, OwnTangents> {
     words: { cell: units * length, dc: units },
     tangentWords: { cell: units * length, dcTangent: units },
 
-    forward({ run, cells, kept: { gates, cell, previous } }, step) {
+    forward({ run, cells, kept: { gates, cell, previous }, held }, step) {
       const { at, before, next } = step;
       const here = gatesAt(gates, at);
       const u: Matrix = [cells.parameters[1], width];
       if (before !== undefined)
-        product(run, ACCUMULATE, [run.batch, width, units], statesAt(previous, at), u, here);
+        product(run, ACCUMULATE + held, [run.batch, width, units], statesAt(previous, at), u, here);
       run.kernels.lstmStep(
         here[0],
         cellAt(cell, before),
@@ -77,7 +78,7 @@ function recurrence(form: Form): Recurrence<Own, OwnTangents> {
       );
     },
 
-    backward({ run, cells, kept: { gates, cell, dh, dc }, d }, step, penalty) {
+    backward({ run, cells, kept: { gates, cell, dh, dc }, d, held }, step, penalty) {
       const { at, before, next } = step;
       if (next === undefined) floats(run, dc, run.batch * units).fill(0);
       const here = gatesAt(d, at);
@@ -95,7 +96,7 @@ function recurrence(form: Form): Recurrence<Own, OwnTangents> {
       );
       const u: Matrix = [cells.parameters[1], width];
       if (before !== undefined)
-        product(run, TRANSPOSE_B, [run.batch, units, width], here, u, [dh, units]);
+        product(run, TRANSPOSE_B + held, [run.batch, units, width], here, u, [dh, units]);
     },
 
     gradients({ run, cells, kept, d }) {

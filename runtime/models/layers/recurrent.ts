@@ -6,6 +6,7 @@ import {
   type Activation,
   type ActivationName,
 } from "./activations.js";
+import { TRANSPOSE_B } from "../../wasm/kernels.js";
 import { positiveInteger, sequenceOf } from "./fields.js";
 import {
   floats,
@@ -88,6 +89,8 @@ export interface Pass<Name extends string, Tangent extends string> {
   readonly curved: boolean;
   /** The gradient of the gates before their activation; takes their place where nothing else needs them. */
   readonly d: number;
+  /** What to add to a step's product with the recurrent kernel, where it is held packed. */
+  readonly held: number;
 }
 
 /** What is one layer's own. */
@@ -98,6 +101,8 @@ export interface Recurrence<Name extends string, Tangent extends string> {
   readonly biases: readonly LayerParameter[];
   readonly words: Words<Name>;
   readonly tangentWords: Words<Tangent>;
+  /** A step's only product is that with the whole recurrent kernel: it is packed once for all steps. */
+  readonly holds?: boolean;
   /** From gates = x W + b and `previous`: gates, h into `cells.y`, and `previous` of the next step. */
   forward(pass: Pass<Name, Tangent>, step: TimeStep): void;
   /** From dh, and dy of this step: d of this step, and dh of the step before. */
@@ -185,7 +190,12 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
     const kept = regions(cells.memory, run.batch, words);
     const along = regions(cells.tangentMemory, run.batch, tangentWords);
     const curved = cells.tangentMemory !== 0;
-    return { run, cells, kept, along, curved, d: curved ? along.d : kept.gates };
+    return { run, cells, kept, along, curved, d: curved ? along.d : kept.gates, held: 0 };
+  };
+  const hold = ({ kernels, scratch }: Run, { parameters }: Cells, how: number): number => {
+    if (own.holds !== true) return 0;
+    const [n, k] = how === TRANSPOSE_B ? [units, width] : [width, units];
+    return kernels.holdRight(how, n, k, parameters[1], width, scratch);
   };
   const initial = { fanIn: units };
   return {
@@ -210,7 +220,8 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
         const at = (b * length + steps[0].at) * units;
         first.fill(0, at, at + units);
       }
-      for (const step of steps) own.forward(pass, step);
+      const held = hold(run, cells, 0);
+      for (const step of steps) own.forward({ ...pass, held }, step);
       if (!norm) return 0;
       const rest = returnSequences ? 0 : kernels.squaredNorm(previous, batch * length * units);
       return rest + kernels.squaredNorm(cells.y, batch * elements(output));
@@ -219,7 +230,8 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
     backward(run, cells, penalty) {
       const pass = open(run, cells);
       floats(run, pass.kept.dh, run.batch * units).fill(0);
-      for (const step of steps.toReversed()) own.backward(pass, step, penalty);
+      const held = hold(run, cells, TRANSPOSE_B);
+      for (const step of steps.toReversed()) own.backward({ ...pass, held }, step, penalty);
       project.backward(run, { ...cells, dy: pass.d });
       own.gradients(pass);
     },
