@@ -268,7 +268,7 @@ async function openText(place: Place): Promise<OpenedData | undefined> {
     (name) => /\.txt(\.gz)?$/.test(name) && !/^(classes|README)\.txt$/i.test(name),
   );
   const { window, stride, vocabulary } = place.options;
-  // Notes beside data of another kind are none.
+  // Text files beside data of another kind are notes, not data.
   if (names.length === 0 || window === undefined) return undefined;
   const texts: NamedText[] = [];
   for (const name of names)

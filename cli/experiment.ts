@@ -170,7 +170,7 @@ function sentenceOf(cell: Cell, result: FinishedCell["result"]): string {
   ].join("  ");
 }
 
-/** What a lane has to show after one more line of a command's output. */
+/** What a lane shows after one more line of a command's output. */
 function after(status: RunStatus, fact: Fact): RunStatus {
   const { event, round, accuracy } = fact;
   if (event === "measuring") return { ...status, doing: "measuring" };

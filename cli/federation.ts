@@ -267,7 +267,7 @@ async function farewell(aggregator: Aggregator): Promise<void> {
 
 /**
  * Waits for the end of a run, or stops it when the signal aborts, and says what came of it and
- * where it lies. Clients with a life of their own are given the time to fetch the last model.
+ * where it lies. Clients in other processes get time to fetch the last model.
  * @throws FedflatError `failed` where the run could not go on.
  */
 export async function conclude(

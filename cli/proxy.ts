@@ -12,8 +12,8 @@ interface Proxy {
 
 /**
  * The proxy for a `ws://` or `wss://` address: HTTP_PROXY for the one, HTTPS_PROXY for the other,
- * ALL_PROXY for both, not for what NO_PROXY names; each also in small letters. Lines go through it
- * by CONNECT.
+ * ALL_PROXY for both, not for what NO_PROXY names; each also in small letters. Connections go
+ * through it by CONNECT.
  * @throws ConfigError `usage` for an address that is none of an HTTP proxy
  */
 export function proxyFor(url: string): Proxy | undefined {

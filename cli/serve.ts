@@ -58,7 +58,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const view = crowdView(openView(settings.json), { waiting: 200 });
   const algorithm = await ownAlgorithm(settings.algorithm);
   const admission = await admissionOf(settings);
-  // The port first: one in use then leaves no run's folder behind.
+  // Bind the port first: a port in use then leaves no empty run folder.
   const server = await openPort({
     admission,
     host: settings.host,

@@ -46,12 +46,12 @@ import { openView } from "./view.js";
 /** Where simulated clients dial: they sign it as any other host. */
 const HOST = "simulation";
 
-/** No simulated round waits for a clock: nobody is slow but the machine itself. */
+/** No simulated round waits for a clock, since only the machine itself can be slow. */
 const PATIENCE = 2 ** 31 - 1;
 
 /**
  * `fedflat simulate`: a whole federation in this process and its workers. Aggregator and clients
- * are the real ones; only their lines lie in memory, and all clients share a pool of workers.
+ * are the real ones; only their connections are in memory, and all clients share a pool of workers.
  */
 export async function simulate(
   settings: SettingsOf<"simulate">,
@@ -219,7 +219,7 @@ function normaliseFor(
 }
 
 /**
- * A real client with its line in memory. `state` is a folder, or empty for a memory that the
+ * A real client whose connection is in memory. `state` is a folder, or empty for a memory that the
  * process takes with it.
  */
 function simulatedClient(

@@ -104,7 +104,7 @@ function plainView(): View {
   };
 }
 
-/** Milliseconds without a word after which a steady view says how far the work is. */
+/** Milliseconds of silence after which a steady view says how far the work is. */
 const SILENCE = 4000;
 
 /**

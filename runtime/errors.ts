@@ -1,7 +1,6 @@
 /**
  * The kinds of error a caller can act on. Each carries a stable `code`; the message reads `"label"
- * expected X, got Y`. This file is the floor of the house: every room may import it, and it imports
- * nothing.
+ * expected X, got Y`. Every room may import this file, and it imports nothing.
  */
 export class FedflatError extends Error {
   readonly code: string;
@@ -12,7 +11,7 @@ export class FedflatError extends Error {
   }
 }
 
-/** The other end, or the line to it, broke the protocol or its limits. */
+/** The other end, or the connection to it, broke the protocol or its limits. */
 export class ProtocolError extends FedflatError {}
 
 /** A model description, its weights or an algorithm does not fit. */

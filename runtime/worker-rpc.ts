@@ -47,11 +47,11 @@ type FromWorker<Report> =
       /** Absent where the worker could not start. */
       readonly id?: number;
       readonly error: PostedError;
-      /** The worker's memory can no longer be trusted. */
+      /** The worker's memory may be damaged: nothing it gives can be trusted. */
       readonly fatal: boolean;
     };
 
-/** An error on its way; without a code where it is none of ours. */
+/** An error as it is posted; without a code where another library threw it. */
 export interface PostedError {
   readonly name: string;
   readonly code?: string;
@@ -60,8 +60,8 @@ export interface PostedError {
 
 /**
  * Answers the calls that come through the port. What results and reports hold of memory goes to the
- * other end with them. Says that it is ready once `started` resolves; an error that is none of ours
- * (a trap, no memory left) counts as fatal.
+ * other end with them. Says that it is ready once `started` resolves; any other error than a
+ * FedflatError (a trap, no memory left) counts as fatal.
  */
 export function serveCalls<T extends CallTable<T>, Report = never, Order = never>(
   port: Port,
@@ -212,7 +212,7 @@ export function postedError(error: unknown): PostedError {
   return { name, message, code: error instanceof FedflatError ? error.code : undefined };
 }
 
-/** The error that was posted, of its own class again; a stranger is a `failed`. */
+/** The error that was posted, of its own class again; any other error becomes a `failed`. */
 export function errorFrom(
   { name, code, message }: PostedError,
   expected = "finish its job",

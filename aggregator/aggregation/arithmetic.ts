@@ -11,9 +11,9 @@ import { sortingNetwork } from "./sorting-network.js";
  * weight below 2^29 is exact in float64, and where sums are not exact both add in the same order.
  */
 export interface Arithmetic {
-  /** Which kernels work here; stands in the fold and in the run's records. */
+  /** The kernels in use, as the fold and the run's records name them. */
   readonly build: string;
-  /** So many vectors of zeros; what `sums` gave before is void. */
+  /** Allocates vectors of zeros; views that `sums` gave before are void. */
   sums(size: number, count: number): Float64Array[];
   /** sum[i] += (weight x[i] + c) - c */
   fold(sum: Float64Array, x: Float32Array, weight: number, c: number): void;

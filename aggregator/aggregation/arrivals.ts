@@ -11,7 +11,7 @@ export interface AboutUpdate {
   readonly work: string;
   /** It was trained from the model of halves. */
   readonly fromHalf: boolean;
-  /** That its client says it was trained on. */
+  /** Samples that its client says it was trained on. */
   readonly samples: number;
 }
 
@@ -54,7 +54,9 @@ export const followingIn = (
 /** Pieces of work whose drawn places are remembered: those of one round, or of buffered ones. */
 const MOST_DRAWN = 8;
 
-/** Makes of an update's bytes what its client made of them: the vectors sent, and those that follow. */
+/**
+ * Decodes an update's bytes as its client did: the vectors sent, and those that follow from them.
+ */
 export function readArrivals(client: ClientHalf, form: UpdateForm) {
   const drawn = new Map<string, Promise<Uint32Array>>();
   let grid: number | undefined;

@@ -1,6 +1,6 @@
 import { medianOf, weightedSum, type Gathered, type Rule } from "./rules/rule.js";
 
-/** What the clipping rules have in common: their radius, and that with a given one they stream. */
+/** What the clipping rules share: their radius, and that they stream where it is given. */
 export const radiusOf = {
   /** 0: the median of the round's own distances, for which all updates have to be there. */
   defaults: { radius: 0 },

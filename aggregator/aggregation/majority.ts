@@ -1,6 +1,6 @@
 import type { Gathered, Rule } from "./rules/rule.js";
 
-/** What rules have in common that bear fewer hostile updates than there are honest ones. */
+/** Shared by rules that bear fewer hostile updates than there are honest ones. */
 export const majority = {
   condition: "n >= 2f + 1",
   least: (hostile: number) => 2 * hostile + 1,

@@ -1,5 +1,5 @@
-// What clients say of themselves, and how far one of them is believed: so far that no single client
-// decides what is made of the words of all.
+// What clients say of themselves, and how far it is believed: no single client may decide a figure
+// that is made from all of them.
 
 /** A client's samples count up to so many times the median of the clients that can be drawn. */
 const TIMES_THE_MEDIAN = 4;

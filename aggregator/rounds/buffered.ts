@@ -80,7 +80,7 @@ interface Buffering extends EngineState {
   readonly at: "buffering";
   readonly open: Attempt;
   readonly members: Members;
-  /** Nobody is left to be asked but those who gave up: they are, at the deadline. */
+  /** Only clients that gave up are left: they are asked at the deadline. */
   readonly resting: boolean;
 }
 
@@ -313,7 +313,7 @@ const close = (rules: BufferedRules, from: Buffering): Step =>
   committing(rules, from, from.open, from.members);
 
 /**
- * The round is committed: those who are still at work go on, unless the model has moved too far
+ * The round is committed: those who are still at work continue, unless the model has moved too far
  * from theirs.
  */
 function next(rules: BufferedRules, from: Committing): Step {

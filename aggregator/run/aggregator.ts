@@ -51,9 +51,9 @@ export type { RoundRecord, RoundTimings } from "./round-record.js";
 
 /**
  * The aggregator of one run. Connections come in by `attach` (from server.ts, or from a
- * simulation's memory), rounds go on by themselves, and `done` tells how the run ended. All
- * decisions about rounds are those of an engine in rounds/, and effects.ts carries them out; this
- * class opens the run, joins its parts and closes them.
+ * simulation), rounds run by themselves, and `done` tells how the run ended. All decisions about
+ * rounds are those of an engine in rounds/, and effects.ts carries them out; this class opens the
+ * run, joins its parts and closes them.
  */
 export class Aggregator extends EventEmitter<AggregatorEvents> {
   readonly settings: AggregatorSettings;

@@ -34,7 +34,7 @@ export interface AggregatorOptions {
    * a simulation: the run ends where too few of them can train.
    */
   readonly clientsAreAll?: boolean;
-  /** What else is to stand in the run's config.json. */
+  /** What else the run's config.json holds. */
   readonly config?: Readonly<Record<string, unknown>>;
   /**
    * Evaluates a round's model (a model blob) on test data that the server has. Must not block the

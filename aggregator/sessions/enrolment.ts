@@ -61,7 +61,7 @@ function whetherMissing(error: unknown): true {
 
 const idOf = (name: string): string => name.slice(0, 16);
 
-/** What a token is called where it must not stand itself. */
+/** The name of a token in logs and lists, where the token itself must not appear. */
 export const tokenId = (token: string): string => idOf(sha256Hex(token));
 
 /**

@@ -49,7 +49,7 @@ export async function finishedResult(
 }
 
 /**
- * Trains a cell and measures its model, each in a process of its own, going on where a killed one
+ * Trains a cell and measures its model, each in a process of its own, resuming where a killed one
  * stopped.
  */
 export async function runCell(

@@ -12,7 +12,7 @@ if (isMainThread && file !== undefined) {
     try {
       writeFileSync(file, String((user + system) / 1e6));
     } catch {
-      // The folder is gone: so is the need.
+      // Without the folder there is nothing to note.
     }
   };
   process.on("disconnect", () => process.exit(143));

@@ -80,7 +80,7 @@ const distinct = <T>(values: readonly T[]): T[] => [...new Set(values)];
 // CSV
 
 const cellOfCsv = (value: unknown): string =>
-  // Eight digits: 0.1 + 0.2 is no news.
+  // Rounded to eight digits, so that 0.1 + 0.2 reads as 0.3.
   typeof value === "number" ? String(Number(value.toPrecision(8))) : csvField(String(value ?? ""));
 
 const csvOf = (rows: readonly (readonly unknown[])[]): string =>

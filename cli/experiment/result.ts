@@ -13,7 +13,7 @@ export interface RunResult {
     /** Standard error of the trace; 0 where it is exact. */
     readonly traceError: number;
   };
-  /** Model and update bytes that went over the line, both ways. */
+  /** Model and update bytes that were transferred, both ways. */
   readonly bytes: number;
   readonly cpuSeconds: number;
   readonly seconds: number;

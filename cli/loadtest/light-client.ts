@@ -55,7 +55,7 @@ const CAPABILITIES: Introduction["capabilities"] = {
  */
 const pause = (milliseconds: number) => setTimeout(milliseconds, undefined, { ref: false });
 
-/** What a line is lost for when its profile asks for a drop-out. */
+/** Why a connection is dropped when the profile asks for a drop-out. */
 const OUT_OF_REACH = "out of reach";
 
 /** How the protocol refuses what a profile's fault makes of an update. */
@@ -83,7 +83,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   /** Resolves when the client has left, or was sent away. */
   readonly done: Promise<void>;
   readonly #record: Recorder;
-  /** What it is at while its line is up. */
+  /** What it is doing while it is connected. */
   #work: Activity = "idle";
   #dialled = 0;
   #model = "";

@@ -30,7 +30,9 @@ const profile = v.strictObject({
   /** Milliseconds each way. */
   latency: v.optional(range, 0),
   samples: v.optional(range, 100),
-  /** How likely the line breaks while it trains, and how many seconds the client is then away. */
+  /**
+   * How likely the connection breaks while the client trains, and how many seconds it is then away.
+   */
   dropOut: v.optional(share, 0),
   awaySeconds: v.optional(range, 5),
   /** What it sends instead of an honest update (attacks.ts). */
@@ -60,7 +62,7 @@ const profile = v.strictObject({
 export type Profile = v.InferOutput<typeof profile>;
 type Given = v.InferInput<typeof profile>;
 
-/** Bytes a second of a line that is sold in megabits. */
+/** Bytes a second of a link whose speed is given in megabits. */
 const megabits = (count: number) => (count * 1e6) / 8;
 
 const PRESETS: Readonly<Record<string, Given>> = {

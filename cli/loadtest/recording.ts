@@ -2,13 +2,13 @@
 export const FIGURES = ["connect", "download", "train", "upload", "roundTrip"] as const;
 export type Figure = (typeof FIGURES)[number];
 
-/** What clients are at; away are those whose profile broke their line. */
+/** What clients are at; away are those whose profile broke their connection. */
 export const STATES = ["dialling", "away", "idle", "downloading", "training", "uploading"] as const;
 export type Activity = (typeof STATES)[number];
 
 /**
- * What a profile may ask for that goes wrong: its line breaks, or an update is late, comes twice,
- * has another length or a NaN.
+ * What a profile may ask for that goes wrong: its connection breaks, or an update is late, comes
+ * twice, has another length or a NaN.
  */
 export const FAULTS = ["dropOut", "late", "duplicate", "shape", "nan"] as const;
 export type Fault = (typeof FAULTS)[number];

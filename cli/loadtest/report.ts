@@ -14,7 +14,7 @@ import {
 } from "./recording.js";
 import type { ServerFigures } from "./server-figures.js";
 
-/** How things stood at one moment of a load test. */
+/** The figures at one moment of a load test. */
 export interface Moment {
   /** Seconds since it began. */
   readonly seconds: number;
@@ -37,7 +37,7 @@ export interface LoadRequest {
   readonly begun: string;
 }
 
-/** What came of a load test. Times in milliseconds, memory in bytes. */
+/** The result of a load test. Times in milliseconds, memory in bytes. */
 export interface Report extends LoadRequest {
   readonly seconds: number;
   /** Clients that had dialled in this time. */

@@ -31,7 +31,7 @@ export interface Device {
 
 /** A client from the beginning of `run()` to its end. */
 export interface Participation extends Device {
-  /** Aborted when the client is to stop. */
+  /** Aborted when the client has to stop. */
   readonly stopped: AbortSignal;
   readonly store: StateStore;
   readonly halfTrained: HalfTrained;
@@ -70,7 +70,7 @@ export const aboutOf = ({ assignment, round, task }: ServerMessageOf<"assign">):
   task,
 });
 
-/** What nobody waits for must not become an unhandled rejection. */
+/** A promise that nobody awaits must not become an unhandled rejection. */
 export function inBackground({ stopped, events }: Participation, work: Promise<unknown>): void {
   work.catch((error: unknown) => {
     if (!stopped.aborted) events.problem(error);

@@ -108,7 +108,7 @@ function datasetOf(
 ): Dataset {
   const inputs = flat(x);
   if (target === undefined)
-    // What is no list of classes is refused as such.
+    // Refuses what is not a list of classes.
     return makeDataset("data", { shape, inputs, ...labelled(y as ArrayLike<string>, classes) });
   const { kind, size } = target;
   const targets = kind === "input" ? undefined : { kind, size, values: flat(y as Inputs, "y") };

@@ -142,9 +142,9 @@ async function decode(bytes: Uint8Array) {
 }
 
 /**
- * Tells examples to train on from others: their number and shape, all labels, and the inputs of as
- * many as four megabytes hold, evenly spread. More would cost a device with much data longer than
- * the training that it may save.
+ * A fingerprint of the examples to train on: their number and shape, all labels, and the inputs of
+ * as many as four megabytes hold, evenly spread. More would cost a device with much data longer
+ * than the training that it may save.
  */
 export function dataIdentity({ dataset, rows }: Part): Promise<string> {
   const { shape, inputs, starts, labels, targets } = dataset;

@@ -38,7 +38,7 @@ export type ClientData =
     }
   | Part;
 
-/** What a client is asked for data for. */
+/** Why data are requested, and what the model knows of them. */
 export interface DataRequest {
   readonly assignment: string;
   readonly round: number;
@@ -175,7 +175,7 @@ export interface ClientEvents {
     readonly code?: string;
     readonly message?: string;
   };
-  /** The line to the aggregator is up, or lost and dialled again in so many milliseconds. */
+  /** The connection to the aggregator is up, or lost and dialled again in so many milliseconds. */
   line: {
     readonly up: boolean;
     readonly reason?: string;

@@ -68,7 +68,7 @@ function begin(part: Participation, assign: Assign, options: TrainOptions | unde
     });
 }
 
-/** Ends the task without a word to the aggregator. */
+/** Ends the task without telling the aggregator. */
 export function withdraw({ task }: Participation): void {
   if (task === undefined) return;
   task.settled = true;

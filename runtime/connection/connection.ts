@@ -205,14 +205,14 @@ export class Connection {
         this.#finished = true;
         break;
       case "assign":
-        // There is work: when to come back was said before it.
+        // There is work, so the time to come back that was told before no longer holds.
         this.#notBefore = 0;
         break;
     }
     this.#options.events.message(message);
   }
 
-  /** What the aggregator could not read it never will: the work ends, for both ends. */
+  /** What the aggregator could not read once it will never read: the work ends at both ends. */
   #misunderstood({ assignment, message }: ServerMessageOf<"error">): void {
     if (!this.isUp || assignment === null || !this.#offers.has(assignment)) return;
     this.#offers.forget(assignment);

@@ -74,7 +74,7 @@ export class Downloads {
     const { transfer, offset, bytes } = decodeChunk(frame);
     const [download] = this.#downloads;
     if (download?.receiving?.transfer !== transfer) {
-      // One of ours that we gave up: its last chunks were already on their way.
+      // A transfer that this end gave up: its last chunks were already on their way.
       if (!isTheirs(transfer) && transfer < this.#nextTransfer) return;
       throw unknownTransfer(transfer);
     }

@@ -12,7 +12,7 @@ import { proofBytes } from "../protocol/signing.js";
 import { randomHex, toHex } from "./hash.js";
 import type { ConnectionOptions, EndReason, Introduction } from "./options.js";
 
-/** Until `welcome`. The aggregator's own patience is 10 s. */
+/** How long the handshake may take. The aggregator itself gives up after 10 s. */
 const HANDSHAKE_MS = 20_000;
 /** Frames that could not be understood before the link is closed. */
 const MAX_PROBLEMS = 100;

@@ -24,14 +24,14 @@ export type EndReason =
 /** What the owner of a connection is told. None of these may throw. */
 export interface ConnectionEvents {
   /**
-   * The line stands. Called before anything is repeated on it, so that `settle` can still take
+   * The connection is up. Called before anything is repeated on it, so that `settle` can still take
    * offers back.
    */
   welcome(welcome: ServerMessageOf<"welcome">): void;
   message(message: Told): void;
   /** The other end sent something wrong, or says that we did. The connection stays. */
   problem(error: ProtocolError): void;
-  /** The line is lost; another is dialled in so many milliseconds. */
+  /** The connection is lost; another is dialled in so many milliseconds. */
   lost(reason: string, retryIn: number): void;
   ended(reason: EndReason, message: string): void;
 }
@@ -54,7 +54,7 @@ export interface ConnectionOptions {
   /** Asked before each `hello`, and again where the aggregator turns out to be in another run. */
   introduce(run: string | undefined): Introduction | Promise<Introduction>;
   readonly events: ConnectionEvents;
-  /** End as `unreachable` where the line has not stood for so many milliseconds. Default: never. */
+  /** End as `unreachable` after so many milliseconds without a connection. Default: never. */
   readonly patience?: number;
   /** Uniform in [0, 1), for the back-off. Default: Math.random. */
   readonly chance?: () => number;

@@ -42,7 +42,8 @@ export async function lanczos(
     basis.push(next);
     const w = await product(next);
     diagonal.push(dot(w, next));
-    // Twice is enough (Parlett): rounding would otherwise let copies of found eigenvalues back in.
+    // Twice is enough (Parlett), because rounding would otherwise let copies of found eigenvalues
+    // back in.
     for (let pass = 0; pass < 2; pass++) for (const q of basis) subtract(w, q, dot(w, q));
     const beta = Math.sqrt(dot(w, w));
     onStep?.(step, maxSteps);

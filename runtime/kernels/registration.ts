@@ -56,7 +56,7 @@ export function register<Inputs, Attributes>({
   compute,
 }: Registration<Inputs, Attributes>): void {
   const stock = getKernel(kernelName, "wasm");
-  // tfjs warns of a kernel registered twice; to replace it is our purpose.
+  // tfjs warns of a kernel registered twice; here that is the purpose.
   if (stock !== undefined) unregisterKernel(kernelName, "wasm");
   registerKernel({
     ...stock,

@@ -1,7 +1,7 @@
 import type { Socket } from "./platform.js";
 
 /**
- * Two sockets joined in memory: what one sends the other is told later, in order, as over a
+ * Two sockets joined in memory: what one sends, the other receives later, in order, as over a
  * network. `later` runs a function after the current one; the simulator and tests choose how late.
  */
 export function memoryLine(later: (task: () => void) => void = queueMicrotask): [Socket, Socket] {

@@ -39,8 +39,8 @@ export function nodePlatform(options: NodeOptions = {}): Platform {
 }
 
 /**
- * Milliseconds in which the other end has to answer that the line is closed; a process that ends
- * waits for no longer.
+ * How long to wait for the other end's close frame, in milliseconds; a process that ends waits no
+ * longer.
  */
 const CLOSE = 3000;
 
@@ -75,7 +75,7 @@ function openSocket(url: string, { tls }: SocketOptions, agent?: Agent): Socket 
       return line.bufferedAmount;
     },
     send(data) {
-      // A line that is closing drops what is sent; its end is told by onClose.
+      // A connection that is closing drops what is sent; onClose tells its end.
       if (line.readyState === WebSocket.OPEN) line.send(data);
     },
     close(code = 1000, reason = "") {
@@ -100,7 +100,7 @@ function openSocket(url: string, { tls }: SocketOptions, agent?: Agent): Socket 
   return socket;
 }
 
-/** Options of a line that an agent connects. */
+/** Options of a connection that an agent makes. */
 function through(agent: Agent, url: string) {
   // Whom the other end's certificate is to name; an agent need not know it of an IP address.
   const host = new URL(url).hostname.replace(/^\[(.*)\]$/, "$1");
@@ -123,7 +123,7 @@ function certificateProblem(
     return /CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE/.test(code)
       ? "the aggregator asks for a certificate, and this client has none to show"
       : undefined;
-  // Node ends such a line without an alert.
+  // Node ends such a connection without an alert.
   return /ALERT|ECONNRESET|EPIPE/.test(code)
     ? "the aggregator ended the line after the TLS handshake: this client's certificate may be of another authority, expired or revoked"
     : undefined;

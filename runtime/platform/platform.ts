@@ -22,7 +22,7 @@ export interface SocketOptions {
   };
 }
 
-/** One WebSocket, or anything that behaves like one (the simulator's in-memory line). */
+/** One WebSocket, or anything that behaves like one (the simulator's connection in memory). */
 export interface Socket {
   send(data: string | Uint8Array): void;
   /** `send` has made a copy when it returns: the memory given may be written to again. */

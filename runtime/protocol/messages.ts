@@ -240,8 +240,8 @@ export function encode(message: OutgoingClientMessage | OutgoingServerMessage): 
 }
 
 /**
- * A decoded message, or what is wrong with the frame: to be answered with `error` while the line
- * stays open.
+ * A decoded message, or what is wrong with the frame: to be answered with `error` while the
+ * connection stays open.
  */
 export type Decoded<M> =
   | { readonly ok: true; readonly message: M }

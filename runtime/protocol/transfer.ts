@@ -1,12 +1,12 @@
 import { ProtocolError } from "../errors.js";
 
 /**
- * A blob on its way over one line, as two records that functions move on: no bytes, no sockets, no
- * clocks in here. The receiver names the transfer, the offset to begin at and the window (`grant`,
- * or `want`); the sender sends contiguous chunks with at most `window` bytes unacknowledged;
- * acknowledgements are cumulative. When a line breaks both records are thrown away, and the
- * receiver begins a new transfer at the offset it holds. The hash of the whole is for the owner to
- * check.
+ * A blob on its way over one connection, as two records that functions advance. Nothing here knows
+ * bytes, sockets or clocks. The receiver names the transfer, the offset to begin at and the window
+ * (`grant`, or `want`); the sender sends contiguous chunks with at most `window` bytes
+ * unacknowledged; acknowledgements are cumulative. When a connection breaks, both records are
+ * dropped, and the receiver begins a new transfer at the offset it holds. The hash of the whole is
+ * for the owner to check.
  */
 
 /** The sending end of one transfer. */
@@ -47,7 +47,7 @@ export function nextChunk(
   return length > 0 ? { offset: state.sent, length } : undefined;
 }
 
-/** The sender's record after the chunk that `nextChunk` named has been given to the line. */
+/** The sender's record after the chunk that `nextChunk` named has been given to the connection. */
 export const chunkSent = (state: Sending, length: number): Sending => ({
   ...state,
   sent: state.sent + length,

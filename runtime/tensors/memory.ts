@@ -9,8 +9,8 @@ export const FROM_SYSTEM = 33 * 1024 * 1024;
 const SMALL = 1024 * 1024;
 
 /**
- * Zeros, in memory that leaves nothing behind when it is freed; the buffer may be longer than asked
- * for.
+ * Zeros, in memory that goes back to the system when it is freed; the buffer may be longer than
+ * asked for.
  */
 export const take = (bytes: number): ArrayBuffer =>
   new ArrayBuffer(bytes < SMALL ? bytes : Math.max(bytes, FROM_SYSTEM));

@@ -1,6 +1,7 @@
 /**
- * Seeded chance. Every random choice of fedflat (initial weights, splits, shuffles, selection,
- * dropout, augmentation) draws from one of these, so that a seed repeats a run bit for bit.
+ * Seeded random numbers. Every random choice of fedflat (initial weights, splits, shuffles,
+ * selection, dropout, augmentation) draws from one of these, so that a seed repeats a run bit for
+ * bit.
  */
 export interface Random {
   /** Uniform in [0, 1), 32 bits of resolution. */

@@ -228,7 +228,7 @@ function jobWorker(
         transfer,
         async onReport(report) {
           if ("progress" in report) return onProgress?.(report.progress);
-          // What it cost to keep the snapshot decides when the next one is due.
+          // The time that keeping the snapshot took decides when the next one is due.
           const began = performance.now();
           await onSnapshot?.(report.snapshot);
           order({ kept: performance.now() - began });

@@ -105,8 +105,8 @@ export interface Kernels {
   /**
    * The gradient through max-pool and the ReLU before it, in the place of the ReLU's output a [..,
    * channels] of inSize elements: a = (scattered dy + coefficient a) (a > 0), and dbias[c] = the
-   * sum of its rows, a bias' gradient for nothing. pooled is max-pool's output of outSize elements,
-   * as are dy, which is overwritten, and argmax.
+   * sum of its rows, the bias' gradient at no extra cost. pooled is max-pool's output of
+   * outSize elements, as are dy, which is overwritten, and argmax.
    */
   maxPoolReluBackprop(
     a: number,
@@ -175,7 +175,7 @@ export interface Kernels {
   reluBackprop(a: number, dy: number, dz: number, size: number, coefficient: number): void;
   /**
    * reluBackprop over [rows, columns] that also sums the rows: dbias[c] = sum over rows of dz[row,
-   * c], a bias' gradient for nothing.
+   * c], the bias' gradient at no extra cost.
    */
   reluBackpropSumRows(
     a: number,

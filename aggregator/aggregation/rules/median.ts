@@ -11,7 +11,7 @@ export function coordinateMedian({
   const lower = (rows.length - 1) >> 1;
   arithmetic.sortedColumns(rows, ({ values, stride, from, count }) => {
     for (let i = 0; i < count; i++)
-      // Plus nothing: where both are -0 the sign hangs on the kernels.
+      // Plus nothing: where both are -0, the sign would depend on the kernels.
       outcome[from + i] = (values[lower * stride + i] + values[upper * stride + i]) / 2 + 0;
   });
   return outcome;

@@ -14,14 +14,17 @@ export interface Rule {
   readonly purpose: string;
   /** The rule's own numbers and their defaults. */
   readonly defaults: NamedNumbers;
-  /** What must hold of the updates of a round, n of them with f hostile; nothing where all goes. */
+  /**
+   * What must hold of the updates of a round, n of them with f hostile; undefined where every round
+   * will do.
+   */
   readonly condition: string;
   /**
    * The fewest updates of which so many may be hostile: the rule refuses a round with fewer.
    * Infinity where it bears none.
    */
   least(hostile: number, settings: NamedNumbers): number;
-  /** The outcome hangs on the number of hostile updates, so it has to be given. */
+  /** The outcome depends on the number of hostile updates, so it has to be given. */
   readonly needsHostile: boolean;
   /** What is wrong with the rule's own numbers, if anything is. */
   refuses?(settings: NamedNumbers): string | undefined;

@@ -39,7 +39,7 @@ export function toBytes(
     }
     const scale = scaleOf(most / 127, grid, Math.ceil);
     scales[b] = bitsOfScale(scale);
-    // A number is drawn for each, so that the chance of the others does not hang on the block.
+    // A number is drawn for each, so that what the others draw does not depend on the block.
     if (scale === 0) for (let i = edges[b]; i < end; i++) chance();
     else for (let i = edges[b]; i < end; i++) bytes[i] = Math.floor(vector[i] / scale + chance());
   }

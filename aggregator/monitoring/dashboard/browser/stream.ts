@@ -1,8 +1,6 @@
 import type { ClientFilter, PageUpdate } from "../messages.js";
 
-/**
- * Waits between two tries to reach the aggregator, in milliseconds; the last one for ever after.
- */
+/** Waits between two tries to reach the aggregator, in milliseconds; the last one repeats. */
 const WAITS = [500, 1000, 2000, 5000];
 /** The aggregator says something at least every 15 seconds. */
 const SILENCE = 40_000;
