@@ -38,7 +38,7 @@ export type ClientData =
     }
   | Part;
 
-/** Why data are requested, and what the model knows of them. */
+/** What the client's function is told when data are requested: for which work, and of what form. */
 export interface DataRequest {
   readonly assignment: string;
   readonly round: number;

@@ -107,7 +107,7 @@ test("mutual TLS: in comes who has a certificate of the authority, and nobody el
       "CERT_REVOKED",
       "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
     ])
-      // The log is written a moment after the line is closed.
+      // The log is written a moment after the connection is closed.
       await until(() => text("run/log.jsonl").includes(`"reason":"${reason}"`));
     await member.ended;
   } finally {

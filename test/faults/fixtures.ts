@@ -69,7 +69,7 @@ export interface LabClient {
   readonly store: StateStore;
 }
 
-/** A real client with a trainer that costs nothing, on a line in memory or at a URL. */
+/** A real client with a trainer that costs nothing, on a connection in memory or at a URL. */
 export function labClient(
   index: number,
   where: Aggregator | string,

@@ -67,7 +67,7 @@ const server = await listen(aggregator, {
 });
 console.log(server.port);
 const ending = await aggregator.done;
-// The clients hear that it is finished before the line goes.
+// The clients hear that it is finished before the connection closes.
 await slowly(500);
 await aggregator.stop();
 await server.close();

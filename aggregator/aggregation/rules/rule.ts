@@ -15,7 +15,7 @@ export interface Rule {
   /** The rule's own numbers and their defaults. */
   readonly defaults: NamedNumbers;
   /**
-   * What must hold of the updates of a round, n of them with f hostile; undefined where every round
+   * What must hold of the updates of a round, n of them with f hostile; empty where every round
    * will do.
    */
   readonly condition: string;

@@ -122,8 +122,8 @@ export class RawClient {
   }
 
   /**
-   * Resolves when `look` finds something; fails when the line closes before, or after ten seconds
-   * (`patience`).
+   * Resolves when `look` finds something; fails when the connection closes before, or after ten
+   * seconds (`patience`).
    */
   async until<T>(what: string, look: () => T | undefined): Promise<T> {
     const { patience = 10_000 } = this.#options;
