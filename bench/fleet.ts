@@ -9,7 +9,7 @@ import { startFleet, type FleetOptions, type RunningFleet } from "../cli/loadtes
 import { readFleet } from "../cli/loadtest/profile.js";
 import { percentiles } from "../cli/loadtest/recording.js";
 import type { Report as LoadReport } from "../cli/loadtest/report.js";
-import { blobForm } from "../runtime/tensors/blob.js";
+import { float32 } from "../runtime/codecs/float32.js";
 import { layoutOf } from "../runtime/tensors/layout.js";
 import { certificate } from "../test/connection/certificate.js";
 import { here, median, takeTurns, type Figure } from "./comparison.js";
@@ -314,7 +314,7 @@ function zeroUpdate([inputs, ...units]: readonly number[]): Uint8Array {
     },
     { name: `${layer}.bias`, shape: [count] },
   ]);
-  const { header, bytes } = blobForm(layoutOf(parameters), ["delta"]);
+  const { header, bytes } = float32.form(layoutOf(parameters), ["delta"]);
   const update = new Uint8Array(bytes);
   update.set(header);
   return update;

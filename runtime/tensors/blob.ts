@@ -1,11 +1,6 @@
 import { ModelError } from "../errors.js";
 import { parameterView, type Layout, type Vector } from "./layout.js";
-import {
-  readSafetensors,
-  safetensorsHeader,
-  writeSafetensors,
-  type Tensor,
-} from "./safetensors.js";
+import { readSafetensors, writeSafetensors, type Tensor } from "./safetensors.js";
 
 /**
  * A blob is a safetensors file that holds whole vectors over one layout, one after the other. The
@@ -48,28 +43,6 @@ export function writeBlob(
       });
   }
   return writeSafetensors(tensors, metadata, into);
-}
-
-/**
- * The exact first bytes, and the exact length, of a blob with these vectors: what a receiver may
- * insist on.
- */
-export function blobForm(
-  layout: Layout,
-  vectors: readonly string[],
-  metadata: Readonly<Record<string, string>> = {},
-): { header: Uint8Array; bytes: number } {
-  const header = safetensorsHeader(
-    vectors.flatMap((vector) =>
-      layout.parameters.map(({ name, shape }) => ({
-        name: nameOf(vector, name),
-        kind: "F32" as const,
-        shape,
-      })),
-    ),
-    metadata,
-  );
-  return { header, bytes: header.length + vectors.length * layout.size * 4 };
 }
 
 /**

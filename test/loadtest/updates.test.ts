@@ -4,7 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { percentiles } from "../../cli/loadtest/recording.js";
 import { randomUpdates } from "../../cli/loadtest/updates.js";
-import { blobForm } from "../../runtime/tensors/blob.js";
+import { float32 } from "../../runtime/codecs/float32.js";
 import { layoutOf } from "../../runtime/tensors/layout.js";
 import { readBlob } from "../aggregator/run/raw-client.js";
 
@@ -12,7 +12,7 @@ const layout = layoutOf([
   { name: "0.kernel", shape: [300, 101] },
   { name: "0.bias", shape: [101] },
 ]);
-const form = blobForm(layout, ["delta"]);
+const form = float32.form(layout, ["delta"]);
 
 const whole = ({ source, bytes }: ReturnType<ReturnType<typeof randomUpdates>>) =>
   source(0, bytes).slice();
