@@ -15,9 +15,10 @@ import { topEigenvalue } from "../runtime/flatness/top-eigenvalue.js";
 import { initialModel } from "../runtime/models/initial.js";
 import { headlineOf, metricText } from "../runtime/models/metrics/built-in.js";
 import { networkOf } from "../runtime/models/network.js";
-import { loadModel, type ModelCard } from "../runtime/models/model.js";
+import { loadModel } from "../runtime/models/model.js";
 import { pick } from "../runtime/protocol/settings.js";
 import { weightedOf, type Trainer } from "../runtime/training/job.js";
+import type { BeginningCard } from "./model.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { inSentence, judgementOf, type RoundReport, type View } from "./view.js";
@@ -77,7 +78,7 @@ interface FederationOptions extends Pick<
   AggregatorOptions,
   "algorithm" | "folder" | "resume" | "hold" | "clientsAreAll" | "config" | "admission" | "log"
 > {
-  readonly card: ModelCard;
+  readonly card: BeginningCard;
   readonly settings: GivenSettings;
   /** What every new model is evaluated on, by the trainer. */
   readonly test?: Part;
@@ -89,7 +90,7 @@ interface FederationOptions extends Pick<
 /** Test examples over which the Hessian's largest eigenvalue is computed during a run. */
 const FLATNESS_SAMPLES = 500;
 
-/** Opens the aggregator of a run that begins with random weights. */
+/** Opens the aggregator of a run that begins with the weights of its model, or random ones. */
 export async function openAggregator(options: FederationOptions): Promise<Aggregator> {
   const { card, settings, test, trainer, flatnessEvery = 0, ...rest } = options;
   const { seed = "1" } = settings;
@@ -101,7 +102,7 @@ export async function openAggregator(options: FederationOptions): Promise<Aggreg
   return Aggregator.open({
     ...rest,
     settings,
-    model: initialModel(card, seed),
+    model: { ...initialModel(card, seed), ...(card.weights && { weights: card.weights }) },
     evaluate:
       test &&
       (async (bytes, round) => {

@@ -1,6 +1,7 @@
 import { CODECS } from "../runtime/codecs/built-in.js";
 import { runSettings, type AggregatorSettings } from "../aggregator/settings.js";
 import { RULES } from "../aggregator/aggregation/rules/built-in.js";
+import { LOSS_KINDS } from "../runtime/models/losses/built-in.js";
 import { PRESET_NAMES } from "../runtime/models/presets.js";
 import {
   algorithm,
@@ -92,6 +93,14 @@ export const COMMANDS = {
       "Ten client processes train on the data that come with the package, without and with MAN",
     examples: ["", "--clients 3 --rounds 2", "--zeta 0.6 --local-epochs 2"],
   },
+  import: {
+    summary:
+      "A model of Keras, TensorFlow.js, ONNX, TFLite or PyTorch becomes one that a run begins with",
+    examples: [
+      "mobilenet.h5 --head 5 --to models/flowers",
+      "detector.onnx --loss sigmoidCrossEntropy --to detector.safetensors",
+    ],
+  },
   loadtest: {
     summary:
       "Thousands of light clients against an aggregator: how long everything takes, and what goes wrong",
@@ -144,6 +153,8 @@ interface Setting<T> extends Kind<T> {
 }
 
 type Group = Record<string, Setting<unknown>>;
+
+const LOSS_NAMES = Object.keys(LOSS_KINDS) as (keyof typeof LOSS_KINDS)[];
 
 const ROUNDS = ["serve", "simulate"] as const;
 const LOCAL = ["simulate", "demo"] as const;
@@ -477,7 +488,7 @@ const DATA = {
 const TRAINING = {
   model: {
     ...text("model"),
-    help: `${PRESET_NAMES.join(", ")}, or a file with a description (the one for the data's shape where not given); perceptron and autoencoder take tables`,
+    help: `${PRESET_NAMES.join(", ")}, a file with a description, or a model whose weights the run begins with (the one for the data's shape where not given); perceptron and autoencoder take tables`,
     commands: ROUNDS,
   },
   modelFolder: {
@@ -630,6 +641,34 @@ const FLATNESS = only("flatness", {
     ...text("folder"),
     flag: "out",
     help: "folder for flatness.json and the slice (the model's where not given)",
+  },
+});
+
+const IMPORT = only("import", {
+  source: {
+    ...text("file"),
+    positional: true,
+    required: true,
+    help: "a model's file: .h5, .keras, model.json, .onnx, .tflite or .safetensors, told apart by content (docs/interchange.md)",
+  },
+  destination: {
+    ...text("path"),
+    flag: "to",
+    help: "folder of the model, or a .safetensors file (a folder of the file's name where not given)",
+  },
+  head: {
+    ...integer(1, 1_000_000),
+    help: "put a new dense layer of so many classes in place of the last one",
+  },
+  loss: {
+    ...oneOf(...LOSS_NAMES),
+    placeholder: "name",
+    help: `what is minimised: ${LOSS_NAMES.join(", ")} (what the file says or implies where not given)`,
+  },
+  network: {
+    ...text("file"),
+    flag: "description",
+    help: "JSON description of the network, for a PyTorch state_dict in safetensors",
   },
 });
 
@@ -802,6 +841,7 @@ const GROUPS: readonly [string, Group][] = [
   ["Model and local training:", TRAINING],
   ["Rounds:", ROUND],
   ["Flatness:", FLATNESS],
+  ["Import:", IMPORT],
   ["Client:", CLIENT],
   ["Load:", LOAD],
   ["Privacy:", PRIVACY],
@@ -816,6 +856,7 @@ const TABLE = {
   ...TRAINING,
   ...ROUND,
   ...FLATNESS,
+  ...IMPORT,
   ...CLIENT,
   ...LOAD,
   ...PRIVACY,

@@ -17,7 +17,7 @@ import { trainerOf } from "../runtime/training/trainer.js";
 import { openData, openOptions } from "./data.js";
 import { landscape } from "./plots/landscape.js";
 import { savePicture } from "./plots/save.js";
-import { readModel } from "./predict.js";
+import { readModel } from "./model-file.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { writeJson, writeWhole } from "./write.js";

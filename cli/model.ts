@@ -1,13 +1,15 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { ConfigError, DataError, ModelError } from "../runtime/errors.js";
 import type { Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
 import { normalisationOf, normalisations, targetScaleOf } from "../runtime/data/normalise.js";
 import { parseDescription } from "../runtime/models/description.js";
-import { expectedBy, parseCard, type ModelCard } from "../runtime/models/model.js";
+import { expectedBy, parseCard, type Model, type ModelCard } from "../runtime/models/model.js";
 import { networkOf, type Network } from "../runtime/models/network.js";
 import { PRESET_NAMES, preset, takesAnyInput } from "../runtime/models/presets.js";
+import type { Vector } from "../runtime/tensors/layout.js";
 import type { OpenedData } from "./data.js";
+import { readModel } from "./model-file.js";
 
 /** The data set that a preset was made for: it decides the normalisation where the data do not. */
 const MADE_FOR: Readonly<Record<string, string>> = {
@@ -17,18 +19,23 @@ const MADE_FOR: Readonly<Record<string, string>> = {
   "resnet-20": "cifar-100",
 };
 
+/** A model that a run begins with: random weights where it has none. */
+export type BeginningCard = ModelCard & { readonly weights?: Vector };
+
 /**
- * The model that a run trains: a preset, or a JSON file with a description or a whole card
- * ({description, normalisation, classes, columns}). Where data are given, names that the file lacks
- * are theirs.
+ * The model that a run trains: a preset, a JSON file with a description or a whole card
+ * ({description, normalisation, classes, columns}), or a model with its weights: a folder or a
+ * `.safetensors` file. Where data are given, names that the file lacks are theirs.
  * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it,
  * DataError `shape`, `columns`, `label` where it does not fit the data.
  */
-export async function modelNamed(name: string, data?: OpenedData): Promise<ModelCard> {
+export async function modelNamed(name: string, data?: OpenedData): Promise<BeginningCard> {
   const dataset = data?.train ?? data?.test;
   const card = PRESET_NAMES.includes(name)
     ? fromPreset(name, data?.format, dataset)
-    : fromJson(name, await readJson(name), dataset);
+    : (await isModel(name))
+      ? fromModel(name, await readModel(name), dataset)
+      : fromJson(name, await readJson(name), dataset);
   if (dataset !== undefined) matched("data", dataset, expectedBy(card));
   return card;
 }
@@ -78,6 +85,23 @@ function fromPreset(name: string, format: string | undefined, dataset?: Dataset)
 /** Of images what the data say; tables and series are normalised by what clients say. */
 const ofPixels = (dataset: Dataset) =>
   dataset.shape.length > 2 ? normalisationOf(dataset) : undefined;
+
+const isModel = async (path: string): Promise<boolean> =>
+  path.endsWith(".safetensors") ||
+  ((await stat(path).catch(() => undefined))?.isDirectory() ?? false);
+
+/**
+ * A model with its weights. Imported ones call their classes "0", "1" ...; those of data that have
+ * as many take their place.
+ */
+function fromModel(path: string, model: Model, dataset?: Dataset): BeginningCard {
+  const { weights, layout: _, ...card } = model;
+  const numbered = card.classes.every((name, i) => name === String(i));
+  if (dataset === undefined) return { ...card, weights };
+  const named = numbered ? bare(path, card.description, dataset, card.normalisation) : undefined;
+  fitting(path, card.description, dataset);
+  return { ...named, ...card, ...(named && { classes: named.classes }), weights };
+}
 
 function fromJson(file: string, json: unknown, dataset?: Dataset): ModelCard {
   if (typeof json !== "object" || json === null || !("description" in json))

@@ -1,25 +1,22 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Prediction } from "../runtime/client.js";
 import { predictionsOf, softmax } from "../runtime/client/prediction.js";
 import { startOf, type Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
-import { FedflatError, ModelError } from "../runtime/errors.js";
 import {
   metricReader,
   METRICS,
   METRIC_NAMES,
   metricText,
 } from "../runtime/models/metrics/built-in.js";
-import { expectedBy, loadModel, type Model } from "../runtime/models/model.js";
+import { expectedBy, type Model } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
-import { inWords } from "../runtime/platform/system-errors.js";
 import { printableJson, printableLines } from "../runtime/protocol/printable.js";
 import { weightedOf } from "../runtime/training/job.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData, openOptions } from "./data.js";
 import { wholeOf } from "./federation.js";
+import { readModel } from "./model-file.js";
 import type { SettingsOf } from "./settings.js";
 import { csvField } from "./write.js";
 
@@ -63,31 +60,6 @@ function reading(model: Model, options: ReturnType<typeof openOptions>) {
     return { targets: options.targets ?? [target?.kind === "input" ? "input" : "next"] };
   return { targets: options.targets ?? target?.columns, shape: input };
 }
-
-/** Where a model's file lies: itself, its folder, or the folder of a run. */
-const PLACES = ["", "weights.safetensors", join("model", "weights.safetensors")];
-
-/**
- * The model of a run, of its model folder, or of a file. @throws ModelError `model-file` where
- * there is none or it is damaged.
- */
-export async function readModel(path: string): Promise<Model> {
-  let problem: unknown;
-  for (const place of PLACES)
-    try {
-      return loadModel(await readFile(join(path, place)));
-    } catch (error) {
-      if (error instanceof FedflatError) throw error;
-      problem ??= isCode(error, "EISDIR") ? undefined : error;
-    }
-  throw new ModelError(
-    "model-file",
-    `"--model" expected a run's folder, a model's folder or its weights.safetensors, got ${problem === undefined || isCode(problem, "ENOENT") ? `"${path}", where there is none` : `${inWords(problem)}, "${path}"`}`,
-  );
-}
-
-const isCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && "code" in error && error.code === code;
 
 function write({ classes }: Model, labels: Int32Array, logits: Float32Array, json: boolean): void {
   const labelled = labels.some((label) => label >= 0);

@@ -102,6 +102,7 @@ export default defineConfig({
           item("Scale", "/loadtest"),
           item("Privacy and threats", "/threat-model"),
           item("Use the model", "/using-the-model"),
+          item("Bring a model", "/interchange"),
           item("Upgrade", "/upgrades"),
         ],
       },

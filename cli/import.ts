@@ -1,0 +1,41 @@
+import { basename } from "node:path";
+import { ConfigError } from "../runtime/errors.js";
+import { networkOf } from "../runtime/models/network.js";
+import { modelOf } from "./interchange/imported.js";
+import { filesBeside, readAny, readFileBounded } from "./interchange/read.js";
+import { writeModelTo } from "./model-file.js";
+import type { SettingsOf } from "./settings.js";
+import { openView } from "./view.js";
+
+/** `fedflat import`: a file of another program becomes a model that a run begins with. */
+async function importModel(settings: SettingsOf<"import">): Promise<void> {
+  const { source, head, loss, network: described, json } = settings;
+  const bytes = await readFileBounded(source);
+  const network = described === undefined ? undefined : await readJson(described);
+  const imported = await readAny(bytes, { head, loss, network, beside: filesBeside(source) });
+  const model = modelOf(imported);
+  const destination = settings.destination ?? basename(source).replace(/\.[a-z0-9]+$/i, "");
+  if (destination === basename(source))
+    throw new ConfigError("usage", `"--to" expected a folder for the model, got nothing`);
+  await writeModelTo(destination, model);
+  const { layers, layout, input, loss: task } = networkOf(model.description);
+  const view = openView(json);
+  view.say(
+    "imported",
+    { source, model: destination, layers: layers.length, parameters: layout.size },
+    `${destination}: ${layers.length} layers, ${layout.size} parameters, ${input.join("x")} to ${task.task}.`,
+  );
+  for (const note of imported.notes) view.say("note", { note }, note);
+  view.close();
+}
+
+async function readJson(path: string): Promise<unknown> {
+  const text = new TextDecoder().decode(await readFileBounded(path));
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError("usage", `"${path}" expected JSON, got ${(error as Error).message}`);
+  }
+}
+
+export { importModel as import };

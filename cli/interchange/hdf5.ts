@@ -1,0 +1,64 @@
+import { Dataset, File, Group } from "jsfive";
+import { elements } from "../../runtime/tensors/shape.js";
+import { MAX_PARAMETERS, refuse, type FileTensor } from "./imported.js";
+
+/** What a Keras file needs of HDF5: texts at the root, and numbers by path. */
+export interface Hdf5 {
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly numbers: ReadonlyMap<string, FileTensor>;
+}
+
+/** More groups and data sets than any model has. */
+const MAX_ENTRIES = 20_000;
+const MAX_DEPTH = 24;
+
+/**
+ * Reads an HDF5 file.
+ * @param wanted which paths are read
+ * @throws ModelError `import`, or whatever the library throws at damaged bytes
+ */
+export function readHdf5(bytes: Uint8Array, wanted: (path: string) => boolean): Hdf5 {
+  // The library warns on the console of types that it does not know.
+  const { warn } = console;
+  console.warn = () => {};
+  try {
+    const file = new File(bytes.slice().buffer as ArrayBuffer);
+    const attributes: Record<string, string> = {};
+    for (const [name, value] of Object.entries(file.attrs))
+      if (typeof value === "string") attributes[name] = value.replace(/\0+$/, "");
+    const numbers = new Map<string, FileTensor>();
+    let entries = 0;
+    let size = 0;
+    const walk = (group: Group, path: string, depth: number): void => {
+      if (depth > MAX_DEPTH) refuse(path, "", `groups at most ${MAX_DEPTH} deep`, "deeper ones");
+      for (const key of group.keys) {
+        if (++entries > MAX_ENTRIES) refuse("file", "", `at most ${MAX_ENTRIES} data sets`, "more");
+        const own = path === "" ? key : `${path}/${key}`;
+        if (!wanted(own)) continue;
+        const child = group.get(key);
+        if (child instanceof Group) walk(child, own, depth + 1);
+        else if (child instanceof Dataset) {
+          const { shape } = child;
+          size += elements(shape);
+          if (!(size <= MAX_PARAMETERS))
+            refuse(own, "shape", `at most ${MAX_PARAMETERS} numbers in all`, shape);
+          const type = String(child.dtype);
+          if (/^[<>|][fiub]/.test(type))
+            numbers.set(own, { shape, data: numbersOf(own, child, type) });
+        }
+      }
+    };
+    walk(file, "", 0);
+    return { attributes, numbers };
+  } finally {
+    console.warn = warn;
+  }
+}
+
+function numbersOf(path: string, dataset: Dataset, type: string): Float32Array {
+  const { shape, value } = dataset;
+  if (value?.length !== elements(shape))
+    refuse(path, "", `${elements(shape)} numbers`, String(value?.length ?? 0));
+  void type;
+  return Float32Array.from(value, Number);
+}

@@ -1,0 +1,99 @@
+import { open } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { ConfigError, FedflatError, ModelError } from "../../runtime/errors.js";
+import { inWords } from "../../runtime/platform/system-errors.js";
+import { MAX_FILE, refuse, type Imported, type ReadOptions } from "./imported.js";
+import { looksLikeOnnx } from "./onnx-file.js";
+
+type Reader = (bytes: Uint8Array, options: ReadOptions) => Imported | Promise<Imported>;
+
+interface Format {
+  readonly name: string;
+  readonly is: (bytes: Uint8Array) => boolean;
+  /** The reader, loaded only when there is such a file. */
+  readonly reader: () => Promise<Reader>;
+}
+
+const starts = (bytes: Uint8Array, text: string, at = 0): boolean =>
+  [...text].every((letter, i) => bytes[at + i] === letter.charCodeAt(0));
+
+// In this order: the later ones are told less surely.
+const FORMATS: readonly Format[] = [
+  {
+    name: ".keras",
+    is: (bytes) => starts(bytes, "PK\x03\x04"),
+    reader: async () => (await import("./keras-files.js")).readKerasZip,
+  },
+  {
+    name: "Keras .h5",
+    is: (bytes) => starts(bytes, "\x89HDF\r\n\x1a\n"),
+    reader: async () => (await import("./keras-files.js")).readKerasH5,
+  },
+  {
+    name: "TensorFlow.js model.json",
+    is: (bytes) =>
+      starts(bytes, "{") &&
+      new TextDecoder().decode(bytes.subarray(0, 1 << 26)).includes('"modelTopology"'),
+    reader: async () => (await import("./keras-files.js")).readTfjs,
+  },
+  {
+    name: "ONNX",
+    is: looksLikeOnnx,
+    reader: async () => (await import("./onnx.js")).readOnnx,
+  },
+];
+
+/**
+ * Reads a model's file of whatever format its bytes are of. @throws ModelError `import` in one
+ * sentence, whatever is wrong with the bytes
+ */
+export async function readAny(bytes: Uint8Array, options: ReadOptions): Promise<Imported> {
+  const format = FORMATS.find(({ is }) => is(bytes));
+  if (format === undefined)
+    return refuse(
+      "file",
+      "",
+      `a model of ${FORMATS.map(({ name }) => name).join(", ")}`,
+      "something else",
+    );
+  const read = await format.reader();
+  try {
+    return await read(bytes, options);
+  } catch (error) {
+    if (error instanceof FedflatError) throw error;
+    // Libraries throw errors of any kind at damaged files.
+    throw new ModelError(
+      "import",
+      `"file" expected a whole ${format.name} file, got a damaged one (${error instanceof Error ? error.message : String(error)})`,
+      { cause: error },
+    );
+  }
+}
+
+/** The bytes of a model's file. @throws ConfigError `usage`, ModelError `import` where it is too large */
+export async function readFileBounded(path: string): Promise<Uint8Array> {
+  try {
+    const file = await open(path);
+    try {
+      const { size } = await file.stat();
+      if (size > MAX_FILE) refuse(path, "", `at most ${MAX_FILE} bytes`, String(size));
+      return await file.readFile();
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (error instanceof FedflatError) throw error;
+    throw new ConfigError(
+      "usage",
+      `"${path}" expected a file that can be read, got ${inWords(error)}`,
+    );
+  }
+}
+
+/** Files beside this one, none outside of its folder. */
+export const filesBeside =
+  (path: string): ReadOptions["beside"] =>
+  async (name) => {
+    if (name !== basename(name)) refuse("file", "paths", "files in the same folder", name);
+    return readFileBounded(join(dirname(path), name));
+  };

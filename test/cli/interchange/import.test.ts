@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { loadModel } from "../../../runtime/models/model.js";
+import { run } from "../command.js";
+import { MODELS } from "./running.js";
+
+const folder = mkdtempSync(join(tmpdir(), "fedflat-import-"));
+after(() => rmSync(folder, { recursive: true }));
+
+const LINEAR = join(MODELS, "onnx", "test_Linear", "model.onnx");
+
+test("a file becomes a model that a federation begins with", async () => {
+  const to = join(folder, "models", "linear");
+  const imported = await run("import", LINEAR, "--to", to);
+  assert.equal(imported.code, 0, imported.stderr);
+  assert.match(imported.stdout, /linear: 1 layers, 88 parameters, 10 to classes\./);
+  assert.match(imported.stdout, /does not say the loss; softmaxCrossEntropy is taken/);
+  const model = loadModel(readFileSync(join(to, "weights.safetensors")));
+
+  // Rows whose class is the largest of eight outputs of the model itself.
+  const rows = Array.from({ length: 40 }, (_, i) =>
+    Array.from({ length: 10 }, (_, j) => Math.sin(i * 7 + j * 3)),
+  );
+  const data = join(folder, "data.csv");
+  const head = [...Array.from({ length: 10 }, (_, j) => `x${j}`), "label"].join();
+  writeFileSync(data, [head, ...rows.map((row, i) => [...row, `c${i % 8}`].join()), ""].join("\n"));
+  const trained = join(folder, "run");
+  const simulated = await run(
+    ...["simulate", "--model", to, "--data", data, "--clients", "2", "--rounds", "1"],
+    ...["--learning-rate", "1e-30", "--run", trained, "--zeta", "0"],
+  );
+  assert.equal(simulated.code, 0, simulated.stderr);
+  const after = loadModel(readFileSync(join(trained, "model", "weights.safetensors")));
+  assert.deepEqual([...after.weights], [...model.weights]);
+  assert.deepEqual(
+    after.classes,
+    Array.from({ length: 8 }, (_, i) => `c${i}`),
+  );
+});
+
+test("--head puts a new layer in place of the last one", async () => {
+  const to = join(folder, "head.safetensors");
+  const { code, stderr } = await run("import", LINEAR, "--head", "3", "--to", to);
+  assert.equal(code, 0, stderr);
+  const { description, layout } = loadModel(readFileSync(to));
+  assert.deepEqual(description.layers, [{ type: "dense", units: 3 }]);
+  assert.equal(layout.size, 33);
+});
+
+test("what cannot be read is one sentence, and leaves nothing behind", async () => {
+  const text = join(folder, "notes.txt");
+  writeFileSync(text, "no model at all");
+  const mistakes: readonly [string, RegExp][] = [
+    [text, /^fedflat: "file" expected a model of .*ONNX.*, got something else\n$/],
+    [
+      join(MODELS, "onnx", "test_ELU", "model.onnx"),
+      /^fedflat: "node 0 \(Elu\).alpha" expected 1, got 2\n$/,
+    ],
+    [
+      join(folder, "none.h5"),
+      /^fedflat: ".*none.h5" expected a file that can be read, got a path where there is nothing\n$/,
+    ],
+  ];
+  for (const [file, message] of mistakes) {
+    const to = join(folder, "nothing");
+    const outcome = await run("import", file, "--to", to);
+    assert.notEqual(outcome.code, 0);
+    assert.match(outcome.stderr, message);
+    assert.equal(outcome.stdout, "");
+    assert.ok(!existsSync(to));
+  }
+});
