@@ -99,6 +99,7 @@ export const COMMANDS = {
     examples: [
       "mobilenet.h5 --head 5 --to models/flowers",
       "detector.onnx --loss sigmoidCrossEntropy --to detector.safetensors",
+      "state_dict.safetensors --description network.json --to models/mine",
     ],
   },
   loadtest: {

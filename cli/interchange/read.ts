@@ -37,6 +37,17 @@ const FORMATS: readonly Format[] = [
     reader: async () => (await import("./keras-files.js")).readTfjs,
   },
   {
+    name: "TFLite",
+    is: (bytes) => starts(bytes, "TFL3", 4),
+    reader: async () => (await import("./tflite.js")).readTflite,
+  },
+  {
+    name: "a PyTorch state_dict in safetensors",
+    // The header's length, then the header.
+    is: (bytes) => bytes.length > 10 && bytes[7] === 0 && starts(bytes, "{", 8),
+    reader: async () => (await import("./torch.js")).readStateDict,
+  },
+  {
     name: "ONNX",
     is: looksLikeOnnx,
     reader: async () => (await import("./onnx.js")).readOnnx,
