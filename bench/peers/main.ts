@@ -91,7 +91,7 @@ function spread(runs: readonly Measured[], of: (run: Measured) => number | undef
 
 /** What a run in which a client was killed came to, in a sentence. */
 function afterKill({ contender, killed }: Row): string {
-  if (killed === undefined) return "as above";
+  if (killed === undefined) return "";
   const { accuracy, rounds: done } = killed;
   const later = done.length - 1;
   if (accuracy !== undefined) {
@@ -131,7 +131,6 @@ function page(rows: readonly Row[]): string {
       row.contender.client ? spread(row.runs, ({ bytes }) => bytes && bytes / 1e6) : "none",
       spread(row.runs, ({ memory }) => memory / 1e6) + (row.contender.client ? "" : ", all ten"),
       linesOf(row.contender.own),
-      afterKill(row),
     ].join(" | "),
   );
   const unable = rows
@@ -152,11 +151,20 @@ batches of 50, plain SGD at 0.1, no MAN; measured on the 2,000 test images. Clie
 one machine, and their bytes are counted by a relay between them and the server. Seeds: ${seeds.join(", ")};
 mean ± sample standard deviation.
 
-| | accuracy, % | seconds, all | seconds a round | MB over the line | memory of a client, MB | lines of one's own | a client is killed in round 2 |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
+| | accuracy, % | seconds, all | seconds a round | MB over the line | memory of a client, MB | lines of one's own |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
 ${lines.map((line) => `| ${line} |`).join("\n")}
 
 ${unable.join("\n\n")}
+
+When one of the ten clients is killed in the second round (\`kill -9\`; in PyTorch, the one process):
+
+${rows
+  .filter(({ killed }) => killed !== undefined)
+  .map((row) => `- ${row.contender.name}: ${afterKill(row)}.`)
+  .join("\n")}
+
+How to read it:
 
 - The programs: [bench/peers](../bench/peers). Lines are those that are neither empty nor a comment,
   of what a user writes; fedflat's server is the command \`fedflat serve\`, without lines of one's own.

@@ -63,11 +63,6 @@ export const CONTENDERS = {
   },
   tfjsWasm: tfjs("TensorFlow.js, wasm backend", "wasm"),
   tfjsKernels: tfjs("the same with `fedflat/kernels`", "wasm", "fedflat/kernels"),
-  tfjsCpu: {
-    ...tfjs("TensorFlow.js, cpu backend", "cpu"),
-    // Ten rounds take hours.
-    few: { rounds: 2, seeds: 1 },
-  },
   pytorch: {
     name: "PyTorch, a loop",
     own: [file("pytorch/fedavg.py")],
@@ -75,6 +70,11 @@ export const CONTENDERS = {
       "/usr/bin/python3",
       ...[file("pytorch/fedavg.py"), folder, String(clients), String(rounds), String(seed)],
     ],
+  },
+  tfjsCpu: {
+    ...tfjs("TensorFlow.js, cpu backend", "cpu"),
+    // Ten rounds take hours.
+    few: { rounds: 2, seeds: 1 },
   },
 } as const satisfies Record<string, Contender>;
 
