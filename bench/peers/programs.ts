@@ -62,7 +62,11 @@ export const CONTENDERS = {
     client: ({ folder }, url, k) => node("fedflat/client.js", url, folder, String(k)),
   },
   tfjsWasm: tfjs("TensorFlow.js, wasm backend", "wasm"),
-  tfjsKernels: tfjs("the same with `fedflat/kernels`", "wasm", "fedflat/kernels"),
+  tfjsKernels: tfjs(
+    "TensorFlow.js, wasm backend with `fedflat/kernels`",
+    "wasm",
+    "fedflat/kernels",
+  ),
   pytorch: {
     name: "PyTorch, a loop",
     own: [file("pytorch/fedavg.py")],
@@ -182,7 +186,7 @@ function readJson(line: string): { port?: number; round?: number; accuracy?: num
   const port = number(said["port"]) ?? number(Number(/:(\d+)/.exec(String(said["url"]))?.[1]));
   return {
     ...(port !== undefined && !Number.isNaN(port) && { port }),
-    ...(said["event"] !== "evaluation" && { round: number(said["round"]) }),
+    ...((said["event"] ?? "round") === "round" && { round: number(said["round"]) }),
     accuracy: number(said["accuracy"]),
   } as { port?: number; round?: number; accuracy?: number };
 }

@@ -100,7 +100,10 @@ test("own data are one edit away: another network, and examples of other classes
        description: { input: [2], layers: [{ type: "dense", units: 2 }] },
        classes: ["low", "high"],
      };
-     export const examples = () => ({ x: [[0, 1], [1, 0], [0, 2], [2, 0]], y: [0, 1, 0, 1] });`,
+     export const examples = () => {
+       const y = Array.from({ length: 200 }, (_, i) => i % 2);
+       return { x: y.map((high, i) => (high ? [1 + (i % 5), 0] : [0, 1 + (i % 5)])), y };
+     };`,
   );
   const { ended, output } = run(t, path, "start");
   assert.equal(await ended, 0, output());
