@@ -236,9 +236,13 @@ test(
     );
     assert.equal(stderr, "");
     const apart = JSON.parse(stdout) as Record<string, number>;
+    // What a codec leaves out is no part of these vectors: codecs/feedback.test.ts follows its own.
+    const without = ["memory", "residual"];
     assert.deepEqual(
       Object.keys(apart).sort(),
-      BUILT_IN.flatMap(({ name }) => [`${name}-man`, `${name}-plain`]).sort(),
+      BUILT_IN.filter(({ name }) => !without.includes(name))
+        .flatMap(({ name }) => [`${name}-man`, `${name}-plain`])
+        .sort(),
     );
     for (const [run, difference] of Object.entries(apart))
       assert.ok(difference <= 1e-6, `${run} is off by ${difference}`);
