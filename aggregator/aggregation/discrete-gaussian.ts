@@ -1,8 +1,8 @@
 import { randomFillSync } from "node:crypto";
 
 /**
- * Numbers that nobody can foresee or repeat. Noise from a run's seed would protect nobody: whoever
- * knows the seed takes it off again.
+ * Numbers that nobody can foresee or repeat. Noise from a run's seed would protect nobody, since
+ * anybody who knows the seed can take it off again.
  */
 export interface Chance {
   /** A uniform integer from 0 to below `most`, which is at most 2^53. */
@@ -31,7 +31,7 @@ export function chanceFrom(fill: (words: Uint32Array) => void): Chance {
     words[used++] = 0;
     return drawn;
   };
-  /** Draws anew what lies above the last whole multiple, so that each number is as likely. */
+  /** Draws again what lies above the last whole multiple, so that each number is as likely. */
   const below = (most: number): number => {
     if (most <= 2 ** 16) {
       const end = 2 ** 32 - (2 ** 32 % most);

@@ -15,7 +15,7 @@ export interface RunStatus {
  * How an experiment shows what it does: to a person at a terminal, in a plain log, or to a program.
  */
 interface LiveView {
-  /** What is going on in a lane; nothing when it rests. */
+  /** What a lane does now; nothing when it rests. */
   lane(number: number, status: RunStatus | undefined): void;
   /** One thing that happened: an object for programs, a sentence for people. */
   say(event: string, facts: Readonly<Record<string, unknown>>, sentence: string): void;

@@ -131,7 +131,7 @@ test("numbers below a bound are each as likely, and large products stay exact", 
   const counts = new Float64Array(6);
   for (let i = 0; i < 30_000; i++) counts[chance.below(6)]++;
   for (const count of counts) assert.ok(Math.abs(count - 5000) < 400, `${count}`);
-  // Words of ones lie above the last multiple of 3 and are drawn anew.
+  // Words of ones lie above the last multiple of 3 and are drawn again.
   let filled = 0;
   const ones = chanceFrom((words) => words.fill(filled++ === 0 ? 0xffff_ffff : 7));
   assert.equal(ones.below(3), 7 % 3);
