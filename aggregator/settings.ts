@@ -83,7 +83,7 @@ const roundSettings = {
   /** Rest after an abandoned attempt. */
   pause: v.optional(duration, 5_000),
   absence: v.optional(
-    inServices(duration, "seconds that a client whose line broke is waited for"),
+    inServices(duration, "seconds to wait for a client whose connection broke"),
     15_000,
   ),
   storageDeadline: v.optional(duration, 60_000),

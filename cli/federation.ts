@@ -269,7 +269,7 @@ async function farewell(aggregator: Aggregator): Promise<void> {
 /**
  * Waits for the end of a run, or stops it when the signal aborts, and says what came of it and
  * where it lies. Clients in other processes get time to fetch the last model.
- * @throws FedflatError `failed` where the run could not go on.
+ * @throws FedflatError `failed` where the run could not continue.
  */
 export async function conclude(
   aggregator: Aggregator,
@@ -303,7 +303,7 @@ export async function conclude(
   if (reason === "failed")
     throw new FedflatError(
       "failed",
-      `"run" expected to go on after round ${rounds}, got: ${message} (its state is in ${folder})`,
+      `the run cannot continue after round ${rounds}: ${message} (its state is in ${folder})`,
     );
   const model = join(folder, "model");
   const last = run.reports.at(-1);

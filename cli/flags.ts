@@ -817,13 +817,13 @@ const OUTCOME = {
   resume: {
     ...toggle,
     default: false,
-    help: "go on with the run in that folder",
+    help: "resume the run in that folder",
     commands: ROUNDS,
   },
   resumeOrStart: {
     ...toggle,
     default: false,
-    help: "go on with the run in that folder, or begin it where there is none: for services",
+    help: "resume the run in that folder, or begin it where there is none: for services",
     commands: ["serve"],
   },
   json: {

@@ -220,7 +220,7 @@ export function firstCheckpoint(
   return checkpointOf(server, layout, metadata, weights, state, 1);
 }
 
-/** @throws ModelError `server-step` for a checkpoint that nobody could go on from. */
+/** @throws ModelError `server-step` for a checkpoint from which no run could continue. */
 function checkpointOf(
   server: Algorithm["server"],
   layout: Layout,

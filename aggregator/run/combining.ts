@@ -71,7 +71,7 @@ export function combiningOf(
   if (settings.mode === "buffered" && !streams)
     wrong(
       "aggregate",
-      "mean, or centred-clipping or norm-clip with a radius, for buffered rounds, which whoever is fast fills",
+      "mean, or centred-clipping or norm-clip with a radius, for buffered rounds, which the fastest clients fill",
       rule.name,
     );
   const least = leastUpdates(rule, combined);

@@ -27,7 +27,7 @@ export const retryWhileFull =
         return await work();
       } catch (error) {
         if (!isFull(error) || isClosing()) {
-          log.error({ err: error }, "the run cannot go on");
+          log.error({ err: error }, "the run cannot continue");
           return send(brokenBy(error));
         }
         log.error({ err: error }, "the disk is full: rounds pause");

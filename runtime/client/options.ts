@@ -191,7 +191,7 @@ export interface ClientEvents {
 
 /** How a run ended for this client. */
 export interface Outcome {
-  /** `finished` by the aggregator, `stopped` by the host, or why the client may not go on. */
+  /** `finished` by the aggregator, `stopped` by the host, or why the client may not continue. */
   readonly reason: "stopped" | Exclude<EndReason, "closed">;
   readonly message: string;
   /** The newest global model that this client has. */

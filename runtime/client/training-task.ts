@@ -103,7 +103,7 @@ function keeperOf(
     try {
       if (!task.settled) await halfTrained.keep(await identity(), layout, snapshot);
     } catch (error) {
-      const why = `"half-trained round" expected to be kept on disk, got ${errorOf(error).message}; training goes on`;
+      const why = `cannot save the half-trained round: ${errorOf(error).message}; training continues`;
       if (!reported) events.problem(new FedflatError("snapshot", why));
       reported = true;
     }

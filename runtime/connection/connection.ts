@@ -230,7 +230,8 @@ export class Connection {
     this.#offers.lost();
     this.#downloads.lost();
     // 1006: no close frame came.
-    const message = printable(reason) || (code === 1006 ? "the line broke" : `closed with ${code}`);
+    const message =
+      printable(reason) || (code === 1006 ? "the connection broke" : `closed with ${code}`);
     if (code === 4000) return this.#end("replaced", message);
     if (code === 4001) return this.#end("not-admitted", complaint || message);
     if (code === 4003) return this.#end("version", complaint || message);

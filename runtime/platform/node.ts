@@ -125,7 +125,7 @@ function certificateProblem(
       : undefined;
   // Node ends such a connection without an alert.
   return /ALERT|ECONNRESET|EPIPE/.test(code)
-    ? "the aggregator ended the line after the TLS handshake: this client's certificate may be of another authority, expired or revoked"
+    ? "the aggregator ended the connection after the TLS handshake: this client's certificate may be of another authority, expired or revoked"
     : undefined;
 }
 

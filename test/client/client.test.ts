@@ -550,9 +550,7 @@ test("a half-trained round goes with its assignment, and a full disk costs only 
     await takeUpdate(line, await line.next("offer"));
     assert.ok(!(await kept()), now);
   }
-  assert.deepEqual(problems, [
-    '"half-trained round" expected to be kept on disk, got disk full; training goes on',
-  ]);
+  assert.deepEqual(problems, ["cannot save the half-trained round: disk full; training continues"]);
   await client.stop();
   await running;
 });

@@ -77,7 +77,7 @@ test("greets, proves its key for this run and host, and says whether it is ready
   assert.equal(await line.closed, 1000);
 });
 
-test("an update's transfer goes on at the byte where the line broke", async () => {
+test("an update's transfer continues at the byte where the connection broke", async () => {
   const server = await scriptedServer();
   const { connection, told } = connect(server);
   const { data, blob } = blobOf(300_000);
@@ -150,7 +150,7 @@ test("an update's transfer goes on at the byte where the line broke", async () =
   assert.equal(type, "pong", "a committed update is offered no more");
 });
 
-test("a model's transfer goes on at the byte where the line broke", async () => {
+test("a model's transfer continues at the byte where the connection broke", async () => {
   const server = await scriptedServer();
   const { connection } = connect(server);
   const { data, blob } = blobOf(200_000);

@@ -28,7 +28,7 @@ const ACTIONS: Readonly<Record<string, { text: string; act(aggregator: Aggregato
     act: (aggregator) => aggregator.hold(),
   },
   release: {
-    text: "An admin let the run go on.",
+    text: "An admin let the run continue.",
     act: (aggregator) => aggregator.release(),
   },
   drain: {

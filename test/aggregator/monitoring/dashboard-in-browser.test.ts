@@ -122,7 +122,7 @@ test(
     await text(page, "#release", /Start/);
 
     await page.click("#release");
-    await text(page, "#log", /An admin let the run go on/);
+    await text(page, "#log", /An admin let the run continue/);
     await text(page, "#log", /Round 1 is committed: 3 updates/);
     await text(page, "#figures", /Accuracy\s*\d+\.\d %/);
     await page.locator(".plot canvas").first().waitFor();

@@ -87,7 +87,7 @@ test("what does not go with a rule is refused by name", async () => {
   const median = { aggregate: "median" };
   for (const algorithm of ["feddyn", "scaffold", "feddc", "fedspeed"])
     await refused({ ...median, algorithm }, /whose server keeps the sum/, "client-state");
-  await refused({ ...median, mode: "buffered" }, /buffered rounds, which whoever is fast fills/);
+  await refused({ ...median, mode: "buffered" }, /buffered rounds, which the fastest clients fill/);
   await refused({ ...median, clipUpdateNorm: 1 }, /"clipUpdateNorm" expected 0 beside median/);
   // Coarse codecs want an algorithm whose server keeps a sum, or a step of the server's.
   await refused({ ...median, algorithm: "memory", codec: "topk" }, /server keeps/, "client-state");
