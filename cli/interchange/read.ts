@@ -71,13 +71,27 @@ export async function readAny(bytes: Uint8Array, options: ReadOptions): Promise<
   try {
     return await read(bytes, options);
   } catch (error) {
-    if (error instanceof FedflatError) throw error;
-    // Libraries throw errors of any kind at damaged files.
-    throw new ModelError(
-      "import",
-      `"file" expected a whole ${format.name} file, got a damaged one (${error instanceof Error ? error.message : String(error)})`,
-      { cause: error },
-    );
+    throw asRefusal(format.name, error);
+  }
+}
+
+/** Libraries throw errors of any kind at damaged files. */
+function asRefusal(format: string, error: unknown): FedflatError {
+  if (error instanceof FedflatError) return error;
+  const said = (error instanceof Error ? error.message : String(error)).slice(0, 200);
+  return new ModelError(
+    "import",
+    `"file" expected a whole file of ${format}, got a damaged one (${said})`,
+    { cause: error },
+  );
+}
+
+/** What a reader gives, or its refusal as one of ours. @throws ModelError `import` */
+export function guarded<Result>(format: string, read: () => Result): Result {
+  try {
+    return read();
+  } catch (error) {
+    throw asRefusal(format, error);
   }
 }
 

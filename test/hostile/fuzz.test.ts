@@ -1,17 +1,22 @@
 import fc from "fast-check";
 import { test } from "node:test";
 import { DECODERS, fuzz, mustRefuseOrRead } from "./decoders.js";
+import { MODEL_READERS } from "./model-files.js";
 
 // `npm run fuzz` gives each decoder a million.
 const INPUTS = 20_000;
 
-for (const decoder of DECODERS) {
+// A model's file is long to read.
+const FILES = 2_000;
+
+for (const decoder of [...DECODERS, ...MODEL_READERS]) {
+  const inputs = DECODERS.includes(decoder) ? INPUTS : FILES;
   test(`${decoder.name}: what is right is read`, () => {
     for (const bytes of decoder.corpus) decoder.read(bytes);
   });
 
-  test(`${decoder.name}: ${INPUTS} mutated inputs are read or refused`, () =>
-    fuzz(decoder, INPUTS, "ci"));
+  test(`${decoder.name}: ${inputs} mutated inputs are read or refused`, () =>
+    fuzz(decoder, inputs, "ci"));
 
   test(`${decoder.name}: any bytes, any JSON`, () => {
     fc.assert(
