@@ -102,6 +102,10 @@ export const COMMANDS = {
       "state_dict.safetensors --description network.json --to models/mine",
     ],
   },
+  export: {
+    summary: "A run's model becomes a file of another program",
+    examples: ["runs/watches/model --to onnx --out watches.onnx"],
+  },
   loadtest: {
     summary:
       "Thousands of light clients against an aggregator: how long everything takes, and what goes wrong",
@@ -673,6 +677,26 @@ const IMPORT = only("import", {
   },
 });
 
+const EXPORT = only("export", {
+  trained: {
+    ...text("folder"),
+    positional: true,
+    required: true,
+    help: "a run's folder, its model folder, or a weights.safetensors",
+  },
+  to: {
+    ...oneOf("onnx"),
+    placeholder: "format",
+    required: true,
+    help: "onnx (docs/interchange.md)",
+  },
+  exported: {
+    ...text("file"),
+    flag: "out",
+    help: "the file (model.onnx where not given)",
+  },
+});
+
 const CLIENT = only("join", {
   state: {
     ...text("folder"),
@@ -843,6 +867,7 @@ const GROUPS: readonly [string, Group][] = [
   ["Rounds:", ROUND],
   ["Flatness:", FLATNESS],
   ["Import:", IMPORT],
+  ["Export:", EXPORT],
   ["Client:", CLIENT],
   ["Load:", LOAD],
   ["Privacy:", PRIVACY],
@@ -858,6 +883,7 @@ const TABLE = {
   ...ROUND,
   ...FLATNESS,
   ...IMPORT,
+  ...EXPORT,
   ...CLIENT,
   ...LOAD,
   ...PRIVACY,

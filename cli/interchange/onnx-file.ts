@@ -36,6 +36,8 @@ export interface OnnxFile {
   readonly tensors: ReadonlyMap<string, OnnxTensor>;
   readonly inputs: readonly OnnxInput[];
   readonly outputs: readonly string[];
+  /** Texts that the writer put beside the network. */
+  readonly metadata: ReadonlyMap<string, string>;
 }
 
 type Raw = bigint | Uint8Array;
@@ -241,6 +243,12 @@ export function readOnnxFile(bytes: Uint8Array): OnnxFile {
     tensors,
     inputs: parts(m, 11).map(inputOf),
     outputs: parts(m, 12).map((part) => text(message(part, "output"), 1)),
+    metadata: new Map(
+      parts(model, 14).map((part) => {
+        const entry = message(part, "metadata_props");
+        return [text(entry, 1), text(entry, 2)];
+      }),
+    ),
   };
 }
 

@@ -1,3 +1,4 @@
+import { parseLoss, type LossDescription } from "../../runtime/models/description.js";
 import type { ActivationName } from "../../runtime/models/layers/activations.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { foldedNorm } from "./batch-norm.js";
@@ -164,7 +165,17 @@ export function readOnnx(
     return refuse("file", "outputs", "a tensor that the network computes", output);
   if (end.order === "first" && end.value.shape.length > 1)
     network.notes.push("The output has its channels last here, where the file has them first.");
-  return network.finish(end.value, options);
+  return network.finish(end.value, options, lossIn(file.metadata.get("fedflat.loss")));
+}
+
+/** The loss that our own writer notes. */
+function lossIn(text: string | undefined): LossDescription | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseLoss(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
 }
 
 /** How the input's axes are ordered: told by the first operator that minds. */
@@ -457,7 +468,9 @@ const arithmetic =
     }
     if (isConstant(a) && isTensor(b) && (op === "Add" || op === "Mul"))
       return arithmetic(op)(network, { ...node, entry: (i) => node.entry(1 - i) });
-    const [x, y] = [node.tensor(0), node.tensor(1)];
+    const [x, y] = [node.tensor(0), node.tensor(1)].map((one) =>
+      op === "Mul" ? asRow(network, one) : one,
+    );
     if (op !== "Add" && op !== "Mul") refuse(node.label, "", "numbers of the file on one side", op);
     if (op === "Mul") {
       const gated = gate(network, node, x, y) ?? gate(network, node, y, x);
@@ -475,6 +488,16 @@ const arithmetic =
     const type = op === "Add" ? "add" : "multiply";
     return same(larger, network.add(node.label, { type }, [x.value, y.value]));
   };
+
+/** A row that was spread to [1, 1, C], so that it counts at every place, as the row. */
+function asRow(network: Graph, x: Tensor): Tensor {
+  const step = network.stepOf(x.value);
+  const { shape } = x.value;
+  if (step?.type !== "reshape" || shape.slice(0, -1).some((size) => size !== 1)) return x;
+  const [at] = step.inputs;
+  const row = at < 0 ? network.input : { at, shape: network.stepOf({ at, shape })!.output };
+  return row.shape.length === 1 ? { value: row, order: "last" } : x;
+}
 
 /** Whether a constant is a vector for each place, as [T, C] or [1, T, C]. */
 function positions(x: Tensor, { shape, data }: OnnxTensor): boolean {
@@ -627,9 +650,8 @@ const reshape: Operator = (network, node) => {
   const kept = target.map((n, i) => (n === 0 ? (axes[i] ?? 0) : n));
   if (order === "steps" && target.length === 3) return [{ value, order: "time" }];
   if (
-    order === "first" &&
+    (order === "first" || value.shape.length === 1) &&
     target.length === 3 &&
-    value.shape.length > 1 &&
     target[0] <= 0 &&
     target[2] === -1 &&
     target[1] > 0

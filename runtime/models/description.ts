@@ -135,7 +135,8 @@ export function parseDescription(value: unknown): ModelDescription {
   };
 }
 
-function parseLoss(value: unknown): LossDescription {
+/** Reads a loss. @throws ModelError `description` */
+export function parseLoss(value: unknown): LossDescription {
   const names = Object.keys(LOSS_KINDS) as (keyof typeof LOSS_KINDS)[];
   const { type } = check(
     v.looseObject(
