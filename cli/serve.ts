@@ -176,7 +176,7 @@ async function admissionOf({ keys, tokenFile }: SettingsOf<"serve">): Promise<Ad
   if (keys !== undefined && tokenFile !== undefined)
     throw new ConfigError(
       "usage",
-      `"--keys" expected no --token-file beside it: with it every client has a token of its own`,
+      "--keys cannot be used with --token-file: with keys every client has a token of its own",
     );
   if (keys !== undefined) return { kind: "enrolled", keys: await openKeyRing(keys) };
   if (tokenFile !== undefined) return { kind: "token", token: await readToken(tokenFile) };

@@ -32,7 +32,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     return queue.run(async () => {
       requireEpoch(epoch, history.epoch);
       if (broken !== undefined) throw broken;
-      if (journal === undefined) throw new FedflatError("closed", `"ledger" expected to be open`);
+      if (journal === undefined) throw new FedflatError("closed", "the ledger is not open");
       try {
         await work(journal);
       } catch (error) {
