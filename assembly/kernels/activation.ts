@@ -1,4 +1,4 @@
-import { activated, derivative, read, write } from "../lanes/activations";
+import { GELU, activated, derivative, gelu, geluDerivative, read, write } from "../lanes/activations";
 import { madd } from "../lanes/lanes";
 
 // Activations as passes of their own, by the numbers of lanes/activations.ts; ReLU alone is also
@@ -7,6 +7,7 @@ import { madd } from "../lanes/lanes";
 // y[i] = f(x[i]). x and y may be the same.
 export function activate(kind: i32, x: usize, y: usize, size: i32): void {
   const end = x + (<usize>size << 2);
+  if (kind == GELU) for (; x + 16 <= end; x += 16, y += 16) v128.store(y, gelu(v128.load(x)));
   while (x < end) {
     const wide = x + 16 <= end;
     write(y, activated(kind, read(x, wide)), wide);
@@ -23,6 +24,9 @@ export function activationBackprop(
 ): void {
   const c = f32x4.splat(coefficient);
   const end = y + (<usize>size << 2);
+  if (kind == GELU)
+    for (; y + 16 <= end; z += 16, y += 16, dy += 16, dz += 16)
+      v128.store(dz, f32x4.mul(geluDerivative(v128.load(z)), madd(c, v128.load(y), v128.load(dy))));
   while (y < end) {
     const wide = y + 16 <= end;
     const out = read(y, wide);

@@ -127,7 +127,7 @@ function rowMax(z: usize, row: usize): f32 {
   let i: usize = 0;
   if (row >= 16) {
     let largest4 = v128.load(z);
-    for (; i + 16 <= row; i += 16) largest4 = f32x4.max(largest4, v128.load(z + i));
+    for (; i + 16 <= row; i += 16) largest4 = f32x4.pmax(largest4, v128.load(z + i));
     largest = max4(largest4);
   }
   for (; i < row; i += 4) largest = max(largest, load<f32>(z + i));

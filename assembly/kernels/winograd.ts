@@ -1,5 +1,5 @@
 import { ACCUMULATE, multiplyColumns, multiplyRows, tabulate } from "../lanes/tile";
-import { packColumns, packColumnsTransposed } from "../lanes/pack";
+import { copyRun, packColumns, packColumnsTransposed } from "../lanes/pack";
 import { A_TABLE, C_ROWS, EDGE, PACKED, PACKED_BYTES, PADDED, PADDED_BYTES, PATCHES } from "../lanes/scratch";
 import { filterToPoints, finish, inputToPoints, outputToPoints, pointsToFilter, pointsToInput, pointsToOutput } from "../lanes/winograd";
 import {
@@ -84,7 +84,7 @@ function transformInput(x: usize, at: i32, count: i32): void {
     memory.fill(work, 0, POINTS * inPixel);
     const first = max(0, -left), last = min(6, inWidth - left);
     for (let y = max(0, -top); y < min(6, inHeight - top) && first < last; y++)
-      memory.copy(work + <usize>(y * 6 + first) * inPixel, from + <usize>y * row + <usize>first * inPixel, <usize>(last - first) * inPixel);
+      copyRun(from + <usize>y * row + <usize>first * inPixel, work + <usize>(y * 6 + first) * inPixel, (last - first) * inChannels);
     from = work;
     row = 6 * inPixel;
   }
@@ -102,7 +102,7 @@ function transformOutput(dy: usize, at: i32, count: i32): void {
   const temporary = work + POINTS * outPixel;
   if (height < size || width < size) {
     memory.fill(work, 0, columns * columns * outPixel);
-    for (let y = 0; y < height; y++) memory.copy(work + <usize>y * columns * outPixel, from + <usize>y * row, <usize>width * outPixel);
+    for (let y = 0; y < height; y++) copyRun(from + <usize>y * row, work + <usize>y * columns * outPixel, width * outChannels);
     from = work;
     row = columns * outPixel;
   }

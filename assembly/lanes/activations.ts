@@ -61,6 +61,19 @@ function normal(x: v128, bell: v128): v128 {
   return v128.bitselect(half, f32x4.sub(splat(1), half), f32x4.lt(x, splat(0)));
 }
 
+/** gelu, by itself because a loop over it alone takes less time. */
+@inline
+export function gelu(x: v128): v128 {
+  return f32x4.mul(x, normal(x, bell(x)));
+}
+
+/** Its derivative. */
+@inline
+export function geluDerivative(z: v128): v128 {
+  const e = bell(z);
+  return madd(z, f32x4.mul(splat(0.3989422804014327), e), normal(z, e));
+}
+
 /** f(x) */
 export function activated(kind: i32, x: v128): v128 {
   if (kind == RELU) return f32x4.max(x, splat(0));
@@ -76,7 +89,7 @@ export function activated(kind: i32, x: v128): v128 {
   if (kind == HARD_SIGMOID5) return clamp(madd(x, splat(0.2), splat(0.5)), 0, 1);
   if (kind == HARD_SWISH) return f32x4.mul(x, clamp(madd(x, splat(1.0 / 6.0), splat(0.5)), 0, 1));
   if (kind == SILU) return f32x4.mul(x, sigmoid(x));
-  return f32x4.mul(x, normal(x, bell(x)));
+  return gelu(x);
 }
 
 /** 1 where the mask is set, else 0. */
@@ -106,8 +119,7 @@ export function derivative(kind: i32, z: v128, y: v128): v128 {
     const s = sigmoid(z);
     return madd(f32x4.mul(z, s), f32x4.sub(splat(1), s), s);
   }
-  const e = bell(z);
-  return madd(z, f32x4.mul(splat(0.3989422804014327), e), normal(z, e));
+  return geluDerivative(z);
 }
 
 /** Four floats, or one in each lane where fewer than four are left. */

@@ -7,7 +7,9 @@ import { madd } from "./lanes";
 /** e^x in each of four lanes. */
 @inline
 export function exp(x: v128): v128 {
-  const n = f32x4.nearest(f32x4.mul(x, f32x4.splat(1.4426950408889634)));
+  // Added to 1.5 * 2^23, a number is rounded to a whole one, which stands in the sum's lowest bits.
+  const whole = f32x4.add(f32x4.mul(x, f32x4.splat(1.4426950408889634)), f32x4.splat(12582912));
+  const n = f32x4.sub(whole, f32x4.splat(12582912));
   // ln 2 in two parts, the first with so few bits that n times it is exact.
   let r = f32x4.sub(x, f32x4.mul(n, f32x4.splat(0.693359375)));
   r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(-2.12194440e-4)));
@@ -19,7 +21,7 @@ export function exp(x: v128): v128 {
   series = madd(series, r, f32x4.splat(0.5));
   series = madd(series, r, f32x4.splat(1));
   series = madd(series, r, f32x4.splat(1));
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  const power = i32x4.shl(i32x4.add(whole, i32x4.splat(127)), 23);
   const tiny = f32x4.lt(x, f32x4.splat(-87.33));
   return v128.andnot(f32x4.mul(series, power), tiny);
 }
