@@ -48,11 +48,19 @@ const WASM_FILES = [
 ];
 
 /**
- * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, and
- * of algorithms their papers and what the server does. They are left out, with what only they
- * need.
+ * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, with
+ * the derivatives of activations and losses that they take, and of algorithms their papers and what
+ * the server does. They are left out, with what only they need.
  */
 const LEFT_OUT = [
+  [/layers[\\/]activations\.js$/, ["value", "first", "second"]],
+  [/layers[\\/](gru|lstm)\.js$/, ["products"]],
+  [/losses[\\/]/, ["tangent"]],
+  [/layers[\\/]linear\.js$/, ["directions", "products"]],
+  [
+    /memory-plan\.js$/,
+    ["xTangent", "yTangent", "dyTangent", "keptTangent", "tangentMemory", "directions", "products"],
+  ],
   [/(models|training)[\\/]/, ["forwardTangent", "backwardTangent", "hessianProduct"]],
   [/algorithms[\\/]/, ["source", "server", "step"]],
 ];
@@ -62,7 +70,7 @@ const found = new Set();
 
 /** The code without the properties of object literals that are left out. */
 function lean(path, code) {
-  const names = LEFT_OUT.find(([folder]) => folder.test(path))?.[1] ?? [];
+  const names = LEFT_OUT.flatMap(([folder, names]) => (folder.test(path) ? names : []));
   const cuts = [];
   const visit = (node) => {
     if (node?.type === "ObjectPattern") return;

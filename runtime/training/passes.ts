@@ -133,21 +133,40 @@ const add = ({ kernels, batch }: Run, { additions }: Place, tangents: boolean): 
     if (tangent === tangents) kernels.axpy(to, from, batch * size, 1);
 };
 
+/** What the backward pass of a stage does for its tangent too. */
+interface TangentPasses {
+  before(run: Run, stage: Stage, penalty: number): void;
+  behind(run: Run, stage: Stage, penalty: number): void;
+}
+
+/** For exact Hessian products: a thing of its own, so that a client's bundle goes without. */
+export const tangentPasses: TangentPasses = {
+  before: backwardActivationTangent,
+  behind(run, { layer, place, size, columns }, penalty) {
+    layer.backwardTangent(run, place, penalty);
+    if (layer.bias !== undefined) {
+      const rows = (run.batch * size) / columns;
+      run.kernels.sumRows(place.dyTangent, place.products[layer.bias], rows, columns);
+    }
+    add(run, place, true);
+  },
+};
+
 /**
- * The backward pass from the output's gradient on, with its tangent where `curved`.
+ * The backward pass from the output's gradient on, with its tangent where there are passes for it.
  * @param penalties MAN's coefficient of each layer
  */
 export function backward(
   run: Run,
   stages: readonly Stage[],
   penalties: readonly number[],
-  curved: boolean,
+  tangents?: TangentPasses,
 ): void {
   for (let i = stages.length - 1; i >= 0; i--) {
     const stage = stages[i];
-    const { layer, place, size, columns } = stage;
+    const { layer, place } = stage;
     if (!place.learns) continue;
-    if (curved) backwardActivationTangent(run, stage, penalties[i]);
+    tangents?.before(run, stage, penalties[i]);
     if (!place.merged) backwardActivation(run, stage, penalties[i]);
     const [source] = layer.sources;
     if (source >= 0 && stages[source].place.merged) {
@@ -156,12 +175,6 @@ export function backward(
       layer.backwardThroughRelu?.(run, place, dbias, penalties[source]);
     } else layer.backward(run, place, penalties[i]);
     add(run, place, false);
-    if (!curved) continue;
-    layer.backwardTangent(run, place, penalties[i]);
-    if (layer.bias !== undefined) {
-      const rows = (run.batch * size) / columns;
-      run.kernels.sumRows(place.dyTangent, place.products[layer.bias], rows, columns);
-    }
-    add(run, place, true);
+    tangents?.behind(run, stage, penalties[i]);
   }
 }

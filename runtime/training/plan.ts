@@ -13,6 +13,7 @@ import {
   forwardTangent,
   penaltiesOf,
   stagesOf,
+  tangentPasses,
   type Penalty,
 } from "./passes.js";
 
@@ -215,7 +216,7 @@ export function compile(
         activationNorms.push(
           kernels.squaredNorm(lossCells.output, batch * outputSize) / (batch * outputSize),
         );
-      backward(run, stages, penaltiesOf(run, stages, penalty), false);
+      backward(run, stages, penaltiesOf(run, stages, penalty));
       return { ...measured, activationNorms };
     },
     direction: arrangement.direction,
@@ -231,7 +232,7 @@ export function compile(
       const { count } = measure(lossCells.gradient);
       const { yTangent, dyTangent } = places[last];
       loss.tangent(run, lossCells, count, yTangent, dyTangent);
-      backward(run, stages, penaltiesOf(run, stages, penalty), true);
+      backward(run, stages, penaltiesOf(run, stages, penalty), tangentPasses);
     },
     free: () => heap.free(base),
   };

@@ -66,7 +66,7 @@ function attention(
       const own = kept(run, cells);
       join.backward(run, { ...cells, x: own.heads, dx: own.dHeads });
       // dWeights stays for the tangents, where there are such.
-      const dScores = cells.tangentMemory === 0 ? own.dWeights : tangents(run, cells).dScores;
+      const dScores = cells.tangentMemory > 0 ? tangents(run, cells).dScores : own.dWeights;
       attend.backward(run, own, dScores);
       project.backward(run, { ...cells, dy: own.dQkv });
     },

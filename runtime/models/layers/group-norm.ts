@@ -56,7 +56,6 @@ export const layerNorm = layerKind({
 function normLayer(input: Shape, rows: number, groups: number, epsilon: number): Layer {
   const channels = input[input.length - 1];
   const positions = elements(input) / channels / rows;
-  const tangents = normTangents(rows, positions, channels, groups);
   return {
     input,
     output: input,
@@ -86,8 +85,12 @@ function normLayer(input: Shape, rows: number, groups: number, epsilon: number):
         ...([gradients[0], gradients[1], count, positions, channels, groups] as const),
       );
     },
-    forwardTangent: (run, cells) => tangents.forward(run, cells),
-    backwardTangent: (run, cells) => tangents.backward(run, cells),
+    forwardTangent(run, cells) {
+      normTangents(rows, positions, channels, groups).forward(run, cells);
+    },
+    backwardTangent(run, cells) {
+      normTangents(rows, positions, channels, groups).backward(run, cells);
+    },
   };
 }
 

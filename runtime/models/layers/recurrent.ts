@@ -189,7 +189,7 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
   const open = (run: Run, cells: Cells): Pass<Name, Tangent> => {
     const kept = regions(cells.memory, run.batch, words);
     const along = regions(cells.tangentMemory, run.batch, tangentWords);
-    const curved = cells.tangentMemory !== 0;
+    const curved = cells.tangentMemory > 0;
     return { run, cells, kept, along, curved, d: curved ? along.d : kept.gates, held: 0 };
   };
   const hold = ({ kernels, scratch }: Run, { parameters }: Cells, how: number): number => {
