@@ -28,6 +28,14 @@ export function groupNorm(
       inverseDeviation += 4;
       const average4 = f32x4.splat(average);
       let i: usize = 0;
+      // One position: a row of the vectors below.
+      if (positions == 1 && !norm)
+        for (; i + 16 <= width; i += 16) {
+          const normal = f32x4.mul(f32x4.sub(v128.load(x + at + i), average4), f32x4.splat(inverse));
+          let value = madd(v128.load(gamma + at + i), normal, v128.load(beta + at + i));
+          if (relu) value = positive(value);
+          v128.store(y + at + i, value);
+        }
       for (; i + 16 <= width; i += 16) {
         const scale = f32x4.mul(v128.load(gamma + at + i), f32x4.splat(inverse));
         const shift = v128.load(beta + at + i);
@@ -84,7 +92,12 @@ function deviations(x: usize, stride: usize, width: usize, positions: i32, cente
       x = x3 + stride;
     }
     for (; p < last; p++, x += stride) {
-      for (let i: usize = 0; i < vectors; i += 16) a = plus(a, x + i, center4, square);
+      let i: usize = 0;
+      for (; i + 32 <= vectors; i += 32) {
+        a = plus(a, x + i, center4, square);
+        b = plus(b, x + i + 16, center4, square);
+      }
+      if (i < vectors) a = plus(a, x + i, center4, square);
       if (vectors < width) rest += remainder(x, stride, vectors, width, 1, center, square);
     }
     const sum = f32x4.add(f32x4.add(a, b), f32x4.add(c, d));

@@ -56,13 +56,13 @@ export function forward(run: Run, { layer, place, size: one }: Stage, norm: bool
   const size = run.batch * one;
   const fused = activation === "relu" && fusesRelu === true;
   const inside = norm && (fused || stateElements !== undefined);
-  const squares = layer.forward(run, place, fused, inside);
+  // Where z is kept, the layer writes it there.
+  const squares = layer.forward(run, kept === 0 ? place : { ...place, y: kept }, fused, inside);
   if (activation !== undefined && !fused) {
-    if (kept !== 0) copy(run, y, kept, size);
     if (activation === "relu") {
       const sum = kernels.relu(y, y, size, Number(norm));
       if (norm) return sum;
-    } else kernels.activate(activationNamed(activation).kind, y, y, size);
+    } else kernels.activate(activationNamed(activation).kind, kept || y, y, size);
   }
   if (!norm) return 0;
   if (inside) return squares;
