@@ -10,6 +10,8 @@ import { cellsOf, type Cell } from "./experiment/grid.js";
 import { openLiveView, type RunStatus } from "./experiment/live.js";
 import { inLanes } from "./experiment/pool.js";
 import {
+  intoDocument,
+  mainTable,
   picturesOf,
   resultsCsv,
   resultsPage,
@@ -45,16 +47,11 @@ export async function experiment(
       `flatness" in "${settings.file}`,
     );
   const name = basename(settings.file, extname(settings.file));
+  if (settings.into !== undefined) await documentFor(settings.into, name, "");
   const out = settings.out ?? join("runs", name);
   const folderOf = (cell: Cell) => join(out, "runs", cell.name);
   await mkdir(join(out, "runs"), { recursive: true });
-  const hold = await openStateFolder(join(out, "lock")).catch((error) => {
-    if (!(error instanceof FedflatError) || error.code !== "state-locked") throw error;
-    throw new ConfigError(
-      "busy",
-      `"--out" expected a folder in which no other experiment is at work, got "${out}"`,
-    );
-  });
+  const hold = await holdOf(out);
 
   const finished = new Map<Cell, FinishedCell>();
   for (const cell of cells) {
@@ -149,6 +146,16 @@ export async function experiment(
     );
 }
 
+/** @throws ConfigError `busy` */
+const holdOf = (out: string) =>
+  openStateFolder(join(out, "lock")).catch((error) => {
+    if (!(error instanceof FedflatError) || error.code !== "state-locked") throw error;
+    throw new ConfigError(
+      "busy",
+      `"--out" expected a folder in which no other experiment is at work, got "${out}"`,
+    );
+  });
+
 const titleOf = ({ at }: Cell): string =>
   Object.entries(at)
     .map(([key, value]) => (key === "algorithm" ? parse(String(value)).name : `${key} ${value}`))
@@ -204,6 +211,11 @@ async function writePages(
       pictures: settings.page.replace(/\.md$/, "") + "-pictures",
     });
   await writeWhole(join(out, "results.tex"), resultsTex(file, finished));
+  if (settings.into !== undefined) {
+    const name = basename(settings.file, extname(settings.file));
+    const table = mainTable(file, finished);
+    await writeWhole(settings.into, await documentFor(settings.into, name, table));
+  }
   for (const { path, pictures: folder } of pages) {
     await mkdir(folder, { recursive: true });
     for (const { name, svg } of pictures) await savePicture(join(folder, name), svg);
@@ -214,6 +226,21 @@ async function writePages(
     );
   }
   return pages.map(({ path }) => path);
+}
+
+/**
+ * A Markdown file with this table in the place that it has for it.
+ * @throws ConfigError `usage` where it has none.
+ */
+async function documentFor(path: string, name: string, table: string): Promise<string> {
+  const text = await readFile(path, "utf8").catch(() => undefined);
+  const filled = text === undefined ? undefined : intoDocument(text, name, table);
+  if (filled === undefined)
+    throw new ConfigError(
+      "usage",
+      `"--into" expected a file with a line <!-- table ${name} --> and a line <!-- end --> below it, got "${path}"`,
+    );
+  return filled;
 }
 
 async function machine(): Promise<string> {

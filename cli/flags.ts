@@ -398,6 +398,10 @@ const EXPERIMENT = only("experiment", {
     ...text("file"),
     help: "write the results page to this Markdown file too, its pictures into a folder of the same name",
   },
+  into: {
+    ...text("file"),
+    help: "write the table of rules, codecs or methods into this Markdown file too, between <!-- table NAME --> and <!-- end -->; NAME is the experiment's file without its ending",
+  },
   dataOfRuns: {
     ...text("path"),
     flag: "data",

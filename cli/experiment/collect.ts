@@ -58,6 +58,11 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   // Older runs do not say it: every participant was sent the whole model.
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
   const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+  const updates = total(rounds.map(({ participants }) => participants.length));
+  const up = total(timings.map(({ updateBytes }) => updateBytes));
+  const down = total(
+    rounds.map(({ participants }, i) => timings[i]?.modelBytes ?? size * participants.length),
+  );
   return {
     rounds: rounds.map(({ round, activationNorms }): RoundMeasures => {
       const { test } = evaluations.find((one) => one.round === round) ?? {};
@@ -71,11 +76,9 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
       };
     }),
     worstTenth: percent(clients.worstTenth),
-    bytes:
-      total(timings.map(({ updateBytes }) => updateBytes)) +
-      total(
-        rounds.map(({ participants }, i) => timings[i]?.modelBytes ?? size * participants.length),
-      ),
+    bytes: up + down,
+    updateBytes: up / updates,
+    modelBytes: down / updates,
     seconds: total(timings.map(({ seconds }) => seconds)),
   };
 }

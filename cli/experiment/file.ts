@@ -25,6 +25,11 @@ export interface ExperimentFile {
   readonly settings: Readonly<Record<string, unknown>>;
   /** Settings with the values they take: one run for each combination. Seeds are averaged over. */
   readonly grid: Readonly<Record<string, readonly SettingValue[]>>;
+  /**
+   * Of the grid's combinations only those that have all the values of one of these; all of them
+   * where there is nothing here.
+   */
+  readonly only?: readonly Readonly<Record<string, SettingValue>>[];
   /** The algorithms' and the codecs' own numbers, by name. */
   readonly set: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Accuracy in percent: the first round that reaches it is reported. */
@@ -66,6 +71,12 @@ const schema = v.strictObject(
       ),
       "an object with lists of values",
     ),
+    only: v.optional(
+      v.pipe(
+        v.array(v.record(v.string(), value), "a list of values by setting"),
+        v.minLength(1, "at least one combination"),
+      ),
+    ),
     set: v.optional(
       v.record(
         v.string(),
@@ -92,7 +103,7 @@ const schema = v.strictObject(
     source: v.optional(v.string("a text")),
     remarks: v.optional(v.array(v.string("a text"), "a list of paragraphs"), []),
   },
-  "an object with title, settings, grid, set, target, flatness, published, source, remarks",
+  "an object with title, settings, grid, only, set, target, flatness, published, source, remarks",
 );
 
 /**
@@ -127,16 +138,17 @@ export async function readExperiment(path: string): Promise<ExperimentFile> {
   const folder = dirname(path);
   const located = (value: unknown) =>
     typeof value === "string" && /^\.\.?\//.test(value) ? resolve(folder, value) : value;
-  const { title, settings, grid, set, ...rest } = checked.output;
+  const { title, settings, grid, only, set, ...rest } = checked.output;
+  const locatedIn = <T>(given: Readonly<Record<string, T>>): Record<string, T> =>
+    Object.fromEntries(Object.entries(given).map(([key, one]) => [key, located(one) as T]));
   return {
     ...rest,
+    ...(only && { only: only.map(locatedIn) }),
     set: Object.fromEntries(
       Object.entries(set).map(([name, numbers]) => [String(located(name)), numbers]),
     ),
     title: title ?? basename(path, extname(path)),
-    settings: Object.fromEntries(
-      Object.entries(settings).map(([key, value]) => [key, located(value)]),
-    ),
+    settings: locatedIn(settings),
     grid: Object.fromEntries(
       Object.entries(grid).map(([key, values]) => [
         key,

@@ -55,8 +55,15 @@ export function cellsOf(file: ExperimentFile, source: string): Cell[] {
   let places: Readonly<Record<string, SettingValue>>[] = [{}];
   for (const [key, values] of Object.entries(file.grid))
     places = places.flatMap((at) => values.map((value) => ({ ...at, [key]: value })));
+  for (const [key, given] of (file.only ?? []).flatMap(Object.entries<SettingValue>))
+    if (!file.grid[key]?.includes(given))
+      refuse(
+        "only",
+        `values of ${Object.keys(file.grid).join(", ")} in the grid`,
+        `"${key}" ${given}`,
+      );
   const called = namesOf(algorithms);
-  const cells = places.map((place): Cell => {
+  const cells = places.filter(isWanted(file)).map((place): Cell => {
     const base: Readonly<Record<string, unknown>> = { ...file.settings, ...place };
     const own = file.set[String(base["algorithm"])];
     const codecs = file.set[String(base["codec"])];
@@ -69,6 +76,12 @@ export function cellsOf(file: ExperimentFile, source: string): Cell[] {
   // Of two axes, the pairs that no run would take are left out.
   return "codec" in file.grid && "algorithm" in file.grid ? cells.filter(isPair) : cells;
 }
+
+const isWanted =
+  ({ only }: ExperimentFile) =>
+  (place: Readonly<Record<string, SettingValue>>): boolean =>
+    only === undefined ||
+    only.some((one) => Object.entries(one).every(([key, value]) => place[key] === value));
 
 /** Whether a run takes this algorithm with this codec; of one's own that shows when it starts. */
 function isPair({ settings }: Cell): boolean {

@@ -136,9 +136,43 @@ const fileName = (...parts: readonly string[]) =>
     .join("-")
     .replace(/[^\w.+-]+/g, "-");
 
-/** Accuracy against round, and against zeta where the grid has several, for each condition. */
+/**
+ * Accuracy against round, and against zeta where the grid has several, for each condition; of
+ * codecs all against what has been sent, too.
+ */
 export function picturesOf(title: string, finished: readonly FinishedCell[]): Picture[] {
   const rows = rowsOf(finished);
+  const sent = finished.some(({ cell: { at } }) => "codec" in at)
+    ? [againstBytes(title, rows)]
+    : [];
+  return sent.concat(inRounds(title, rows));
+}
+
+function againstBytes(title: string, rows: readonly Row[]): Picture {
+  const zetas = distinct(rows.map(({ zeta }) => zeta));
+  const series = rows.map((row) => ({ name: `${method(row, zetas)}, ${row.condition}`, row }));
+  return {
+    name: "bytes",
+    title: "Accuracy against bytes",
+    svg: lineChart({
+      title,
+      x: "models and updates over the line (MB)",
+      y: "test accuracy, model (%)",
+      logarithmic: String,
+      series: series.map(({ name, row }) => ({
+        name,
+        family: name,
+        points: curveOf(row, "model").map(({ x: round, ...point }) => {
+          const [{ result }] = row.runs;
+          // Every round sends as much.
+          return { x: ((result.bytes / 1e6) * round) / result.rounds.length, ...point };
+        }),
+      })),
+    }),
+  };
+}
+
+function inRounds(title: string, rows: readonly Row[]): Picture[] {
   return distinct(rows.map(({ condition }) => condition)).flatMap((condition): Picture[] => {
     const here = rows.filter((row) => row.condition === condition);
     const zetas = distinct(here.map(({ zeta }) => zeta));
@@ -184,9 +218,11 @@ export function picturesOf(title: string, finished: readonly FinishedCell[]): Pi
 }
 
 /** Mean and deviation over the seeds of each round that all of them have. */
-function curveOf({ runs }: Row): Series["points"] {
+function curveOf(
+  { runs }: Row,
+  measure: "sel" | "model" = accuracyOf(runs[0].cell),
+): Series["points"] {
   const [first] = runs;
-  const measure = accuracyOf(first.cell);
   return first.result.rounds.flatMap(({ round }) => {
     const values = runs.map(
       ({ result }) => result.rounds.find((one) => one.round === round)?.[measure],
@@ -305,6 +341,69 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
   );
 }
 
+/** A line that is metered or slow: bits a second. */
+const SLOW_LINE = 256e3;
+
+/** What one client sends and receives in a round, and how the models became. */
+function codecTable(rows: readonly Row[]): Table {
+  const zetas = distinct(rows.map(({ zeta }) => zeta));
+  const bytes = (row: Row) => {
+    const [up, down] = (["updateBytes", "modelBytes"] as const).map(
+      (measure) => valuesOf(row, measure)?.mean ?? NaN,
+    );
+    return { up, down };
+  };
+  const whole = rows.find(({ runs: [{ cell }] }) => {
+    const { codec, modelCodec } = cell.settings;
+    return codec === "float32" && modelCodec === "float32";
+  });
+  const share = (value: (row: Row) => number, row: Row) =>
+    whole === undefined ? NONE : (value(row) / value(whole)).toPrecision(2);
+  return tableOf(
+    [
+      "algorithm",
+      "codec",
+      "models",
+      "KB up",
+      "of float32",
+      "KB down",
+      "up and down, of float32",
+      "accuracy %",
+      "seconds at 256 kbit/s",
+    ],
+    rows.map((row) => {
+      const { up, down } = bytes(row);
+      const { codec, modelCodec } = row.runs[0].cell.settings;
+      return [
+        method(row, zetas),
+        codec,
+        modelCodec,
+        shown(up / 1e3, 1),
+        share((one) => bytes(one).up, row),
+        shown(down / 1e3, 1),
+        share((one) => bytes(one).up + bytes(one).down, row),
+        statistic(valuesOf(row, "model"), 2),
+        shown((8 * (up + down)) / SLOW_LINE, 1),
+      ];
+    }),
+  );
+}
+
+/**
+ * The table that answers what the experiment asks: of its aggregation rules, or its codecs, or its
+ * methods.
+ */
+export function mainTable(file: ExperimentFile, finished: readonly FinishedCell[]): string {
+  const rows = rowsOf(finished);
+  return markdown(
+    "aggregate" in file.grid
+      ? ruleTable(rows)
+      : "codec" in file.grid
+        ? codecTable(rows)
+        : resultTable(rows, file),
+  );
+}
+
 /** Accuracies of the final models, rules from top to bottom and conditions from left to right. */
 function ruleTable(rows: readonly Row[]): Table {
   const conditions = distinct(rows.map(({ condition }) => condition));
@@ -320,6 +419,15 @@ function ruleTable(rows: readonly Row[]): Table {
       }),
     ]),
   };
+}
+
+/** The text with this table in its place; nothing where it has no place of that name. */
+export function intoDocument(text: string, name: string, table: string): string | undefined {
+  const [begin, end] = [`<!-- table ${name} -->\n`, "<!-- end -->"];
+  const from = text.indexOf(begin);
+  const to = text.indexOf(end, from);
+  if (from < 0 || to < 0) return undefined;
+  return `${text.slice(0, from + begin.length)}\n${table}\n\n${text.slice(to)}`;
 }
 
 /** The results page. `pictures` are shown from `folder`. */
@@ -363,8 +471,10 @@ export function resultsPage(
         file.source === undefined ? "" : `Published numbers: ${file.source}.`
       }`.trim(),
       ...("aggregate" in file.grid
-        ? ["## Accuracy of the model, %, by aggregation rule", markdown(ruleTable(rows))]
-        : []),
+        ? ["## Accuracy of the model, %, by aggregation rule", mainTable(file, finished)]
+        : "codec" in file.grid
+          ? ["## By codec, for one client and round", mainTable(file, finished)]
+          : []),
       "## Results",
       ...results,
       "Mean over the seeds, ± the sample standard deviation of that many (n). Accuracies are on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself. **Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes. Eigenvalue and trace are of the Hessian of the plain cross-entropy over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.",

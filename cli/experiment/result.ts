@@ -15,6 +15,9 @@ export interface RunResult {
   };
   /** Model and update bytes that were transferred, both ways. */
   readonly bytes: number;
+  /** The same of one client and round, by way; results of before do not say. */
+  readonly updateBytes?: number;
+  readonly modelBytes?: number;
   readonly cpuSeconds: number;
   readonly seconds: number;
 }
@@ -44,6 +47,8 @@ export const MEASURES = {
   bytes: (run: RunResult) => run.bytes,
   cpuSeconds: (run: RunResult) => run.cpuSeconds,
   seconds: (run: RunResult) => run.seconds,
+  updateBytes: (run: RunResult) => run.updateBytes,
+  modelBytes: (run: RunResult) => run.modelBytes,
 } satisfies Record<string, (run: RunResult) => number | undefined>;
 
 /** The value of the last round that has one. */

@@ -25,6 +25,9 @@ const RUNS: Record<string, number> = {
   "robust.json": 5 * 9,
   // Two algorithms: FedAvg with two of the codecs, memory with all four.
   "codecs.json": (2 + 4) * 2 * 3,
+  // Of the combinations, float32 as it is, int8 and topk-int8.
+  "codecs-har.json": 3 * 3,
+  "codecs-cifar.json": 3,
   "resnet-zeta.json": 4,
   "resnet-pytorch.json": 3,
 };

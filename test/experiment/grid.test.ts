@@ -137,6 +137,23 @@ test("no task begins after the abort", async () => {
   assert.deepEqual(begun, [0, 1]);
 });
 
+test("of the grid only the combinations that the file wants", async () => {
+  const grid = { algorithm: ["fedavg", "memory"], codec: ["float32", "topk"], seed: [1, 2] };
+  const only = [{ algorithm: "fedavg", codec: "float32" }, { codec: "topk" }];
+  const all = await cells({ settings, grid, only });
+  assert.deepEqual(
+    all.map(({ at: { algorithm, codec, seed } }) => [algorithm, codec, seed]),
+    [
+      ["fedavg", "float32", 1],
+      ["fedavg", "float32", 2],
+      ["memory", "topk", 1],
+      ["memory", "topk", 2],
+    ],
+  );
+  await refuses({ settings, grid, only: [{ codec: "int8" }] }, /"only" in .* got "codec" int8/);
+  await refuses({ settings, grid, only: [] }, /"only" in .* at least one/);
+});
+
 test("a codec has its own numbers, and pairs of algorithm and codec that no run takes are left out", async () => {
   const all = await cells({
     settings,

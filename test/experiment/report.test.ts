@@ -3,6 +3,8 @@ import { test } from "node:test";
 import type { ExperimentFile } from "../../cli/experiment/file.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
 import {
+  intoDocument,
+  mainTable,
   picturesOf,
   resultsCsv,
   resultsPage,
@@ -72,7 +74,7 @@ test("one line of CSV for each run and for each of its rounds", () => {
   const lines = resultsCsv(finished, 30).trim().split("\n");
   assert.equal(lines.length, 9);
   assert.match(lines[0], /^algorithm,zeta,seed,sel,all,model,/);
-  assert.match(lines[1], /^fedavg,0,1,31,20,15,,2,40,100,5,2000000,7,4,3,fed/);
+  assert.match(lines[1], /^fedavg,0,1,31,20,15,,2,40,100,5,2000000,7,4,,,3,fed/);
   assert.equal(roundsCsv(finished).trim().split("\n").length, 1 + 8 * 3);
 });
 
@@ -225,4 +227,49 @@ test("rules stand beside each other for each attack, by the accuracy of the mode
   const [picture] = picturesOf("Rules", finished);
   assert.match(picture.svg, /test accuracy, model/);
   assert.match(picture.svg, /median/);
+});
+
+/** FedAvg as it is and in bytes, with two of the four combinations that the grid has. */
+const inCodecs: ExperimentFile = {
+  title: "Codecs",
+  settings: { data: "d", rounds: 3, zeta: 0 },
+  grid: { codec: ["float32", "int8"], "model-codec": ["float32", "float16"], seed: [1, 2] },
+  only: [
+    { codec: "float32", "model-codec": "float32" },
+    { codec: "int8", "model-codec": "float16" },
+  ],
+  set: {},
+  published: [],
+  remarks: [],
+};
+const sent = cellsOf(inCodecs, "codecs.json").map((cell) => {
+  const { codec, seed } = cell.settings;
+  const size = codec === "float32" ? { up: 4e4, down: 4e4 } : { up: 1e4, down: 2e4 };
+  const rounds = [1, 2, 3].map((round) => ({ round, model: 70 + seed }));
+  const bytes = { bytes: 30 * (size.up + size.down), updateBytes: size.up, modelBytes: size.down };
+  return { cell, result: { ...results[0], ...bytes, rounds } };
+});
+
+test("codecs stand beside each other by bytes, share of float32, accuracy and time on a slow line", () => {
+  assert.equal(
+    mainTable(inCodecs, sent),
+    [
+      "| algorithm | codec | models | KB up | of float32 | KB down | up and down, of float32 | accuracy % | seconds at 256 kbit/s |",
+      "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+      "| fedavg | float32 | float32 | 40.0 | 1.0 | 40.0 | 1.0 | 71.50 ± 0.71 (n=2) | 2.5 |",
+      "| fedavg | int8 | float16 | 10.0 | 0.25 | 20.0 | 0.38 | 71.50 ± 0.71 (n=2) | 0.9 |",
+    ].join("\n"),
+  );
+  const [picture] = picturesOf("Codecs", sent);
+  assert.equal(picture.name, "bytes");
+  assert.match(picture.svg, /over the line \(MB\)/);
+});
+
+test("a table goes into the place that a document has for it, and again", () => {
+  const before = "# Page\n\n<!-- table codecs -->\n<!-- end -->\n\nText.\n";
+  const after = "# Page\n\n<!-- table codecs -->\n\n| a |\n\n<!-- end -->\n\nText.\n";
+  const once = intoDocument(before, "codecs", "| a |");
+  assert.equal(once, after);
+  assert.equal(intoDocument(after, "codecs", "| a |"), after);
+  assert.equal(intoDocument(before, "others", "| a |"), undefined);
 });
