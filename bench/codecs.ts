@@ -1,11 +1,11 @@
-import { plain } from "../aggregator/aggregation/arithmetic.js";
+import assert from "node:assert/strict";
+import { wasmArithmetic } from "../aggregator/aggregation/arithmetic.js";
 import { CODECS } from "../runtime/codecs/built-in.js";
+import { float32 } from "../runtime/codecs/float32.js";
+import { int8, int8Blocks } from "../runtime/codecs/int8.js";
 import { onGrid } from "../runtime/algorithms/vectors.js";
-import { readKernelBinaries } from "../runtime/platform/node-kernels.js";
 import { layoutOf } from "../runtime/tensors/layout.js";
 import { random } from "../runtime/tensors/random.js";
-import { compileKernels, instantiateKernels } from "../runtime/wasm/load.js";
-import { ownHeap } from "../runtime/wasm/own-heap.js";
 import { here, takeTurns, type Figure } from "./comparison.js";
 
 type Report = (figure: Figure) => void;
@@ -51,40 +51,33 @@ async function codecs(report: Report): Promise<void> {
   }
 }
 
-/** The fold of bytes, block by block with its scale, against that of the float32 they stand for. */
+/** An update of bytes into the sum, as it came, against one of float32. */
 async function folds(report: Report): Promise<void> {
-  const size = 1024 * 1024;
-  const block = 256;
   const c = 1.5 * 2 ** 32;
-  const scale = 2 ** -10;
-  const heap = ownHeap(16 * size);
-  const kernels = await instantiateKernels(
-    await compileKernels(readKernelBinaries(), "simd"),
-    heap.memory,
-  );
-  const [sum, numbers, bytes] = [8 * size, 4 * size, size].map(heap.allocate);
-  const given = new Int8Array(heap.memory.buffer, bytes, size).map((_, i) => (i % 255) - 127);
-  new Int8Array(heap.memory.buffer, bytes, size).set(given);
-  new Float32Array(heap.memory.buffer, numbers, size).set(
-    Float32Array.from(given, (x) => x * scale),
-  );
-  const inBlocks = () => {
-    for (let i = 0; i < size; i += block)
-      kernels.foldInt8(sum + 8 * i, bytes + i, block, 3 * scale, c);
+  const arithmetic = await wasmArithmetic();
+  const chance = random("folds");
+  const [bytes, floats] = [int8, float32].map((codec) => codec.form(layout, ["delta"]));
+  const inBlocks = int8Blocks(layout, ["delta"]);
+  const delta = new Float32Array(layout.size).map(() => chance.normal());
+  const packed = bytes.encode({ delta }, { chance: chance.next });
+  const same = floats.encode(bytes.decode(packed));
+  const [sum] = arithmetic.sums(layout.size, 1);
+  const ways = {
+    int8: () => arithmetic.foldBlocks(sum, inBlocks(packed)["delta"], 3, c),
+    float32: () => arithmetic.fold(sum, floats.decode(same)["delta"], 3, c),
   };
-  const total = () => new Float64Array(heap.memory.buffer, sum, size);
-  const expected = new Float64Array(size);
-  plain.fold(expected, new Float32Array(heap.memory.buffer, numbers, size), 3, c);
-  total().fill(0);
-  inBlocks();
-  if (!total().every((x, i) => x === expected[i])) throw new Error("the folds differ");
-  const times = await takeTurns([
-    here("int8", inBlocks),
-    here("float32", () => kernels.foldFloat32(sum, numbers, size, 3, c)),
-  ]);
-  const [value, baselineValue] = [times.int8, times.float32].map((time) => size / time / 1e3);
+  const [one, other] = Object.values(ways).map((way) => {
+    sum.fill(0);
+    way();
+    return Float64Array.from(sum);
+  });
+  assert.deepEqual(one, other);
+  const times = await takeTurns([here("int8", ways.int8), here("float32", ways.float32)]);
+  const [value, baselineValue] = [times.int8, times.float32].map(
+    (time) => layout.size / time / 1e3,
+  );
   report({
-    name: "fold of int8 from its bytes, blocks of 256",
+    name: "int8 from its bytes into the sum, blocks of 256",
     value,
     unit: "million numbers/s",
     baseline: "float32",

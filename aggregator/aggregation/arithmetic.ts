@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { readKernelBinaries } from "../../runtime/platform/node-kernels.js";
+import type { Blocks } from "../../runtime/codecs/codec.js";
+import { numbersOf } from "../../runtime/codecs/parts/blocks.js";
 import { compileKernels, instantiateKernels, loadModule } from "../../runtime/wasm/load.js";
 import type { Heap } from "../../runtime/wasm/kernels.js";
 import { ownHeap } from "../../runtime/wasm/own-heap.js";
@@ -17,6 +19,8 @@ export interface Arithmetic {
   sums(size: number, count: number): Float64Array[];
   /** sum[i] += (weight x[i] + c) - c */
   fold(sum: Float64Array, x: Float32Array, weight: number, c: number): void;
+  /** The same with x as blocks of bytes, to the bit. */
+  foldBlocks(sum: Float64Array, x: Blocks, weight: number, c: number): void;
   /** sum[i] += (factor (x[i] - centre[i]) + c) - c */
   foldCentred(
     sum: Float64Array,
@@ -28,6 +32,7 @@ export interface Arithmetic {
   /** How many elements of x are not finite or larger than maxAbs in size. */
   outOfRange(x: Float32Array, maxAbs: number): number;
   squaredNorm(x: Float32Array): number;
+  squaredNormOfBlocks(x: Blocks): number;
   /** |x - centre|^2 */
   squaredDistance(x: Float32Array, centre: Float64Array): number;
   /** |x_i - x_j|^2 at [i * rows + j] and [j * rows + i], by differences. */
@@ -51,6 +56,9 @@ export interface SortedColumns {
 /** Numbers that are looked at or added in one go: 256 KB of float32. */
 const SLICE = 65536;
 
+/** Blocks of bytes that are looked at or added in one go. */
+const BLOCKS = 16384;
+
 /** Coordinates whose squared differences are added up before they are added to the sum. */
 const BLOCK = 128;
 
@@ -60,6 +68,7 @@ export const plain: Arithmetic = {
   fold(sum, x, weight, c) {
     for (let i = 0; i < x.length; i++) sum[i] += weight * x[i] + c - c;
   },
+  foldBlocks: (sum, x, weight, c) => plain.fold(sum, numbersOf(x), weight, c),
   foldCentred(sum, x, centre, factor, c) {
     for (let i = 0; i < x.length; i++) sum[i] += factor * (x[i] - centre[i]) + c - c;
   },
@@ -74,6 +83,7 @@ export const plain: Arithmetic = {
     for (let i = 0; i < x.length; i++) sum += x[i] * x[i];
     return sum;
   },
+  squaredNormOfBlocks: (x) => plain.squaredNorm(numbersOf(x)),
   squaredDistance(x, centre) {
     let sum = 0;
     for (let start = 0; start < x.length; start += SLICE) {
@@ -122,6 +132,16 @@ interface RuleKernels {
     factor: number,
     c: number,
   ): void;
+  foldBlocks(
+    sum: number,
+    bytes: number,
+    sizes: number,
+    scales: number,
+    count: number,
+    weight: number,
+    c: number,
+  ): void;
+  squaredNormOfBlocks(bytes: number, sizes: number, scales: number, count: number): number;
   squaredDistance(x: number, centre: number, size: number): number;
   addDistances(
     rows: number,
@@ -163,6 +183,7 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
   const rules = await loadModule<RuleKernels>(binary, heap.memory);
   const slice = heap.allocate(4 * SLICE);
   const middle = heap.allocate(8 * SLICE);
+  const sizes = middle + 8 * BLOCKS;
   let taken: number[] = [];
 
   /** Puts the numbers at `slice`, as many at a time as fit. */
@@ -171,6 +192,34 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
       const part = x.subarray(start, start + SLICE);
       new Float32Array(heap.memory.buffer, slice, part.length).set(part);
       work(start, part.length);
+    }
+  }
+
+  /**
+   * Puts blocks at `slice`, as many at a time as fit, or a part of one: their sizes at `sizes` and
+   * their scales at `middle`.
+   */
+  function inBlocks(
+    { bytes, edges, scales }: Blocks,
+    work: (start: number, count: number) => void,
+  ): void {
+    const sizeOf = new Int32Array(heap.memory.buffer, sizes, BLOCKS);
+    const scaleOf = new Float64Array(heap.memory.buffer, middle, BLOCKS);
+    let b = 0;
+    for (let start = 0; start < bytes.length;) {
+      const most = Math.min(start + 4 * SLICE, bytes.length);
+      let end = start;
+      let count = 0;
+      while (end < most && count < BLOCKS) {
+        const next = Math.min(edges[b + 1], most);
+        sizeOf[count] = next - end;
+        scaleOf[count++] = scales[b];
+        if (next === edges[b + 1]) b++;
+        end = next;
+      }
+      new Int8Array(heap.memory.buffer, slice, end - start).set(bytes.subarray(start, end));
+      work(start, count);
+      start = end;
     }
   }
 
@@ -192,12 +241,26 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
         kernels.foldFloat32(sum.byteOffset + 8 * start, slice, size, weight, c),
       );
     },
+    foldBlocks(sum, x, weight, c) {
+      if (sum.buffer !== heap.memory.buffer) return plain.foldBlocks(sum, x, weight, c);
+      // A scale has eight bits and a weight 29: their product, and that times a byte, are exact.
+      inBlocks(x, (start, count) =>
+        rules.foldBlocks(sum.byteOffset + 8 * start, slice, sizes, middle, count, weight, c),
+      );
+    },
     outOfRange(x, maxAbs) {
       let count = 0;
       inSlices(x, (_, size) => {
         count += kernels.checkRange(slice, size, maxAbs);
       });
       return count;
+    },
+    squaredNormOfBlocks(x) {
+      let sum = 0;
+      inBlocks(x, (_, count) => {
+        sum += rules.squaredNormOfBlocks(slice, sizes, middle, count);
+      });
+      return sum;
     },
     squaredNorm(x) {
       let sum = 0;

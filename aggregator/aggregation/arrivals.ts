@@ -1,8 +1,9 @@
 import type { ClientHalf, NamedVectors } from "../../runtime/algorithms/algorithm.js";
-import type { UpdateForm } from "../../runtime/codecs/codec.js";
+import type { Blocks, Decoding, UpdateForm } from "../../runtime/codecs/codec.js";
 import { wholeModel } from "../../runtime/codecs/parts/model-blob.js";
-import { readBlob, type Vectors } from "../../runtime/tensors/blob.js";
+import { readBlob } from "../../runtime/tensors/blob.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
+import type { ArrivedVector } from "./numbers.js";
 import { shareOf, stepsOf, whole } from "../../runtime/training/transmission.js";
 
 /** What is known of an update beside its bytes. */
@@ -57,7 +58,12 @@ const MOST_DRAWN = 8;
 /**
  * Decodes an update's bytes as its client did: the vectors sent, and those that follow from them.
  */
-export function readArrivals(client: ClientHalf, form: UpdateForm) {
+export function readArrivals(
+  client: ClientHalf,
+  form: UpdateForm,
+  /** Reads them as blocks of bytes, where the codec has such and nothing follows. */
+  inBlocks?: (bytes: Uint8Array, round: Decoding) => Record<string, Blocks>,
+) {
   const drawn = new Map<string, Promise<Uint32Array>>();
   let grid: number | undefined;
   let round: Round | undefined;
@@ -77,9 +83,13 @@ export function readArrivals(client: ClientHalf, form: UpdateForm) {
       round = trained;
     },
     /** What reads the update. @throws ModelError `layout` */
-    async reader({ bytes, about: { work, samples, fromHalf } }: Kept): Promise<() => Vectors> {
+    async reader({
+      bytes,
+      about: { work, samples, fromHalf },
+    }: Kept): Promise<() => Readonly<Record<string, ArrivedVector>>> {
       const places = await placesOf(work);
       return () => {
+        if (round === undefined && inBlocks !== undefined) return inBlocks(bytes, { grid });
         const arrived = form.decode(bytes, { grid, drawn: places });
         if (round === undefined) return arrived;
         const share = shareOf(samples, round.meanSamples);

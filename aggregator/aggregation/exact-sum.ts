@@ -1,8 +1,8 @@
 import * as v from "valibot";
-import type { Vector } from "../../runtime/tensors/layout.js";
 import { readSafetensors, writeSafetensors } from "../../runtime/tensors/safetensors.js";
 import { ModelError } from "../../runtime/errors.js";
 import { plain, type Arithmetic } from "./arithmetic.js";
+import { asVector, countOf, type ArrivedVector } from "./numbers.js";
 
 /**
  * The sum of a round's updates as a value: it grows by one update at a time, merges with another
@@ -50,7 +50,7 @@ export type Contribution = Readonly<
   Record<
     string,
     {
-      readonly values: Vector;
+      readonly values: ArrivedVector;
       readonly weight: number;
       readonly parts?: number;
       /** Only this share of what lies between the values and a centre is added. */
@@ -123,8 +123,9 @@ export function addToFold(
     fail(`"members" expected at most ${domain.maxUpdates}, got one more`);
   for (const vector of Object.keys(fold.sums)) {
     const given = contribution[vector];
-    if (given?.values.length !== domain.size)
-      fail(`"${vector}" expected ${domain.size} numbers, got ${given?.values.length ?? "none"}`);
+    const length = given && countOf(given.values);
+    if (length !== domain.size)
+      fail(`"${vector}" expected ${domain.size} numbers, got ${length ?? "none"}`);
     const most = domain.maxWeight[vector];
     if (!(Number.isSafeInteger(given.weight) && given.weight >= 1) || given.weight > most)
       fail(`"weight" expected an integer from 1 to ${most}, got ${given.weight}`);
@@ -137,8 +138,10 @@ export function addToFold(
     const { values, weight, parts, within } = contribution[vector];
     const factor = weight * (parts ?? partsOf(domain, vector));
     const c = 1.5 * 2 ** 52 * gridOf(domain, vector);
-    if (within === undefined) arithmetic.fold(sum, values, factor, c);
-    else arithmetic.foldCentred(sum, values, within.centre, factor * within.share, c);
+    if (within !== undefined)
+      arithmetic.foldCentred(sum, asVector(values), within.centre, factor * within.share, c);
+    else if (values instanceof Float32Array) arithmetic.fold(sum, values, factor, c);
+    else arithmetic.foldBlocks(sum, values, factor, c);
     fold.weights[vector] += weight;
   }
   members.set(client, hash);

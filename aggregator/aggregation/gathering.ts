@@ -10,6 +10,7 @@ import { addToFold, emptyFold, type RoundFold } from "./exact-sum.js";
 import { ruleNamed } from "./rules/built-in.js";
 import type { Rule, Streaming } from "./rules/rule.js";
 import type { Following } from "./arrivals.js";
+import { asVector, type ArrivedVector } from "./numbers.js";
 import { contributionOf, domainOf, foldFor } from "./weighted-mean.js";
 
 /** How a run's updates are combined. */
@@ -42,7 +43,7 @@ export interface RoundLimits {
 export interface GatheredUpdate {
   readonly client: string;
   readonly sha256: string;
-  readonly vectors: Vectors;
+  readonly vectors: Readonly<Record<string, ArrivedVector>>;
   /** Capped. */
   readonly samples: number;
   readonly staleness: number;
@@ -98,7 +99,8 @@ function weighted(
   const fold = emptyFold(domainOf(server, { ...form, ...limits }), arithmetic);
   return {
     add({ client, sha256, vectors, samples, staleness }) {
-      const counted = clipUpdateNorm === Infinity ? vectors : clipped(vectors, clipUpdateNorm);
+      const counted =
+        clipUpdateNorm === Infinity ? vectors : clipped(asVectors(vectors), clipUpdateNorm);
       const behind = { staleness, domain: fold.domain };
       const contribution = contributionOf(server, counted, samples, behind);
       addToFold(fold, client, sha256, contribution, arithmetic);
@@ -123,7 +125,8 @@ function within(
   const fold: RoundFold = emptyFold(domain, arithmetic);
   const centres = parts(rule.keepsCentre ? last : new Float64Array(last.length), server, size);
   return {
-    add({ client, sha256, vectors, staleness }) {
+    add({ client, sha256, vectors: given, staleness }) {
+      const vectors = asVectors(given);
       const squares = Object.keys(server.folds).map((name) =>
         arithmetic.squaredDistance(vectors[name], centres[name]),
       );
@@ -173,7 +176,9 @@ function together(
     add({ client, vectors, samples }) {
       if (kept.has(client)) throw new Error(`"${client}" is in the round already`);
       const row = new Float32Array(centre.length);
-      names.forEach((name, i) => row.set(vectors[name], (i * centre.length) / names.length));
+      names.forEach((name, i) =>
+        row.set(asVector(vectors[name]), (i * centre.length) / names.length),
+      );
       kept.set(client, { row, samples });
     },
     result() {
@@ -221,6 +226,9 @@ const refusal = (
 
 const allUniform = ({ folds }: ServerHalf): ServerHalf["folds"] =>
   Object.fromEntries(Object.keys(folds).map((name) => [name, "uniform"]));
+
+const asVectors = (vectors: Readonly<Record<string, ArrivedVector>>): Vectors =>
+  Object.fromEntries(Object.entries(vectors).map(([name, one]) => [name, asVector(one)]));
 
 /** A row as the vectors it is made of. */
 const parts = (

@@ -1,13 +1,7 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
-import {
-  firstNotFinite,
-  MODEL,
-  readBlob,
-  writeBlob,
-  type Vectors,
-} from "../../runtime/tensors/blob.js";
+import { firstNotFinite, MODEL, readBlob, writeBlob } from "../../runtime/tensors/blob.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
 import {
   readMetadata,
@@ -17,11 +11,13 @@ import {
 import { release } from "../../runtime/tensors/memory.js";
 import { ModelError } from "../../runtime/errors.js";
 import { serial } from "../../runtime/serial.js";
+import { int8, int8Blocks } from "../../runtime/codecs/int8.js";
 import { halfModel } from "../../runtime/codecs/parts/model-blob.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import { collectAll } from "../memory.js";
 import { updateForm, type CodecChoice } from "../../runtime/training/transmission.js";
 import { followingIn, readArrivals, type AboutUpdate, type Kept } from "./arrivals.js";
+import { normOf, type ArrivedVector } from "./numbers.js";
 import { readUpdate, type Refusal } from "./validation.js";
 import type { Blob, Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
@@ -93,10 +89,17 @@ export function openReducer(
 ): Reducer {
   const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
-  const arrivals = readArrivals(client, updateForm(client, settings, layout));
+  const arrivals = readArrivals(
+    client,
+    updateForm(client, settings, layout),
+    settings.codec === int8.name && client.follows === undefined
+      ? int8Blocks(layout, client.sends, settings.codecSettings)
+      : undefined,
+  );
   const kept = new Map<string, Kept>();
   /** The vectors of the last one looked at, which is mostly the next to be folded. */
-  let last: { readonly of: Kept; readonly vectors: Vectors } | undefined;
+  let last:
+    { readonly of: Kept; readonly vectors: Readonly<Record<string, ArrivedVector>> } | undefined;
   let state: State;
   let gathering: Gathering | undefined;
   let grid: number | undefined;
@@ -142,7 +145,7 @@ export function openReducer(
       const vectors = last?.of === update ? last.vectors : (await arrivals.reader(update))();
       last = undefined;
       gathering.add({ client: id, sha256: update.sha256, vectors, samples, staleness });
-      return Math.sqrt(arithmetic.squaredNorm(vectors[client.sends[0]]));
+      return normOf(vectors[client.sends[0]], arithmetic);
     },
     async drop(key) {
       if (last?.of === kept.get(key)) last = undefined;

@@ -1,7 +1,7 @@
 import { ModelError } from "../../runtime/errors.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
-import type { Vectors } from "../../runtime/tensors/blob.js";
 import type { Arithmetic } from "./arithmetic.js";
+import { beyond, normOf, type ArrivedVector } from "./numbers.js";
 
 /** Why something is refused: a code of docs/protocol.md and a sentence. */
 export interface Refusal {
@@ -83,7 +83,7 @@ interface Received extends VectorLimits {
   readonly bytes: Uint8Array;
   readonly sha256: string;
   /** Throws ModelError `layout` where the bytes are no such update. */
-  readonly decode: () => Vectors;
+  readonly decode: () => Readonly<Record<string, ArrivedVector>>;
 }
 
 interface VectorLimits {
@@ -102,13 +102,14 @@ export function readUpdate({
   decode,
   ...limits
 }: Received):
-  { readonly vectors: Vectors; readonly refusal?: undefined } | { readonly refusal: Refusal } {
+  | { readonly vectors: Readonly<Record<string, ArrivedVector>>; readonly refusal?: undefined }
+  | { readonly refusal: Refusal } {
   const got = sha256Hex(bytes);
   if (got !== sha256)
     return {
       refusal: { code: "hash", message: `"update" expected SHA-256 ${sha256}, got ${got}` },
     };
-  let vectors: Vectors;
+  let vectors: Readonly<Record<string, ArrivedVector>>;
   try {
     vectors = decode();
   } catch (error) {
@@ -120,7 +121,7 @@ export function readUpdate({
 }
 
 interface Decoded extends VectorLimits {
-  readonly vectors: Vectors;
+  readonly vectors: Readonly<Record<string, ArrivedVector>>;
 }
 
 /** The largest float32 is smaller. */
@@ -132,7 +133,7 @@ function outOfRange(
   most: number,
 ): { name: string; count: number } | undefined {
   for (const [name, values] of Object.entries(vectors)) {
-    const count = arithmetic.outOfRange(values, most);
+    const count = beyond(values, most, arithmetic);
     if (count > 0) return { name, count };
   }
   return undefined;
@@ -152,12 +153,12 @@ const VECTOR_CHECKS: readonly Check<Decoded>[] = [
     // In one pass where nothing is wrong.
     code: (subject) => (outOfRange(subject, FINITE) ? "not-finite" : "range"),
     wrong(subject) {
-      const beyond = outOfRange(subject, subject.maxAbs);
-      if (beyond === undefined) return undefined;
+      const large = outOfRange(subject, subject.maxAbs);
+      if (large === undefined) return undefined;
       const infinite = outOfRange(subject, FINITE);
       return infinite
         ? `"${infinite.name}" has ${infinite.count} numbers that are not finite`
-        : `"${beyond.name}" has ${beyond.count} numbers beyond ${subject.maxAbs}: a smaller learning rate or a clip may help`;
+        : `"${large.name}" has ${large.count} numbers beyond ${subject.maxAbs}: a smaller learning rate or a clip may help`;
     },
   },
   {
@@ -165,7 +166,8 @@ const VECTOR_CHECKS: readonly Check<Decoded>[] = [
     wrong({ grid, vectors }) {
       if (grid === undefined) return undefined;
       for (const [name, values] of Object.entries(vectors)) {
-        const count = offGrid(values, grid);
+        // Of blocks the scales are on it.
+        const count = values instanceof Float32Array ? offGrid(values, grid) : 0;
         if (count > 0)
           return `"${name}" has ${count} numbers that are no multiples of ${grid}, the round's grid`;
       }
@@ -177,7 +179,7 @@ const VECTOR_CHECKS: readonly Check<Decoded>[] = [
     wrong({ maxNorm, vectors, arithmetic }) {
       if (maxNorm === Infinity) return undefined;
       for (const [name, values] of Object.entries(vectors)) {
-        const norm = Math.sqrt(arithmetic.squaredNorm(values));
+        const norm = normOf(values, arithmetic);
         if (norm > maxNorm) return `"${name}" expected a norm of at most ${maxNorm}, got ${norm}`;
       }
       return undefined;

@@ -1,6 +1,6 @@
 import type { Fold, ServerHalf } from "../../runtime/algorithms/algorithm.js";
-import type { Vector } from "../../runtime/tensors/layout.js";
 import { gridOf, partsOf, type Contribution, type Domain, type RoundFold } from "./exact-sum.js";
+import type { ArrivedVector } from "./numbers.js";
 
 /**
  * The first way to combine updates: running sums, each vector weighted by samples or uniformly as
@@ -49,7 +49,7 @@ const stalenessWeight = (tau: number): number => 1 / Math.sqrt(1 + tau);
  */
 export function contributionOf(
   server: ServerHalf,
-  update: Readonly<Record<string, Vector>>,
+  update: Readonly<Record<string, ArrivedVector>>,
   samples: number,
   behind?: { readonly staleness: number; readonly domain: Domain },
 ): Contribution {

@@ -1,3 +1,4 @@
+import { foldInt8 } from "../kernels/fold";
 import { high, low, sum2 } from "../lanes/lanes";
 
 // The loops of the aggregation rules, a module of its own: no device needs them. Each gives the
@@ -18,6 +19,44 @@ export function foldCentred(sum: usize, x: usize, centre: usize, size: i32, fact
   }
   for (; x < end; x += 4, centre += 8, sum += 8)
     store<f64>(sum, load<f64>(sum) + (factor * (<f64>load<f32>(x) - load<f64>(centre)) + c - c));
+}
+
+// Bytes in blocks, each with its scale. bytes: int8, block after block; sizes: int32 [count]; scales:
+// float64 [count].
+
+// sum[i] += (weight scale bytes[i] + C) - C
+export function foldBlocks(
+  sum: usize, bytes: usize, sizes: usize, scales: usize, count: i32, weight: f64, c: f64,
+): void {
+  for (const end = sizes + (<usize>count << 2); sizes < end; sizes += 4, scales += 8) {
+    const size = load<i32>(sizes);
+    foldInt8(sum, bytes, size, weight * load<f64>(scales), c);
+    sum += <usize>size << 3;
+    bytes += <usize>size;
+  }
+}
+
+// The sum of (scale bytes[i])^2, that of each block's whole numbers exact.
+export function squaredNormOfBlocks(bytes: usize, sizes: usize, scales: usize, count: i32): f64 {
+  let sum = 0.0;
+  for (const last = sizes + (<usize>count << 2); sizes < last; sizes += 4, scales += 8) {
+    const end = bytes + <usize>load<i32>(sizes);
+    let squares = i32x4.splat(0);
+    for (; bytes + 8 <= end; bytes += 8) {
+      const words = v128.load8x8_s(bytes);
+      squares = i32x4.add(squares, i32x4.dot_i16x8_s(words, words));
+    }
+    let whole: i64 = 0;
+    for (; bytes < end; bytes++) {
+      const x = <i64>load<i8>(bytes);
+      whole += x * x;
+    }
+    whole += <i64>i32x4.extract_lane(squares, 0) + i32x4.extract_lane(squares, 1);
+    whole += <i64>i32x4.extract_lane(squares, 2) + i32x4.extract_lane(squares, 3);
+    const scale = load<f64>(scales);
+    sum += scale * scale * <f64>whole;
+  }
+  return sum;
 }
 
 // |x - centre|^2

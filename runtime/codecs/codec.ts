@@ -49,6 +49,14 @@ export interface UpdateForm {
   decode(update: Uint8Array, round?: Decoding): Vectors;
 }
 
+/** Numbers as they travel: bytes, each times the scale of its block. */
+export interface Blocks {
+  readonly bytes: Int8Array;
+  /** Where each block begins, and where the last one ends. */
+  readonly edges: Uint32Array;
+  readonly scales: Float64Array;
+}
+
 /** What both ends know of the round beside the bytes. */
 export interface Decoding {
   /** The power of two of which every number is a multiple, where the round has one. */
@@ -94,13 +102,15 @@ type Parts<R extends readonly Row<Kind>[]> = {
  * its tensors for all vectors. Rows of wide numbers come before those of narrow ones, so that all
  * lie aligned.
  */
-export function formOf<const R extends readonly Row<Kind>[]>(
+export function formOf<const R extends readonly Row<Kind>[], N = Vector>(
   layout: Layout,
   names: readonly string[],
   rows: R,
   encode: (vector: Vector, parts: Parts<R>, round: Encoding) => void,
-  decode: (parts: Parts<R>, round: Decoding) => Vector,
-): Omit<UpdateForm, "draw"> {
+  decode: (parts: Parts<R>, round: Decoding) => N,
+): Omit<UpdateForm, "draw" | "decode"> & {
+  decode(update: Uint8Array, round?: Decoding): Record<string, N>;
+} {
   const header = safetensorsHeader(
     rows.flatMap(([kind, name, length = 0]) =>
       names.flatMap((vector) =>

@@ -1,5 +1,6 @@
-import { formOf, type Codec } from "./codec.js";
-import { blockEdges, fromBytes, toBytes } from "./parts/blocks.js";
+import type { Layout } from "../tensors/layout.js";
+import { formOf, type Blocks, type Codec, type Decoding } from "./codec.js";
+import { blockEdges, fromBytes, readBlocks, toBytes } from "./parts/blocks.js";
 
 /**
  * A byte for each number and a scale for each block of them, rounded up or down by chance (Alistarh
@@ -23,3 +24,22 @@ export const int8: Codec = {
     );
   },
 };
+
+/** Reads an update of that form as blocks of bytes, views of it. */
+export function int8Blocks(
+  layout: Layout,
+  names: readonly string[],
+  { block }: Readonly<Record<string, number>> = int8.defaults,
+): (update: Uint8Array, round?: Decoding) => Record<string, Blocks> {
+  const edges = blockEdges(
+    layout.parameters.map(({ size }) => size),
+    block,
+  );
+  return formOf(
+    layout,
+    names,
+    [["BF16", "scale", edges.length - 1], ["I8"]],
+    () => {},
+    ([scales, bytes], round) => readBlocks(edges, scales, bytes, round),
+  ).decode;
+}

@@ -1,6 +1,6 @@
 import { ModelError } from "../../errors.js";
 import type { Vector } from "../../tensors/layout.js";
-import { requireSetting, type Decoding, type Encoding } from "../codec.js";
+import { requireSetting, type Blocks, type Decoding, type Encoding } from "../codec.js";
 import { bitsOfScale, readScale, scaleOf } from "./scale.js";
 
 /**
@@ -62,5 +62,27 @@ export function fromBytes(
     }
   }
   if (least === -128) throw new ModelError("layout", `"value" expected -127 to 127, got -128`);
+  return vector;
+}
+
+/** The same without making numbers of them. @throws ModelError `layout` as `fromBytes` */
+export function readBlocks(
+  edges: Uint32Array,
+  halves: Uint16Array,
+  bytes: Int8Array,
+  { grid }: Decoding,
+): Blocks {
+  const scales = Float64Array.from(halves, (half) => readScale(half, grid));
+  if (bytes.includes(-128))
+    throw new ModelError("layout", `"value" expected -127 to 127, got -128`);
+  return { bytes, edges, scales };
+}
+
+export function numbersOf({ bytes, edges, scales }: Blocks): Vector {
+  const vector = new Float32Array(bytes.length);
+  for (let b = 0; b < scales.length; b++) {
+    const scale = scales[b];
+    for (let i = edges[b]; i < edges[b + 1]; i++) vector[i] = bytes[i] * scale;
+  }
   return vector;
 }

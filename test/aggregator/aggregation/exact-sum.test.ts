@@ -16,6 +16,9 @@ import {
   domainOf,
   foldFor,
 } from "../../../aggregator/aggregation/weighted-mean.js";
+import { asVector, beyond, normOf } from "../../../aggregator/aggregation/numbers.js";
+import { int8, int8Blocks } from "../../../runtime/codecs/int8.js";
+import { layoutOf } from "../../../runtime/tensors/layout.js";
 import { plain, wasmArithmetic } from "../../../aggregator/aggregation/arithmetic.js";
 import { fedavg } from "../../../runtime/algorithms/fedavg.js";
 import { random } from "../../../runtime/tensors/random.js";
@@ -332,5 +335,41 @@ test("the WebAssembly kernels fold and look to the same bits as the plain loop",
     x[chance.integer(size)] = -Infinity;
     for (const limit of [50, 3.5e38])
       assert.equal(wasm.outOfRange(x, limit), plain.outOfRange(x, limit));
+  }
+});
+
+test("blocks of bytes add up to the bits of the numbers that they stand for, by any kernels", async () => {
+  const wasm = await wasmArithmetic();
+  const chance = random("blocks");
+  // Parameters of odd sizes, blocks that cross a slice of the kernels' memory, and a single one.
+  for (const [sizes, block] of [
+    [[5, 1, 300, 7], 256],
+    [[262_100, 9, 3000], 256],
+    [[270_001], 0],
+  ] as const) {
+    const parameters = sizes.map((size, i) => ({ name: `${i}.kernel`, shape: [size] }));
+    const layout = layoutOf(parameters);
+    const form = int8.form(layout, ["delta"], { block });
+    const delta = Float32Array.from({ length: layout.size }, () => chance.normal());
+    const bytes = form.encode({ delta }, { chance: chance.next });
+    const { delta: decoded } = form.decode(bytes);
+    const { delta: blocks } = int8Blocks(layout, ["delta"], { block })(bytes);
+    assert.deepEqual(asVector(blocks), decoded);
+    const sums = [wasm, plain].flatMap((arithmetic) =>
+      [decoded, blocks].map((values) => {
+        const fold = emptyFold(
+          { ...domain, size: layout.size, maxWeight: { delta: 1e6 } },
+          arithmetic,
+        );
+        for (const [i, weight] of [1, 999_983].entries())
+          addToFold(fold, `c${i}`, "", { delta: { values, weight } }, arithmetic);
+        return Float64Array.from(fold.sums["delta"]);
+      }),
+    );
+    for (const sum of sums) assert.deepEqual(sum, sums[0]);
+    for (const most of [0.5, 3, 100])
+      assert.equal(beyond(blocks, most, wasm), plain.outOfRange(decoded, most));
+    const norm = Math.sqrt(plain.squaredNorm(decoded));
+    assert.ok(Math.abs(normOf(blocks, wasm) / norm - 1) < 1e-12);
   }
 });
