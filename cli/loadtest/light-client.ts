@@ -59,10 +59,11 @@ const pause = (milliseconds: number) => setTimeout(milliseconds, undefined, { re
 const OUT_OF_REACH = "out of reach";
 
 /** How the protocol refuses what a profile's fault makes of an update. */
-const ANSWERS: Readonly<Partial<Record<Fault, string>>> = {
-  late: "late",
-  shape: "bytes",
-  nan: "not-finite",
+const ANSWERS: Readonly<Partial<Record<Fault, readonly string[]>>> = {
+  late: ["late"],
+  shape: ["bytes"],
+  // A codec without float32 refuses the scale or the place that is no number.
+  nan: ["not-finite", "layout"],
 };
 
 /**
@@ -318,7 +319,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   #refused({ assignment, code, retryAfter }: ServerMessageOf<"refused">): void {
     const current = assignment === this.#assign?.assignment;
-    if (current && this.#fault !== undefined && ANSWERS[this.#fault] === code) this.#faultDone();
+    if (current && this.#fault !== undefined && ANSWERS[this.#fault]?.includes(code))
+      this.#faultDone();
     else add(this.#fleet.recording.refused, code);
     if (retryAfter === null) this.#settle(assignment);
   }

@@ -199,6 +199,28 @@ test("faulty devices are refused for what is wrong with them, and the round goes
   }
 });
 
+for (const codec of ["float16", "int8"])
+  test(`${codec}: an update that is no number is refused as the fault that it is`, async () => {
+    const f = await federation({ codec, gather: 4, rounds: 1, quorum: 0.5, deadline: 2000 });
+    try {
+      const file = await profiles({
+        good: { share: 2 },
+        nan: { share: 2, faulty: { nan: 1 } },
+      });
+      const mixes = readFleet(file);
+      const bad = Array.from({ length: 4 }, (_, i) => profileOf(mixes, i)).filter(
+        ({ name }) => name === "nan",
+      ).length;
+      const { recording } = await withFleet(f, { clients: 4, profiles: mixes });
+      assert.equal(recording.faults.nan, bad);
+      assert.deepEqual([recording.refused, recording.errors], [{}, {}]);
+      assert.equal(recording.counted, 4 - bad);
+      await rm(join(file, ".."), { recursive: true });
+    } finally {
+      await f.end();
+    }
+  });
+
 test("devices on a slow line that breaks come back and finish", async () => {
   const f = await federation({ gather: 6, rounds: 2, absence: 5000 });
   try {
