@@ -9,6 +9,7 @@ import { readPictures } from "../../cli/pictures.js";
 import { halfModel, wholeModel } from "../../runtime/codecs/parts/model-blob.js";
 import { CODECS } from "../../runtime/codecs/built-in.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
+import { int8, int8Blocks } from "../../runtime/codecs/int8.js";
 import { readCsv } from "../../runtime/data/csv.js";
 import { readIdx } from "../../runtime/data/idx.js";
 import { readNpy } from "../../runtime/data/npy.js";
@@ -65,6 +66,8 @@ const delta = Float32Array.from({ length: layout.size }, (_, i) => i / 8);
  */
 async function updates(codec: Codec): Promise<Decoder> {
   const form = codec.form(layout, ["delta"]);
+  // As the aggregator does.
+  const decode = codec === int8 ? int8Blocks(layout, ["delta"]) : form.decode;
   const grid = 2 ** -32;
   const drawn = await form.draw?.("run/round-1/attempt-1");
   return {
@@ -76,7 +79,7 @@ async function updates(codec: Codec): Promise<Decoder> {
           ? readUpdate({
               bytes,
               sha256: createHash("sha256").update(bytes).digest("hex"),
-              decode: () => form.decode(bytes, { grid, drawn }),
+              decode: () => decode(bytes, { grid, drawn }),
               maxAbs: 1024,
               grid,
               maxNorm: 100,
