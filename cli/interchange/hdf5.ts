@@ -18,6 +18,7 @@ const MAX_DEPTH = 24;
  * @throws ModelError `import`, or whatever the library throws at damaged bytes
  */
 export function readHdf5(bytes: Uint8Array, wanted: (path: string) => boolean): Hdf5 {
+  requireWhole(bytes);
   // The library warns on the console of types that it does not know.
   const { warn } = console;
   console.warn = () => {};
@@ -43,8 +44,7 @@ export function readHdf5(bytes: Uint8Array, wanted: (path: string) => boolean): 
           if (!(size <= MAX_PARAMETERS))
             refuse(own, "shape", `at most ${MAX_PARAMETERS} numbers in all`, shape);
           const type = String(child.dtype);
-          if (/^[<>|][fiub]/.test(type))
-            numbers.set(own, { shape, data: numbersOf(own, child, type) });
+          if (/^[<>|][fiub]/.test(type)) numbers.set(own, { shape, data: numbersOf(own, child) });
         }
       }
     };
@@ -55,10 +55,18 @@ export function readHdf5(bytes: Uint8Array, wanted: (path: string) => boolean): 
   }
 }
 
-function numbersOf(path: string, dataset: Dataset, type: string): Float32Array {
+/** The superblock says where the file ends. */
+function requireWhole(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const place = [40, 44, 28, 28][view.getUint8(8)];
+  if (place === undefined) refuse("file", "superblock", "version 0 to 3", view.getUint8(8));
+  const end = view.getBigUint64(place, true);
+  if (end > BigInt(bytes.length)) refuse("file", "", `${end} bytes`, `${bytes.length} (cut off?)`);
+}
+
+function numbersOf(path: string, dataset: Dataset): Float32Array {
   const { shape, value } = dataset;
   if (value?.length !== elements(shape))
     refuse(path, "", `${elements(shape)} numbers`, String(value?.length ?? 0));
-  void type;
   return Float32Array.from(value, Number);
 }
