@@ -104,7 +104,10 @@ export const COMMANDS = {
   },
   export: {
     summary: "A run's model becomes a file of another program",
-    examples: ["runs/watches/model --to onnx --out watches.onnx"],
+    examples: [
+      "runs/watches/model --to onnx --out watches.onnx",
+      "runs/watches --to tfjs --out public/watches",
+    ],
   },
   loadtest: {
     summary:
@@ -689,15 +692,15 @@ const EXPORT = only("export", {
     help: "a run's folder, its model folder, or a weights.safetensors",
   },
   to: {
-    ...oneOf("onnx"),
+    ...oneOf("onnx", "tfjs"),
     placeholder: "format",
     required: true,
-    help: "onnx (docs/interchange.md)",
+    help: "onnx, or tfjs for a layers-model of TensorFlow.js (docs/interchange.md)",
   },
   exported: {
     ...text("file"),
     flag: "out",
-    help: "the file (model.onnx where not given)",
+    help: "the file, or tfjs' folder (model.onnx or model-tfjs where not given)",
   },
 });
 

@@ -1,6 +1,10 @@
 import { ModelError } from "../../runtime/errors.js";
 import type { Model } from "../../runtime/models/model.js";
-import type { ModelDescription } from "../../runtime/models/description.js";
+import {
+  parseLoss,
+  type LossDescription,
+  type ModelDescription,
+} from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { elements } from "../../runtime/tensors/shape.js";
 
@@ -115,4 +119,13 @@ export function blocks({ shape, data }: FileTensor, order: readonly number[]): F
       to.set(data.subarray(row + from * block, row + (from + 1) * block), row + i * block),
     );
   return { shape, data: to };
+}
+
+/** A loss that one of our writers noted beside a network; nothing where it is none. */
+export function lossNoted(value: unknown): LossDescription | undefined {
+  try {
+    return value === undefined ? undefined : parseLoss(value);
+  } catch {
+    return undefined;
+  }
 }

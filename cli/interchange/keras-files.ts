@@ -4,6 +4,7 @@ import { readHdf5 } from "./hdf5.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { lossSaid, readKeras, variablesByName, variablesByPlace } from "./keras.js";
 import {
+  lossNoted,
   MAX_FILE,
   MAX_PARAMETERS,
   refuse,
@@ -78,7 +79,9 @@ export async function readTfjs(bytes: Uint8Array, options: ReadOptions): Promise
   const inner = (topology["model_config"] ?? topology) as Json;
   const training = topology["training_config"] ?? model["trainingConfig"];
   const version = String(topology["keras_version"] ?? "2");
-  return readKeras(inner, variablesByName(numbers), { version, loss: lossSaid(training) }, options);
+  const noted = (model["userDefinedMetadata"] as Json | undefined)?.["loss"];
+  const loss = lossNoted(noted) ?? lossSaid(training);
+  return readKeras(inner, variablesByName(numbers), { version, loss }, options);
 }
 
 /** Numbers of a weights manifest, quantised ones too. @throws ModelError `import` */

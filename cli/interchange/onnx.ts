@@ -1,10 +1,11 @@
-import { parseLoss, type LossDescription } from "../../runtime/models/description.js";
+import type { LossDescription } from "../../runtime/models/description.js";
 import type { ActivationName } from "../../runtime/models/layers/activations.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { foldedNorm } from "./batch-norm.js";
 import { graph, type Fields, type Graph, type Pads, type Value } from "./graph.js";
 import {
   blocks,
+  lossNoted,
   permute,
   refuse,
   type Imported,
@@ -170,9 +171,8 @@ export function readOnnx(
 
 /** The loss that our own writer notes. */
 function lossIn(text: string | undefined): LossDescription | undefined {
-  if (text === undefined) return undefined;
   try {
-    return parseLoss(JSON.parse(text));
+    return text === undefined ? undefined : lossNoted(JSON.parse(text));
   } catch {
     return undefined;
   }

@@ -73,3 +73,22 @@ test("what cannot be read is one sentence, and leaves nothing behind", async () 
     assert.ok(!existsSync(to));
   }
 });
+
+test("export writes a file that import reads to the same weights", async () => {
+  const to = join(folder, "there.safetensors");
+  assert.equal((await run("import", LINEAR, "--to", to)).code, 0);
+  for (const [format, out, file] of [
+    ["onnx", "back.onnx", "back.onnx"],
+    ["tfjs", "back", "back/model.json"],
+  ]) {
+    const exported = await run("export", to, "--to", format, "--out", join(folder, out));
+    assert.equal(exported.code, 0, exported.stderr);
+    const back = join(folder, `${format}.safetensors`);
+    const imported = await run("import", join(folder, file), "--to", back);
+    assert.equal(imported.code, 0, imported.stderr);
+    assert.deepEqual(
+      [...loadModel(readFileSync(back)).weights],
+      [...loadModel(readFileSync(to)).weights],
+    );
+  }
+});
