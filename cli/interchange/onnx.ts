@@ -196,7 +196,8 @@ function orderOf(input: string, shape: readonly number[], nodes: readonly OnnxNo
     if (op === "Reshape" && rank === 4 && shape[3] === 1) return "last";
     if (["GRU", "LSTM"].includes(op)) return "time";
     if (["MatMul", "LayerNormalization", "Gather"].includes(op)) return "last";
-    if (/Conv|Pool|Norm|Flatten/.test(op)) return "first";
+    if (/Conv|Pool|Norm/.test(op)) return "first";
+    if (op === "Flatten") break;
     if (op === "Softmax" && rank === 3) return "last";
     for (const output of outputs) names.add(output);
   }

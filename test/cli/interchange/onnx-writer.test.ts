@@ -89,6 +89,10 @@ const NETWORKS: Readonly<Record<string, unknown>> = {
       { type: "dense", units: 2 },
     ],
   },
+  "steps in a row": {
+    input: [7, 3],
+    layers: [{ type: "flatten" }, { type: "dense", units: 4 }],
+  },
   tokens: {
     input: [5],
     loss: { type: "meanSquaredError" },
@@ -127,6 +131,7 @@ for (const [name, json] of Object.entries(NETWORKS)) {
 
   test(`${name}: what is written is read to equal outputs`, async () => {
     const imported = readOnnx(writeOnnx(model));
+    assert.deepEqual(imported.description.input, description.input);
     assert.equal(imported.description.loss?.type, description.loss?.type ?? "softmaxCrossEntropy");
     assertNear(await outputsOf(imported, x), await ours());
   });
