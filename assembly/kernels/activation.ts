@@ -7,7 +7,13 @@ import { madd } from "../lanes/lanes";
 // y[i] = f(x[i]). x and y may be the same.
 export function activate(kind: i32, x: usize, y: usize, size: i32): void {
   const end = x + (<usize>size << 2);
-  if (kind == GELU) for (; x + 16 <= end; x += 16, y += 16) v128.store(y, gelu(v128.load(x)));
+  // Two vectors at a time share the constants.
+  if (kind == GELU)
+    for (; x + 32 <= end; x += 32, y += 32) {
+      const first = gelu(v128.load(x)), second = gelu(v128.load(x, 16));
+      v128.store(y, first);
+      v128.store(y, second, 16);
+    }
   while (x < end) {
     const wide = x + 16 <= end;
     write(y, activated(kind, read(x, wide)), wide);
@@ -25,8 +31,11 @@ export function activationBackprop(
   const c = f32x4.splat(coefficient);
   const end = y + (<usize>size << 2);
   if (kind == GELU)
-    for (; y + 16 <= end; z += 16, y += 16, dy += 16, dz += 16)
-      v128.store(dz, f32x4.mul(geluDerivative(v128.load(z)), madd(c, v128.load(y), v128.load(dy))));
+    for (; y + 32 <= end; z += 32, y += 32, dy += 32, dz += 32) {
+      const first = geluDerivative(v128.load(z)), second = geluDerivative(v128.load(z, 16));
+      v128.store(dz, f32x4.mul(first, madd(c, v128.load(y), v128.load(dy))));
+      v128.store(dz, f32x4.mul(second, madd(c, v128.load(y, 16), v128.load(dy, 16))), 16);
+    }
   while (y < end) {
     const wide = y + 16 <= end;
     const out = read(y, wide);

@@ -147,6 +147,16 @@ function sumExp(z: usize, row: usize, largest: f32, to: usize): f64 {
   const largest4 = f32x4.splat(largest);
   let s0 = f64x2.splat(0), s1 = f64x2.splat(0);
   let i: usize = 0;
+  // Two vectors at a time share the constants.
+  for (; i + 32 <= row; i += 32) {
+    const first = exp(f32x4.sub(v128.load(z + i), largest4)), second = exp(f32x4.sub(v128.load(z + i, 16), largest4));
+    if (to) {
+      v128.store(to + i, first);
+      v128.store(to + i, second, 16);
+    }
+    s0 = f64x2.add(f64x2.add(s0, low(first)), low(second));
+    s1 = f64x2.add(f64x2.add(s1, high(first)), high(second));
+  }
   for (; i + 16 <= row; i += 16) {
     const e = exp(f32x4.sub(v128.load(z + i), largest4));
     if (to) v128.store(to + i, e);
