@@ -238,8 +238,9 @@ function anyRowsWide(
 function panelRowsWide(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  // Two rows alone take as long as four: they share what is left with a full tile's.
-  for (; m >= ROWS && m != ROWS + 2; m -= ROWS) {
+  // Two rows alone take as long as four: they share what is left with a full tile's, but where
+  // squares are summed, whose order is part of the result.
+  for (; m >= ROWS && (m != ROWS + 2 || flags & NORM); m -= ROWS) {
     fullRowsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
     aTable += ROWS << 2;
     cRows += ROWS << 2;
@@ -301,8 +302,9 @@ function anyColumnsWide(
 function panelColumnsWide(
   aTable: usize, aOffset: usize, length: i32, b: usize, m: i32, cRows: usize, cOffset: usize, bias: usize, flags: i32,
 ): void {
-  // Two rows alone take as long as four: they share what is left with a full tile's.
-  for (; m >= ROWS && m != ROWS + 2; m -= ROWS) {
+  // Two rows alone take as long as four: they share what is left with a full tile's, but where
+  // squares are summed, whose order is part of the result.
+  for (; m >= ROWS && (m != ROWS + 2 || flags & NORM); m -= ROWS) {
     fullColumnsWide(aTable, aOffset, length, b, cRows, cOffset, bias, flags);
     aOffset += ROWS << 2;
     cRows += ROWS << 2;
