@@ -141,6 +141,43 @@ const roundSettings = {
     1_000_000_000,
   ),
 
+  dpNoise: v.optional(
+    inRuns(
+      between(0.01, 1e6),
+      "differential privacy: deviation of the noise on each round's sum, over --dp-clip (docs/privacy.md)",
+    ),
+  ),
+  dpClip: v.optional(
+    inRuns(
+      v.pipe(between(0, 1e6), v.gtValue(0)),
+      "norm to which each update is clipped before it is summed, for --dp-noise",
+    ),
+  ),
+  dpDelta: v.optional(
+    inRuns(between(1e-10, 0.5), "delta of the epsilon that is told, for --dp-noise"),
+    1e-5,
+  ),
+  dpBudget: v.optional(
+    inRuns(
+      v.pipe(between(0, 1000), v.gtValue(0)),
+      "epsilon that the run may spend: it ends before more would be spent",
+    ),
+  ),
+  /** A number of the run's own: one of the round's would tell of its clients. */
+  dpClients: v.optional(
+    inRuns(
+      whole(1, 1_000_000),
+      "updates that a round with --dp-noise has at most, and by whose number its sum is divided however many came (the clients that the run waits for, or their --fraction, where not given)",
+    ),
+  ),
+  unprotectedMetrics: v.optional(
+    inRuns(
+      v.boolean(),
+      "with --dp-noise: show losses, norms and sample counts of clients all the same, which epsilon does not cover",
+    ),
+    false,
+  ),
+
   evaluateEvery: v.optional(inRuns(whole(1), "evaluate the new model every so many rounds"), 1),
   evaluateFraction: v.optional(
     inRuns(between(0, 1), "share of the clients that evaluate it on what they held out"),

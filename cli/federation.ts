@@ -178,7 +178,7 @@ export function watch(
       rounds,
       judgedBy,
       loss: lossAfter,
-      activationNorm: activationNorms.reduce((a, b) => a + b, 0),
+      activationNorm: activationNorms?.reduce((a, b) => a + b, 0),
       participants: participants.length,
       seconds: timings.seconds,
     });
@@ -309,7 +309,16 @@ export async function conclude(
   const last = run.reports.at(-1);
   const judged = last && judgementOf(last);
   const { accuracy, metrics } = last ?? {};
-  const facts = { rounds, accuracy, ...(metrics && { metrics }), model, run: folder };
+  const { whoSees, endsEarly, privacy } = aggregator;
+  const early = `${endsEarly ? ` It ended there: ${endsEarly}.` : ""}${whoSees ? `\n${whoSees}` : ""}`;
+  const facts = {
+    rounds,
+    accuracy,
+    ...(privacy && { privacy }),
+    ...(metrics && { metrics }),
+    model,
+    run: folder,
+  };
   if (reason === "stopped")
     view.say(
       "stopped",
@@ -321,7 +330,7 @@ export async function conclude(
       "done",
       facts,
       judged === undefined
-        ? `Done after ${rounds} rounds. The model is in ${model}.`
-        : `Done after ${rounds} rounds: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.`,
+        ? `Done after ${rounds} rounds. The model is in ${model}.${early}`
+        : `Done after ${rounds} rounds: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.${early}`,
     );
 }

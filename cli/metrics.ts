@@ -123,9 +123,9 @@ function listenersOf(
       updateBytes.inc(update.bytes);
       if (update.clipped) clippedUpdates.inc();
       fold.observe(update.foldSeconds);
-      norm.observe(update.norm);
+      if (update.norm !== undefined) norm.observe(update.norm);
       staleness.observe(update.staleness);
-      training.observe(update.trainSeconds);
+      if (update.trainSeconds !== undefined) training.observe(update.trainSeconds);
     },
     refused: ({ code }) => updates.inc({ result: "refused", code: reason(code) }),
     missed: ({ code }) => updates.inc({ result: "missed", code: reason(code) }),

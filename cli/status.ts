@@ -17,6 +17,7 @@ const Status = v.object({
   rounds: v.number(),
   waitsFor: words,
   bears: words,
+  privacy: v.optional(v.object({ epsilon: v.number(), delta: v.number() })),
   statistics: v.optional(
     v.object({
       count: v.number(),

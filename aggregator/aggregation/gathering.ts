@@ -3,6 +3,7 @@ import { ConfigError } from "../../runtime/errors.js";
 import type { Vectors } from "../../runtime/tensors/blob.js";
 import { random } from "../../runtime/tensors/random.js";
 import type { Arithmetic } from "./arithmetic.js";
+import { addInSteps, clippedToGrid, gridFor, withNoise, type Protection } from "./private-sum.js";
 import { inBuckets, leastFor } from "./bucketing.js";
 import { clipped } from "./clip.js";
 import { shareWithin } from "./clipped-mean.js";
@@ -24,6 +25,8 @@ export interface RuleSettings {
   readonly bucket: number;
   /** The run's, for the buckets. */
   readonly seed: string;
+  /** Where the sum is to be private. */
+  readonly protection?: Protection;
 }
 
 /** What a round may hold. */
@@ -82,6 +85,7 @@ export function openGathering(
   centre: Float64Array,
   arithmetic: Arithmetic,
 ): Gathering {
+  if (settings.protection !== undefined) return protectedSum(settings.protection, server, form);
   const rule = ruleNamed(settings.rule);
   const streaming = streamingOf(rule, settings);
   if (streaming === undefined) return together(rule, settings, server, limits, centre, arithmetic);
@@ -106,6 +110,30 @@ function weighted(
       addToFold(fold, client, sha256, contribution, arithmetic);
     },
     result: () => ({ fold: foldFor(fold) }),
+  };
+}
+
+/** Every update with the same weight, clipped and on the noise's grid; noise once, at the end. */
+function protectedSum(
+  protection: Protection,
+  server: ServerHalf,
+  { size }: { readonly size: number },
+): Gathering {
+  const names = Object.keys(server.folds);
+  const grid = gridFor(protection);
+  const sums = Object.fromEntries(names.map((name) => [name, new Float64Array(size)]));
+  const members = new Set<string>();
+  return {
+    add({ client, vectors }) {
+      if (members.has(client)) throw new Error(`"${client}" is in the round already`);
+      members.add(client);
+      addInSteps(sums, clippedToGrid(vectors, protection.clip, grid));
+    },
+    result() {
+      const { divisor } = protection;
+      const weights = Object.fromEntries(names.map((name) => [name, divisor]));
+      return { fold: { sums: withNoise(sums, protection), weights, count: divisor } };
+    },
   };
 }
 

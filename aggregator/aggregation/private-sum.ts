@@ -8,6 +8,8 @@ import { discreteGaussian, systemChance, type Chance } from "./discrete-gaussian
 
 /** How a sum is protected. */
 export interface Protection {
+  /** By what the sum is divided, however many updates came. */
+  readonly divisor: number;
   /** Deviation of the noise over `clip`. */
   readonly noise: number;
   /** The most that a client's update may be long, all of its vectors as one. */
@@ -21,13 +23,13 @@ const BITS = 20;
  * The step of the grid: the power of two at which the noise's deviation is 2^20 to 2^21 steps, so
  * that the account of the continuous Gaussian holds and the sampler's integers stay below 2^53.
  */
-export const gridFor = ({ noise, clip }: Protection): number =>
+export const gridFor = ({ noise, clip }: Omit<Protection, "divisor">): number =>
   2 ** (Math.floor(Math.log2(noise * clip)) - BITS);
 
 /**
  * Of the noise, in steps of the grid. The 1 covers what a clip loses to rounding.
  */
-export const deviationFor = ({ noise, clip }: Protection): number =>
+export const deviationFor = ({ noise, clip }: Omit<Protection, "divisor">): number =>
   Math.ceil((noise * clip) / gridFor({ noise, clip })) + 1;
 
 /**
@@ -67,7 +69,7 @@ export function addInSteps(
  */
 export function withNoise(
   sums: Readonly<Record<string, Float64Array>>,
-  protection: Protection,
+  protection: Omit<Protection, "divisor">,
   chance: Chance = systemChance(),
 ): Record<string, Float64Array> {
   const deviation = deviationFor(protection);

@@ -39,8 +39,8 @@ export async function openReducerInWorker(settings: ReducerSettings): Promise<Re
     drop: (...key) => call("drop", key).result,
     half: (...model) => call("half", model).result,
     rest: () => call("rest", []).result,
-    finish: (model, population) =>
-      call("finish", [model, population], { transfer: [model.buffer] }).result,
+    finish: (model, population, privacy) =>
+      call("finish", [model, population, privacy], { transfer: [model.buffer] }).result,
     async close() {
       await worker.terminate();
     },

@@ -61,10 +61,11 @@ export interface Reducer {
    * Moves the model by the fold.
    * @param model the current one, as a blob; its memory is the reducer's from now on, and the next
    * model's where it fits
+   * @param privacy what its releases have cost, for its metadata
    * @throws ModelError `server-step` where the algorithm gives a model or a state that nobody could
    * go on from: numbers that are not finite, another length or type
    */
-  finish(model: Uint8Array<ArrayBuffer>, population: number): Promise<Checkpoint>;
+  finish(model: Uint8Array<ArrayBuffer>, population: number, privacy?: string): Promise<Checkpoint>;
   /** The model's blob in half the bytes. */
   half(model: Uint8Array): Promise<Blob>;
   close(): Promise<void>;
@@ -154,12 +155,13 @@ export function openReducer(
     async rest() {
       collectAll();
     },
-    async finish(model, population) {
+    async finish(model, population, privacy) {
       if (gathering === undefined) throw new Error("no fold is open");
       const result = gathering.result();
       const global = readBlob(model, layout, [MODEL])[MODEL];
       // Every model has the card of the one before it.
-      const metadata = readMetadata(model);
+      const card = readMetadata(model);
+      const metadata = privacy === undefined ? card : { ...card, privacy };
       const next = finishRound(server, {
         global,
         fold: result.fold,

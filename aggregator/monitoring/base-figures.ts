@@ -18,9 +18,10 @@ export const ROUND_SOURCES = {
   rounds: v.object({
     participants: v.pipe(v.array(v.string()), v.readonly()),
     samples: number,
-    lossBefore: v.number(),
-    lossAfter: v.number(),
-    activationNorms: v.pipe(v.array(v.number()), v.readonly()),
+    lossBefore: number,
+    lossAfter: number,
+    activationNorms: v.optional(v.pipe(v.array(v.number()), v.readonly())),
+    epsilon: number,
     learningRate: number,
     staleness: number,
   }),
@@ -77,6 +78,11 @@ const ACCURACY: Family = {
 const LOSS: Family = {
   name: "fedflat_loss",
   help: "Mean loss of the last evaluated model",
+};
+
+const EPSILON: Family = {
+  name: "fedflat_epsilon",
+  help: "Epsilon that a run with differential privacy has spent, at its delta",
 };
 
 /** The figures of a committed round, beside those of its metrics (round-figures.ts). */
@@ -144,6 +150,13 @@ export const BASE_FIGURES = {
     help: "Mean activation norm by layer, as the participants measured it",
     scalar: "activation norm/layer",
     of: ({ rounds }) => rounds?.activationNorms,
+  },
+  epsilon: {
+    unit: "",
+    help: "Epsilon spent so far, of a run with differential privacy",
+    scalar: "privacy/epsilon",
+    series: { family: EPSILON, labels: {} },
+    of: ({ rounds }) => rounds?.epsilon,
   },
   topEigenvalue: {
     unit: "",

@@ -13,6 +13,7 @@ import { definitionOf, type RunDefinition } from "./definition.js";
 import { effectRunner } from "./effects.js";
 import { openEnd, type RunEnd } from "./ending.js";
 import { retryWhileFull } from "../storage/retry.js";
+import { discreetly } from "./discretion.js";
 import { openEvaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import { openSessions, type Sessions } from "../sessions/open-sessions.js";
@@ -39,6 +40,7 @@ import type { Origin, SessionContext } from "../sessions/session.js";
 import type { AggregatorSettings } from "../settings.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
 import type { Blob, StatisticsRecord } from "../storage/ledger.js";
+import type { Spent } from "./privacy.js";
 import { openRoster } from "./roster.js";
 import { openStatistics, type StatisticsPhase } from "./statistics.js";
 import { openUpdates } from "./updates.js";
@@ -64,8 +66,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   /** The run's id. */
   readonly run: string;
   readonly description: ModelDescription;
-  /** How updates are combined, and how many hostile ones that bears: a sentence. */
-  readonly bears: string;
   /** Names of the inputs' channels (last axis), where the model knows them. */
   readonly channelNames: readonly string[] | undefined;
   /** The run's folder, where it has one. */
@@ -88,8 +88,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
    * `state-locked`, `state-damaged`, `state-unusable`.
    */
   static async open(options: AggregatorOptions): Promise<Aggregator> {
-    const definition = definitionOf(options);
-    const opened = await openRun(definition, options, options.log ?? silent);
+    const opened = await openRun(definitionOf(options), options, options.log ?? silent);
+    const { definition } = opened;
     const asks = asksForStatistics(definition, opened.opened);
     const rounds = roundsFor(definition.settings, definition.combining, asks);
     const aggregator = new Aggregator(options, definition, rounds, opened);
@@ -116,7 +116,6 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     this.othersLog = calm(this.log);
     this.run = opened.opened.run;
     this.description = model.description;
-    this.bears = definition.combining.bears;
     this.channelNames = model.description.input.length === 1 ? model.columns : undefined;
     this.folder = folder;
     this.#given = model.normalisation;
@@ -126,7 +125,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       othersLog: this.othersLog,
       evaluate,
       clientsAreAll: clientsAreAll ?? false,
-      tell: (event, ...args) => this.#tell(event, ...args),
+      tell: discreetly(definition.privacy, (event, ...args) => this.#tell(event, ...args)),
       // A write that waits for room on a full disk would keep `stop` waiting for as long.
       isClosing: () => this.#stopping,
     });
@@ -229,11 +228,36 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
       rounds,
       models,
       this.clients(),
+      this.#joined.context,
       this.statistics && {
         ...this.statistics,
         remarks: statisticsInWords(this.statistics, this.channelNames),
       },
     );
+  }
+
+  /**
+   * How updates are combined, and how many hostile ones that bears; in a private run who can see
+   * what, and what it has cost so far: sentences.
+   */
+  get bears(): string {
+    const { bears } = this.#joined.context.definition.combining;
+    return [bears, this.whoSees].filter((sentence) => sentence !== undefined).join(" ");
+  }
+
+  /** In a run with differential privacy: who can see what, and what it has cost so far. */
+  get whoSees(): string | undefined {
+    return this.#joined.context.account?.sentence();
+  }
+
+  /** Why the run has fewer rounds than were asked for, where it has, in half a sentence. */
+  get endsEarly(): string | undefined {
+    return this.#joined.context.definition.endsEarly;
+  }
+
+  /** The epsilon spent so far, and its delta, of a run with differential privacy. */
+  get privacy(): Spent | undefined {
+    return this.#joined.context.account?.spent;
   }
 
   /** What clients said of their inputs before the first round, once they have. */
@@ -317,7 +341,7 @@ interface Joined {
 function join(
   definition: RunDefinition,
   rounds: Rounds,
-  { ledger, opened, reducer, folder }: OpenedRun,
+  { ledger, opened, reducer, folder, account }: OpenedRun,
   options: {
     readonly admission: Admission;
     readonly log: Log;
@@ -355,8 +379,9 @@ function join(
     clientOf,
     release: (id) => updates.drop(id),
     refused: (client, assignment, { code, message }) => {
-      const facts = { client: client.id.slice(0, 32), assignment, code };
-      othersLog.warn(facts, "refused an update", message);
+      const facts = { client: client.id.slice(0, 32), assignment };
+      if (definition.privacy?.discreet) othersLog.warn(facts, "refused an update");
+      else othersLog.warn({ ...facts, code }, "refused an update", message);
       tell("refused", { client: client.id, code, message });
     },
   });
@@ -388,7 +413,7 @@ function join(
   });
   const context: RunContext = {
     ...{ run, definition, rounds, send, tell, log, othersLog, ledger, epoch },
-    ...{ reducer, models, uploads, assignments, evaluations, folder, clients, clientOf },
+    ...{ reducer, models, uploads, assignments, evaluations, folder, clients, clientOf, account },
     withRetry: retryWhileFull({ log, pause: settings.pause, send, isClosing: options.isClosing }),
     roster: openRoster({ settings, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
   };

@@ -96,7 +96,14 @@ export function openAttempts(
 
     async begin(wanted) {
       const { mode } = settings;
-      const attempt = { ...wanted, maxSamples: mostSamples(context, wanted.selected), key, mode };
+      const attempt = {
+        ...wanted,
+        // In a private run nothing that is sent out may depend on how much data clients have.
+        ...(definition.privacy && { meanSamples: 1 }),
+        maxSamples: mostSamples(context, wanted.selected),
+        key,
+        mode,
+      };
       await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);

@@ -8,10 +8,12 @@ import { inSlices } from "../sessions/fair-scheduling.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import {
   roundRecord,
+  withoutMeans,
   trainSecondsOf,
   type RoundRecord,
   type RoundTimings,
 } from "./round-record.js";
+import type { Spent } from "./privacy.js";
 import type { RoundEffect } from "../rounds/engine.js";
 import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
 
@@ -27,6 +29,7 @@ export type CommitContext = RunBase &
     | "folder"
     | "clients"
     | "roster"
+    | "account"
   >;
 
 /**
@@ -52,8 +55,13 @@ export async function commitRound(
       context.uploads.trim();
       collectAll();
     }
+    const spent = await charge(context, open);
     const checkpoint = withoutTwin(
-      await reducer.finish(copyOf(models.current.bytes), open.population),
+      await reducer.finish(
+        copyOf(models.current.bytes),
+        open.population,
+        spent && JSON.stringify(spent),
+      ),
       models.current,
     );
     const finished = performance.now();
@@ -64,10 +72,12 @@ export async function commitRound(
       metrics: offer!.metrics,
     }));
     const { means, doubts } = clientMeans(measured, definition.norms);
-    const rounded = roundRecord(settings, open, counted, means, checkpoint, {
+    const whole = roundRecord(settings, open, counted, means, checkpoint, {
       build: reducer.build,
       clientBuilds: [...new Set(builds.map((build) => build ?? "unknown"))].sort(),
     });
+    const discreet = definition.privacy?.discreet === true;
+    const rounded = { ...(discreet ? withoutMeans(whole) : whole), ...spent };
     const record: CommitRecord = {
       round: open.round,
       attempt: open.attempt,
@@ -102,7 +112,7 @@ export async function commitRound(
         finishSeconds: (finished - collected) / 1000,
         commitSeconds,
       };
-      for (const { client, reason } of doubts) {
+      for (const { client, reason } of discreet ? [] : doubts) {
         context.log.warn(
           { client: client.slice(0, 32), round: open.round },
           `a client's figures are doubtful: ${reason}`,
@@ -112,6 +122,21 @@ export async function commitRound(
       follow(context, rounded, timings);
     });
   });
+}
+
+/**
+ * Charges the round for the noise that is drawn next, in the journal first: a crash behind it
+ * charges twice, and never not at all.
+ */
+async function charge(
+  { account, ledger, epoch }: CommitContext,
+  { round, attempt }: { readonly round: number; readonly attempt: number },
+): Promise<Spent | undefined> {
+  if (account === undefined) return undefined;
+  const one = account.chargeFor(round, attempt);
+  await ledger.charge(epoch, one);
+  account.charged(one);
+  return account.spent;
 }
 
 /**

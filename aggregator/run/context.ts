@@ -6,6 +6,7 @@ import type { WithRetry } from "../storage/retry.js";
 import type { Evaluations } from "./evaluations.js";
 import type { Log, OthersLog } from "../log.js";
 import type { Models } from "../storage/model-cache.js";
+import type { Account } from "./privacy.js";
 import type { RoundEvent, Rounds } from "../rounds/engine.js";
 import type { Tell } from "./options.js";
 import type { RosterTeller } from "./roster.js";
@@ -39,6 +40,8 @@ export interface RunStorage {
 /** Everything a running run is made of; each file picks what it needs. */
 export interface RunContext extends RunBase, RunStorage {
   readonly reducer: Reducer;
+  /** Of a run with differential privacy. */
+  readonly account: Account | undefined;
   readonly models: Models;
   readonly uploads: Uploads;
   readonly roster: RosterTeller;

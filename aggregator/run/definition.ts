@@ -11,6 +11,7 @@ import { requirePair } from "./codec-pairs.js";
 import type { Needs } from "../clients/clients.js";
 import { combiningOf, type Combining } from "./combining.js";
 import type { AggregatorOptions } from "./options.js";
+import { privacyOf, type Privacy } from "./privacy.js";
 import { readAggregatorSettings, type AggregatorSettings } from "../settings.js";
 
 /** Bytes of an update from which it is large. */
@@ -40,6 +41,10 @@ export interface RunDefinition {
   readonly norms: number;
   /** How updates become one. */
   readonly combining: Combining;
+  /** Where the run is to be differentially private. */
+  readonly privacy: Privacy | undefined;
+  /** Why the run has fewer rounds than were asked for, in half a sentence. */
+  readonly endsEarly?: string;
   /** What it needs of a client. */
   readonly needs: Needs;
   /** Numbers in a target, which those statistics cover too; 0 for none. */
@@ -58,8 +63,12 @@ export function definitionOf({
   settings: given = {},
   algorithm: own,
 }: AggregatorOptions): RunDefinition {
-  const settings = readAggregatorSettings(given);
-  const algorithm = own ?? algorithmNamed(settings.algorithm, []);
+  const asked = readAggregatorSettings(given);
+  const algorithm = own ?? algorithmNamed(asked.algorithm, []);
+  const codec = codecNamed(asked.codec);
+  const takes = takesStatistics(asked, model);
+  const privacy = privacyOf(asked, algorithm, codec, takes);
+  const settings = privacy === undefined ? asked : { ...asked, ...privacy.settings };
   const { name, client } = algorithm;
   const all = algorithmSettings(algorithm, settings.algorithmSettings);
   if (settings.clipUpdateNorm > 0 && client.state.length > 0)
@@ -75,7 +84,6 @@ export function definitionOf({
     );
   const { layers, loss } = networkOf(model.description);
   const tapped = layers.filter(({ tap }) => tap !== undefined);
-  const codec = codecNamed(settings.codec);
   const numbers = codecSettings(codec, settings.codecSettings);
   requirePair(algorithm, all, codec, numbers);
   const choice = { codec: codec.name, codecSettings: numbers };
@@ -91,7 +99,11 @@ export function definitionOf({
     follows: codec.name !== DEFAULT_CODEC && client.follows !== undefined,
     updateBytes,
     isLarge: updateBytes > LARGE,
-    combining: combiningOf(settings, algorithm, codec, 4 * model.layout.size * client.sends.length),
+    combining: withPrivacy(
+      combiningOf(settings, algorithm, codec, 4 * model.layout.size * client.sends.length),
+      privacy,
+    ),
+    privacy,
     norms: tapped.length + (settings.manIncludesLogits ? 1 : 0),
     needs: {
       algorithm: name,
@@ -99,9 +111,19 @@ export function definitionOf({
       codec: codec.name,
     },
     targets: loss.task === "numbers" && model.targets === undefined ? loss.target.size : 0,
-    takesStatistics: takesStatistics(settings, model),
+    takesStatistics: takes,
   };
 }
+
+/** A private sum has a round's updates in it up to the number that it is divided by. */
+const withPrivacy = (combining: Combining, privacy: Privacy | undefined): Combining =>
+  privacy === undefined
+    ? combining
+    : {
+        ...combining,
+        rule: { ...combining.rule, protection: privacy.protection },
+        most: privacy.protection.divisor,
+      };
 
 /**
  * Whether clients are asked for statistics of their inputs. Where the settings do not say, they are

@@ -22,7 +22,8 @@ export function openEnd(
   sendFinished: Registry["sendFinished"],
 ): RunEnd {
   const { definition, log, models, evaluations, folder, clients } = context;
-  const { settings } = definition;
+  const { settings, endsEarly } = definition;
+  const all = endsEarly ?? "all rounds are done";
   let last: EvaluationRecord | undefined;
   let resolve!: (ending: Ending) => void;
   const done = new Promise<Ending>((resolved) => (resolve = resolved));
@@ -43,10 +44,10 @@ export function openEnd(
     evaluated: (record) => void (last = record),
     async finished() {
       await evaluations.idle();
-      await summarise("All rounds are done.");
+      await summarise(`${all[0].toUpperCase()}${all.slice(1)}.`);
       await sendFinished();
       log.info({ rounds: models.round }, "the run is finished");
-      endWith("finished", "all rounds are done");
+      endWith("finished", all);
     },
     stopped(reason, failed) {
       evaluations.cut();

@@ -58,7 +58,8 @@ export function openFolds(
       const { round, goal, maxSamples } = attempt!;
       const staleness = round - work.round;
       const samples = Math.min(offered, maxSamples);
-      if (samples < offered)
+      const discreet = definition.privacy?.discreet === true;
+      if (samples < offered && !discreet)
         log.info(
           { client: client.slice(0, 32), round, samples: offered, weight: samples },
           "an update counts with fewer samples than it was trained on",
@@ -81,7 +82,7 @@ export function openFolds(
       const { clipUpdateNorm } = settings;
       const isClipped = clipUpdateNorm > 0 && norm > clipUpdateNorm;
       log.info(
-        { client: client.slice(0, 32), round, staleness, norm },
+        { client: client.slice(0, 32), round, staleness, ...(discreet ? {} : { norm }) },
         isClipped ? "an update is clipped and folded" : "an update is folded",
       );
       tell("counted", {

@@ -1,6 +1,7 @@
 import { ConfigError } from "../../runtime/errors.js";
 import { readMetadata } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
+import { openAccount, type Account } from "./privacy.js";
 import { firstCheckpoint, inTurn, openReducer, type Reducer } from "../aggregation/reducer.js";
 import { openReducerInWorker } from "../aggregation/reducer-in-worker.js";
 import type { Log } from "../log.js";
@@ -28,6 +29,10 @@ export interface OpenedRun {
   /** It has the state of the last commit. */
   readonly reducer: Reducer;
   readonly folder: RunFolder | undefined;
+  /** Of a run with differential privacy. */
+  readonly account: Account | undefined;
+  /** The run as asked for, with no more rounds than its privacy budget allows. */
+  readonly definition: RunDefinition;
 }
 
 /**
@@ -67,7 +72,16 @@ export async function openRun(
         opened.statistics,
       );
     }
-    return { ledger, opened, reducer, folder };
+    const account = definition.privacy && openAccount(definition.privacy, opened.charges);
+    const { round } = last.record;
+    const rounds = Math.min(settings.rounds, round + (account?.affordable ?? Infinity));
+    const endsEarly =
+      rounds < settings.rounds
+        ? `the privacy budget of epsilon ${settings.dpBudget} allows ${rounds} of the ${settings.rounds} rounds asked for`
+        : undefined;
+    if (endsEarly !== undefined) log.warn({ run, rounds }, endsEarly);
+    const within = { ...definition, settings: { ...settings, rounds }, endsEarly };
+    return { ledger, opened, reducer, folder, account, definition: within };
   } catch (error) {
     await reducer?.close();
     await ledger.close();
@@ -104,6 +118,11 @@ function requireSameRun(definition: RunDefinition, opened: Opened): void {
   if (readMetadata(last.model.bytes)["model"] !== expected["model"]) throw changed("model");
   const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
   if (begun !== settings.algorithm) throw changed(`algorithm (${String(begun)})`);
+  const charged = new Set(opened.charges.map(({ round }) => round));
+  // Of what was published without noise no epsilon can be told, and what follows would tell more.
+  const isPrivate = definition.privacy !== undefined;
+  if (isPrivate ? charged.size < last.record.round : charged.size > 0)
+    throw changed(`differential privacy (${isPrivate ? "none" : "dpNoise"})`);
   const mode = latest?.mode ?? settings.mode;
   if (mode !== settings.mode) throw changed(`mode (${mode})`);
 }
@@ -128,7 +147,10 @@ async function chooseReducer(
   // An algorithm of the caller's own is code, which cannot be sent to a worker.
   // A rule that sees all updates together looks at many small ones for as long as at a large one.
   const isMean = combining.rule.rule === mean.name;
-  if ((updateBytes > WORKER_FROM || !isMean) && !isOwn) return openReducerInWorker(reducerSettings);
+  // How long noise takes to draw tells of it, so it is drawn where nobody waits for it.
+  const isPrivate = combining.rule.protection !== undefined;
+  if ((updateBytes > WORKER_FROM || !isMean || isPrivate) && !isOwn)
+    return openReducerInWorker(reducerSettings);
   const arithmetic = await wasmArithmetic().catch((error: unknown) => {
     log.warn({ err: error }, "folding without the WebAssembly kernels");
     return plain;

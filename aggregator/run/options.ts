@@ -5,6 +5,7 @@ import type { EvaluationRecord, Tested } from "./evaluation-record.js";
 import type { Admission } from "../sessions/authentication.js";
 import type { Log } from "../log.js";
 import type { Doubt } from "./client-means.js";
+import type { Spent } from "./privacy.js";
 import type { RoundRecord, RoundTimings } from "./round-record.js";
 import type { Refusal } from "../aggregation/validation.js";
 import type { Phase } from "../rounds/participants.js";
@@ -84,12 +85,12 @@ export interface AggregatorEvents {
       /** Rounds committed since the model that it was trained from. */
       readonly staleness: number;
       readonly bytes: number;
-      /** Euclidean norm of the delta, as it was sent. */
-      readonly norm: number;
-      readonly clipped: boolean;
-      /** How long the fold took, and how long the client says that it trained. */
+      /** Euclidean norm of the delta, as it was sent; kept back in private runs. */
+      readonly norm?: number;
+      readonly clipped?: boolean;
       readonly foldSeconds: number;
-      readonly trainSeconds: number;
+      /** How long the client says that it trained; kept back in private runs. */
+      readonly trainSeconds?: number;
     },
   ];
   /**
@@ -170,6 +171,8 @@ export interface Status {
   /** How updates are combined, and how many hostile ones that bears. */
   readonly bears: string;
   readonly model: string;
+  /** What a run with differential privacy has spent. */
+  readonly privacy?: Spent;
   /** What clients said of their inputs before the first round, once they have. */
   readonly statistics?: StatisticsRecord & { readonly remarks: readonly string[] };
   readonly clients: readonly ClientStatus[];

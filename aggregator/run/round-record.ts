@@ -7,7 +7,7 @@ import type { Checkpoint } from "../storage/ledger.js";
  * A committed round in `rounds.jsonl`: nothing that time, the run's id or the order of arrival
  * decides.
  */
-export interface RoundRecord extends ClientMeans {
+export interface RoundRecord extends Partial<ClientMeans> {
   readonly round: number;
   readonly attempt: number;
   readonly algorithm: string;
@@ -23,6 +23,9 @@ export interface RoundRecord extends ClientMeans {
   /** Kernels of the fold, and of the clients. */
   readonly build: string;
   readonly clientBuilds: readonly string[];
+  /** What a run with differential privacy has spent, this round in it. */
+  readonly epsilon?: number;
+  readonly delta?: number;
 }
 
 /** The same round in `timings.jsonl`. */
@@ -70,6 +73,15 @@ export function roundRecord(
     ...builds,
   };
 }
+
+/** Without what the participants measured, and the hashes by which a guess at an update is known. */
+export const withoutMeans = ({
+  samples: _,
+  lossBefore: __,
+  lossAfter: ___,
+  activationNorms: ____,
+  ...record
+}: RoundRecord): RoundRecord => ({ ...record, updates: [] });
 
 /** How long a client says that it trained, which cannot be longer than it had for it. */
 export const trainSecondsOf = ({ deadline }: AggregatorSettings, { offer }: Assignment): number =>

@@ -3,6 +3,7 @@ import { wordsOf } from "../clients/troubles.js";
 import type { Models } from "../storage/model-cache.js";
 import type { Rounds } from "../rounds/engine.js";
 import type { Load, Situation, Status } from "./options.js";
+import type { RunContext } from "./context.js";
 import type { AggregatorSettings } from "../settings.js";
 
 // What the live page, `/status`, `/metrics` and the command line read.
@@ -14,6 +15,7 @@ export function statusOf(
   engine: Pick<Rounds, "waitsFor">,
   models: Models,
   clients: Iterable<Client>,
+  { account, definition }: Pick<RunContext, "account" | "definition">,
   statistics: Status["statistics"],
 ): Status {
   return {
@@ -23,6 +25,7 @@ export function statusOf(
     waitsFor: engine.waitsFor(),
     bears,
     model: models.current.sha256,
+    ...(account && { privacy: account.spent }),
     ...(statistics && { statistics }),
     clients: [...clients]
       .sort((a, b) => (a.id < b.id ? -1 : 1))
@@ -30,7 +33,7 @@ export function statusOf(
         id: client.id,
         connected: client.session !== undefined,
         state: inWords(client),
-        samples: client.samples,
+        samples: definition.privacy?.discreet ? null : client.samples,
       })),
   };
 }

@@ -73,6 +73,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     const { last } = found;
     return {
       ...{ epoch, run, last, attempt, latest, statistics, notes },
+      charges: history.charges.slice(),
       clients: [...clients.values()],
       history: commits,
     };
@@ -109,6 +110,8 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
 
     beginAttempt: (epoch, attempt) =>
       inTurn(epoch, (to) => append(to, { type: "attempt", attempt })),
+
+    charge: (epoch, charge) => inTurn(epoch, (to) => append(to, { type: "charge", charge })),
 
     abandonAttempt: (epoch, round, attempt) =>
       inTurn(epoch, (to) => append(to, { type: "abandoned", round, attempt })),

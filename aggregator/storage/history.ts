@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type {
   AttemptRecord,
+  Charge,
   CommitRecord,
   CountedUpdate,
   RegisteredClient,
@@ -53,6 +54,10 @@ export const LedgerRecord = v.variant("type", [
       mode: v.string(),
     }),
   }),
+  v.object({
+    type: v.literal("charge"),
+    charge: v.object({ round: whole, attempt: whole, noise: v.number(), sampling: v.number() }),
+  }),
   v.object({ type: v.literal("abandoned"), round: whole, attempt: whole }),
   v.object({
     type: v.literal("commit"),
@@ -75,6 +80,7 @@ export interface History {
   statistics: StatisticsRecord | undefined;
   attempt: AttemptRecord | undefined;
   latest: AttemptRecord | undefined;
+  readonly charges: Charge[];
   readonly clients: Map<string, RegisteredClient>;
   readonly commits: CommitRecord[];
   readonly counted: Map<string, CountedUpdate>;
@@ -86,6 +92,7 @@ export const emptyHistory = (): History => ({
   statistics: undefined,
   attempt: undefined,
   latest: undefined,
+  charges: [],
   clients: new Map(),
   commits: [],
   counted: new Map(),
@@ -108,6 +115,9 @@ export function remember(history: History, record: LedgerRecord): void {
       return;
     case "attempt":
       history.attempt = history.latest = record.attempt;
+      return;
+    case "charge":
+      history.charges.push(record.charge);
       return;
     case "abandoned":
       if (history.attempt?.round === record.round && history.attempt.attempt === record.attempt)

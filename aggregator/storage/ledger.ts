@@ -25,6 +25,11 @@ export interface Ledger {
   keepStatistics(epoch: number, statistics: StatisticsRecord): Promise<void>;
   /** Durable when it resolves; nothing of the attempt may be sent to anybody before that. */
   beginAttempt(epoch: number, attempt: AttemptRecord): Promise<void>;
+  /**
+   * Noise is about to be drawn for a round: durable when it resolves, and before that nothing of
+   * the round may be published. A round that a crash makes commit again is charged again.
+   */
+  charge(epoch: number, charge: Charge): Promise<void>;
   /** The attempt is called off: a restart will not reopen it. */
   abandonAttempt(epoch: number, round: number, attempt: number): Promise<void>;
   /**
@@ -69,6 +74,8 @@ export interface Opened {
   readonly attempt?: AttemptRecord;
   /** The last attempt that was begun, open or not. */
   readonly latest?: AttemptRecord;
+  /** What was charged for privacy, in order. */
+  readonly charges: readonly Charge[];
   readonly clients: readonly RegisteredClient[];
   /** Where the run has taken them. */
   readonly statistics?: StatisticsRecord;
@@ -76,6 +83,15 @@ export interface Opened {
   readonly history: readonly CommitRecord[];
   /** What was found and mended, in sentences. */
   readonly notes: readonly string[];
+}
+
+/** A release that the account of privacy has to count. */
+export interface Charge {
+  readonly round: number;
+  readonly attempt: number;
+  /** The noise multiplier, and the chance with which a client was in. */
+  readonly noise: number;
+  readonly sampling: number;
 }
 
 export interface RegisteredClient {

@@ -26,6 +26,7 @@ export function memoryLedger(): Ledger {
         last: { record, ...last },
         attempt: history.attempt,
         latest: history.latest,
+        charges: [...history.charges],
         clients: [...history.clients.values()],
         statistics: history.statistics,
         history: [...history.commits],
@@ -35,6 +36,7 @@ export function memoryLedger(): Ledger {
     register: async (epoch, client) => write(epoch, { type: "client", client }),
     keepStatistics: async (epoch, statistics) => write(epoch, { type: "statistics", statistics }),
     beginAttempt: async (epoch, attempt) => write(epoch, { type: "attempt", attempt }),
+    charge: async (epoch, charge) => write(epoch, { type: "charge", charge }),
     abandonAttempt: async (epoch, round, attempt) =>
       write(epoch, { type: "abandoned", round, attempt }),
     async commit(epoch, record, checkpoint) {

@@ -36,16 +36,36 @@ export async function recover(
   const bytes = (await files.read(path)) ?? (await begin(path, blobs, genesis));
   const read = understand(path, bytes);
   const { last, end } = await lastGood(folder, read, notes, blobs);
+  const tail = Buffer.from(bytes.subarray(read.good));
+  const isPrivate =
+    read.records.some(({ record }) => record.type === "charge") ||
+    ['"charge"', '"epsilon"'].some((word) => tail.includes(word));
+  if (read.damaged && isPrivate)
+    throw new ConfigError(
+      "state-damaged",
+      `"${path}" expected every charge of a run with differential privacy, got damage at byte ${read.good}, behind which some may lie: its epsilon cannot be told any more`,
+    );
   // What is cut off is kept aside, so that it can be looked at.
   if (end < bytes.length) await writeWhole(files, folder, "journal.cut", bytes.subarray(end));
   // Written again, because what is read may never have reached the disk: after a failed sync it is
   // in memory alone, and no later sync writes it.
-  await writeWhole(files, folder, "journal", bytes.subarray(0, end));
-  const history = emptyHistory();
   const kept = read.records.filter((record) => record.end <= end);
+  let { hash } = kept[kept.length - 1];
+  const parts = [bytes.subarray(0, end)];
+  // Models that a damaged checkpoint takes back were published all the same.
+  for (const cut of read.records) {
+    if (cut.end <= end || cut.record.type !== "charge") continue;
+    const framed = frame(JSON.stringify(cut.record), hash);
+    parts.push(framed.bytes);
+    ({ hash } = framed);
+    kept.push(cut);
+  }
+  const journal = parts.length === 1 ? parts[0] : Buffer.concat(parts);
+  await writeWhole(files, folder, "journal", journal);
+  const history = emptyHistory();
   for (const { record } of kept) remember(history, record);
-  const { hash } = kept[kept.length - 1];
-  return { history, last, length: end, hash, highestEpoch: read.highestEpoch, notes };
+  const { length } = journal;
+  return { history, last, length, hash, highestEpoch: read.highestEpoch, notes };
 }
 
 /**

@@ -81,10 +81,12 @@ export function openRunFolder(folder: string, log: Log): RunFolder {
   const append = (name: string, line: object) => appendFile(join(folder, name), jsonl([line]));
   async function writeModel(round: number, model: Blob): Promise<void> {
     const { sha256, bytes } = model;
-    const card = JSON.parse(readMetadata(bytes)["model"]) as object;
+    const { model: description, privacy } = readMetadata(bytes);
+    const card = JSON.parse(description) as object;
     const place = join(folder, "model");
     await writeWhole(nodeFiles, place, "weights.safetensors", bytes);
-    const text = JSON.stringify({ ...card, round, sha256 }, null, 2) + "\n";
+    const spent = privacy === undefined ? {} : { privacy: JSON.parse(privacy) as object };
+    const text = JSON.stringify({ ...card, round, sha256, ...spent }, null, 2) + "\n";
     await writeWhole(nodeFiles, place, "model.json", encoder.encode(text));
   }
   function behind(work: () => Promise<void>): void {

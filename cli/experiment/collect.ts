@@ -7,7 +7,7 @@ import type { RoundMeasures, RunResult } from "./result.js";
 const Round = v.looseObject({
   round: v.number(),
   participants: v.array(v.string()),
-  activationNorms: v.array(v.number()),
+  activationNorms: v.optional(v.array(v.number()), []),
 });
 
 const Timing = v.looseObject({

@@ -41,7 +41,9 @@ test(
     const context = await browser.newContext();
 
     const rounds: { participants: readonly string[]; samples: number }[] = [];
-    run.aggregator.on("round", (line) => rounds.push(line));
+    run.aggregator.on("round", ({ participants, samples = NaN }) =>
+      rounds.push({ participants, samples }),
+    );
     const errors: string[] = [];
     const takePart = async (state: string, seed: number): Promise<Seen> => {
       const page = await context.newPage();

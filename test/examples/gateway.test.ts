@@ -113,7 +113,9 @@ test("two gateways train at night on what came over MQTT; one was killed before,
   );
   t.after(() => run.end());
   const rounds: { participants: readonly string[]; samples: number }[] = [];
-  run.aggregator.on("round", (line) => rounds.push(line));
+  run.aggregator.on("round", ({ participants, samples = NaN }) =>
+    rounds.push({ participants, samples }),
+  );
   const settings = (name: string, night: string) => ({
     aggregator: run.url,
     state: example.path(name),

@@ -115,7 +115,10 @@ test(
       const f = await federation({ ...settings, clipNorm: 0.2, zeta: 0.3 }, { model: model() });
       t.after(() => f.end());
       const line = new Promise<{ activationNorms: readonly number[]; lossAfter: number }>(
-        (resolve) => f.aggregator.on("round", resolve),
+        (resolve) =>
+          f.aggregator.on("round", ({ activationNorms = [], lossAfter = NaN }) =>
+            resolve({ activationNorms, lossAfter }),
+          ),
       );
       const ended = start(f);
       const { reason, model: blob } = await f.aggregator.done;
@@ -163,8 +166,8 @@ test(
     let first = await python(f, "beside", examples("one", 90), 0.1);
     let killed = false;
     const again = new Promise<typeof first>((resolve, reject) =>
-      f.aggregator.on("round", (line) => {
-        rounds.push(line);
+      f.aggregator.on("round", ({ participants, lossAfter = NaN }) => {
+        rounds.push({ participants, lossAfter });
         if (killed) return;
         killed = true;
         first.child.kill("SIGKILL");

@@ -112,7 +112,7 @@ test("data that grew count up to the cap at once, and wholly from the next round
     await Promise.all(ends);
     // Room for twice as many as were known, up to the next power of two.
     assert.deepEqual(
-      lines.map(({ samples }) => samples - 3 * SAMPLES),
+      lines.map(({ samples }) => samples! - 3 * SAMPLES),
       [256, 300],
     );
     const [second] = honest[0].messages.filter(({ type }) => type === "assign").slice(1);

@@ -20,6 +20,7 @@ test("a figure is there where its source is, and only there", () => {
     activationNorms: [0.5, 0.25],
     learningRate: 0.1,
     staleness: 0,
+    epsilon: 1.5,
   };
   assert.deepEqual(figuresOf({ rounds }), { ...rounds, participants: 2 });
   const timings = {

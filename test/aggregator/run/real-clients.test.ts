@@ -318,8 +318,8 @@ test("buffered rounds: real clients learn, a slow one's updates are stale, and a
       Array.from({ length: 16 }, (_, i) => i + 1),
     );
     assert.ok(lines.some(({ staleness }) => staleness > 0));
-    const before = lines[0].lossBefore;
-    const { lossAfter } = lines[15];
+    const before = lines[0].lossBefore!;
+    const lossAfter = lines[15].lossAfter!;
     assert.ok(lossAfter < before / 2, `${before} to ${lossAfter}`);
     // What clients were told is what the journal has, once.
     const ledger = fileLedger(stateFolder(folder));

@@ -55,7 +55,7 @@ test(
   "an update that is too long is scaled down before it is folded, and whoever sent it is told nothing else",
   on({ rounds: 1, gather: 2, clipUpdateNorm: 2 }, async (f) => {
     const counted: [number, boolean][] = [];
-    f.aggregator.on("counted", ({ norm, clipped }) => counted.push([norm, clipped]));
+    f.aggregator.on("counted", ({ norm, clipped }) => counted.push([norm!, clipped!]));
     const [a, b] = [await f.client("a"), await f.client("b")];
     // 15 numbers: a norm of 1 and one of 8.
     const [small, large] = [1, 8].map((norm) => norm / Math.sqrt(15));

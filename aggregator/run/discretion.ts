@@ -1,0 +1,42 @@
+import type { AggregatorEvents, Tell } from "./options.js";
+import type { Privacy } from "./privacy.js";
+
+/** Says what may be heard of an event, or nothing. */
+type Discretion = {
+  readonly [E in keyof AggregatorEvents]?: (
+    ...args: AggregatorEvents[E]
+  ) => AggregatorEvents[E] | undefined;
+};
+
+/** Endings of a client's work that its line decided, and not its data. */
+const OF_THE_LINE = new Set(["late", "stale", "left", "bye", "unknown-assignment", "conflict"]);
+
+const withoutCode = <T extends { readonly code: string }>(event: T): T =>
+  OF_THE_LINE.has(event.code) ? event : { ...event, code: "other" };
+
+/**
+ * What a run with differential privacy keeps back: losses, norms, counts of batches, and reasons
+ * that a client's data had a say in. No epsilon covers them.
+ */
+const DISCRETION: Discretion = {
+  progress: () => undefined,
+  doubted: () => undefined,
+  counted: ({ norm: _, clipped: __, trainSeconds: ___, ...update }) => [update],
+  refused: (refusal) => [
+    OF_THE_LINE.has(refusal.code)
+      ? refusal
+      : { ...withoutCode(refusal), message: "its reason is kept back" },
+  ],
+  missed: ({ reason: _, ...work }) => [withoutCode(work)],
+  round: (record, timings) => [record, { ...timings, trainSeconds: 0 }],
+};
+
+/** Tells listeners what they may hear. */
+export const discreetly = (privacy: Privacy | undefined, tell: Tell): Tell =>
+  privacy?.discreet !== true
+    ? tell
+    : (event, ...args) => {
+        const heard = DISCRETION[event];
+        const said = heard === undefined ? args : heard(...args);
+        if (said !== undefined) tell(event, ...said);
+      };
