@@ -255,6 +255,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return this.#joined.context.definition.endsEarly;
   }
 
+  /** What clients' data had a say in is kept back. */
+  get isDiscreet(): boolean {
+    return this.#joined.context.definition.privacy?.discreet ?? false;
+  }
+
   /** The epsilon spent so far, and its delta, of a run with differential privacy. */
   get privacy(): Spent | undefined {
     return this.#joined.context.account?.spent;

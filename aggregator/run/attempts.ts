@@ -96,14 +96,7 @@ export function openAttempts(
 
     async begin(wanted) {
       const { mode } = settings;
-      const attempt = {
-        ...wanted,
-        // In a private run nothing that is sent out may depend on how much data clients have.
-        ...(definition.privacy && { meanSamples: 1 }),
-        maxSamples: mostSamples(context, wanted.selected),
-        key,
-        mode,
-      };
+      const attempt = { ...wanted, ...samplesOf(context, wanted), key, mode };
       await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);
@@ -166,6 +159,18 @@ export function openAttempts(
     },
   };
 }
+
+/**
+ * What an attempt freezes of how much data its clients have. In a private run nothing that is sent
+ * to them may depend on it.
+ */
+const samplesOf = (
+  context: Parameters<typeof mostSamples>[0],
+  { selected, meanSamples }: Attempt,
+): Pick<AttemptRecord, "meanSamples" | "maxSamples"> => ({
+  meanSamples: context.definition.privacy === undefined ? meanSamples : 1,
+  maxSamples: mostSamples(context, selected),
+});
 
 /**
  * The most samples that an update of an attempt may claim: room for data that grew since a client

@@ -102,7 +102,9 @@ export async function commitRound(
       const timings: RoundTimings = {
         round: open.round,
         seconds: (performance.now() - openedAt) / 1000,
-        trainSeconds: Math.max(...counted.map((one) => trainSecondsOf(settings, one))),
+        ...(discreet
+          ? {}
+          : { trainSeconds: Math.max(...counted.map((one) => trainSecondsOf(settings, one))) }),
         updateBytes: counted.length * updateBytes,
         modelBytes: counted.reduce(
           (sum, { model }) => sum + (model ?? models.current).bytes.length,

@@ -28,7 +28,6 @@ const DISCRETION: Discretion = {
       : { ...withoutCode(refusal), message: "its reason is kept back" },
   ],
   missed: ({ reason: _, ...work }) => [withoutCode(work)],
-  round: (record, timings) => [record, { ...timings, trainSeconds: 0 }],
 };
 
 /** Tells listeners what they may hear. */

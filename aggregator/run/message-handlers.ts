@@ -54,6 +54,7 @@ function messageHandlers(
   statistics: Pick<StatisticsPhase, "answered">,
 ): { readonly [T in WorkMessage]: Handler<ClientMessageOf<T>> } {
   const { othersLog, send, tell, assignments, evaluations } = context;
+  const discreet = context.definition.privacy?.discreet === true;
 
   function progress(
     client: Client,
@@ -73,16 +74,10 @@ function messageHandlers(
     if (assignment === undefined) return;
     const { work } = assignment;
     const what = message.type === "decline" ? "declined" : "failed";
-    othersLog.warn(
-      {
-        client: client.id.slice(0, 32),
-        round: work.round,
-        code: message.code,
-      },
-      `a client ${what} its assignment`,
-      message.message,
-    );
     const { code: given, message: words } = message;
+    const facts = { client: client.id.slice(0, 32), round: work.round };
+    if (discreet) othersLog.warn(facts, `a client ${what} its assignment`);
+    else othersLog.warn({ ...facts, code: given }, `a client ${what} its assignment`, words);
     const trouble = addTrouble(client, assignment.task, {
       what,
       code: given,
@@ -100,7 +95,8 @@ function messageHandlers(
     updates.drop(assignment.id);
     assignments.free(assignment);
     const code = `${what}-${given}`;
-    const reason = wordsOf(trouble);
+    // It would stand in the sentence of an abandoned round.
+    const reason = discreet ? what : wordsOf(trouble);
     if (assignment.task === "train")
       tell("missed", { client: client.id, round: work.round, code, reason, barred });
     send({ type: "gone", client: client.id, work, code, reason, barred });

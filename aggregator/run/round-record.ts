@@ -32,8 +32,8 @@ export interface RoundRecord extends Partial<ClientMeans> {
 export interface RoundTimings {
   readonly round: number;
   readonly seconds: number;
-  /** The longest local training. */
-  readonly trainSeconds: number;
+  /** The longest local training; kept back in private runs. */
+  readonly trainSeconds?: number;
   readonly updateBytes: number;
   /** Of the models that those updates were trained from, as they were sent. */
   readonly modelBytes: number;

@@ -32,7 +32,7 @@ export function statusOf(
       .map((client) => ({
         id: client.id,
         connected: client.session !== undefined,
-        state: inWords(client),
+        state: inWords(client, definition.privacy?.discreet === true),
         samples: definition.privacy?.discreet ? null : client.samples,
       })),
   };
@@ -76,12 +76,13 @@ const DOES: Readonly<Record<Assignment["task"], string>> = {
   statistics: "measures its inputs before",
 };
 
-function inWords(client: Client): string {
+function inWords(client: Client, discreet: boolean): string {
   if (client.lacks !== undefined) return `lacks ${client.lacks}`;
   if (client.current !== undefined)
     return `${DOES[client.current.task]} round ${client.current.work.round}`;
   const { train } = client.troubles;
-  if (train?.until !== undefined) return `cannot train: ${wordsOf(train)}`;
+  if (train?.until !== undefined)
+    return discreet ? "cannot train" : `cannot train: ${wordsOf(train)}`;
   if (client.session === undefined) return "away";
-  return client.ready ? "ready" : `busy${client.reason ? `: ${client.reason}` : ""}`;
+  return client.ready ? "ready" : `busy${client.reason && !discreet ? `: ${client.reason}` : ""}`;
 }

@@ -25,7 +25,7 @@ export function openUpdates(
     Pick<RunContext, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
 ): Updates {
   const { log, send, ledger, reducer, models, uploads, assignments, clientOf, roster } = context;
-  const { updateBytes } = context.definition;
+  const { updateBytes, privacy } = context.definition;
 
   /** The reducer may still be reading it; it takes calls in order, so this is safe. */
   const drop = (assignment: string): void => uploads.release(assignment, reducer.drop(assignment));
@@ -53,7 +53,8 @@ export function openUpdates(
       client: client.id,
       work: assignment.work,
       code,
-      reason: trouble && wordsOf(trouble),
+      // It would stand in the sentence of an abandoned round.
+      reason: trouble && (privacy?.discreet ? "refused" : wordsOf(trouble)),
       barred,
     });
   }

@@ -69,11 +69,10 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         : found.notes;
     const commits = history.commits.slice();
     forget();
-    const { run, attempt, latest, clients, statistics } = history;
+    const { run, attempt, latest, clients, charges, statistics } = history;
     const { last } = found;
     return {
-      ...{ epoch, run, last, attempt, latest, statistics, notes },
-      charges: history.charges.slice(),
+      ...{ epoch, run, last, attempt, latest, charges, statistics, notes },
       clients: [...clients.values()],
       history: commits,
     };
@@ -112,7 +111,6 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
       inTurn(epoch, (to) => append(to, { type: "attempt", attempt })),
 
     charge: (epoch, charge) => inTurn(epoch, (to) => append(to, { type: "charge", charge })),
-
     abandonAttempt: (epoch, round, attempt) =>
       inTurn(epoch, (to) => append(to, { type: "abandoned", round, attempt })),
 

@@ -176,7 +176,7 @@ test("a liar whose losses and norms cannot be right is left out of a round's fig
 test("a liar cannot have trained for longer than its round allows", () =>
   withLiar({ deadline: 20_000 }, { samples: SAMPLES }, async (f, honest, liar) => {
     const seconds = new Promise<number>((resolve) =>
-      f.aggregator.on("round", (_, { trainSeconds }) => resolve(trainSeconds)),
+      f.aggregator.on("round", (_, { trainSeconds }) => resolve(trainSeconds!)),
     );
     const ends = honest.map((client) => client.work(sending(0)));
     const metrics = { lossBefore: 1, lossAfter: 1, activationNorms: [], seconds: 1e9 };

@@ -20,14 +20,21 @@ function isShown(client: Readonly<Client>, work: RoundWork, filter: ClientFilter
   return outcome !== undefined && (outcome === "counted") === (filter === "counted");
 }
 
-function rowOf(client: Readonly<Client>, work: RoundWork): ClientRow {
+/** @param discreet what its data had a say in is kept back */
+function rowOf(client: Readonly<Client>, work: RoundWork, discreet: boolean): ClientRow {
   const own = work.of(client.id);
   const { train } = client.troubles;
   return {
     id: client.id,
     standing: stateOf(client),
-    note: client.lacks ? `lacks ${client.lacks}` : train?.until ? wordsOf(train) : client.reason,
-    samples: client.samples,
+    note: client.lacks
+      ? `lacks ${client.lacks}`
+      : discreet
+        ? undefined
+        : train?.until
+          ? wordsOf(train)
+          : client.reason,
+    samples: discreet ? null : client.samples,
     ...(own && {
       share: Math.round(own.share * 100) / 100,
       loss: own.loss === undefined ? undefined : short(own.loss),
@@ -42,6 +49,7 @@ export function tableChange(
   work: RoundWork,
   shown: ShownTable,
   { filter, from }: { readonly filter: ClientFilter; readonly from: number },
+  discreet = false,
 ): TableChange | undefined {
   const rows: ClientRow[] = [];
   const have = new Map<string, string>();
@@ -50,7 +58,7 @@ export function tableChange(
   for (const client of clients) {
     if (!isShown(client, work, filter)) continue;
     if (total >= from && total < from + PAGE_ROWS) {
-      const one = rowOf(client, work);
+      const one = rowOf(client, work, discreet);
       const text = JSON.stringify(one);
       ids.push(client.id);
       have.set(client.id, text);

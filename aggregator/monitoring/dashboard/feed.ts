@@ -92,7 +92,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
   const now = () => nowOf(aggregator, work);
   const counts = () => countsOf(aggregator, work);
   const tableFor = ({ look, table }: Viewer) =>
-    tableChange(aggregator.clients(), work, table, look);
+    tableChange(aggregator.clients(), work, table, look, aggregator.isDiscreet);
 
   /** Something has changed: sends it soon, if a page is open. */
   function wake(): void {
@@ -200,7 +200,13 @@ async function readPast({ folder, committed }: Aggregator, chronicle: Chronicle)
 
 function nowOf(aggregator: Aggregator, work: RoundWork): Now {
   const { waitsFor, ...situation } = aggregator.situation();
-  return { ...situation, sentence: waitsFor, trained: short(work.trained()) };
+  return {
+    ...situation,
+    sentence: waitsFor,
+    trained: short(work.trained()),
+    // Epsilon grows with each round.
+    ...(aggregator.privacy && { bears: aggregator.bears }),
+  };
 }
 
 function countsOf(aggregator: Aggregator, work: RoundWork): ClientCounts {

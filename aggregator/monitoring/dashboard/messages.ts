@@ -62,6 +62,8 @@ export type Role = "admin" | "viewer";
 export interface Now {
   /** What the run waits for. */
   readonly sentence: string;
+  /** As on the card, where it changes. */
+  readonly bears?: string;
   /** `finished` and `stopped` are the ends. */
   readonly at: string;
   readonly committed: number;

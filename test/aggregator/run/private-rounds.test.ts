@@ -103,10 +103,32 @@ test("nothing that depends on a client's data leaves a private run beside its mo
     const secrets = /"(lossBefore|lossAfter|activationNorms|samples|norm|clipped|loss|batches)"/;
     for (const said of [...heard, ...f.log.map((line) => JSON.stringify(line))])
       assert.doesNotMatch(said, secrets);
+    assert.doesNotMatch(heard.join(), /trainSeconds/);
     assert.ok(heard.length >= 6);
     for (const { samples } of f.aggregator.status().clients) assert.equal(samples, null);
     const page = await fetch(`${f.url.replace(/^ws/, "http")}/metrics`);
     assert.match(await page.text(), /fedflat_update_norm_count 0/);
+  } finally {
+    await f.end();
+  }
+});
+
+test("why a client cannot take part in a private round is kept back", async () => {
+  const f = await federation({ ...PRIVATE, rounds: 1, minimum: 1, dpClients: 2 });
+  const heard: string[] = [];
+  for (const event of ["missed", "refused", "abandoned"] as const)
+    f.aggregator.on(event, (said: unknown) => heard.push(JSON.stringify(said)));
+  try {
+    const [well, ill] = [await f.client("well"), await f.client("ill")];
+    for (const client of [well, ill]) client.send({ type: "ready" });
+    const { assignment } = await ill.next("assign");
+    ill.send({ type: "failed", assignment, code: "diverged", message: "a loss of 1e30" });
+    void well.work(all(1)).catch(() => {});
+    await f.aggregator.done.then(() => {});
+    const told = [...heard, ...f.log.map((line) => JSON.stringify(line))].join();
+    assert.match(told, /a client failed its assignment/);
+    assert.doesNotMatch(told, /diverged|1e30/);
+    assert.doesNotMatch(JSON.stringify(f.aggregator.status()), /diverged|1e30/);
   } finally {
     await f.end();
   }

@@ -125,6 +125,7 @@ function showNow(): void {
   if (now === undefined || run === undefined) return;
   over = now.at === "finished" || now.at === "stopped";
   setText(byId("sentence"), now.sentence);
+  if (now.bears !== undefined) setText(byId("bears"), now.bears);
   const { counted, goal, round, committed } = now;
   setText(byId("round-label"), over ? "Round" : `Round ${round}`);
   bar("round-bar", ".counted", goal > 0 ? counted / goal : 0);
