@@ -134,6 +134,13 @@ export function watch(
 ): { readonly reports: Reports; flush(): void } {
   const { rounds, evaluateEvery } = aggregator.settings;
   const judgedBy = headlineOf(networkOf(aggregator.description).loss.task);
+  const { whoSees, endsEarly, privacy } = aggregator;
+  if (whoSees !== undefined)
+    view.say(
+      "privacy",
+      { ...privacy, endsEarly },
+      endsEarly === undefined ? whoSees : `${whoSees}\nIt will end early: ${endsEarly}.`,
+    );
   const waiting: RoundReport[] = [];
   const reports: RoundReport[] = [];
   const show = (report: RoundReport) => {

@@ -5,6 +5,7 @@ import {
   discreteGaussian,
   systemChance,
 } from "../../../aggregator/aggregation/discrete-gaussian.js";
+import { gaussianDelta } from "../../../aggregator/privacy/gaussian.js";
 import {
   addInSteps,
   clippedToGrid,
@@ -138,4 +139,37 @@ test("numbers below a bound are each as likely, and large products stay exact", 
   const most = 2n ** 60n + 3n;
   for (let i = 0; i < 100; i++) assert.ok(chance.belowLarge(most) < most);
   assert.ok(Array.from({ length: 200 }, () => chance.below(2 ** 53)).some((x) => x > 2 ** 52));
+});
+
+test("who knows all other updates tells a member from none no better than epsilon allows", () => {
+  const protection = { noise: 1.1, clip: 1 };
+  const grid = gridFor(protection);
+  const runs = 2000;
+  const size = 8;
+  const member = clippedToGrid({ a: new Float32Array(size).fill(3) }, protection.clip, grid);
+  const others = clippedToGrid({ a: new Float32Array(size).fill(-0.2) }, protection.clip, grid);
+  /** The likelihood ratio's statistic: how far the sum lies along the member's update. */
+  const score = (isIn: boolean) => {
+    const sums = { a: new Float64Array(size) };
+    addInSteps(sums, others);
+    if (isIn) addInSteps(sums, member);
+    const { a } = withNoise(sums, protection);
+    return (
+      a.reduce((sum, x, i) => sum + (x / grid - others["a"][i]) * member["a"][i], 0) * grid ** 2
+    );
+  };
+  const scores = [true, false].map((isIn) => Array.from({ length: runs }, () => score(isIn)));
+  let best = -Infinity;
+  for (const threshold of [-1, -0.5, 0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3]) {
+    const [right, wrong] = scores.map((all) => all.filter((x) => x > threshold).length / runs);
+    for (const epsilon of [0, 0.25, 0.5, 1, 2, 3]) {
+      // Five deviations of both counts.
+      const chance = 5 * Math.sqrt(0.25 / runs) * (1 + Math.exp(epsilon));
+      const bound = gaussianDelta(epsilon, 1 / protection.noise);
+      assert.ok(right - Math.exp(epsilon) * wrong <= bound + chance, `${threshold} ${epsilon}`);
+      if (epsilon === 0) best = Math.max(best, right - wrong);
+    }
+  }
+  // And the bound is not idle: the attack comes near to it.
+  assert.ok(best > gaussianDelta(0, 1 / protection.noise) - 0.08, `${best}`);
 });

@@ -21,8 +21,8 @@ const ROUNDS = 4;
 async function goOn(disk: Disk, life: number, acknowledged: Map<number, string>): Promise<void> {
   const ledger = fileLedger(FOLDER, disk);
   try {
-    const { epoch, last } = await ledger.open(checkpointOf(0, life));
-    await commitAll(ledger, epoch, last, life, acknowledged);
+    const { epoch, ...opened } = await ledger.open(checkpointOf(0, life));
+    await commitAll(ledger, epoch, opened, life, acknowledged);
   } finally {
     // What a process that ends does, so that the next one finds no lock.
     await ledger.close().catch(() => {});
@@ -32,11 +32,17 @@ async function goOn(disk: Disk, life: number, acknowledged: Map<number, string>)
 async function commitAll(
   ledger: Ledger,
   epoch: number,
-  last: Opened["last"],
+  { last, charges }: Pick<Opened, "last" | "charges">,
   life: number,
   acknowledged: Map<number, string>,
 ): Promise<void> {
   const newest = Math.max(0, ...acknowledged.keys());
+  // What is published has been charged, whatever was lost.
+  for (let round = 1; round <= last.record.round; round++)
+    assert.ok(
+      charges.some((charge) => charge.round === round),
+      `round ${round} is not charged`,
+    );
   assert.ok(
     last.record.round === newest || last.record.round === newest + 1,
     `acknowledged ${newest}, found ${last.record.round}`,
@@ -67,6 +73,7 @@ async function commitAll(
       members: [{ client: "a", round, assignment: "x", sha256: `${life}` }],
       line: { round },
     };
+    await ledger.charge(epoch, { round, attempt: 1, noise: 1, sampling: 1 });
     await ledger.commit(epoch, record, checkpoint);
     acknowledged.set(round, checkpoint.model.sha256);
   }
