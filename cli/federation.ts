@@ -134,13 +134,7 @@ export function watch(
 ): { readonly reports: Reports; flush(): void } {
   const { rounds, evaluateEvery } = aggregator.settings;
   const judgedBy = headlineOf(networkOf(aggregator.description).loss.task);
-  const { whoSees, endsEarly, privacy } = aggregator;
-  if (whoSees !== undefined)
-    view.say(
-      "privacy",
-      { ...privacy, endsEarly },
-      endsEarly === undefined ? whoSees : `${whoSees}\nIt will end early: ${endsEarly}.`,
-    );
+  sayPrivacy(aggregator, view);
   const waiting: RoundReport[] = [];
   const reports: RoundReport[] = [];
   const show = (report: RoundReport) => {
@@ -253,6 +247,13 @@ export function watch(
     ),
   );
   return { reports, flush };
+}
+
+/** Says who can see what in a run with differential privacy, and how far its budget reaches. */
+function sayPrivacy({ whoSees, endsEarly, privacy }: Aggregator, view: View): void {
+  if (whoSees === undefined) return;
+  const sentence = endsEarly ? `${whoSees}\nIt will end early: ${endsEarly}.` : whoSees;
+  view.say("privacy", { ...privacy, endsEarly }, sentence);
 }
 
 /** Says by what inputs are normalised, once clients have given it. */
