@@ -134,7 +134,6 @@ export function watch(
 ): { readonly reports: Reports; flush(): void } {
   const { rounds, evaluateEvery } = aggregator.settings;
   const judgedBy = headlineOf(networkOf(aggregator.description).loss.task);
-  sayPrivacy(aggregator, view);
   const waiting: RoundReport[] = [];
   const reports: RoundReport[] = [];
   const show = (report: RoundReport) => {
@@ -256,8 +255,9 @@ function sayPrivacy({ whoSees, endsEarly, privacy }: Aggregator, view: View): vo
   view.say("privacy", { ...privacy, endsEarly }, sentence);
 }
 
-/** Says by what inputs are normalised, once clients have given it. */
-export function sayStatistics(aggregator: Aggregator, view: View): void {
+/** Says who can see what in a private run, and by what inputs are normalised once that is known. */
+export function sayTerms(aggregator: Aggregator, view: View): void {
+  sayPrivacy(aggregator, view);
   aggregator.on("statistics", (record) => {
     for (const sentence of statisticsInWords(record, aggregator.channelNames))
       view.say("statistics", { sentence }, sentence);

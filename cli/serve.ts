@@ -18,7 +18,7 @@ import {
   conclude,
   newRunFolder,
   roundSettings,
-  sayStatistics,
+  sayTerms,
   watch,
   wholeOf,
 } from "./federation.js";
@@ -100,7 +100,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
     sayRefusals(aggregator, view);
     const evaluated = dataset !== undefined || rounds.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
-    sayStatistics(aggregator, view);
+    sayTerms(aggregator, view);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;

@@ -29,7 +29,7 @@ import {
   conclude,
   newRunFolder,
   roundSettings,
-  sayStatistics,
+  sayTerms,
   watch,
   wholeOf,
 } from "./federation.js";
@@ -125,7 +125,7 @@ export async function simulate(
     );
     const evaluated = test !== undefined || given.evaluateFraction > 0;
     const run = watch(aggregator, view, evaluated);
-    sayStatistics(aggregator, view);
+    sayTerms(aggregator, view);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     const { client } = own ?? algorithmNamed(settings.algorithm);
     const stateful = client.state.length > 0;
