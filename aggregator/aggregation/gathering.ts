@@ -127,7 +127,7 @@ function protectedSum(
     add({ client, vectors }) {
       if (members.has(client)) throw new Error(`"${client}" is in the round already`);
       members.add(client);
-      addInSteps(sums, clippedToGrid(vectors, protection.clip, grid));
+      addInSteps(sums, clippedToGrid(asVectors(vectors), protection.clip, grid));
     },
     result() {
       const { divisor } = protection;
