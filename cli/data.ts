@@ -212,7 +212,7 @@ async function openNpz(place: Place): Promise<OpenedData | undefined> {
       name,
       await readNpz(name, await read(place, name), place.options.limitBytes),
       classes,
-      place.options.unlabelled,
+      isWithoutY(place.options),
       isY(place.options),
     );
   return { format: "npz", ...(await oneOrTwo(place, files, ".npz", open)) };
@@ -235,7 +235,7 @@ async function openNpy(place: Place): Promise<OpenedData | undefined> {
       alone ?? place.folder,
       arrays,
       await classNames(place, "classes.txt"),
-      place.options.unlabelled,
+      isWithoutY(place.options),
       isY(place.options),
     ),
   };
@@ -243,6 +243,10 @@ async function openNpy(place: Place): Promise<OpenedData | undefined> {
 
 /** Arrays have no columns with names: the target is y. */
 const isY = ({ targets }: OpenOptions): boolean => targets?.join() === "y";
+
+/** Nothing is asked of y where it may be left out, or where the target is in x. */
+const isWithoutY = ({ unlabelled, targets }: OpenOptions): boolean | undefined =>
+  unlabelled || /^(input|next(:.*)?)$/.test(targets?.[0]?.toString() ?? "");
 
 async function openCsv(place: Place): Promise<OpenedData | undefined> {
   const files = place.names.filter((name) => /\.csv(\.gz)?$/.test(name));

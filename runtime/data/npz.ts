@@ -54,19 +54,22 @@ export function datasetsOf(
     const [count, ...shape] = x.shape;
     if (shape.length === 0)
       throw unexpected("shape", x.source, "shape", "[examples, ...]", `[${x.shape.join(", ")}]`);
-    if (y && (y.length !== count || y.shape[0] !== count))
+    // Several numbers for each example are no classes.
+    const several = y !== undefined && (numbers || y.shape.length > 1);
+    if (y && (y.shape[0] !== count || (several && (isText(y) || y.length < count))))
       throw unexpected(
         "count",
         y.source,
-        "labels",
-        `${count}, one per example of x${suffix}`,
-        y.shape.join("x") || "a scalar",
+        several ? "targets" : "labels",
+        several
+          ? `numbers, the same count for each of ${count} examples of x${suffix}`
+          : `${count}, one per example of x${suffix}`,
+        `${isText(y) ? "texts, " : ""}${y.shape.join("x") || "a scalar"}`,
       );
     const group = ["group", "groups", "subject"]
       .map((name) => arrays.get(name + suffix))
       .find((array) => array !== undefined);
-    // Several numbers for each example are no classes.
-    const targets = y && (numbers || y.shape.length > 1) ? targetsIn(y, count, names) : undefined;
+    const targets = y && several ? targetsIn(y, count, names) : undefined;
     return makeDataset(y?.source ?? x.source, {
       shape: x.type === "u1" && shape.length === 2 ? [...shape, 1] : shape,
       inputs: numbersOf(x),

@@ -148,6 +148,23 @@ test("arrays that do not belong together are refused by name", async () => {
     '"d.npz/y" labels expected 2, one per example of x, got 3',
   );
   refuse(
+    { x, y: array("y", "(3, 2)", [0, 1, 0, 1, 0, 1]) },
+    '"d.npz/y" targets expected numbers, the same count for each of 2 examples of x, got 3x2',
+  );
+  const { targets, classes } = datasetsOf(
+    "d.npz",
+    new Map([
+      ["x", x],
+      ["y", array("y", "(2, 3)", [1, 2, 3, 4, 5, 6])],
+    ]),
+    ["a", "b", "c"],
+  ).train!;
+  assert.deepEqual(
+    { ...targets, values: [...targets!.values] },
+    { kind: "numbers", size: 3, values: [1, 2, 3, 4, 5, 6], columns: ["a", "b", "c"] },
+  );
+  assert.deepEqual(classes, []);
+  refuse(
     { x, y: array("y", "(2,)", [0, 3]) },
     '"d.npz/y" label of example 1 expected an integer from 0 to 1, got 3',
     ["a", "b"],
