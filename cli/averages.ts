@@ -1,25 +1,34 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../runtime/errors.js";
+import type { MetricValues } from "../runtime/models/metrics/built-in.js";
 import { serial } from "../runtime/serial.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { Trainer } from "../runtime/training/job.js";
-import type { Evaluation } from "../runtime/training/local-round.js";
 import { writeWhole } from "./write.js";
 
-/** What a line of `means.jsonl` says: accuracy (0 to 1) and mean cross-entropy on the test data. */
+/** How good a mean of weights is on the test data. */
+export interface MeanFigures {
+  /** From 0 to 1, where the task has such; the mean loss. */
+  readonly accuracy?: number;
+  readonly loss: number;
+  /** Other metrics of the task, of another one than one class for each example. */
+  readonly metrics?: Omit<MetricValues, "accuracy">;
+}
+
+/** What a line of `means.jsonl` says. */
 export interface MeansLine {
   readonly round: number;
   /** Of the mean of the weights of this round's participants. */
-  readonly sel: { readonly accuracy: number; readonly loss: number };
+  readonly sel: MeanFigures;
   /**
    * Of the mean of all clients' newest weights (the first global model where a client has none).
    */
-  readonly all?: { readonly accuracy: number; readonly loss: number };
+  readonly all?: MeanFigures;
 }
 
 /**
- * The two means of clients' weights on which papers report accuracies, beside the global model,
+ * The two means of clients' weights on which papers report, beside the global model,
  * from which they differ under all methods that add more to it. Only a simulation can know them: no
  * server sees a client's weights.
  */
@@ -46,7 +55,7 @@ export function openMeans(options: {
   readonly clients: readonly string[];
   /** The global model before the first round. */
   readonly initial: Vector;
-  readonly test: (weights: Vector) => Promise<Evaluation>;
+  readonly test: (weights: Vector) => Promise<MeanFigures>;
 }): Means {
   const { folder, trainer, clients, initial, test } = options;
   const fileOf = (client: string) => join(folder, `${client}.f32`);
@@ -86,13 +95,8 @@ export function openMeans(options: {
     return Float32Array.from(sum, (value) => value / ids.length);
   }
 
-  async function measured(
-    ids: readonly string[],
-    trained: ReadonlyMap<string, Vector>,
-  ): Promise<MeansLine["sel"]> {
-    const { correct, loss, count } = await test(await meanOf(ids, trained));
-    return { accuracy: correct / count, loss: loss / count };
-  }
+  const measured = async (ids: readonly string[], trained: ReadonlyMap<string, Vector>) =>
+    test(await meanOf(ids, trained));
 
   return {
     trainerOf: (client) => ({

@@ -1,13 +1,16 @@
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { RoundRecord } from "../aggregator/run/aggregator.js";
+import { resultOf } from "../aggregator/run/evaluation-record.js";
 import type { Dataset, Normalisation, Part } from "../runtime/data/dataset.js";
 import { initialWeights } from "../runtime/models/initial.js";
+import { metricReader } from "../runtime/models/metrics/built-in.js";
 import { loadModel, type ModelCard } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
 import { serial } from "../runtime/serial.js";
 import { weightedOf, type Trainer } from "../runtime/training/job.js";
-import { openMeans, type MeansLine } from "./averages.js";
+import type { Evaluation } from "../runtime/training/local-round.js";
+import { openMeans, type MeanFigures, type MeansLine } from "./averages.js";
 import { spreadOf, type Spread } from "./spread.js";
 import { writeWhole } from "./write.js";
 
@@ -15,8 +18,9 @@ import { writeWhole } from "./write.js";
  * What a simulation can look at and a federation cannot: the clients' own weights and labels. It
  * adds to a run's folder
  *
- *     means.jsonl    accuracies of the means of clients' weights, one line for each evaluated round
- *     clients.json   the final model's accuracy for each client (spread.ts)
+ *     means.jsonl    metrics of the means of clients' weights, one line for each evaluated round
+ *     clients.json   the final model's accuracy for each client (spread.ts), where the task is one
+ *                    class for each example
  *     newest/        the newest weights of each client
  */
 export interface Lab {
@@ -25,7 +29,7 @@ export interface Lab {
   /** A round is committed. */
   round(record: RoundRecord): void;
   /** The run is finished with this model: what is still missing is measured. */
-  end(model: Uint8Array): Promise<Spread>;
+  end(model: Uint8Array): Promise<Spread | undefined>;
 }
 
 export function openLab(options: {
@@ -47,6 +51,14 @@ export function openLab(options: {
   const { folder, card, seed, rounds, evaluateEvery, trainer, test } = options;
   const { description } = card;
   const file = join(folder, "means.jsonl");
+  const reader = metricReader(card);
+  function figuresOf({ sums, ...evaluation }: Evaluation): MeanFigures {
+    const { accuracy, loss, metrics } = resultOf(reader, {
+      ...evaluation,
+      sums: sums && { values: sums, count: evaluation.count },
+    });
+    return reader.task === "classes" ? { accuracy, loss } : { accuracy, loss, metrics };
+  }
   const weighted = (weights: Float32Array) =>
     weightedOf({ ...card, normalisation: options.normalisation(), weights });
   const means = openMeans({
@@ -54,7 +66,8 @@ export function openLab(options: {
     trainer,
     clients: options.clients,
     initial: initialWeights(networkOf(description), seed),
-    test: (weights) => trainer.evaluate({ ...weighted(weights), part: test }),
+    test: async (weights) =>
+      figuresOf(await trainer.evaluate({ ...weighted(weights), part: test })),
   });
   const writing = serial();
   let last = 0;
@@ -87,6 +100,7 @@ export function openLab(options: {
         measure(line.round, line.participants);
       }
       await writing.idle();
+      if (reader.task !== "classes") return undefined;
       const { weights } = loadModel(model);
       const { inputs, classes, labels } = test.dataset;
       const logits = await trainer.predict({

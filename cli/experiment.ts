@@ -2,6 +2,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { basename, dirname, extname, join, parse, relative } from "node:path";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
+import { METRIC_NAMES, metricText, type MetricValues } from "../runtime/models/metrics/built-in.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
 import { finishedResult, runCell } from "./experiment/cell.js";
 import { runCommand, type Fact } from "./experiment/command.js";
@@ -20,9 +21,10 @@ import {
   type Circumstances,
   type FinishedCell,
 } from "./experiment/report.js";
-import { MEASURES } from "./experiment/result.js";
+import { digitsOf, MEASURES, unitOf } from "./experiment/result.js";
 import { savePicture } from "./plots/save.js";
 import { checkSettings, type SettingsOf } from "./settings.js";
+import { inSentence } from "./view.js";
 import { writeWhole } from "./write.js";
 
 /**
@@ -165,27 +167,38 @@ const measuresOf = (result: FinishedCell["result"]) =>
   Object.fromEntries(Object.entries(MEASURES).map(([name, of]) => [name, of(result)]));
 
 function sentenceOf(cell: Cell, result: FinishedCell["result"]): string {
+  const { judgedBy = "accuracy" } = result;
+  const judged = (value: number) => `${value.toFixed(digitsOf(judgedBy))}${unitOf(judgedBy)}`;
+  const called = judgedBy === "accuracy" ? "" : `${inSentence(judgedBy)} `;
   const said = (value: number | undefined, text: (value: number) => string) =>
     value === undefined ? [] : [text(value)];
   return [
     titleOf(cell),
-    ...said(MEASURES.sel(result), (sel) => `sel ${sel.toFixed(2)} %`),
-    ...said(MEASURES.all(result), (all) => `all ${all.toFixed(2)} %`),
+    ...said(MEASURES.sel(result), (sel) => `${called}sel ${judged(sel)}`),
+    ...said(MEASURES.all(result), (all) => `all ${judged(all)}`),
     ...said(MEASURES.eigenvalue(result), (value) => `top eigenvalue ${value.toPrecision(4)}`),
     ...said(MEASURES.trace(result), (value) => `trace ${value.toPrecision(4)}`),
     `${result.cpuSeconds.toFixed(0)} CPU s`,
   ].join("  ");
 }
 
+/** What a round's model is judged by, in words. */
+function judgementIn({ judgedBy, accuracy, metrics }: Fact): string | undefined {
+  const name = METRIC_NAMES.find((one) => one === judgedBy) ?? "accuracy";
+  const value = name === "accuracy" ? accuracy : (metrics as MetricValues | undefined)?.[name];
+  return typeof value === "number" ? metricText(name, value) : undefined;
+}
+
 /** What a lane shows after one more line of a command's output. */
 function after(status: RunStatus, fact: Fact): RunStatus {
-  const { event, round, accuracy } = fact;
+  const { event, round } = fact;
   if (event === "measuring") return { ...status, doing: "measuring" };
   if (event !== "round" || typeof round !== "number") return status;
+  const judged = judgementIn(fact);
   return {
     ...status,
     round,
-    doing: typeof accuracy === "number" ? `model ${(100 * accuracy).toFixed(1)} %` : status.doing,
+    doing: judged === undefined ? status.doing : `model ${judged}`,
   };
 }
 

@@ -486,7 +486,7 @@ const DATA = {
   lab: {
     ...toggle,
     default: false,
-    help: "look at what only a simulation can see: accuracies of the mean of each round's participants (sel) and of all clients (all), and each client's own (means.jsonl, clients.json)",
+    help: "look at what only a simulation can see: what models are judged by of the mean of each round's participants (sel) and of all clients (all), and each client's own accuracy (means.jsonl, clients.json)",
     commands: ["simulate"],
   },
   augment: {

@@ -12,7 +12,6 @@ import type { Dataset } from "../runtime/data/dataset.js";
 import { matched } from "../runtime/data/matching.js";
 import { ConfigError, DataError } from "../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../runtime/models/model.js";
-import { networkOf } from "../runtime/models/network.js";
 import { memoryLine } from "../runtime/platform/memory-line.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
 import { clientId, labIdentity } from "../runtime/platform/node-identity.js";
@@ -63,15 +62,10 @@ export async function simulate(
   const card = await modelNamed(model, opened);
   const dataset = matched("data", opened.train ?? opened.test!, expectedBy(card));
   const test = await testData(settings, opened, card);
-  if (settings.lab && networkOf(card.description).loss.task !== "classes")
-    throw new ConfigError(
-      "usage",
-      `"--lab" expected a model that gives each example one class, whose accuracies it looks at, got another`,
-    );
   if (settings.lab && test === undefined)
     throw new DataError(
       "count",
-      `"data" expected a test half, or --test beside it, to measure accuracies on, got neither`,
+      `"data" expected a test half, or --test beside it, to measure models on, got neither`,
     );
   const given = roundSettings(settings, test !== undefined);
   const own = await ownAlgorithm(settings.algorithm);
@@ -160,12 +154,15 @@ export async function simulate(
     await Promise.all([...clients.map((client) => client.stop()), ...running]);
     const { reason, model: last } = await aggregator.done;
     if (lab !== undefined && reason === "finished") {
-      const { worstTenth, mean } = await lab.end(last);
-      view.say(
-        "clients",
-        { worstTenth, mean },
-        `Accuracy in the clients' own mixes of classes: ${(100 * mean).toFixed(1)} %, for the worst tenth of them ${(100 * worstTenth).toFixed(1)} %.`,
-      );
+      const spread = await lab.end(last);
+      if (spread !== undefined) {
+        const { worstTenth, mean } = spread;
+        view.say(
+          "clients",
+          { worstTenth, mean },
+          `Accuracy in the clients' own mixes of classes: ${(100 * mean).toFixed(1)} %, for the worst tenth of them ${(100 * worstTenth).toFixed(1)} %.`,
+        );
+      }
     }
   } finally {
     await Promise.all(clients.map((client) => client.stop()));

@@ -30,11 +30,15 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   );
 
-/** The columns that a cell's CSV file was read by. */
-const columnFlags = ({ settings: { labelColumn, groupColumn } }: Cell): string[] => [
-  ...(labelColumn === undefined ? [] : ["--label", labelColumn]),
-  ...(groupColumn === undefined ? [] : ["--group", groupColumn]),
-];
+/** How a cell's data were read: by which columns, and in which windows. */
+const readingFlags = ({ settings }: Cell): string[] =>
+  Object.entries({
+    label: settings.labelColumn,
+    target: settings.target?.join(","),
+    window: settings.window,
+    stride: settings.stride,
+    group: settings.groupColumn,
+  }).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}`, String(value)]));
 
 /** What a cell's folder holds of a finished run, if it was measured in the same way. */
 export async function finishedResult(
@@ -96,7 +100,7 @@ export async function runCell(
         join(trained, "model"),
         "--data",
         cell.settings.data,
-        ...columnFlags(cell),
+        ...readingFlags(cell),
         "--out",
         join(folder, "flatness"),
       ],

@@ -2,6 +2,7 @@ import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
+import { METRIC_NAMES, METRICS, type MetricName } from "../../runtime/models/metrics/built-in.js";
 import type { RoundMeasures, RunResult } from "./result.js";
 
 const Round = v.looseObject({
@@ -16,7 +17,12 @@ const Timing = v.looseObject({
   modelBytes: v.optional(v.number()),
 });
 
-const measured = v.looseObject({ accuracy: v.number() });
+const measured = v.looseObject({
+  accuracy: v.optional(v.number()),
+  metrics: v.optional(v.record(v.string(), v.number())),
+});
+
+type Measured = v.InferOutput<typeof measured>;
 
 const EvaluationFile = v.looseObject({
   round: v.number(),
@@ -45,6 +51,14 @@ const FlatnessFile = v.looseObject({
 const percent = (share: number | undefined): number | undefined =>
   share === undefined ? undefined : 100 * share;
 
+const valueOf = (name: MetricName, { accuracy, metrics }: Measured): number | undefined =>
+  name === "accuracy" ? accuracy : metrics?.[name];
+
+/** What the models of a run are judged by: the first metric that its evaluations have. */
+const judgedIn = (evaluations: readonly Measured[]): MetricName =>
+  METRIC_NAMES.find((name) => evaluations.some((one) => valueOf(name, one) !== undefined)) ??
+  "accuracy";
+
 /**
  * What a run's folder says of it. @throws ConfigError `run` where a file of it is missing or of
  * another form.
@@ -54,7 +68,14 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   const timings = await lines(folder, "timings.jsonl", Timing);
   const evaluations = await lines(folder, "evaluations.jsonl", EvaluationFile);
   const means = await lines(folder, "means.jsonl", MeansFile);
-  const clients = await whole(folder, "clients.json", Clients);
+  const judgedBy = judgedIn(means.map(({ sel }) => sel));
+  const of = (one: Measured | undefined): number | undefined => {
+    const value = one && valueOf(judgedBy, one);
+    return METRICS[judgedBy].unit === "share" ? percent(value) : value;
+  };
+  // How a model serves each client is known by its own mix of classes.
+  const clients =
+    judgedBy === "accuracy" ? await whole(folder, "clients.json", Clients) : undefined;
   // Older runs do not say it: every participant was sent the whole model.
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
   const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
@@ -69,13 +90,14 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
       const { sel, all } = means.findLast((one) => one.round === round) ?? {};
       return {
         round,
-        model: percent(test?.accuracy),
-        sel: percent(sel?.accuracy),
-        all: percent(all?.accuracy),
+        model: of(test),
+        sel: of(sel),
+        all: of(all),
         activationNorm: total(activationNorms),
       };
     }),
-    worstTenth: percent(clients.worstTenth),
+    ...(judgedBy !== "accuracy" && { judgedBy }),
+    worstTenth: percent(clients?.worstTenth),
     bytes: up + down,
     updateBytes: up / updates,
     modelBytes: down / updates,

@@ -32,7 +32,9 @@ export interface ExperimentFile {
   readonly only?: readonly Readonly<Record<string, SettingValue>>[];
   /** The algorithms' and the codecs' own numbers, by name. */
   readonly set: Readonly<Record<string, Readonly<Record<string, number>>>>;
-  /** Accuracy in percent: the first round that reaches it is reported. */
+  /**
+   * What models are judged by (shares in percent): the first round that reaches it is reported.
+   */
   readonly target?: number;
   /**
    * Settings of `fedflat flatness` with which each final model is measured; not measured where
@@ -85,7 +87,7 @@ const schema = v.strictObject(
       ),
       {},
     ),
-    target: v.optional(percent),
+    target: v.optional(number),
     flatness: v.optional(settings),
     published: v.optional(
       v.array(

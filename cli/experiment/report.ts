@@ -1,9 +1,20 @@
+import { METRICS, type MetricName } from "../../runtime/models/metrics/built-in.js";
+import { inSentence } from "../view.js";
 import { csvField } from "../write.js";
 import { lineChart, type Series } from "../plots/line-chart.js";
 import type { ExperimentFile, Published, SettingValue } from "./file.js";
 import { namesOf, type Cell } from "./grid.js";
 import { pairedTest, type Paired } from "./paired-test.js";
-import { MEASURES, roundsTo, statisticOf, type RunResult, type Statistic } from "./result.js";
+import {
+  digitsOf,
+  MEASURES,
+  roundsTo,
+  signOf,
+  statisticOf,
+  unitOf,
+  type RunResult,
+  type Statistic,
+} from "./result.js";
 
 /** A finished run with its place in the grid. */
 export interface FinishedCell {
@@ -50,11 +61,14 @@ const algorithmOf = ({ algorithm, at }: Cell): string =>
     ? algorithm
     : [...("algorithm" in at ? [algorithm] : []), at["aggregate"]].join(", ");
 
+/** What the models of these rows are judged by: runs that one table holds have one task. */
+const judgedBy = ([row]: readonly Row[]): MetricName => row.runs[0].result.judgedBy ?? "accuracy";
+
 /**
- * The accuracy that pictures show. A mean of participants' weights says nothing of what a rule makes
- * of them, or of hostile ones.
+ * The model whose figure pictures show. A mean of participants' weights says nothing of what a rule
+ * makes of them, or of hostile ones.
  */
-const accuracyOf = ({ at }: Cell): "sel" | "model" =>
+const shownOf = ({ at }: Cell): "sel" | "model" =>
   "aggregate" in at || "attack" in at ? "model" : "sel";
 
 function rowsOf(finished: readonly FinishedCell[]): Row[] {
@@ -86,7 +100,7 @@ const cellOfCsv = (value: unknown): string =>
 const csvOf = (rows: readonly (readonly unknown[])[]): string =>
   rows.map((row) => row.map(cellOfCsv).join(",") + "\n").join("");
 
-/** One line a run. Accuracies in percent. */
+/** One line a run. Shares, such as accuracies, in percent. */
 export function resultsCsv(finished: readonly FinishedCell[], target: number | undefined): string {
   const axes = Object.keys(finished[0]?.cell.at ?? {});
   const measures = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
@@ -137,8 +151,8 @@ const fileName = (...parts: readonly string[]) =>
     .replace(/[^\w.+-]+/g, "-");
 
 /**
- * Accuracy against round, and against zeta where the grid has several, for each condition; of
- * codecs all against what has been sent, too.
+ * What models are judged by against round, and against zeta where the grid has several, for each
+ * condition; of codecs all against what has been sent, too.
  */
 export function picturesOf(title: string, finished: readonly FinishedCell[]): Picture[] {
   const rows = rowsOf(finished);
@@ -150,14 +164,15 @@ export function picturesOf(title: string, finished: readonly FinishedCell[]): Pi
 
 function againstBytes(title: string, rows: readonly Row[]): Picture {
   const zetas = distinct(rows.map(({ zeta }) => zeta));
+  const judged = judgedBy(rows);
   const series = rows.map((row) => ({ name: `${method(row, zetas)}, ${row.condition}`, row }));
   return {
     name: "bytes",
-    title: "Accuracy against bytes",
+    title: `${METRICS[judged].title} against bytes`,
     svg: lineChart({
       title,
       x: "models and updates over the line (MB)",
-      y: "test accuracy, model (%)",
+      y: `test ${inSentence(judged)}, model${METRICS[judged].unit === "share" ? " (%)" : ""}`,
       logarithmic: String,
       series: series.map(({ name, row }) => ({
         name,
@@ -179,13 +194,15 @@ function inRounds(title: string, rows: readonly Row[]): Picture[] {
     const seeds = Math.max(...here.map(({ runs }) => runs.length));
     const positive = zetas.filter((zeta) => zeta > 0);
     const bars = seeds > 1 ? [`bars: ± deviation, n=${seeds} seeds`] : [];
-    const accuracy: Picture = {
-      name: fileName("accuracy", condition),
-      title: titled("Accuracy against round", condition),
+    const judged = judgedBy(here);
+    const unit = METRICS[judged].unit === "share" ? " (%)" : "";
+    const curve: Picture = {
+      name: fileName(judged, condition),
+      title: titled(`${METRICS[judged].title} against round`, condition),
       svg: lineChart({
         title: titled(title, condition),
         x: "round",
-        y: `test accuracy, ${accuracyOf(here[0].runs[0].cell)} (%)`,
+        y: `test ${inSentence(judged)}, ${shownOf(here[0].runs[0].cell)}${unit}`,
         series: here.map((row) => ({
           name: method(row, zetas),
           family: positive.length > 1 ? method(row, zetas) : row.algorithm,
@@ -199,16 +216,16 @@ function inRounds(title: string, rows: readonly Row[]): Picture[] {
         ],
       }),
     };
-    if (zetas.length < 3) return [accuracy];
+    if (zetas.length < 3) return [curve];
     return [
-      accuracy,
+      curve,
       {
         name: fileName("zeta", condition),
         title: titled("Sensitivity to zeta", condition),
         svg: lineChart({
           title: titled("Sensitivity to zeta", condition),
           x: "zeta",
-          y: "test accuracy, sel, last round (%)",
+          y: `test ${inSentence(judged)}, sel, last round${unit}`,
           series: sensitivity(here),
           notes: ["zeta 0: without MAN", ...bars],
         }),
@@ -220,7 +237,7 @@ function inRounds(title: string, rows: readonly Row[]): Picture[] {
 /** Mean and deviation over the seeds of each round that all of them have. */
 function curveOf(
   { runs }: Row,
-  measure: "sel" | "model" = accuracyOf(runs[0].cell),
+  measure: "sel" | "model" = shownOf(runs[0].cell),
 ): Series["points"] {
   const [first] = runs;
   return first.result.rounds.flatMap(({ round }) => {
@@ -300,14 +317,18 @@ const publishedFor = (row: Row, published: readonly Published[]): Published | un
 function resultTable(rows: readonly Row[], { target, published }: ExperimentFile): Table {
   const zetas = distinct(rows.map(({ zeta }) => zeta));
   const paper = (row: Row) => publishedFor(row, published);
+  const judged = judgedBy(rows);
+  const digits = digitsOf(judged);
+  const head = (of: string) =>
+    judged === "accuracy" ? `${of} %` : `${inSentence(judged)}, ${of}${unitOf(judged)}`;
   return tableOf(
     [
       "method",
-      "sel %",
-      "all %",
-      "model %",
+      head("sel"),
+      head("all"),
+      head("model"),
       "worst tenth %",
-      `rounds to ${target} %`,
+      `rounds to ${target}${unitOf(judged)}`,
       "top eigenvalue",
       "trace",
       "activation norm",
@@ -322,9 +343,9 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
     rows.map((row) => [
       method(row, zetas),
       ...(["sel", "all"] as const).map((measure) =>
-        accuracyOf(row.runs[0].cell) === "sel" ? statistic(valuesOf(row, measure), 2) : NONE,
+        shownOf(row.runs[0].cell) === "sel" ? statistic(valuesOf(row, measure), digits) : NONE,
       ),
-      statistic(valuesOf(row, "model"), 2),
+      statistic(valuesOf(row, "model"), digits),
       statistic(valuesOf(row, "worstTenth"), 2),
       reached(row, target),
       statistic(valuesOf(row, "eigenvalue"), 2),
@@ -346,6 +367,7 @@ const SLOW_LINE = 256e3;
 
 /** What one client sends and receives in a round, and how the models became. */
 function codecTable(rows: readonly Row[]): Table {
+  const judged = judgedBy(rows);
   const zetas = distinct(rows.map(({ zeta }) => zeta));
   const bytes = (row: Row) => {
     const [up, down] = (["updateBytes", "modelBytes"] as const).map(
@@ -368,7 +390,7 @@ function codecTable(rows: readonly Row[]): Table {
       "of float32",
       "KB down",
       "up and down, of float32",
-      "accuracy %",
+      `${inSentence(judged)}${unitOf(judged)}`,
       "seconds at 256 kbit/s",
     ],
     rows.map((row) => {
@@ -382,7 +404,7 @@ function codecTable(rows: readonly Row[]): Table {
         share((one) => bytes(one).up, row),
         shown(down / 1e3, 1),
         share((one) => bytes(one).up + bytes(one).down, row),
-        statistic(valuesOf(row, "model"), 2),
+        statistic(valuesOf(row, "model"), digitsOf(judged)),
         shown((8 * (up + down)) / SLOW_LINE, 1),
       ];
     }),
@@ -404,7 +426,7 @@ export function mainTable(file: ExperimentFile, finished: readonly FinishedCell[
   );
 }
 
-/** Accuracies of the final models, rules from top to bottom and conditions from left to right. */
+/** What the final models are judged by, rules from top to bottom and conditions from left to right. */
 function ruleTable(rows: readonly Row[]): Table {
   const conditions = distinct(rows.map(({ condition }) => condition));
   const zetas = distinct(rows.map(({ zeta }) => zeta));
@@ -415,7 +437,9 @@ function ruleTable(rows: readonly Row[]): Table {
       name,
       ...conditions.map((condition) => {
         const row = rows.find((one) => one.condition === condition && method(one, zetas) === name);
-        return row === undefined ? NONE : statistic(valuesOf(row, "model"), 1);
+        return row === undefined
+          ? NONE
+          : statistic(valuesOf(row, "model"), digitsOf(judgedBy(rows)) - 1);
       }),
     ]),
   };
@@ -428,6 +452,28 @@ export function intoDocument(text: string, name: string, table: string): string 
   const to = text.indexOf(end, from);
   if (from < 0 || to < 0) return undefined;
   return `${text.slice(0, from + begin.length)}\n${table}\n\n${text.slice(to)}`;
+}
+
+/** What the columns of the result tables are. */
+function legendOf(rows: readonly Row[]): string {
+  const metrics = distinct(rows.map((row) => judgedBy([row])));
+  const isAccuracy = metrics.includes("accuracy");
+  const figures = metrics.map((name) => {
+    const { title, help, better } = METRICS[name];
+    return name === "accuracy"
+      ? "Accuracies"
+      : `${title} (${help.toLowerCase()}; ${better} is better)`;
+  });
+  return [
+    "Mean over the seeds, ± the sample standard deviation of that many (n).",
+    `${figures.join(", ")} ${isAccuracy || metrics.length > 1 ? "are" : "is"} on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself.`,
+    ...(isAccuracy
+      ? [
+          "**Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes.",
+        ]
+      : []),
+    `Eigenvalue and trace are of the Hessian of the plain ${isAccuracy ? "cross-entropy" : "loss"} over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.`,
+  ].join(" ");
 }
 
 /** The results page. `pictures` are shown from `folder`. */
@@ -471,13 +517,16 @@ export function resultsPage(
         file.source === undefined ? "" : `Published numbers: ${file.source}.`
       }`.trim(),
       ...("aggregate" in file.grid
-        ? ["## Accuracy of the model, %, by aggregation rule", mainTable(file, finished)]
+        ? [
+            `## ${METRICS[judgedBy(rows)].title} of the model${METRICS[judgedBy(rows)].unit === "share" ? ", %" : ""}, by aggregation rule`,
+            mainTable(file, finished),
+          ]
         : "codec" in file.grid
           ? ["## By codec, for one client and round", mainTable(file, finished)]
           : []),
       "## Results",
       ...results,
-      "Mean over the seeds, ± the sample standard deviation of that many (n). Accuracies are on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself. **Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes. Eigenvalue and trace are of the Hessian of the plain cross-entropy over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.",
+      legendOf(rows),
       ...(effects.some((effect) => effect !== "")
         ? [
             "## What MAN changes",
@@ -539,22 +588,26 @@ function signed(value: Paired | undefined, digits: number): string {
 const chance = (p: number | undefined): string =>
   p === undefined ? NONE : p < 1e-4 ? "< 0.0001" : p.toFixed(4);
 
-const effectTable = (pairs: readonly Pair[]): Table =>
-  tableOf(
-    ["method", "zeta", "against", "sel, points", "p", "top eigenvalue", "trace"],
+function effectTable(pairs: readonly Pair[]): Table {
+  const judged = judgedBy(pairs.map(({ less }) => less));
+  const digits = digitsOf(judged);
+  const sel = METRICS[judged].unit === "share" ? "sel, points" : `${inSentence(judged)}, sel`;
+  return tableOf(
+    ["method", "zeta", "against", sel, "p", "top eigenvalue", "trace"],
     pairs.map((pair) => {
       const sel = differenceOf(pair, "sel");
       return [
         pair.algorithm,
         String(pair.more.zeta),
         String(pair.less.zeta),
-        signed(sel, 2),
+        signed(sel, digits),
         chance(sel?.p),
         signed(differenceOf(pair, "eigenvalue"), 2),
         signed(differenceOf(pair, "trace"), 0),
       ];
     }),
   );
+}
 
 /**
  * What a greater zeta changes in each method: differences in accuracy, eigenvalue and trace, and
@@ -565,9 +618,13 @@ function effectOf(rows: readonly Row[]): string {
   if (all.length === 0) return "";
   const pairs = all.filter(({ less }) => less.zeta === 0);
   const mean = (pair: Pair, measure: keyof typeof MEASURES) => differenceOf(pair, measure)?.mean;
+  const judged = judgedBy(rows);
+  const sign = signOf(judged);
+  const verb = sign > 0 ? "raise" : "lower";
+  const what = inSentence(judged);
   const wrong = pairs.flatMap((pair) => {
     const bad = [
-      ...((mean(pair, "sel") ?? 1) <= 0 ? ["does not raise the accuracy"] : []),
+      ...(sign * (mean(pair, "sel") ?? sign) <= 0 ? [`does not ${verb} the ${what}`] : []),
       ...((mean(pair, "eigenvalue") ?? -1) >= 0 ? ["does not lower the top eigenvalue"] : []),
       ...((mean(pair, "trace") ?? -1) >= 0 ? ["does not lower the trace"] : []),
     ];
@@ -583,12 +640,12 @@ function effectOf(rows: readonly Row[]): string {
       ? []
       : [
           pairs.every((pair) => mean(pair, "eigenvalue") === undefined)
-            ? "MAN raises the accuracy of every method."
-            : "MAN raises the accuracy, and lowers top eigenvalue and trace of the Hessian, for every method.",
+            ? `MAN ${verb}s the ${what} of every method.`
+            : `MAN ${verb}s the ${what}, and lowers top eigenvalue and trace of the Hessian, for every method.`,
         ]),
     ...(all.some((pair) => (differenceOf(pair, "sel")?.count ?? 0) > 1)
       ? [
-          "Mean of the differences between runs of the same seed, ± their sample standard deviation, n pairs. **p**: Student's paired t test of the accuracies, two-sided, not corrected for the number of rows.",
+          "Mean of the differences between runs of the same seed, ± their sample standard deviation, n pairs. **p**: Student's paired t test of `sel`, two-sided, not corrected for the number of rows.",
         ]
       : []),
   ].join("\n\n");

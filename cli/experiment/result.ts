@@ -1,5 +1,9 @@
-/** What one run gave. Accuracies are in percent. */
+import { METRICS, type MetricName } from "../../runtime/models/metrics/built-in.js";
+
+/** What one run gave. Shares, such as accuracies, are in percent. */
 export interface RunResult {
+  /** What its models are judged by; left out: accuracy. */
+  readonly judgedBy?: MetricName;
   readonly rounds: readonly RoundMeasures[];
   /**
    * Mean accuracy of the final model over the tenth of the clients for whom it is worst, each
@@ -7,7 +11,7 @@ export interface RunResult {
    */
   readonly worstTenth?: number;
   readonly flatness?: {
-    /** Largest eigenvalues of the Hessian of the plain cross-entropy, descending. */
+    /** Largest eigenvalues of the Hessian of the plain loss, descending. */
     readonly eigenvalues: readonly number[];
     readonly trace: number;
     /** Standard error of the trace; 0 where it is exact. */
@@ -25,8 +29,8 @@ export interface RunResult {
 export interface RoundMeasures {
   readonly round: number;
   /**
-   * Test accuracy of the global model, of the mean of this round's participants' weights, and of
-   * the mean of all clients' newest ones.
+   * What models are judged by on the test data: of the global model, of the mean of this round's
+   * participants' weights, and of the mean of all clients' newest ones.
    */
   readonly model?: number;
   readonly sel?: number;
@@ -60,8 +64,19 @@ function last(
 }
 
 /** The first evaluated round whose `sel` reaches the target. */
-export const roundsTo = (target: number, { rounds }: RunResult): number | undefined =>
-  rounds.find(({ sel }) => sel !== undefined && sel >= target)?.round;
+export function roundsTo(target: number, { rounds, judgedBy }: RunResult): number | undefined {
+  const sign = signOf(judgedBy ?? "accuracy");
+  return rounds.find(({ sel }) => sel !== undefined && sign * sel >= sign * target)?.round;
+}
+
+/** 1 where more of a metric is better, -1 where less is. */
+export const signOf = (name: MetricName): 1 | -1 => (METRICS[name].better === "higher" ? 1 : -1);
+
+/** A value of a run's measure: in percent where it is a share. */
+export const digitsOf = (name: MetricName): number => (METRICS[name].unit === "share" ? 2 : 4);
+
+/** ` %` behind the values of a share. */
+export const unitOf = (name: MetricName): string => (METRICS[name].unit === "share" ? " %" : "");
 
 /** Mean and sample standard deviation; no deviation for fewer than two values. */
 export interface Statistic {
