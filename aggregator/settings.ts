@@ -185,6 +185,13 @@ const roundSettings = {
   ),
   evaluateDeadline: v.optional(duration, 120_000),
 
+  threshold: v.optional(
+    inRuns(
+      v.pipe(between(0, 1), v.gtValue(0), v.ltValue(1)),
+      "after the last round, have the model call an example an anomaly whose error is above this share of what clients held out, such as 0.99 (for models whose target is the input)",
+    ),
+  ),
+
   heartbeat: v.optional(milliseconds(100, 3_600_000), 20_000),
   helloDeadline: v.optional(duration, 10_000),
   /** Time for clients of a finished run to fetch its model and leave. */

@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { ConfigError, DataError } from "../runtime/errors.js";
 import { readCharacters, type NamedText } from "../runtime/data/characters.js";
 import { windowsOf } from "../runtime/data/windows.js";
-import { makeDataset, unexpected, type Dataset } from "../runtime/data/dataset.js";
+import { makeDataset, sharedBuffer, unexpected, type Dataset } from "../runtime/data/dataset.js";
 import { CIFAR_10, CIFAR_100, readCifar } from "../runtime/data/cifar.js";
 import { readCsv, type CsvOptions } from "../runtime/data/csv.js";
 import { harFiles, readHar } from "../runtime/data/har.js";
@@ -263,7 +263,61 @@ async function openCsv(place: Place): Promise<OpenedData | undefined> {
       classes,
     }),
   });
-  return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
+  const halves = files.every((name) => /^(train|test)\.csv(\.gz)?$/.test(name));
+  if (place.options.window === undefined || files.length === 1 || halves)
+    return { format: "csv", ...(await oneOrTwo(place, files, ".csv", open)) };
+  const series = [];
+  for (const name of files) series.push({ name, ...(await open(name)) });
+  return {
+    format: "csv",
+    train: oneBehindTheOther(series.map(({ name, train }) => [name, train])),
+  };
+}
+
+/**
+ * The rows of several files, each a series and a group by itself. Columns are those of the first
+ * file; labels that are texts are numbered in alphabetical order.
+ */
+function oneBehindTheOther(files: readonly (readonly [name: string, rows: Dataset])[]): Dataset {
+  const [[first, { shape, columns }]] = files;
+  const longest = files.map(([, { classes }]) => classes).sort((a, b) => b.length - a.length)[0];
+  const names = files.every(([, { classes }]) => numbered(classes))
+    ? longest
+    : [...new Set(files.flatMap(([, { classes }]) => classes))].sort();
+  const all = files.map(([name, rows]) => {
+    if (rows.shape.join() !== shape.join())
+      throw unexpected(
+        "shape",
+        name,
+        "rows",
+        `${shape.join("x")} numbers, as in ${first}`,
+        rows.shape.join("x"),
+      );
+    return withClasses(name, withColumns(name, rows, columns), names);
+  });
+  const size = all.reduce((sum, { inputs }) => sum + inputs.length, 0);
+  const inputs = new Float32Array(sharedBuffer(4 * size));
+  let at = 0;
+  for (const one of all) {
+    inputs.set(one.inputs, at);
+    at += one.inputs.length;
+  }
+  const isLabelled = all.every(({ labels }) => labels[0] >= 0);
+  // A file's own groups are series of their own.
+  const numbers = new Map<string, number>();
+  const groups = all.flatMap(({ labels, groups }, file) =>
+    Array.from(labels, (_, row) => {
+      const key = `${file} ${groups?.[row]}`;
+      if (!numbers.has(key)) numbers.set(key, numbers.size);
+      return numbers.get(key)!;
+    }),
+  );
+  const joined = makeDataset(first, {
+    ...{ shape, inputs, groups },
+    ...(isLabelled && { labels: all.flatMap(({ labels }) => [...labels]) }),
+    classes: isLabelled ? names : [],
+  });
+  return { ...joined, columns };
 }
 
 /** Characters of texts, each file a group; of train.txt and test.txt both halves. */

@@ -8,6 +8,7 @@ import {
 } from "../aggregator/run/aggregator.js";
 import type { EvaluationRecord } from "../aggregator/run/evaluation-record.js";
 import { statisticsInWords } from "../aggregator/clients/statistics.js";
+import { thresholdInWords } from "../aggregator/clients/threshold.js";
 import { runSettings, type GivenSettings } from "../aggregator/settings.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
@@ -255,12 +256,16 @@ function sayPrivacy({ whoSees, endsEarly, privacy }: Aggregator, view: View): vo
   view.say("privacy", { ...privacy, endsEarly }, sentence);
 }
 
-/** Says who can see what in a private run, and by what inputs are normalised once that is known. */
+/** Says who can see what in a private run, by what inputs are normalised once that is known, and what threshold was taken. */
 export function sayTerms(aggregator: Aggregator, view: View): void {
   sayPrivacy(aggregator, view);
   aggregator.on("statistics", (record) => {
     for (const sentence of statisticsInWords(record, aggregator.channelNames))
       view.say("statistics", { sentence }, sentence);
+  });
+  aggregator.on("threshold", (taken) => {
+    const { quantile, value } = taken.record ?? {};
+    view.say("threshold", { quantile, value, clients: taken.clients }, thresholdInWords(taken));
   });
 }
 

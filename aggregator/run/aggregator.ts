@@ -43,6 +43,7 @@ import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import type { Spent } from "./privacy.js";
 import { openRoster } from "./roster.js";
 import { openStatistics, type StatisticsPhase } from "./statistics.js";
+import { openThreshold } from "./threshold.js";
 import { openUpdates } from "./updates.js";
 import { openUploads } from "../clients/uploads.js";
 import { startUpkeep } from "./upkeep.js";
@@ -214,6 +215,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
   async stop(reason = "stopped"): Promise<void> {
     this.#stopping = true;
     this.#joined.driver.send({ type: "stop", reason });
+    // Nobody waits for the last figures of a finished run.
+    if (this.#joined.context.rounds.at === "finished") this.#joined.context.evaluations.cut();
     const ending = await this.done;
     if (ending.reason === "finished") await this.#joined.sessions.none(this.settings.farewell);
     await this.#close();
@@ -431,7 +434,8 @@ function join(
     due: () => driver.due,
   });
   const registry = openRegistry(context, (client, pending) => attempts.takeUp(client, pending));
-  const end = openEnd(context, registry.sendFinished);
+  const threshold = openThreshold(context, opened.threshold);
+  const end = openEnd(context, registry.sendFinished, threshold);
   const statistics = openStatistics(context, {
     record: opened.statistics,
     due: () => driver.due,

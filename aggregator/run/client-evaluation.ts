@@ -33,6 +33,8 @@ interface ClientEvaluation {
     model: Blob,
     ids: readonly string[],
   ): Promise<EvaluationRecord["federated"]>;
+  /** What each of these clients says of it, all of them being asked. */
+  ask(round: number, model: Blob, ids: readonly string[]): Promise<ReadonlyMap<string, Evaluation>>;
   /** A client has reported; without an evaluation it has given up. */
   answered(client: string, evaluation: Evaluation | undefined): void;
   /** Ends the open evaluation with the answers that there are. */
@@ -44,51 +46,60 @@ export function openClientEvaluation(options: ClientEvaluationOptions): ClientEv
   let current: Pick<ClientEvaluation, "answered" | "cut"> | undefined;
 
   /** Part of these clients, drawn by a generator that seed and round decide. */
-  function drawn(round: number, model: Blob, ids: readonly string[]): Assignment[] {
+  function drawn(round: number, ids: readonly string[]): string[] {
     const order = random(seed, "evaluation", round)
       .shuffle(Uint32Array.from(ids.keys()))
       .subarray(0, Math.round(fraction * ids.length));
+    return [...order].map((i) => ids[i]);
+  }
+
+  function assignmentsOf(round: number, model: Blob, ids: readonly string[]): Assignment[] {
     const key = randomBytes(32).toString("hex");
     const work = { round, attempt: 1 };
-    return [...order].map((i) => ({
-      ...newAssignment(
-        assignmentId(key, work, ids[i]),
-        ids[i],
-        "evaluate",
-        work,
-        modelFor(ids[i]) ?? model,
-      ),
+    return ids.map((id) => ({
+      ...newAssignment(assignmentId(key, work, id), id, "evaluate", work, modelFor(id) ?? model),
       due: performance.now() + deadline,
     }));
   }
 
+  function ask(
+    round: number,
+    model: Blob,
+    ids: readonly string[],
+  ): Promise<ReadonlyMap<string, Evaluation>> {
+    const results = new Map<string, Evaluation>();
+    const asked = assignmentsOf(round, model, ids);
+    if (asked.length === 0) return Promise.resolve(results);
+    current?.cut();
+    return new Promise((resolve) => {
+      const open = new Map(asked.map((assignment) => [assignment.client, assignment]));
+      function cut(): void {
+        clearTimeout(timer);
+        if (current === ours) current = undefined;
+        for (const assignment of open.values()) options.takeBack(assignment);
+        open.clear();
+        resolve(results);
+      }
+      function answered(client: string, evaluation: Evaluation | undefined): void {
+        if (!open.delete(client)) return;
+        if (evaluation !== undefined) results.set(client, evaluation);
+        if (open.size === 0) cut();
+      }
+      const timer = setTimeout(cut, deadline);
+      const ours = (current = { answered, cut });
+      for (const assignment of asked) options.give(assignment);
+    });
+  }
+
   return {
-    evaluate(round, model, ids) {
-      const asked = drawn(round, model, ids);
-      if (asked.length === 0) return Promise.resolve(undefined);
-      current?.cut();
-      return new Promise((resolve) => {
-        const results = new Map<string, Evaluation>();
-        const open = new Map(asked.map((assignment) => [assignment.client, assignment]));
-        function cut(): void {
-          clearTimeout(timer);
-          if (current === ours) current = undefined;
-          for (const assignment of open.values()) options.takeBack(assignment);
-          open.clear();
-          const { sum, doubts } = sumOf(results, maxSamples, metrics);
-          for (const doubt of doubts) options.doubted({ ...doubt, round });
-          resolve(sum);
-        }
-        function answered(client: string, evaluation: Evaluation | undefined): void {
-          if (!open.delete(client)) return;
-          if (evaluation !== undefined) results.set(client, evaluation);
-          if (open.size === 0) cut();
-        }
-        const timer = setTimeout(cut, deadline);
-        const ours = (current = { answered, cut });
-        for (const assignment of asked) options.give(assignment);
-      });
+    ask,
+    async evaluate(round, model, ids) {
+      const results = await ask(round, model, drawn(round, ids));
+      const { sum, doubts } = sumOf(results, maxSamples, metrics);
+      for (const doubt of doubts) options.doubted({ ...doubt, round });
+      return sum;
     },
+
     answered: (client, evaluation) => current?.answered(client, evaluation),
     cut: () => current?.cut(),
   };

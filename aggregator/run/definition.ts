@@ -83,6 +83,16 @@ export function definitionOf({
       `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
     );
   const { layers, loss } = networkOf(model.description);
+  if (settings.threshold !== undefined && loss.task !== "input")
+    throw new ConfigError(
+      "threshold",
+      `"threshold" expected a model whose target is the input, got one of another task`,
+    );
+  if (settings.threshold !== undefined && privacy !== undefined)
+    throw new ConfigError(
+      "threshold",
+      `"threshold" expected a run without differential privacy, whose budget knows nothing of clients' errors`,
+    );
   const tapped = layers.filter(({ tap }) => tap !== undefined);
   const numbers = codecSettings(codec, settings.codecSettings);
   requirePair(algorithm, all, codec, numbers);

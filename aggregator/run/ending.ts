@@ -4,6 +4,7 @@ import type { EvaluationRecord } from "./evaluation-record.js";
 import type { Ending } from "./options.js";
 import type { Registry } from "./registry.js";
 import { summaryOf } from "./summary.js";
+import type { ThresholdPhase } from "./threshold.js";
 
 /** The end of a run: its summary, and what `done` resolves with. */
 export interface RunEnd {
@@ -20,6 +21,7 @@ export function openEnd(
   context: Pick<RunBase, "definition" | "log"> &
     Pick<RunContext, "models" | "evaluations" | "folder" | "clients">,
   sendFinished: Registry["sendFinished"],
+  threshold: ThresholdPhase,
 ): RunEnd {
   const { definition, log, models, evaluations, folder, clients } = context;
   const { settings, endsEarly } = definition;
@@ -44,6 +46,7 @@ export function openEnd(
     evaluated: (record) => void (last = record),
     async finished() {
       await evaluations.idle();
+      await threshold.take();
       await summarise(`${all[0].toUpperCase()}${all.slice(1)}.`);
       await sendFinished();
       log.info({ rounds: models.round }, "the run is finished");

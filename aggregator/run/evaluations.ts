@@ -11,6 +11,8 @@ import { openServerEvaluation } from "./server-evaluation.js";
 export interface Evaluations {
   /** Begins with a model, and asks some of these clients. */
   begin(round: number, model: Blob, ids: readonly string[]): void;
+  /** What each of these clients says of a model; once everything begun has ended. */
+  ask(round: number, model: Blob, ids: readonly string[]): Promise<ReadonlyMap<string, Evaluation>>;
   /** A client has reported, or given up. */
   answered(assignment: Assignment, evaluation: Evaluation | undefined): void;
   gone(client: string): void;
@@ -46,6 +48,7 @@ export function openEvaluations(
         });
       });
     },
+    ask: clients.ask,
     answered: ({ client }, evaluation) => clients.answered(client, evaluation),
     gone: (client) => clients.answered(client, undefined),
     cut: clients.cut,

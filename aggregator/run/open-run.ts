@@ -16,6 +16,7 @@ import { fileLedger } from "../storage/files.js";
 import type { Ledger, Opened } from "../storage/ledger.js";
 import { memoryLedger } from "../storage/memory.js";
 import { normalised, withStatistics } from "./statistics.js";
+import { withThreshold } from "./threshold.js";
 import { plain, wasmArithmetic } from "../aggregation/arithmetic.js";
 import { mean } from "../aggregation/rules/mean.js";
 
@@ -45,14 +46,14 @@ export async function openRun(
   options: AggregatorOptions,
   log: Log,
 ): Promise<OpenedRun> {
-  const { folder: path, resume = false, model } = options;
+  const { folder: path, resume = false, model: initial } = options;
   const { settings, algorithm, layout, metadata } = definition;
   if (path !== undefined && options.ledger === undefined) requireRunFolder(path, resume);
   const ledger =
     options.ledger ?? (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
   const opened = withNormalisation(
     await ledger.open(
-      firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, model.weights),
+      firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, initial.weights),
     ),
   );
   const { last, history, run } = opened;
@@ -63,12 +64,16 @@ export async function openRun(
     reducer = await chooseReducer(definition, log);
     await reducer.load(last.state.bytes);
     let folder: RunFolder | undefined;
+    // A run that goes on has other errors.
+    const { threshold } = opened;
+    const isOfIt = threshold?.round === last.record.round && threshold.round >= settings.rounds;
+    const model = isOfIt ? withThreshold(last.model, threshold) : last.model;
     if (path !== undefined) {
       folder = openRunFolder(path, log);
       await folder.begin(
-        { ...options.config, ...settings, model: model.description },
+        { ...options.config, ...settings, model: initial.description },
         history.filter(({ round }) => round > 0).map(({ line }) => line),
-        { round: last.record.round, model: last.model },
+        { round: last.record.round, model },
         opened.statistics,
       );
     }
@@ -81,7 +86,10 @@ export async function openRun(
         : undefined;
     if (endsEarly !== undefined) log.warn({ run, rounds }, endsEarly);
     const within = { ...definition, settings: { ...settings, rounds }, endsEarly };
-    return { ledger, opened, reducer, folder, account, definition: within };
+    return {
+      ...{ ledger, reducer, folder, account, definition: within },
+      opened: { ...opened, last: { ...last, model } },
+    };
   } catch (error) {
     await reducer?.close();
     await ledger.close();

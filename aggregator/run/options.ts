@@ -11,6 +11,7 @@ import type { Refusal } from "../aggregation/validation.js";
 import type { Phase } from "../rounds/participants.js";
 import type { Attempt, RoundProgress } from "../rounds/engine.js";
 import type { GivenSettings } from "../settings.js";
+import type { TakenThreshold } from "../clients/threshold.js";
 import type { Ledger, StatisticsRecord } from "../storage/ledger.js";
 
 // Options and events of the aggregator.
@@ -66,6 +67,8 @@ export interface AggregatorEvents {
   opened: [attempt: Pick<Attempt, "round" | "attempt" | "selected" | "goal" | "phase">];
   /** Clients have given statistics of their inputs, by which the model normalises them. */
   statistics: [record: StatisticsRecord];
+  /** After the last round, where the run was to take a threshold. */
+  threshold: [taken: TakenThreshold];
   progress: [
     progress: {
       readonly client: string;

@@ -47,6 +47,9 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     remember(history, record);
   }
 
+  const keep = (epoch: number, record: LedgerRecord): Promise<void> =>
+    inTurn(epoch, (to) => append(to, record));
+
   /** Drops old commits, which are in the journal: a long run must not grow in memory. */
   const forget = () => {
     history.commits.splice(0, history.commits.length - KEPT);
@@ -69,10 +72,10 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
         : found.notes;
     const commits = history.commits.slice();
     forget();
-    const { run, attempt, latest, clients, charges, statistics } = history;
+    const { run, attempt, latest, clients, charges, statistics, threshold } = history;
     const { last } = found;
     return {
-      ...{ epoch, run, last, attempt, latest, charges, statistics, notes },
+      ...{ epoch, run, last, attempt, latest, charges, statistics, threshold, notes },
       clients: [...clients.values()],
       history: commits,
     };
@@ -104,15 +107,15 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     register: (epoch, client) =>
       inTurn(epoch, (to) => append(to, { type: "client", client }, false)),
 
-    keepStatistics: (epoch, statistics) =>
-      inTurn(epoch, (to) => append(to, { type: "statistics", statistics })),
+    keepStatistics: (epoch, statistics) => keep(epoch, { type: "statistics", statistics }),
 
-    beginAttempt: (epoch, attempt) =>
-      inTurn(epoch, (to) => append(to, { type: "attempt", attempt })),
+    keepThreshold: (epoch, threshold) => keep(epoch, { type: "threshold", threshold }),
 
-    charge: (epoch, charge) => inTurn(epoch, (to) => append(to, { type: "charge", charge })),
-    abandonAttempt: (epoch, round, attempt) =>
-      inTurn(epoch, (to) => append(to, { type: "abandoned", round, attempt })),
+    beginAttempt: (epoch, attempt) => keep(epoch, { type: "attempt", attempt }),
+
+    charge: (epoch, charge) => keep(epoch, { type: "charge", charge }),
+
+    abandonAttempt: (epoch, round, attempt) => keep(epoch, { type: "abandoned", round, attempt }),
 
     commit: (epoch, record, { model, state }) =>
       inTurn(epoch, async (to) => {

@@ -6,6 +6,7 @@ import type {
   CountedUpdate,
   RegisteredClient,
   StatisticsRecord,
+  ThresholdRecord,
 } from "./ledger.js";
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -38,6 +39,16 @@ export const LedgerRecord = v.variant("type", [
         v.array(v.object({ client: v.string(), channels: v.pipe(v.array(whole), v.readonly()) })),
         v.readonly(),
       ),
+    }),
+  }),
+  v.object({
+    type: v.literal("threshold"),
+    threshold: v.object({
+      round: whole,
+      quantile: v.number(),
+      value: v.number(),
+      members: v.pipe(v.array(v.string()), v.readonly()),
+      leftOut: v.pipe(v.array(v.string()), v.readonly()),
     }),
   }),
   v.object({
@@ -78,6 +89,7 @@ export interface History {
   run: string;
   epoch: number;
   statistics: StatisticsRecord | undefined;
+  threshold: ThresholdRecord | undefined;
   attempt: AttemptRecord | undefined;
   latest: AttemptRecord | undefined;
   readonly charges: Charge[];
@@ -90,6 +102,7 @@ export const emptyHistory = (): History => ({
   run: "",
   epoch: 0,
   statistics: undefined,
+  threshold: undefined,
   attempt: undefined,
   latest: undefined,
   charges: [],
@@ -112,6 +125,9 @@ export function remember(history: History, record: LedgerRecord): void {
       return;
     case "statistics":
       history.statistics = record.statistics;
+      return;
+    case "threshold":
+      history.threshold = record.threshold;
       return;
     case "attempt":
       history.attempt = history.latest = record.attempt;

@@ -23,6 +23,8 @@ export interface Ledger {
   register(epoch: number, client: RegisteredClient): Promise<void>;
   /** Durable when it resolves: they are taken once in a run, before its first attempt. */
   keepStatistics(epoch: number, statistics: StatisticsRecord): Promise<void>;
+  /** Durable when it resolves. */
+  keepThreshold(epoch: number, threshold: ThresholdRecord): Promise<void>;
   /** Durable when it resolves; nothing of the attempt may be sent to anybody before that. */
   beginAttempt(epoch: number, attempt: AttemptRecord): Promise<void>;
   /**
@@ -79,6 +81,8 @@ export interface Opened {
   readonly clients: readonly RegisteredClient[];
   /** Where the run has taken them. */
   readonly statistics?: StatisticsRecord;
+  /** The last one that was taken. */
+  readonly threshold?: ThresholdRecord;
   /** All commits, from the first. */
   readonly history: readonly CommitRecord[];
   /** What was found and mended, in sentences. */
@@ -115,6 +119,17 @@ export interface StatisticsRecord {
   readonly members: readonly string[];
   /** Clients whose numbers were further off than one client may be, and in which channels; those of the targets behind those of the inputs. */
   readonly held: readonly { readonly client: string; readonly channels: readonly number[] }[];
+}
+
+/** Above which error an example is out of the ordinary, as clients' held-out examples say. */
+export interface ThresholdRecord {
+  /** The round whose model it is of: the last one. */
+  readonly round: number;
+  readonly quantile: number;
+  readonly value: number;
+  /** The clients whose errors it is of, sorted; and those left out at either end. */
+  readonly members: readonly string[];
+  readonly leftOut: readonly string[];
 }
 
 /** What an attempt needs so that it can be opened again as it was. */

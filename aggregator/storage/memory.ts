@@ -29,12 +29,14 @@ export function memoryLedger(): Ledger {
         charges: [...history.charges],
         clients: [...history.clients.values()],
         statistics: history.statistics,
+        threshold: history.threshold,
         history: [...history.commits],
         notes: [],
       };
     },
     register: async (epoch, client) => write(epoch, { type: "client", client }),
     keepStatistics: async (epoch, statistics) => write(epoch, { type: "statistics", statistics }),
+    keepThreshold: async (epoch, threshold) => write(epoch, { type: "threshold", threshold }),
     beginAttempt: async (epoch, attempt) => write(epoch, { type: "attempt", attempt }),
     charge: async (epoch, charge) => write(epoch, { type: "charge", charge }),
     abandonAttempt: async (epoch, round, attempt) =>

@@ -35,6 +35,8 @@ export interface RunFolder {
   // because the ledger has everything.
   /** @param model before the first round, with these statistics in its card */
   statistics(statistics: StatisticsRecord, model: Blob): void;
+  /** The last round's model, with a threshold in its card. */
+  threshold(round: number, model: Blob): void;
   round(line: { readonly round: number }, timings: object, model: Blob): void;
   evaluation(line: object): void;
   /** @param text asked for when all before it is written */
@@ -116,6 +118,7 @@ export function openRunFolder(folder: string, log: Log): RunFolder {
         await writeStatistics(statistics);
         await writeModel(0, model);
       }),
+    threshold: (round, model) => behind(() => writeModel(round, model)),
     round: (line, timings, model) =>
       behind(async () => {
         await append("rounds.jsonl", line);

@@ -92,7 +92,8 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
       const plan = planFor(job, "predict", FORWARD_BATCH);
       checkPart(part, partNeeds(plan.network));
       const load = loaderOf(plan, part.dataset, job);
-      return measure(plan, load, part.rows, FORWARD_BATCH, hooks, sumsOf(plan.network));
+      const { labels } = part.dataset;
+      return measure(plan, load, part.rows, FORWARD_BATCH, hooks, sumsOf(plan.network), labels);
     },
     async hessianProduct(job, hooks) {
       return hessianProduct(planFor(job, "curvature", FORWARD_BATCH), heap, job, hooks);
@@ -111,6 +112,7 @@ async function measure(
   size: number,
   hooks: Hooks,
   sums?: MetricSums,
+  labels?: Int32Array,
 ): Promise<Evaluation> {
   const count = rows.length;
   let correct = 0;
@@ -122,7 +124,11 @@ async function measure(
     correct += measured.correct;
     loss += measured.loss * measured.count;
     counted += measured.count;
-    sums?.add(plan.outputs(batch.length), plan.labels(), plan.targets());
+    const errors =
+      plan.network.loss.task === "input"
+        ? plan.errors(batch.length).filter((_, i) => !(labels?.[batch[i]]! > 0))
+        : undefined;
+    sums?.add(plan.outputs(batch.length), plan.labels(), plan.targets(), errors);
     await hooks.pause();
   }
   // The mean over the labels that count, for each example: labels may be left out.

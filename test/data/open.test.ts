@@ -377,3 +377,46 @@ test("what FEDFLAT_DATA holds opens, and has the published statistics", async (t
   for (const label of har.train!.labels) counts[label]++;
   assert.deepEqual(counts, [1226, 1073, 986, 1286, 1374, 1407]);
 });
+
+test("with --window, CSV files of a folder are a series and a group each, their columns by name", async (t) => {
+  const folder = folderOf(t, {
+    "a.csv": "x,y,label\n1,10,on\n2,20,on\n3,30,off\n",
+    "b.csv": "y,x,label\n40,4,idle\n50,5,idle\n",
+    "short.csv": "x,y,label\n9,90,on\n",
+  });
+  const windows = { window: 2, stride: 1 };
+  const { train } = await openData(folder, { ...windows, targets: ["next"], label: "label" });
+  assert.deepEqual([...train!.groups!], [0]);
+  assert.deepEqual([...train!.starts!], [0]);
+  const own = await openData(folder, { ...windows, targets: ["label"] });
+  assert.deepEqual(own.train!.classes, ["idle", "off", "on"]);
+  assert.deepEqual([...own.train!.labels], [2, 1, 0]);
+  assert.deepEqual([...own.train!.groups!], [0, 0, 1]);
+  assert.deepEqual([...own.train!.inputs.subarray(6, 10)], [4, 40, 5, 50]);
+  await refuse(folder, "unknown-data", /expected one .csv file/);
+});
+
+test("an NPY array of rows alone is a series, cut into windows", async (t) => {
+  const header = "{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2), }\n";
+  const npy = Uint8Array.from([
+    ...[0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length, 0],
+    ...new TextEncoder().encode(header),
+    ...[1, 2, 3, 4, 5, 6, 7, 8],
+  ]);
+  const folder = folderOf(t, { "x.npy": npy });
+  const { train } = await openData(folder, { window: 2, stride: 1, targets: ["next:1"] });
+  assert.deepEqual(
+    [train!.shape, [...train!.starts!]],
+    [
+      [2, 2],
+      [0, 2],
+    ],
+  );
+  const { values, starts, size } = train!.targets!;
+  assert.deepEqual(
+    [...starts!].map((start) => values[start]),
+    [6, 8],
+  );
+  assert.equal(size, 1);
+  await refuse(folder, "missing", /expected both x and y/);
+});

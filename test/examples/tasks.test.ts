@@ -15,16 +15,28 @@ test("the gateway's autoencoder tells a machine that knocks", async () => {
   assert.equal((await script("anomaly/machine.js", well, "6000")).code, 0);
   assert.equal((await script("anomaly/machine.js", wrong, "2000", "fault")).code, 0);
   const windows = ["--window", "32", "--target", "input"];
-  const { code, stderr } = await run(
+  const {
+    code,
+    stdout: said,
+    stderr,
+  } = await run(
     ...["simulate", "--data", well, ...windows, "--stride", "8", "--clients", "2"],
     ...["--model", repository("examples/anomaly/model.json"), "--zeta", "0", "--rounds", "5"],
-    ...["--learning-rate", "0.1", "--run", join(folder, "machines")],
+    ...["--learning-rate", "0.1", "--threshold", "0.99", "--run", join(folder, "machines")],
   );
   assert.equal(code, 0, stderr);
+  assert.match(said, /An error above 0?\.\d+ is an anomaly: 99 % of what 2 clients held out/);
   const { stdout } = await run(
     ...["predict", "--model", join(folder, "machines"), "--data", wrong, ...windows],
   );
-  const errors = stdout.trim().split("\n").slice(1).map(Number);
+  const [head, ...lines] = stdout.trim().split("\n");
+  assert.equal(head, "error,threshold,anomaly");
+  const rows = lines.map((line) => line.split(","));
+  const errors = rows.map(([error]) => Number(error));
+  const calls = rows.flatMap(([, , anomaly], i) => (anomaly === "true" ? [32 * i] : []));
+  // All that knocks, and at most a window in ten of what does not.
+  assert.ok(calls.filter((row) => row > 1800).length >= 5);
+  assert.ok(calls.filter((row) => row + 32 < 1800).length <= 5, String(calls));
   // A window that begins behind nine tenths of the rows is all fault.
   const faulty = errors.filter((_, i) => 32 * i > 1800);
   const usual = Math.max(...errors.filter((_, i) => 32 * i + 32 < 1800));

@@ -114,7 +114,11 @@ function doubtfulErrors(
 ): string | undefined {
   const n = (count * network.loss.target.size) / columnsOf(network);
   const above = (a: number, b: number) => Math.abs(a) > b * (1 + 1e-6) + 1e-6;
-  for (let i = 0; i < sums.length; i += 5) {
+  const errors = 5 * columnsOf(network);
+  const bins = sums.slice(errors);
+  if (bins.some((bin) => bin < 0) || bins.reduce((a, b) => a + b, 0) > count)
+    return `errors of at most ${count} examples`;
+  for (let i = 0; i < errors; i += 5) {
     const [error, absolute, squares, target, targetSquares] = sums.slice(i, i + 5);
     if (
       squares < 0 ||

@@ -8,7 +8,13 @@ import type { Network } from "../network.js";
 export interface MetricSums {
   readonly values: Float64Array;
   /** Adds a batch: its outputs, and the views of the plan's targets, which may be longer. */
-  add(outputs: Float32Array, labels: Int32Array, targets: Float32Array): void;
+  add(
+    outputs: Float32Array,
+    labels: Int32Array,
+    targets: Float32Array,
+    /** Errors of examples that are nothing out of the ordinary, where the input is the target. */
+    errors?: Float32Array,
+  ): void;
 }
 
 /** Columns, or classes, that have sums of their own at most: a report is one frame of text. */
@@ -17,6 +23,9 @@ const MOST_COLUMNS = 64;
 const MOST_SCORED = 16;
 /** Scores fall into bins of 1/4 from -8 to 8, what lies beyond into those at the ends. */
 export const BINS = 64;
+
+/** Errors fall into bins of 1/8 octave from 2^-20 to 2^12, what lies beyond into those at the ends. */
+export const ERROR_BINS = 256;
 
 /** Numbers of the three layouts, for each column. */
 const PER_CLASS = 3;
@@ -40,7 +49,8 @@ export const isScored = (columns: number): boolean => columns > 0 && columns <= 
  *   labels of it, predictions of it, and those that are right
  * - `labels`: for each label those there, those predicted (probability 0.5 and more), and both; then
  *   for each label the scores where it is not there, by bin, and where it is
- * - `numbers`, `input`: for each column e, |e|, e^2, t and t^2, e being output minus target t
+ * - `numbers`, `input`: for each column e, |e|, e^2, t and t^2, e being output minus target t; of
+ *   `input` then how many examples' errors are in each bin
  */
 export function sumsOf(network: Network): MetricSums {
   const { task } = network.loss;
@@ -93,10 +103,14 @@ export function sumsOf(network: Network): MetricSums {
       },
     };
   }
-  const values = new Float64Array(PER_COLUMN * columns);
+  const values = new Float64Array(PER_COLUMN * columns + (task === "input" ? ERROR_BINS : 0));
   return {
     values,
-    add(outputs, _labels, targets) {
+    add(outputs, _labels, targets, errors) {
+      errors?.forEach((error) => {
+        const bin = Math.floor(8 * Math.log2(error) + 160);
+        values[PER_COLUMN + Math.max(0, Math.min(ERROR_BINS - 1, bin))]++;
+      });
       outputs.forEach((output, i) => {
         const target = targets[i];
         const error = output - target;

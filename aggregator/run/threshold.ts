@@ -1,0 +1,96 @@
+import { modelMetadata, parseCard } from "../../runtime/models/model.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import {
+  readMetadata,
+  readSafetensors,
+  writeSafetensors,
+} from "../../runtime/tensors/safetensors.js";
+import { ERROR_BINS } from "../../runtime/models/metrics/sums.js";
+import { evaluators } from "../clients/clients.js";
+import { thresholdOf } from "../clients/threshold.js";
+import type { Blob, ThresholdRecord } from "../storage/ledger.js";
+import type { RunContext } from "./context.js";
+
+/**
+ * The threshold of anomalies, taken after the last round: clients evaluate its model on what they
+ * held out, and what they say of its errors becomes the threshold in its card.
+ */
+export interface ThresholdPhase {
+  /** Takes it, where the run wants one and has none of its last model. */
+  take(): Promise<void>;
+}
+
+export function openThreshold(
+  context: Pick<
+    RunContext,
+    | "definition"
+    | "log"
+    | "tell"
+    | "ledger"
+    | "epoch"
+    | "withRetry"
+    | "models"
+    | "evaluations"
+    | "folder"
+    | "clients"
+    | "reducer"
+  >,
+  /** The one that a restart found. */
+  before: ThresholdRecord | undefined,
+): ThresholdPhase {
+  const { definition, log, tell, ledger, epoch, withRetry, models, evaluations, folder } = context;
+  const { settings, metrics } = definition;
+  const { threshold: quantile, minimum, maxSamples } = settings;
+
+  async function keep(record: ThresholdRecord): Promise<void> {
+    const model = withThreshold(models.current, record);
+    const half = models.half && (await context.reducer.half(model.bytes));
+    await withRetry(async () => {
+      await ledger.keepThreshold(epoch, record);
+      models.keep(models.round, model, half);
+      folder?.threshold(models.round, model);
+    });
+    log.info({ value: record.value, clients: record.members.length }, "a threshold is taken");
+  }
+
+  return {
+    async take() {
+      const { round } = models;
+      if (quantile === undefined || before?.round === round) return;
+      const answers = await evaluations.ask(
+        round,
+        models.current,
+        evaluators(context.clients.values()),
+      );
+      const histograms = new Map<string, readonly number[]>();
+      for (const [client, { sums = [], count }] of answers) {
+        const wrong = metrics.doubt(sums, count);
+        if (wrong === undefined) histograms.set(client, sums.slice(-ERROR_BINS));
+        else {
+          const reason = `"evaluation.sums" expected ${wrong}`;
+          log.warn({ client: client.slice(0, 32), round }, `errors are doubtful: ${reason}`);
+          tell("doubted", { client, round, reason });
+        }
+      }
+      const found = thresholdOf(histograms, quantile, maxSamples);
+      const clients = (found?.members.length ?? 0) + (found?.leftOut.length ?? 0);
+      if (found === undefined || clients < minimum) {
+        log.warn({ clients, minimum }, "there is no threshold: too few clients gave errors");
+        return tell("threshold", { clients, minimum });
+      }
+      const record = { round, quantile, ...found };
+      await keep(record);
+      tell("threshold", { clients, minimum, record });
+    },
+  };
+}
+
+/** The same model whose card says above which error an example is out of the ordinary. */
+export function withThreshold(model: Blob, { quantile, value }: ThresholdRecord): Blob {
+  const card = parseCard(JSON.parse(readMetadata(model.bytes)["model"]));
+  const bytes = writeSafetensors(
+    [...readSafetensors(model.bytes).tensors.values()],
+    modelMetadata({ ...card, threshold: { quantile, value } }),
+  );
+  return { sha256: sha256Hex(bytes), bytes };
+}
