@@ -13,6 +13,14 @@ import { recover } from "./recovery.js";
 /** Checkpoints kept: the newest, and those to fall back on should it turn out damaged. */
 const KEPT = 3;
 
+/** What was found, and that blobs were removed where nothing else explains them. */
+const notesOf = (removed: number, found: readonly string[]): readonly string[] =>
+  removed > 0 && found.length === 0
+    ? [
+        `${removed} blobs that no commit names were removed: a commit was not finished, or the journal lost it.`,
+      ]
+    : found;
+
 /**
  * The ledger in a folder: `journal` (see journal.ts), `blobs/<sha256>` and `lock`. Blobs are
  * durable before the record that names them is written, so whatever the moment of a crash, what the
@@ -64,12 +72,7 @@ export function fileLedger(folder: string, files: FileLayer = nodeFiles): Ledger
     const epoch = 1 + Math.max(found.highestEpoch, history.epoch);
     await append(journal, { type: "epoch", epoch });
     const unfinished = await blobs.sweep(history.commits, KEPT);
-    const notes =
-      unfinished.length > 0 && found.notes.length === 0
-        ? [
-            `${unfinished.length} blobs that no commit names were removed: a commit was not finished, or the journal lost it.`,
-          ]
-        : found.notes;
+    const notes = notesOf(unfinished.length, found.notes);
     const commits = history.commits.slice();
     forget();
     const { run, attempt, latest, clients, charges, statistics, threshold } = history;
