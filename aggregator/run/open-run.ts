@@ -64,7 +64,7 @@ export async function openRun(
     reducer = await chooseReducer(definition, log);
     await reducer.load(last.state.bytes);
     let folder: RunFolder | undefined;
-    // A run that goes on has other errors.
+    // A run that continues has other errors.
     const { threshold } = opened;
     const isOfIt = threshold?.round === last.record.round && threshold.round >= settings.rounds;
     const model = isOfIt ? withThreshold(last.model, threshold) : last.model;

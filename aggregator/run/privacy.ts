@@ -109,7 +109,7 @@ export interface Account {
 export function openAccount(privacy: Privacy, before: readonly Charge[]): Account {
   const { protection, delta, budget } = privacy;
   const { noise, clip, divisor } = protection;
-  // Whoever is online may be in a round, so nobody is hidden by chance.
+  // Every client that is online may be in a round, so nobody is hidden by chance.
   const sampling = 1;
   const charges = [...before];
   const after = (more: number): number =>

@@ -19,7 +19,7 @@ export interface RunResult {
   };
   /** Model and update bytes that were transferred, both ways. */
   readonly bytes: number;
-  /** The same of one client and round, by way; results of before do not say. */
+  /** The same of one client and round, by way; older results do not say. */
   readonly updateBytes?: number;
   readonly modelBytes?: number;
   readonly cpuSeconds: number;

@@ -107,7 +107,7 @@ for (const section of sections) {
       assert.match(output, SAYS[title].run);
       assert.doesNotMatch(title === "Classification" ? "" : output, /accuracy/i);
       assert.match(await begin(argvOf(predict)), SAYS[title].predict);
-      // The next block's clients begin anew.
+      // The next block's clients begin again.
       for (const state of ["first", "second"])
         rmSync(join(folder, state), { recursive: true, force: true });
     }

@@ -34,7 +34,7 @@ test("the gateway's autoencoder tells a machine that knocks", async () => {
   const rows = lines.map((line) => line.split(","));
   const errors = rows.map(([error]) => Number(error));
   const calls = rows.flatMap(([, , anomaly], i) => (anomaly === "true" ? [32 * i] : []));
-  // All that knocks, and at most a window in ten of what does not.
+  // Everything that knocks, and at most a window in ten of what does not.
   assert.ok(calls.filter((row) => row > 1800).length >= 5);
   assert.ok(calls.filter((row) => row + 32 < 1800).length <= 5, String(calls));
   // A window that begins behind nine tenths of the rows is all fault.
