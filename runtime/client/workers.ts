@@ -39,7 +39,10 @@ export function workersOf(own: Trainer | undefined, start: () => WorkerPort): Wo
   return {
     trainer,
     async predict(job) {
-      const worker = use.working ? (own ?? (aside ??= trainerOf(start))) : trainer();
+      // While one of them is under way aside, the next waits for it there: answers keep the order
+      // of their questions.
+      const isAside = use.working || aside !== undefined;
+      const worker = own ?? (isAside ? (aside ??= trainerOf(start)) : trainer());
       predicting++;
       try {
         return await worker.predict(job);
