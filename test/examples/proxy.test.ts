@@ -92,12 +92,17 @@ const ask = (port: number, path: string, headers: Record<string, string> = {}) =
     get(
       { host: "127.0.0.1", port, path, headers, rejectUnauthorized: false, agent: false },
       (response) => {
-        const done = (text: string) => {
+        let text = "";
+        const done = () => {
           resolve({ status: response.statusCode!, text });
           response.destroy();
         };
-        response.once("data", (bytes: Buffer) => done(bytes.toString()));
-        response.once("end", () => done(""));
+        // A feed never ends, but its first event does.
+        response.on("data", (bytes: Buffer) => {
+          text += bytes.toString();
+          if (text.includes("\n\n")) done();
+        });
+        response.once("end", done);
       },
     ).on("error", () => resolve({ status: 0, text: "" }));
   });
