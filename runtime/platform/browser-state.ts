@@ -67,11 +67,13 @@ export async function storedKey(store: StateStore): Promise<Identity> {
   };
 }
 
-async function makeKey(database: IDBDatabase): Promise<CryptoKeyPair> {
+async function makeKey(database: IDBDatabase, tries = 3): Promise<CryptoKeyPair> {
   let pair: CryptoKeyPair | CryptoKey;
   try {
     pair = await crypto.subtle.generateKey(ALGORITHM, false, ["sign", "verify"]);
   } catch (error) {
+    // WebKitGTK fails to make a key now and then.
+    if (tries > 1) return makeKey(database, tries - 1);
     throw new ConfigError(
       "no-ed25519",
       `"browser" expected one with Ed25519 keys, got ${String(error)}`,
