@@ -57,7 +57,7 @@ async function main(argv) {
 
   const { starts, data } = TEMPLATES[template];
   const from = relative(process.cwd(), resolve(folder));
-  console.log(`${printable(folder)} is ready. To run it:\n`);
+  console.log(`${printable(folder || ".")} is ready. To run it:\n`);
   if (from !== "") console.log(`  cd ${quoted(from)}`);
   console.log(`  npm install\n  npm start      # ${starts}\n`);
   console.log(`Your own data go into ${data}; README.md says how.`);
@@ -86,12 +86,14 @@ function checkTemplate(name) {
 }
 
 function checkFolder(folder) {
-  const stat = statSync(folder, { throwIfNoEntry: false });
+  // What is written to, which an empty text is too: the folder that this runs in.
+  const path = resolve(folder);
+  const stat = statSync(path, { throwIfNoEntry: false });
   if (stat !== undefined && !stat.isDirectory())
-    throw new Mistake(`"${printable(folder)}" is not a folder`);
+    throw new Mistake(`"${printable(path)}" is not a folder`);
   // A repository that was just begun has only this.
-  if (stat !== undefined && readdirSync(folder).some((name) => name !== ".git"))
-    throw new Mistake(`"${printable(folder)}" is not empty; nothing was written`);
+  if (stat !== undefined && readdirSync(path).some((name) => name !== ".git"))
+    throw new Mistake(`"${printable(path)}" is not empty; nothing was written`);
 }
 
 /** The newest tarball of each package in a folder, as npm names them: fedflat-0.1.0.tgz. */

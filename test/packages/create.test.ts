@@ -214,6 +214,7 @@ test("what cannot be created is a sentence, and writes nothing", () => {
   for (const [argv, sentence] of [
     [["new", "gatway"], /"template" expected gateway, web, electron, experiment, got "gatway"/],
     [[full, "gateway"], /is not empty; nothing was written/],
+    [["", "gateway"], /is not empty; nothing was written/],
     [[join(full, "mine.txt"), "gateway"], /is not a folder/],
     [[join(full, "mine.txt", "in"), "gateway"], /ENOTDIR|not a folder/],
     [["new"], /expected a folder and a template\. Usage: npm create fedflat FOLDER TEMPLATE/],
