@@ -92,6 +92,15 @@ test("a gateway's folder runs at once: ten rounds of two gateways, and a model t
   for (const [, right] of rights) assert.ok(Number(right) > 150, right);
 });
 
+test("a gateway's folder that is stopped as a service is leaves no gateway running", async (t) => {
+  const path = project(t, "gateway");
+  const { child, ended, until, output } = run(t, path, "start");
+  await until(/: connected/);
+  child.kill("SIGTERM");
+  // Its output ends when the last of its processes has.
+  assert.equal(await ended, 0, output());
+});
+
 test("own data are one edit away: another network, and examples of other classes", async (t) => {
   const path = project(t, "gateway");
   writeFileSync(

@@ -11,7 +11,7 @@ const start = (program, file, name) =>
   });
 const neighbour = start(process.execPath, "client.js", "neighbour");
 const app = start(electron, ".", "app");
-app.on("exit", () => {
-  neighbour.kill();
-  process.kill(process.pid, "SIGTERM"); // the aggregator ends its run
-});
+// Ctrl-C reaches them by itself; a service that is stopped tells this process only.
+process.once("SIGTERM", () => [neighbour, app].forEach((child) => child.kill()));
+// Without the app the rest ends as if it was told to, the aggregator's run too; once is enough.
+app.on("exit", () => process.emit("SIGTERM"));

@@ -10,8 +10,10 @@ const server = await createServer({ server: { port: Number(process.env.PORT ?? 5
 await server.listen();
 console.log(`Open ${server.resolvedUrls.local[0]} in one tab or in several.`);
 
-spawn(process.execPath, ["client.js"], {
+const neighbour = spawn(process.execPath, ["client.js"], {
   env: { ...process.env, FEDFLAT_URL: url, FEDFLAT_NAME: "neighbour" },
   stdio: "inherit",
 });
+// Ctrl-C reaches the neighbour by itself; a service that is stopped tells this process only.
+process.once("SIGTERM", () => neighbour.kill());
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => void server.close());
