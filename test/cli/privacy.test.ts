@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { start } from "./command.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-privacy-"));
+after(() => rmSync(folder, { recursive: true }));
 const plot = join(folder, "epsilon");
 const ask = (...more: string[]) => start("privacy", "--plot", plot, ...more).ended;
 

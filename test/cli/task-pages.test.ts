@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,11 @@ import { MAIN, repository } from "./command.js";
 // The commands of docs/tasks.md, each section's from its data to a served model.
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-pages-"));
-after(() => rmSync(folder, { recursive: true }));
+const children: ChildProcess[] = [];
+after(() => {
+  for (const child of children) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true });
+});
 const sections = readFileSync(repository("docs/tasks.md"), "utf8").split(/^## /m).slice(1);
 const blocksOf = (section: string, kind: string) =>
   [...section.matchAll(new RegExp(`^\`\`\`${kind}\\n(.*?)^\`\`\``, "gms"))].map(([, text]) => text);
@@ -48,6 +52,7 @@ for (const section of sections)
 /** Runs a command of the page in the folder; what it says comes bit by bit too. */
 function begin(argv: readonly string[], said: (text: string) => void = () => {}) {
   const child = spawn(process.execPath, [MAIN, ...argv], { cwd: folder });
+  children.push(child);
   let output = "";
   for (const stream of [child.stdout, child.stderr])
     stream.on("data", (data) => said((output += String(data))));

@@ -57,6 +57,7 @@ function run(t: TestContext, path: string, script: string, env: NodeJS.ProcessEn
   const [program, ...argv] = manifestOf(path).scripts[script].split(" ");
   const child = spawn(program === "node" ? process.execPath : program, argv, {
     cwd: path,
+    detached: true,
     env: {
       ...process.env,
       FEDFLAT_PORT: "0",
@@ -64,7 +65,14 @@ function run(t: TestContext, path: string, script: string, env: NodeJS.ProcessEn
       ...env,
     },
   });
-  t.after(() => child.kill("SIGKILL"));
+  // A group of its own, so that what it has started ends with it.
+  t.after(() => {
+    try {
+      process.kill(-child.pid!, "SIGKILL");
+    } catch (error) {
+      assert.equal((error as NodeJS.ErrnoException).code, "ESRCH");
+    }
+  });
   let output = "";
   const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
   for (const stream of [child.stdout, child.stderr])
