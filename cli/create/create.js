@@ -18,6 +18,10 @@ const TEMPLATES = {
 const NAMES = Object.keys(TEMPLATES);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
+/** What fedflat hides in text of others: what a terminal obeys, marks of direction, no room. */
+const HIDDEN =
+  /[\p{Cc}\u2028\u2029\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\u{e0000}-\u{e007f}]/gu;
+
 /** A mistake of the person at the terminal; only its message is printed. */
 class Mistake extends Error {}
 
@@ -25,7 +29,7 @@ try {
   await main(process.argv.slice(2));
 } catch (error) {
   const known = error instanceof Mistake || typeof error.code === "string";
-  console.error(known ? `create-fedflat: ${error.message}` : error);
+  console.error(known ? `create-fedflat: ${printable(error.message)}` : error);
   process.exitCode = 2;
 }
 
@@ -44,7 +48,7 @@ async function main(argv) {
     return;
   }
   if (positionals.length > 2)
-    throw new Mistake(`expected a folder and a template, got ${printable(positionals.join(" "))}`);
+    throw new Mistake(`expected a folder and a template, got ${positionals.join(" ")}`);
   // What is given is checked before anything is asked.
   if (positionals[1] !== undefined) checkTemplate(positionals[1]);
   if (positionals[0] !== undefined) checkFolder(positionals[0]);
@@ -82,18 +86,17 @@ async function ask([folder]) {
 
 function checkTemplate(name) {
   if (!NAMES.includes(name))
-    throw new Mistake(`"template" expected ${NAMES.join(", ")}, got "${printable(name)}"`);
+    throw new Mistake(`"template" expected ${NAMES.join(", ")}, got "${name}"`);
 }
 
 function checkFolder(folder) {
   // What is written to, which an empty text is too: the folder that this runs in.
   const path = resolve(folder);
   const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat !== undefined && !stat.isDirectory())
-    throw new Mistake(`"${printable(path)}" is not a folder`);
+  if (stat !== undefined && !stat.isDirectory()) throw new Mistake(`"${path}" is not a folder`);
   // A repository that was just begun has only this.
   if (stat !== undefined && readdirSync(path).some((name) => name !== ".git"))
-    throw new Mistake(`"${printable(path)}" is not empty; nothing was written`);
+    throw new Mistake(`"${path}" is not empty; nothing was written`);
 }
 
 /** The newest tarball of each package in a folder, as npm names them: fedflat-0.1.0.tgz. */
@@ -153,7 +156,7 @@ function packageName(target) {
 }
 
 function printable(text) {
-  return text.replace(/[^\x20-\x7e\u00a1-\ud7ff\uf900-\uffef]/g, "?");
+  return text.replace(HIDDEN, "?");
 }
 
 function quoted(path) {

@@ -13,6 +13,7 @@ import { writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test, type TestContext } from "node:test";
+import { printableLines } from "../../runtime/protocol/printable.js";
 import { launchChromium, withoutChromium } from "../bundle/chromium.js";
 import { startInStandIn } from "../examples/electron-stand-in.js";
 import { emptyProject, packInto, unpackInto, type PackageName } from "./packed.js";
@@ -224,6 +225,9 @@ test("without tarballs a folder asks the registry for this version, under the fo
   assert.ok(readdirSync(path).includes(".gitignore"));
 });
 
+/** What reads as another text than it is. */
+const HIDDEN = ["\u009b", "\u200b", "\u202e", "\u2066", "\ufeff", "\u{e0041}"];
+
 test("what cannot be created is a sentence, and writes nothing", () => {
   const full = mkdtempSync(join(tmpdir(), "fedflat-full-"));
   after(() => rmSync(full, { recursive: true }));
@@ -239,11 +243,16 @@ test("what cannot be created is a sentence, and writes nothing", () => {
     [["new", "web", "--from", full], /"--from" expected a folder with fedflat-VERSION.tgz/],
     [["new", "web", "--nonsense"], /--nonsense/],
     [["new", "\u001b[31mred"], /got "\?\[31mred"/],
+    [["new", "web", "--from", "\u001b[31mred"], /got "\?\[31mred"/],
+    [["new", "--\u001b[31mred"], /\?\[31mred/],
+    [[join(full, "mine.txt", "\u001b[31mred"), "web"], /ENOTDIR|not a folder/],
+    ...HIDDEN.map((hidden) => [["new", `a${hidden}b`], /got "a\?b"/] as const),
   ] as const) {
     const { status, stdout, stderr } = create(...argv);
     assert.deepEqual([status, stdout], [2, ""], argv.join(" "));
     assert.match(stderr, sentence);
     assert.match(stderr, /^create-fedflat: [^\n]*\n$/);
+    assert.equal(printableLines(stderr), stderr);
   }
   assert.deepEqual(readdirSync(full), ["mine.txt"]);
   assert.ok(!readdirSync(folder).includes("new"));
