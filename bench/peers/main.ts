@@ -146,7 +146,7 @@ Written by \`npm run peers\`; never by hand. ${machine()}.
 ## The same task, measured
 
 The part of Fashion-MNIST that comes with the package (12,000 images), dealt to ${CLIENTS} clients by
-\`${SPLIT}\`; the network \`fashion-small\` (82,000 weights); FedAvg, ${rounds} rounds of two local epochs,
+\`${SPLIT}\`; the network \`fashion-small\` (80,000 weights); FedAvg, ${rounds} rounds of two local epochs,
 batches of 50, plain SGD at 0.1, no MAN; measured on the 2,000 test images. Clients are processes on
 one machine, and their bytes are counted by a relay between them and the server. Seeds: ${seeds.join(", ")};
 mean ± sample standard deviation.
