@@ -1,5 +1,5 @@
+import { float16 } from "../../runtime/data/npy.js";
 import { readZip } from "../../runtime/data/zip.js";
-import { half } from "./halves.js";
 import { readHdf5 } from "./hdf5.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { lossSaid, readKeras, variablesByName, variablesByPlace } from "./keras.js";
@@ -150,7 +150,7 @@ function numbersIn(
   const to = new Float32Array(bytes.length / WIDTHS[type]);
   const { scale, min } = (quantization ?? { scale: 1, min: 0 }) as Json;
   if (type === "float16")
-    for (let i = 0; i < to.length; i++) to[i] = half(view.getUint16(2 * i, true));
+    for (let i = 0; i < to.length; i++) to[i] = float16(view.getUint16(2 * i, true));
   else if (type === "float32")
     for (let i = 0; i < to.length; i++) to[i] = view.getFloat32(4 * i, true);
   else if (type === "int32") for (let i = 0; i < to.length; i++) to[i] = view.getInt32(4 * i, true);

@@ -1,6 +1,6 @@
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { float16 } from "../../runtime/data/npy.js";
 import { elements } from "../../runtime/tensors/shape.js";
-import { half } from "./halves.js";
 import { MAX_PARAMETERS, refuse } from "./imported.js";
 
 // The few messages of ONNX's onnx.proto that a network needs, by field number. Bytes are views of
@@ -151,7 +151,7 @@ function numbersOf(m: Message, type: number, label: string): Float32Array | bigi
     case 10:
       return Float32Array.from(
         view ? each(2, (at) => view.getUint16(at, true)) : integers(m, 5).map(Number),
-        half,
+        float16,
       );
     case 7:
       return view ? each(8, (at) => view.getBigInt64(at, true)) : integers(m, 7);

@@ -1,7 +1,7 @@
+import { float16 } from "../../runtime/data/npy.js";
 import type { ActivationName } from "../../runtime/models/layers/activations.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { graph, type Fields, type Graph, type Pads, type Value } from "./graph.js";
-import { half } from "./halves.js";
 import {
   MAX_PARAMETERS,
   permute,
@@ -400,7 +400,7 @@ function numbersOf(
     type === 0
       ? view.getFloat32(4 * i, true)
       : type === 1
-        ? half(view.getUint16(2 * i, true))
+        ? float16(view.getUint16(2 * i, true))
         : view.getInt32(4 * i, true),
   );
   return { shape, data };

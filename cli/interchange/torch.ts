@@ -1,8 +1,8 @@
+import { float16 } from "../../runtime/data/npy.js";
 import { parseDescription, type LayerDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import { elements } from "../../runtime/tensors/shape.js";
-import { half } from "./halves.js";
 import {
   blocks,
   permute,
@@ -169,7 +169,7 @@ function modulesOf(bytes: Uint8Array): { name: string; tensors: Map<string, File
     const [module, own] = [short?.[1] ?? "", short?.[2] ?? name];
     if (/^running_/.test(own)) refuse(module, own, "a network without batch normalisation", "one");
     const numbers =
-      data instanceof Uint16Array ? Float32Array.from(data, half) : Float32Array.from(data);
+      data instanceof Uint16Array ? Float32Array.from(data, float16) : Float32Array.from(data);
     const known = modules.get(module) ?? new Map<string, FileTensor>();
     known.set(own, { shape, data: numbers });
     modules.set(module, known);

@@ -121,7 +121,7 @@ function fortranPlace(i: number, shape: readonly number[]): number {
 }
 
 /** An IEEE 754 half: a sign, 5 bits of exponent, 10 of fraction. */
-function float16(bits: number): number {
+export function float16(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
   const fraction = bits & 0x3ff;
