@@ -4,6 +4,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { statisticOf } from "../../cli/experiment/result.js";
 import { METRICS, metricText } from "../../runtime/models/metrics/built-in.js";
 import { TASKS, flagsOf, type LearningTask, type TaskName } from "./tasks.js";
 
@@ -123,30 +124,19 @@ function outputOf(command: string, argv: readonly string[]): Promise<string> {
   });
 }
 
-interface Spread {
-  readonly mean: number;
-  readonly deviation: number;
-  readonly count: number;
-}
-
-function spreadOf(values: readonly number[]): Spread {
-  const mean = values.reduce((a, b) => a + b) / values.length;
-  const squares = values.reduce((sum, x) => sum + (x - mean) ** 2, 0);
-  const count = values.length;
-  return { mean, deviation: count > 1 ? Math.sqrt(squares / (count - 1)) : 0, count };
-}
-
 function shown(task: LearningTask, values: readonly number[] = []): string {
-  if (values.length === 0) return "not run";
-  const { mean, deviation, count } = spreadOf(values);
+  const known = statisticOf(values);
+  if (known === undefined) return "not run";
+  const { mean, deviation, count } = known;
   const text = (value: number) => metricText(task.figure, value);
-  return count > 1 ? `${text(mean)} ± ${text(deviation)} (n=${count})` : `${text(mean)} (n=1)`;
+  const around = deviation === undefined ? "" : ` ± ${text(deviation)}`;
+  return `${text(mean)}${around} (n=${count})`;
 }
 
 /** Whether the means differ by no more than the deviations of the two together. */
 function agreement(here: readonly number[] = [], there: readonly number[] = []): string {
-  if (here.length < 2 || there.length < 2) return "too few seeds";
-  const [a, b] = [spreadOf(here), spreadOf(there)];
+  const [a, b] = [statisticOf(here), statisticOf(there)];
+  if (a?.deviation === undefined || b?.deviation === undefined) return "too few seeds";
   return Math.abs(a.mean - b.mean) <= a.deviation + b.deviation ? "yes" : "no";
 }
 

@@ -4,6 +4,7 @@ import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
+import { statisticOf } from "../../cli/experiment/result.js";
 import { bundleGradients } from "../../test/tfjs/gradients.js";
 import { writeParts } from "./data.js";
 import { CONTENDERS, linesOf, run, type Contender, type Measured } from "./programs.js";
@@ -80,13 +81,12 @@ try {
 
 /** Mean and sample standard deviation of the runs that have the figure. */
 function spread(runs: readonly Measured[], of: (run: Measured) => number | undefined): string {
-  const found = runs.map(of).filter((value) => value !== undefined);
-  if (found.length === 0) return "-";
-  const mean = found.reduce((a, b) => a + b) / found.length;
+  const known = statisticOf(runs.map(of));
+  if (known === undefined) return "-";
+  const { mean, deviation } = known;
   const digits = mean < 100 ? 1 : 0;
-  if (found.length === 1) return mean.toFixed(digits);
-  const variance = found.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (found.length - 1);
-  return `${mean.toFixed(digits)} ± ${Math.sqrt(variance).toFixed(digits)}`;
+  const around = deviation === undefined ? "" : ` ± ${deviation.toFixed(digits)}`;
+  return mean.toFixed(digits) + around;
 }
 
 /** What a run in which a client was killed came to, in a sentence. */

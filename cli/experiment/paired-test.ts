@@ -1,10 +1,7 @@
+import { statisticOf, type Statistic } from "./result.js";
+
 /** What the differences between pairs of values say. */
-export interface Paired {
-  readonly mean: number;
-  /** How many pairs. */
-  readonly count: number;
-  /** Sample standard deviation; nothing for fewer than two pairs. */
-  readonly deviation?: number;
+export interface Paired extends Statistic {
   /**
    * Two-sided p-value of Student's paired t test: how often chance alone gives differences as far
    * from 0 on average. Nothing where all differences are the same.
@@ -14,14 +11,10 @@ export interface Paired {
 
 /** @returns nothing where there is no difference */
 export function pairedTest(differences: readonly number[]): Paired | undefined {
-  const count = differences.length;
-  if (count === 0) return undefined;
-  const mean = differences.reduce((sum, value) => sum + value, 0) / count;
-  if (count < 2) return { mean, count };
-  const squares = differences.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const deviation = Math.sqrt(squares / (count - 1));
-  if (deviation === 0) return { mean, count, deviation };
-  return { mean, count, deviation, p: twoSided(mean / (deviation / Math.sqrt(count)), count - 1) };
+  const known = statisticOf(differences);
+  if (known?.deviation === undefined || known.deviation === 0) return known;
+  const { mean, deviation, count } = known;
+  return { ...known, p: twoSided(mean / (deviation / Math.sqrt(count)), count - 1) };
 }
 
 /**
