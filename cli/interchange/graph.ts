@@ -20,8 +20,8 @@ import { elements } from "../../runtime/tensors/shape.js";
 import {
   MAX_LAYERS,
   MAX_PARAMETERS,
-  permute,
   refuse,
+  rowsOf,
   type Imported,
   type ImportOptions,
 } from "./imported.js";
@@ -247,14 +247,6 @@ function parsed(description: unknown): Imported["description"] {
   const read = parseDescription(description);
   networkOf(read);
   return read;
-}
-
-/** Rows (c, place) of a matrix as rows (place, c). */
-function rowsOf(data: Float32Array, image: Shape, units: number): Float32Array {
-  const channels = image[image.length - 1];
-  const places = elements(image) / channels;
-  if (data.length !== channels * places * units) return data;
-  return permute({ shape: [channels, places, units], data }, [1, 0, 2]).data;
 }
 
 /** Who reads each step, of those that the last one needs. */

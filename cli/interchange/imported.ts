@@ -109,6 +109,14 @@ export function permute({ shape, data }: FileTensor, axes: readonly number[]): F
   return { shape: target, data: to };
 }
 
+/** Rows (c, place) of a matrix as rows (place, c). */
+export function rowsOf(data: Float32Array, image: readonly number[], units: number): Float32Array {
+  const channels = image[image.length - 1];
+  const places = elements(image) / channels;
+  if (data.length !== channels * places * units) return data;
+  return permute({ shape: [channels, places, units], data }, [1, 0, 2]).data;
+}
+
 /** Blocks of the last axis in another order: gates of recurrent layers. */
 export function blocks({ shape, data }: FileTensor, order: readonly number[]): FileTensor {
   const width = shape[shape.length - 1];

@@ -7,6 +7,7 @@ import {
   blocks,
   permute,
   refuse,
+  rowsOf,
   type FileTensor,
   type Imported,
   type ReadOptions,
@@ -148,7 +149,10 @@ export function readStateDict(
     const [left] = module.tensors.keys();
     if (left !== undefined) refuse(label, left, "tensors of this kind of layer", left);
     const image = rows.get(index);
-    if (image !== undefined && read["kernel"]) read["kernel"] = channelsLast(read["kernel"], image);
+    if (image !== undefined && read["kernel"]) {
+      const { shape, data } = read["kernel"];
+      read["kernel"] = { shape, data: rowsOf(data, image, shape[1]) };
+    }
     for (const [name, { data }] of Object.entries(read)) tensors.set(`${index}.${name}`, data);
   }
   const [over] = modules;
@@ -189,12 +193,4 @@ function flattened(layers: ReturnType<typeof networkOf>["layers"]): Map<number, 
     else if (image !== undefined && type === "dense") found.set(index, image);
   });
   return found;
-}
-
-/** Rows (c, place) as rows (place, c). */
-function channelsLast({ shape, data }: FileTensor, image: readonly number[]): FileTensor {
-  const channels = image[image.length - 1];
-  const places = elements(image) / channels;
-  const [, units] = shape;
-  return { shape, data: permute({ shape: [channels, places, units], data }, [1, 0, 2]).data };
 }
