@@ -2,7 +2,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { basename, dirname, extname, join, parse, relative } from "node:path";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
-import { METRIC_NAMES, metricText, type MetricValues } from "../runtime/models/metrics/built-in.js";
+import { METRIC_NAMES, metricText } from "../runtime/models/metrics/built-in.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
 import { finishedResult, runCell } from "./experiment/cell.js";
 import { runCommand, type Fact } from "./experiment/command.js";
@@ -24,7 +24,7 @@ import {
 import { digitsOf, MEASURES, unitOf } from "./experiment/result.js";
 import { savePicture } from "./plots/save.js";
 import { checkSettings, type SettingsOf } from "./settings.js";
-import { inSentence } from "./view.js";
+import { inSentence, judgementOf, type RoundReport } from "./view.js";
 import { writeWhole } from "./write.js";
 
 /**
@@ -183,10 +183,10 @@ function sentenceOf(cell: Cell, result: FinishedCell["result"]): string {
 }
 
 /** What a round's model is judged by, in words. */
-function judgementIn({ judgedBy, accuracy, metrics }: Fact): string | undefined {
-  const name = METRIC_NAMES.find((one) => one === judgedBy) ?? "accuracy";
-  const value = name === "accuracy" ? accuracy : (metrics as MetricValues | undefined)?.[name];
-  return typeof value === "number" ? metricText(name, value) : undefined;
+function judgementIn(fact: Fact): string | undefined {
+  const judgedBy = METRIC_NAMES.find((one) => one === fact["judgedBy"]) ?? "accuracy";
+  const value: unknown = judgementOf({ ...(fact as Partial<RoundReport>), judgedBy });
+  return typeof value === "number" ? metricText(judgedBy, value) : undefined;
 }
 
 /** What a lane shows after one more line of a command's output. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
 import { METRIC_NAMES, METRICS, type MetricName } from "../../runtime/models/metrics/built-in.js";
+import { judgementOf } from "../view.js";
 import type { RoundMeasures, RunResult } from "./result.js";
 
 const Round = v.looseObject({
@@ -51,13 +52,11 @@ const FlatnessFile = v.looseObject({
 const percent = (share: number | undefined): number | undefined =>
   share === undefined ? undefined : 100 * share;
 
-const valueOf = (name: MetricName, { accuracy, metrics }: Measured): number | undefined =>
-  name === "accuracy" ? accuracy : metrics?.[name];
-
 /** What the models of a run are judged by: the first metric that its evaluations have. */
 const judgedIn = (evaluations: readonly Measured[]): MetricName =>
-  METRIC_NAMES.find((name) => evaluations.some((one) => valueOf(name, one) !== undefined)) ??
-  "accuracy";
+  METRIC_NAMES.find((judgedBy) =>
+    evaluations.some((one) => judgementOf({ ...one, judgedBy }) !== undefined),
+  ) ?? "accuracy";
 
 /**
  * What a run's folder says of it. @throws ConfigError `run` where a file of it is missing or of
@@ -70,7 +69,7 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   const means = await lines(folder, "means.jsonl", MeansFile);
   const judgedBy = judgedIn(means.map(({ sel }) => sel));
   const of = (one: Measured | undefined): number | undefined => {
-    const value = one && valueOf(judgedBy, one);
+    const value = one && judgementOf({ ...one, judgedBy });
     return METRICS[judgedBy].unit === "share" ? percent(value) : value;
   };
   // How a model serves each client is known by its own mix of classes.
