@@ -6,7 +6,8 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Contender } from "./comparison.js";
 
-const PYTHON = "/usr/bin/python3";
+/** The Python that has PyTorch: Debian's, for others on the path may lack it. */
+export const PYTHON = "/usr/bin/python3";
 const program = fileURLToPath(new URL("../../bench/pytorch.py", import.meta.url));
 
 /** Whether there is a PyTorch to compare with, and which. */

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { statisticOf } from "../../cli/experiment/result.js";
 import { METRICS, metricText } from "../../runtime/models/metrics/built-in.js";
+import { PYTHON, pytorchVersion } from "../pytorch.js";
 import { TASKS, flagsOf, type LearningTask, type TaskName } from "./tasks.js";
 
 const USAGE = `npm run learning -- DATA [--seeds N] [TASK ...]
@@ -13,7 +14,6 @@ Trains on real data with fedflat and with PyTorch, and writes docs/results-learn
 uci-har.npz, cifar-100-binary/ and tiny-shakespeare/input.txt; what is finished in runs/learning is kept.
   ${Object.keys(TASKS).join(", ")}`;
 
-const PYTHON = "/usr/bin/python3";
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const work = join(root, "runs/learning");
 const SYSTEMS = ["fedflat", "PyTorch"] as const;
@@ -141,10 +141,8 @@ function agreement(here: readonly number[] = [], there: readonly number[] = []):
 }
 
 function machine(): string {
-  const torch = spawnSync(PYTHON, ["-c", "import torch; print(torch.__version__)"], {
-    encoding: "utf8",
-  }).stdout.trim();
   const processor = cpus()[0].model.split(" ").slice(0, 2).join(" ");
+  const torch = pytorchVersion() ?? "none";
   return `${cpus().length} cores of ${processor}, Node ${process.version}, PyTorch ${torch}`;
 }
 

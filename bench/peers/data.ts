@@ -7,13 +7,12 @@ import { parseSplit, splitRows } from "../../runtime/data/split.js";
 /**
  * Writes each client's part of a data set and the test half into a folder, for programs in any
  * language: `1.x` holds the pixels of its images end to end, `1.y` their classes, a byte each.
- * @returns how many examples all clients have together
  */
 export async function writeParts(
   source: string,
   folder: string,
   { clients, split, seed }: { clients: number; split: string; seed: number },
-): Promise<number> {
+): Promise<void> {
   const { train, test } = await openData(source);
   if (train === undefined || test === undefined)
     throw new Error(`"${source}" expected a training and a test half`);
@@ -21,7 +20,6 @@ export async function writeParts(
   const parts = splitRows(train, parseSplit(split), clients, seed);
   parts.forEach((rows, k) => write(join(folder, String(k + 1)), train, rows));
   write(join(folder, "test"), test, Uint32Array.from(test.labels.keys()));
-  return parts.reduce((sum, rows) => sum + rows.length, 0);
 }
 
 function write(path: string, { inputs, labels, shape }: Dataset, rows: Uint32Array): void {

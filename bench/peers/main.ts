@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { statisticOf } from "../../cli/experiment/result.js";
 import { bundleGradients } from "../../test/tfjs/gradients.js";
+import { pytorchVersion } from "../pytorch.js";
 import { writeParts } from "./data.js";
 import { CONTENDERS, linesOf, run, type Contender, type Measured } from "./programs.js";
 
@@ -106,9 +107,6 @@ function afterKill({ contender, killed }: Row): string {
 }
 
 function machine(): string {
-  const torch = spawnSync("/usr/bin/python3", ["-c", "import torch; print(torch.__version__)"], {
-    encoding: "utf8",
-  }).stdout.trim();
   const tfjs = JSON.parse(
     readFileSync(join(root, "node_modules/@tensorflow/tfjs-core/package.json"), "utf8"),
   ) as { version: string };
@@ -116,7 +114,7 @@ function machine(): string {
   const processor = cpus()[0].model.split(" ").slice(0, 2).join(" ");
   return (
     `${cpus().length} cores of ${processor}, Node ${process.version}, tfjs ${tfjs.version}, ` +
-    `PyTorch ${torch}, fedflat at ${git.stdout.trim()}`
+    `PyTorch ${pytorchVersion() ?? "none"}, fedflat at ${git.stdout.trim()}`
   );
 }
 

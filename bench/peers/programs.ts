@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { PYTHON } from "../pytorch.js";
 import { openRelay } from "./relay.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
@@ -71,7 +72,7 @@ export const CONTENDERS = {
     name: "PyTorch, a loop",
     own: [file("pytorch/fedavg.py")],
     server: ({ folder, clients, rounds, seed }) => [
-      "/usr/bin/python3",
+      PYTHON,
       ...[file("pytorch/fedavg.py"), folder, String(clients), String(rounds), String(seed)],
     ],
   },
