@@ -79,7 +79,8 @@ export async function openRun(
     }
     const account = definition.privacy && openAccount(definition.privacy, opened.charges);
     const { round } = last.record;
-    const rounds = Math.min(settings.rounds, round + (account?.affordable ?? Infinity));
+    const wanted = settings.rounds - round;
+    const rounds = Math.min(settings.rounds, round + (account?.affordable(wanted) ?? wanted));
     const endsEarly =
       rounds < settings.rounds
         ? `the privacy budget of epsilon ${settings.dpBudget} allows ${rounds} of the ${settings.rounds} rounds asked for`

@@ -96,8 +96,8 @@ export interface Spent {
 /** The account of one run. */
 export interface Account {
   readonly spent: Spent;
-  /** The rounds that may still be charged. */
-  readonly affordable: number;
+  /** How many of so many more rounds may still be charged. */
+  affordable(wanted: number): number;
   /** What one more round is charged, of this attempt. */
   chargeFor(round: number, attempt: number): Charge;
   /** A charge stands in the journal. @throws FedflatError `privacy` where the budget is passed */
@@ -122,13 +122,13 @@ export function openAccount(privacy: Privacy, before: readonly Charge[]): Accoun
     get spent() {
       return { epsilon, delta };
     },
-    get affordable() {
-      if (budget === Infinity) return Infinity;
-      let most = 1;
-      while (after(most) <= budget) most *= 2;
-      let least = most >> 1;
+    affordable(wanted) {
+      if (budget === Infinity) return wanted;
+      let [least, most] = [0, 1];
+      while (most <= wanted && after(most) <= budget) [least, most] = [most, 2 * most];
+      most = Math.min(most, wanted + 1);
       while (most - least > 1) {
-        const middle = (least + most) >> 1;
+        const middle = Math.floor((least + most) / 2);
         if (after(middle) <= budget) least = middle;
         else most = middle;
       }

@@ -93,6 +93,22 @@ test("a run ends before its budget would be passed, and says so", async () => {
   }
 });
 
+test("a budget that allows more rounds than can be counted leaves the run those asked for", async () => {
+  const settings = { ...PRIVATE, normalise: "none", evaluateFraction: 0, dpBudget: 10 } as const;
+  for (const rounds of [3, 2 ** 40]) {
+    const aggregator = await Aggregator.open({
+      model: tinyModel(),
+      settings: { ...settings, dpNoise: 1e5, rounds },
+    });
+    const { committed, rounds: left } = aggregator.status();
+    const within = Math.min(rounds, left + 1);
+    await aggregator.stop();
+    assert.equal(committed, 0);
+    assert.ok(left <= rounds && epsilonAfter(left, 1e5) <= 10);
+    assert.ok(within === rounds || epsilonAfter(within, 1e5) > 10);
+  }
+});
+
 test("nothing that depends on a client's data leaves a private run beside its model", async () => {
   const f = await federation(PRIVATE);
   const heard: string[] = [];
