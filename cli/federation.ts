@@ -216,7 +216,7 @@ export function watch(
     view.say(
       "unfit",
       { client, code, reason },
-      `Client ${client.slice(0, 8)} cannot take part (${reason}).${UNTIL_READY}`,
+      `Client ${client.slice(0, 8)} cannot take part${reason === undefined ? "" : ` (${reason})`}.${UNTIL_READY}`,
     );
   });
   aggregator.on("missed", ({ client, round, code, reason, barred }) =>

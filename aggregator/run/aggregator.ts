@@ -423,7 +423,7 @@ function join(
     ...{ run, definition, rounds, send, tell, log, othersLog, ledger, epoch },
     ...{ reducer, models, uploads, assignments, evaluations, folder, clients, clientOf, account },
     withRetry: retryWhileFull({ log, pause: settings.pause, send, isClosing: options.isClosing }),
-    roster: openRoster({ settings, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
+    roster: openRoster({ definition, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
   };
   const updates = openUpdates(context);
   const folds = openFolds(context);

@@ -1,3 +1,4 @@
+import { wordsOf, type Trouble } from "../clients/troubles.js";
 import type { AggregatorEvents, Tell } from "./options.js";
 import type { Privacy } from "./privacy.js";
 
@@ -19,6 +20,11 @@ const withoutCode = <T extends { readonly code: string }>(event: T): T =>
  * that a client's data had a say in. No epsilon covers them.
  */
 const DISCRETION: Discretion = {
+  client: ({ reason, code, ...change }) => [
+    change.change === "busy"
+      ? { ...change, ...(code !== undefined && { code: "other" }) }
+      : { ...change, ...(reason !== undefined && { reason }) },
+  ],
   progress: () => undefined,
   doubted: () => undefined,
   counted: ({ norm: _, clipped: __, trainSeconds: ___, ...update }) => [update],
@@ -39,3 +45,7 @@ export const discreetly = (privacy: Privacy | undefined, tell: Tell): Tell =>
         const said = heard === undefined ? args : heard(...args);
         if (said !== undefined) tell(event, ...said);
       };
+
+/** What a trouble is, for a sentence that names its client: no more of it than may be told. */
+export const troubleInWords = (privacy: Privacy | undefined, trouble: Trouble): string =>
+  privacy?.discreet === true ? trouble.what : wordsOf(trouble);

@@ -1,8 +1,8 @@
 import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { printable } from "../../runtime/protocol/printable.js";
 import { addTrouble, TASKS, type Client } from "../clients/clients.js";
-import { wordsOf } from "../clients/troubles.js";
 import type { RunContext, RunBase } from "./context.js";
+import { troubleInWords } from "./discretion.js";
 import type { Registry } from "./registry.js";
 import type { Sessions } from "../sessions/open-sessions.js";
 import type { Session, SessionHandlers, SessionMessage } from "../sessions/session.js";
@@ -54,7 +54,8 @@ function messageHandlers(
   statistics: Pick<StatisticsPhase, "answered">,
 ): { readonly [T in WorkMessage]: Handler<ClientMessageOf<T>> } {
   const { othersLog, send, tell, assignments, evaluations } = context;
-  const discreet = context.definition.privacy?.discreet === true;
+  const { privacy } = context.definition;
+  const discreet = privacy?.discreet === true;
 
   function progress(
     client: Client,
@@ -96,7 +97,7 @@ function messageHandlers(
     assignments.free(assignment);
     const code = `${what}-${given}`;
     // It would stand in the sentence of an abandoned round.
-    const reason = discreet ? what : wordsOf(trouble);
+    const reason = troubleInWords(privacy, trouble);
     if (assignment.task === "train")
       tell("missed", { client: client.id, round: work.round, code, reason, barred });
     send({ type: "gone", client: client.id, work, code, reason, barred });
@@ -105,7 +106,9 @@ function messageHandlers(
   /** With a code, the client would decline anything it is asked for. */
   function busy(client: Client, { reason, code }: ClientMessageOf<"busy">): void {
     if (code !== null) {
-      othersLog.warn({ client: client.id.slice(0, 32), code }, "a client cannot take part", reason);
+      const facts = { client: client.id.slice(0, 32) };
+      if (discreet) othersLog.warn(facts, "a client cannot take part");
+      else othersLog.warn({ ...facts, code }, "a client cannot take part", reason);
       for (const task of TASKS)
         addTrouble(client, task, { what: "declined", code, message: reason });
     }

@@ -1,8 +1,8 @@
 import { isBarred, rosterOf, type Client } from "../clients/clients.js";
-import { wordsOf } from "../clients/troubles.js";
 import { namesOf } from "../rounds/transitions.js";
 import type { RoundEvent, Rounds } from "../rounds/engine.js";
 import type { RunDefinition } from "./definition.js";
+import { troubleInWords } from "./discretion.js";
 
 /** Who can be drawn, as the rounds are told of it. */
 export interface RosterTeller {
@@ -14,14 +14,15 @@ export interface RosterTeller {
 }
 
 export function openRoster(options: {
-  readonly settings: RunDefinition["settings"];
+  readonly definition: Pick<RunDefinition, "settings" | "privacy">;
   readonly rounds: Pick<Rounds, "at" | "phase">;
   readonly send: (event: RoundEvent) => void;
   readonly clients: ReadonlyMap<string, Client>;
   /** No client but these will come, and none of them changes. */
   readonly clientsAreAll: boolean;
 }): RosterTeller {
-  const { settings, rounds, send, clients, clientsAreAll } = options;
+  const { definition, rounds, send, clients, clientsAreAll } = options;
+  const { settings, privacy } = definition;
   const { minimum, gather = minimum } = settings;
   let due: NodeJS.Immediate | undefined;
   let stuckDue: NodeJS.Immediate | undefined;
@@ -39,7 +40,9 @@ export function openRoster(options: {
     const task = rounds.phase ?? "train";
     const barred = [...clients.values()].filter((client) => isBarred(client, task));
     if (clients.size - barred.length >= Math.max(1, minimum)) return;
-    const names = namesOf(barred.map(({ id, troubles }) => [id, wordsOf(troubles[task]!)]));
+    const names = namesOf(
+      barred.map(({ id, troubles }) => [id, troubleInWords(privacy, troubles[task]!)]),
+    );
     const what = task === "train" ? "train" : `give ${task} (--normalise none begins without)`;
     send({ type: "broken", reason: `too few clients can ${what}: ${names}` });
   }

@@ -1,9 +1,9 @@
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { modelFor, nameOf } from "../clients/assignments.js";
 import { addTrouble, type Client } from "../clients/clients.js";
-import { wordsOf } from "../clients/troubles.js";
 import { brokenBy } from "../storage/retry.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
+import { troubleInWords } from "./discretion.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
 import type { Session } from "../sessions/session.js";
 import { workName } from "../../runtime/training/transmission.js";
@@ -54,7 +54,7 @@ export function openUpdates(
       work: assignment.work,
       code,
       // It would stand in the sentence of an abandoned round.
-      reason: trouble && (privacy?.discreet ? "refused" : wordsOf(trouble)),
+      reason: trouble && troubleInWords(privacy, trouble),
       barred,
     });
   }

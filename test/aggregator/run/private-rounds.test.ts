@@ -150,6 +150,37 @@ test("why a client cannot take part in a private round is kept back", async () =
   }
 });
 
+test("what a client's data keeps it from is kept back before it is asked, too", async () => {
+  const f = await federation({ ...PRIVATE, minimum: 2 }, { clientsAreAll: true });
+  const heard: unknown[] = [];
+  f.aggregator.on("client", (change) => change.change === "busy" && heard.push(change));
+  try {
+    const [low, ill, few] = [await f.client("low"), await f.client("ill"), await f.client("few")];
+    for (const [client, reason, code] of [
+      [low, "a secret place", null],
+      [ill, "7 examples", "data"],
+      [few, "8 examples", "data"],
+    ] as const) {
+      const said = new Promise((resolve) => f.aggregator.once("client", resolve));
+      client.send({ type: "busy", reason, code });
+      await said;
+    }
+    const { reason, message } = await f.aggregator.done;
+    assert.equal(reason, "failed");
+    assert.match(message, /too few clients can train: .*declined/);
+    assert.deepEqual(heard, [
+      { client: low.id, change: "busy" },
+      { client: ill.id, change: "busy", code: "other" },
+      { client: few.id, change: "busy", code: "other" },
+    ]);
+    const told = [message, ...f.log.map((line) => JSON.stringify(line))].join();
+    assert.match(told, /a client cannot take part/);
+    assert.doesNotMatch(told, /examples|secret|"data"/);
+  } finally {
+    await f.end();
+  }
+});
+
 test("with unprotected metrics they are shown as in any run", async () => {
   const f = await federation({ ...PRIVATE, unprotectedMetrics: true });
   try {
