@@ -115,6 +115,8 @@ export function openStatistics(
         const trouble = addTrouble(client, "statistics", { what: "refused", ...refusal });
         const barred = trouble.until !== undefined;
         assignment.ended = refusal.code;
+        // Before the round hears of it, so that the next attempt is not drawn from the roster before.
+        if (barred) roster.tell();
         assignments.refuse(client, id, refusal);
         assignments.free(assignment);
         const reason = wordsOf(trouble);

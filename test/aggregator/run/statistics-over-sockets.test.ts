@@ -243,6 +243,27 @@ test("a client that sends nonsense is held to the bound, or refused, and named",
     assert.match(f.aggregator.status().statistics!.remarks[1], new RegExp(wild.id.slice(0, 8)));
   }));
 
+test("a client whose statistics were refused three times is not asked for them again", () =>
+  withFederation({ gather: 2, minimum: 2 }, async (f) => {
+    const waits = new Promise<void>((resolve) =>
+      f.aggregator.on("waiting", (sentence) => {
+        if (sentence.includes("1 cannot give statistics")) resolve();
+      }),
+    );
+    const [a, odd] = await ready(f, "a", "b");
+    for (let time = 1; time <= 3; time++) {
+      report(odd, await asked(odd), { ...answerOf("b"), mean: [1, 2, 3] });
+      assert.equal((await odd.next("refused"))["code"], "other");
+      await asked(a);
+    }
+    const next = odd.next("assign");
+    await Promise.race([waits, next]);
+    const c = await f.client("c");
+    c.send({ type: "ready" });
+    await Promise.all([answer(a, "a"), answer(c, "c")]);
+    assert.equal((await next)["task"], "train");
+  }));
+
 test("after a restart statistics are not taken again where they stand in the journal, else they are", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-statistics-"));
   const run = join(folder, "run");
