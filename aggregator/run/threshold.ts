@@ -42,16 +42,16 @@ export function openThreshold(
   const { settings, metrics } = definition;
   const { threshold: quantile, minimum, maxSamples } = settings;
 
-  async function keep(record: ThresholdRecord): Promise<void> {
-    const model = withThreshold(models.current, record);
-    const half = models.half && (await context.reducer.half(model.bytes));
-    await withRetry(async () => {
+  const keep = (record: ThresholdRecord, clients: number): Promise<void> =>
+    withRetry(async () => {
+      const model = withThreshold(models.current, record);
+      const half = models.half && (await context.reducer.half(model.bytes));
       await ledger.keepThreshold(epoch, record);
       models.keep(models.round, model, half);
       folder?.threshold(models.round, model);
+      log.info({ value: record.value, clients: record.members.length }, "a threshold is taken");
+      tell("threshold", { clients, minimum, record });
     });
-    log.info({ value: record.value, clients: record.members.length }, "a threshold is taken");
-  }
 
   return {
     async take() {
@@ -78,9 +78,7 @@ export function openThreshold(
         log.warn({ clients, minimum }, "there is no threshold: too few clients gave errors");
         return tell("threshold", { clients, minimum });
       }
-      const record = { round, quantile, ...found };
-      await keep(record);
-      tell("threshold", { clients, minimum, record });
+      await keep({ round, quantile, ...found }, clients);
     },
   };
 }

@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { TakenThreshold } from "../../../aggregator/clients/threshold.js";
 import type { GivenSettings } from "../../../aggregator/settings.js";
+import { memoryLedger } from "../../../aggregator/storage/memory.js";
 import { initialModel } from "../../../runtime/models/initial.js";
 import { loadModel, parseCard, readCard } from "../../../runtime/models/model.js";
-import { federation, tinyModel, type Federation } from "./federation.js";
+import { federation, logged, tinyModel, type Federation } from "./federation.js";
 import { updateFor, type Message, type RawClient } from "./raw-client.js";
 
 const model = initialModel(
@@ -160,6 +161,26 @@ test("a restart before the threshold asks again; one behind it keeps it", async 
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+});
+
+test("a threshold that cannot be written is not said to be taken, and the run ends without", async () => {
+  const ledger = memoryLedger();
+  ledger.keepThreshold = () => Promise.reject(new Error("no room"));
+  await withFederation(
+    { gather: 2 },
+    async (f) => {
+      const told: TakenThreshold[] = [];
+      f.aggregator.on("threshold", (threshold) => told.push(threshold));
+      const { clients, asks } = await trained(f, "a", "b");
+      clients.forEach((client, i) => report(client, asks[i], 0));
+      const { model } = await f.aggregator.done;
+      assert.equal(readCard(model).threshold, undefined);
+      assert.deepEqual(told, []);
+      assert.ok(logged(f, /the run cannot continue/));
+      assert.equal(logged(f, /a threshold is taken/), undefined);
+    },
+    { ledger },
+  );
 });
 
 test("a threshold is asked of models whose target is the input alone", async () => {
