@@ -16,7 +16,7 @@ import type { RunContext } from "./context.js";
  * held out, and what they say of its errors becomes the threshold in its card.
  */
 export interface ThresholdPhase {
-  /** Takes it, where the run wants one and has none of its last model. */
+  /** Takes it, where the run wants one and has no such one of its last model. */
   take(): Promise<void>;
 }
 
@@ -56,7 +56,8 @@ export function openThreshold(
   return {
     async take() {
       const { round } = models;
-      if (quantile === undefined || before?.round === round) return;
+      if (quantile === undefined) return;
+      if (before?.round === round && before.quantile === quantile) return;
       const answers = await evaluations.ask(
         round,
         models.current,

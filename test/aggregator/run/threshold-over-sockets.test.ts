@@ -123,7 +123,7 @@ test("too few answers give no threshold, and that is said", () =>
     assert.equal(readCard(bytes).threshold, undefined);
   }));
 
-test("a restart before the threshold asks again; one behind it keeps it", async () => {
+test("a restart before the threshold, or with another quantile, asks again; else it is kept", async () => {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-threshold-"));
   const run = join(folder, "run");
   const cardOf = async () => JSON.parse(await readFile(join(run, "model", "model.json"), "utf8"));
@@ -158,6 +158,17 @@ test("a restart before the threshold asks again; one behind it keeps it", async 
       { folder: run, resume: true },
     );
     assert.equal((await cardOf()).sha256, sha256, "the same bytes");
+    await withFederation(
+      { gather: 2, threshold: 0.5 },
+      async (f) => {
+        const clients = [await f.client("a"), await f.client("b")];
+        for (const client of clients) client.send({ type: "ready" });
+        for (const client of clients) report(client, await asked(client), 1);
+        const { model } = await f.aggregator.done;
+        assert.deepEqual(readCard(model).threshold, { quantile: 0.5, value: 2 ** (1 + 1 / 8) });
+      },
+      { folder: run, resume: true },
+    );
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
