@@ -434,7 +434,10 @@ function join(
     due: () => driver.due,
   });
   const registry = openRegistry(context, (client, pending) => attempts.takeUp(client, pending));
-  const threshold = openThreshold(context, opened.threshold);
+  const threshold = openThreshold(context, {
+    before: opened.threshold,
+    isClosing: options.isClosing,
+  });
   const end = openEnd(context, registry.sendFinished, threshold);
   const statistics = openStatistics(context, {
     record: opened.statistics,

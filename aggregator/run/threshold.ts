@@ -16,7 +16,10 @@ import type { RunContext } from "./context.js";
  * held out, and what they say of its errors becomes the threshold in its card.
  */
 export interface ThresholdPhase {
-  /** Takes it, where the run wants one and has no such one of its last model. */
+  /**
+   * Takes it, where the run wants one and has no such one of its last model. A run that is being
+   * stopped takes it after its resume.
+   */
   take(): Promise<void>;
 }
 
@@ -35,10 +38,14 @@ export function openThreshold(
     | "clients"
     | "reducer"
   >,
-  /** The one that a restart found. */
-  before: ThresholdRecord | undefined,
+  options: {
+    /** The one that a restart found. */
+    readonly before: ThresholdRecord | undefined;
+    readonly isClosing: () => boolean;
+  },
 ): ThresholdPhase {
   const { definition, log, tell, ledger, epoch, withRetry, models, evaluations, folder } = context;
+  const { before, isClosing } = options;
   const { settings, metrics } = definition;
   const { threshold: quantile, minimum, maxSamples } = settings;
 
@@ -56,13 +63,15 @@ export function openThreshold(
   return {
     async take() {
       const { round } = models;
-      if (quantile === undefined) return;
+      if (quantile === undefined || isClosing()) return;
       if (before?.round === round && before.quantile === quantile) return;
       const answers = await evaluations.ask(
         round,
         models.current,
         evaluators(context.clients.values()),
       );
+      // A stop cut them short: not all who are there had the time to answer.
+      if (isClosing()) return;
       const histograms = new Map<string, readonly number[]>();
       for (const [client, { sums = [], count }] of answers) {
         const wrong = metrics.doubt(sums, count);

@@ -194,6 +194,26 @@ test("a threshold that cannot be written is not said to be taken, and the run en
   );
 });
 
+for (const [what, evaluateFraction] of [
+  ["a threshold is", 0],
+  ["the last model's figures are", 1],
+] as const)
+  test(`a run that is stopped while ${what} asked for takes no threshold of those who were quick`, () =>
+    withFederation({ gather: 2, evaluateFraction, evaluateDeadline: 2000 }, async (f) => {
+      const told: TakenThreshold[] = [];
+      f.aggregator.on("threshold", (threshold) => told.push(threshold));
+      const { clients, asks } = await trained(f, "a", "b");
+      report(clients[0], asks[0], 0);
+      await clients[0].next("received");
+      await f.aggregator.stop();
+      assert.deepEqual(told, []);
+      assert.equal(readCard((await f.aggregator.done).model).threshold, undefined);
+      const evaluations = clients.map(
+        ({ messages }) => messages.filter(({ task }) => task === "evaluate").length,
+      );
+      assert.deepEqual(evaluations, [1, 1], "nobody is asked once more");
+    }));
+
 test("a threshold is asked of models whose target is the input alone", async () => {
   await assert.rejects(federation(SETTINGS, { model: tinyModel() }), { code: "threshold" });
 });
