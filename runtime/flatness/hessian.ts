@@ -1,7 +1,7 @@
 import type { Part } from "../data/dataset.js";
 import { networkOf } from "../models/network.js";
 import type { Layout } from "../tensors/layout.js";
-import type { Trainer, Weighted } from "../training/job.js";
+import { weightedOf, type Trainer, type Weighted } from "../training/job.js";
 import type { Product } from "./lanczos.js";
 
 /**
@@ -39,7 +39,7 @@ export const layersOf = (description: Weighted["description"]): Block[] =>
 const PIECE = 128;
 
 /**
- * Products with a block of the Hessian of the mean cross-entropy over `part` (without MAN, weight
+ * Products with a block of the Hessian of the mean loss over `part` (without MAN, weight
  * decay and augmentation), exact by Pearlmutter's R-operator (Trainer.hessianProduct). The pieces
  * of the part are shared among the trainer's workers.
  */
@@ -49,22 +49,17 @@ export function hessian(
   part: Part,
   signal?: AbortSignal,
 ): (block: Block) => Product {
-  const { description, weights, normalisation } = model;
+  const weighted = weightedOf(model);
   const { dataset, rows } = part;
   const pieces: Part[] = [];
   for (let from = 0; from < rows.length; from += PIECE)
     pieces.push({ dataset, rows: rows.slice(from, from + PIECE) });
   return ({ offset, size }) =>
     async (v) => {
-      const direction = new Float32Array(weights.length);
+      const direction = new Float32Array(model.weights.length);
       direction.set(v, offset);
       const sums = await Promise.all(
-        pieces.map((part) =>
-          trainer.hessianProduct(
-            { description, weights, normalisation, part, direction },
-            { signal },
-          ),
-        ),
+        pieces.map((part) => trainer.hessianProduct({ ...weighted, part, direction }, { signal })),
       );
       const product = new Float64Array(size);
       for (const sum of sums) for (let i = 0; i < size; i++) product[i] += sum[offset + i];

@@ -3,7 +3,7 @@ import { networkOf } from "../models/network.js";
 import type { Vector } from "../tensors/layout.js";
 import { random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
-import type { Trainer, Weighted } from "../training/job.js";
+import { weightedOf, type Trainer, type Weighted } from "../training/job.js";
 
 /**
  * A random direction in which each filter is as long as the same filter of the weights (Li et al.
@@ -67,7 +67,7 @@ export async function lossSlice(
   },
 ): Promise<Slice> {
   const { radius, points, seed, onPoint, signal } = options;
-  const { description, normalisation } = model;
+  const weighted = weightedOf(model);
   const [first, second] = [0, 1].map((which) => filterNormalisedDirection(model, seed, which));
   const coordinates = Array.from(
     { length: points },
@@ -78,10 +78,7 @@ export async function lossSlice(
   const one = async (i: number, j: number): Promise<void> => {
     const [a, b] = [coordinates[j], coordinates[i]];
     const weights = model.weights.map((weight, k) => weight + a * first[k] + b * second[k]);
-    const { loss, count } = await trainer.evaluate(
-      { description, normalisation, weights, part },
-      { signal },
-    );
+    const { loss, count } = await trainer.evaluate({ ...weighted, weights, part }, { signal });
     losses[i][j] = loss / count;
     onPoint?.(++done, points * points);
   };

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import type { Part } from "../../runtime/data/dataset.js";
 import { hessian, layersOf, wholeOf, type Block } from "../../runtime/flatness/hessian.js";
 import { lanczos } from "../../runtime/flatness/lanczos.js";
+import { lossSlice } from "../../runtime/flatness/slice.js";
 import { trace } from "../../runtime/flatness/trace.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
@@ -216,4 +217,36 @@ test("a layer's block holds all parameters of the layer, and the blocks cover th
     [0, ends(blocks[0]), ends(blocks[1])],
   );
   assert.equal(ends(blocks[2]), layout.size);
+});
+
+test("the unit of a regression's targets changes neither its Hessian nor the loss around it", async () => {
+  const trainer = await trainerHere("simd");
+  const description = parseDescription({
+    input: [3],
+    layers: [
+      { type: "dense", units: 4, activation: "tanh" },
+      { type: "dense", units: 1 },
+    ],
+    loss: { type: "meanSquaredError" },
+  });
+  const { layout } = networkOf(description);
+  const chance = random("targets");
+  const weights = Float32Array.from({ length: layout.size }, () => chance.normal());
+  const inputs = Float32Array.from({ length: 3 * 20 }, () => chance.normal());
+  const numbers = Float32Array.from({ length: 20 }, () => chance.normal());
+  const measured = async (unit: number) => {
+    const dataset = {
+      ...partOf([3], inputs, new Int32Array(20), 0).dataset,
+      targets: { kind: "numbers" as const, size: 1, values: numbers.map((y) => unit * y) },
+    };
+    const part: Part = { dataset, rows: Uint32Array.from(numbers.keys()) };
+    const targets = { mean: [0.25 * unit], deviation: [2 * unit] };
+    const model = { description, weights, targets };
+    const v = new Float64Array(layout.size).map((_, i) => Math.sin(i));
+    const product = await hessian(trainer, model, part)(wholeOf(layout))(v);
+    const { losses } = await lossSlice(trainer, model, part, { radius: 0.5, points: 3, seed: 1 });
+    return [product, Float64Array.from(losses.flat())];
+  };
+  const [one, thousand] = [await measured(1), await measured(1024)];
+  one.forEach((numbers, i) => assert.ok(relativeError(numbers, thousand[i]) < 1e-6));
 });
