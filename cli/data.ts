@@ -14,6 +14,7 @@ import { withClasses, withColumns } from "../runtime/data/matching.js";
 import { readNpy, type NpyArray } from "../runtime/data/npy.js";
 import { datasetsOf, isUsed, readNpz } from "../runtime/data/npz.js";
 import { textOf } from "../runtime/data/text.js";
+import { expectedBy, type Model } from "../runtime/models/model.js";
 import { inWords } from "../runtime/platform/system-errors.js";
 import { PICTURE, readPictures } from "./pictures.js";
 
@@ -48,6 +49,20 @@ export const openOptions = (settings: {
   stride: settings.stride,
   group: settings.groupColumn,
 });
+
+/** How data are opened for a model: as windows or texts, or as rows of its input's shape. */
+export function optionsFor(model: Model, options: OpenOptions): OpenOptions {
+  const { input } = model.description;
+  const { target } = expectedBy(model);
+  const { vocabulary } = model;
+  if (vocabulary !== undefined) return { ...options, vocabulary, window: input[0] };
+  if (options.window !== undefined)
+    return {
+      ...options,
+      targets: options.targets ?? [target?.kind === "input" ? "input" : "next"],
+    };
+  return { ...options, targets: options.targets ?? target?.columns, shape: input };
+}
 
 /**
  * What lies at a path. At least one of train and test is there; both have the same shape and the

@@ -11,10 +11,11 @@ import { lossSlice, type Slice } from "../runtime/flatness/slice.js";
 import { TOLERANCE } from "../runtime/flatness/top-eigenvalue.js";
 import { EXACT_UP_TO, trace } from "../runtime/flatness/trace.js";
 import { ConfigError } from "../runtime/errors.js";
-import { expectedBy } from "../runtime/models/model.js";
+import { expectedBy, type Model } from "../runtime/models/model.js";
+import { networkOf } from "../runtime/models/network.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
-import { openData, openOptions } from "./data.js";
+import { openData, openOptions, optionsFor } from "./data.js";
 import { landscape } from "./plots/landscape.js";
 import { savePicture } from "./plots/save.js";
 import { readModel } from "./model-file.js";
@@ -58,10 +59,7 @@ export async function flatness(
   const { top, probes, seed, json } = settings;
   const colours = coloursOf(settings.sliceColours);
   const model = await readModel(settings.modelFolder);
-  const opened = await openData(settings.data, {
-    ...openOptions(settings),
-    shape: model.description.input,
-  });
+  const opened = await openData(settings.data, optionsFor(model, openOptions(settings)));
   const dataset = matched("data", opened.train ?? opened.test!, expectedBy(model));
   const part = sampleOf(dataset, settings.samples, seed);
   const folder = settings.outcome ?? settings.modelFolder;
@@ -126,7 +124,7 @@ export async function flatness(
     if (json) process.stdout.write(`${JSON.stringify({ event: "done", ...result, files })}\n`);
     else
       process.stdout.write(
-        `${tableOf(result)}\nHessian of the mean cross-entropy over ${part.rows.length} examples. Written: ${files.join(", ")}\n`,
+        `${tableOf(result)}\nHessian of the mean ${lossOf(model)} over ${part.rows.length} examples. Written: ${files.join(", ")}\n`,
       );
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -137,6 +135,9 @@ export async function flatness(
     trainer.close();
   }
 }
+
+const lossOf = ({ description }: Model) =>
+  ["numbers", "input"].includes(networkOf(description).loss.task) ? "loss" : "cross-entropy";
 
 /** A bar that says which work is how far; only on a terminal. */
 function progressBar(json: boolean) {
@@ -165,7 +166,7 @@ function progressBar(json: boolean) {
   };
 }
 
-/** One line a point: both coordinates and the mean cross-entropy there. */
+/** One line a point: both coordinates and the mean loss there. */
 const csvOf = ({ coordinates, losses }: Slice): string =>
   [
     "first,second,loss",

@@ -14,7 +14,7 @@ import { printableJson, printableLines } from "../runtime/protocol/printable.js"
 import { weightedOf } from "../runtime/training/job.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
 import { trainerOf } from "../runtime/training/trainer.js";
-import { openData, openOptions } from "./data.js";
+import { openData, openOptions, optionsFor } from "./data.js";
 import { wholeOf } from "./federation.js";
 import { readModel } from "./model-file.js";
 import type { SettingsOf } from "./settings.js";
@@ -26,11 +26,9 @@ import { csvField } from "./write.js";
  */
 export async function predict(settings: SettingsOf<"predict">, signal: AbortSignal): Promise<void> {
   const model = await readModel(settings.modelFolder);
-  const options = openOptions(settings);
   const expected = expectedBy(model);
   const { test, train } = await openData(settings.data, {
-    ...options,
-    ...reading(model, options),
+    ...optionsFor(model, openOptions(settings)),
     unlabelled: true,
   });
   const dataset = matched(settings.data, (test ?? train)!, expected);
@@ -48,17 +46,6 @@ export async function predict(settings: SettingsOf<"predict">, signal: AbortSign
   } finally {
     trainer.close();
   }
-}
-
-/** How data are read for a model: as windows, or as rows of its input's shape. */
-function reading(model: Model, options: ReturnType<typeof openOptions>) {
-  const { input } = model.description;
-  const { target } = expectedBy(model);
-  const { vocabulary } = model;
-  if (vocabulary !== undefined) return { vocabulary, window: input[0] };
-  if (options.window !== undefined)
-    return { targets: options.targets ?? [target?.kind === "input" ? "input" : "next"] };
-  return { targets: options.targets ?? target?.columns, shape: input };
 }
 
 function write({ classes }: Model, labels: Int32Array, logits: Float32Array, json: boolean): void {

@@ -107,7 +107,7 @@ export function landscape(
     element("path", { d: cross, stroke: "#ffffff", "stroke-width": 5 }),
     element("path", { d: cross, stroke: "#d55e00", "stroke-width": 2.5 }),
     ...bar,
-    text({ x: barLeft, y: area.top - 12 }, "cross-entropy"),
+    text({ x: barLeft, y: area.top - 12 }, "loss"),
     text({ x: barLeft, y: area.bottom + 26, "font-size": 12, fill: "#555" }, "cross: the weights"),
   );
 }
