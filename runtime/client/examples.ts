@@ -33,8 +33,9 @@ export function examplesOf(
 ): LocalExamples {
   let last: { data: ClientData; key: string; part: Part } | undefined;
   const part = (given: ClientData, model: Expected): Part => {
+    const { input, classes, columns, vocabulary, target } = model;
     // The same examples stay the same part, so that the worker need not be sent them again.
-    const key = JSON.stringify([model.input, model.classes, model.columns, model.target]);
+    const key = JSON.stringify([input, classes, columns, vocabulary, target]);
     if (last === undefined || last.data !== given || last.key !== key)
       last = { data: given, key, part: partFor(given, model) };
     return last.part;

@@ -1,7 +1,7 @@
 import type { Algorithm } from "../algorithms/algorithm.js";
 import type { EndReason } from "../connection/connection.js";
 import type { Part } from "../data/dataset.js";
-import type { ExpectedTarget } from "../data/matching.js";
+import type { Expected } from "../data/matching.js";
 import type { Model } from "../models/model.js";
 import type { SocketOptions } from "../platform/platform.js";
 import type { Trainer } from "../training/job.js";
@@ -39,16 +39,10 @@ export type ClientData =
   | Part;
 
 /** What the client's function is told when data are requested: for which work, and of what form. */
-export interface DataRequest {
+export interface DataRequest extends Expected {
   readonly assignment: string;
   readonly round: number;
   readonly task: string;
-  /** Shape of one example, the class names, and names of columns where the model knows them. */
-  readonly input: readonly number[];
-  readonly classes: readonly string[];
-  readonly columns?: readonly string[];
-  /** What an example is compared with, where that is not one class. */
-  readonly target?: ExpectedTarget;
 }
 
 export interface Limits {

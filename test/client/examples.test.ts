@@ -89,6 +89,22 @@ test("a part of a data set is matched by name, and stays the same part otherwise
   refused({ dataset, rows: Uint32Array.of(2) }, '"row" expected below 2, got 2');
 });
 
+test("examples are matched again for a model that differs in anything it says of data", () => {
+  const dataset: Dataset = {
+    shape: [2],
+    inputs: Uint8Array.of(0, 1, 1, 2),
+    labels: Int32Array.of(0, 1),
+    classes: ["cat", "dog"],
+    vocabulary: ["x", "y", "z"],
+  };
+  const { check } = examplesOf({ dataset, rows: Uint32Array.of(0, 1) }, 0, "seed");
+  const inputs = (vocabulary: string[]) => [...check!({ ...model, vocabulary }).dataset.inputs];
+  assert.deepEqual(inputs(["x", "y", "z"]), [0, 1, 1, 2]);
+  assert.deepEqual(inputs(["z", "y", "x"]), [2, 1, 1, 0]);
+  const first = check!({ ...model, vocabulary: ["x", "y", "z"] });
+  assert.equal(check!({ ...model, vocabulary: ["x", "y", "z"] }), first);
+});
+
 test("examples that never change can be checked before there is work, others cannot", async () => {
   const data = { x: Float32Array.of(1, 2, 3, 4), y: ["dog", "cat"] };
   const fixed = examplesOf(data, 0, "seed");
