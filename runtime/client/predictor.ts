@@ -25,12 +25,14 @@ export function predictorOf(models: ModelCache, workers: Workers, events: Emitte
   let committed: CommittedModel | undefined;
 
   async function fetchNewest(): Promise<void> {
-    if (newest === undefined || newest.blob.sha256 === committed?.sha256) return;
-    const { blob, round } = newest;
-    const { model } = await models.load(blob);
-    if (newest.blob.sha256 !== blob.sha256 || committed?.sha256 === blob.sha256) return;
-    committed = { ...model, round };
-    events.emit("model", committed);
+    while (newest !== undefined && newest.blob.sha256 !== committed?.sha256) {
+      const { blob, round } = newest;
+      const { model } = await models.load(blob);
+      // Meanwhile a newer one was announced, or another call brought this one.
+      if (newest.blob.sha256 !== blob.sha256 || committed?.sha256 === blob.sha256) continue;
+      committed = { ...model, round };
+      events.emit("model", committed);
+    }
   }
 
   return {
