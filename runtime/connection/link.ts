@@ -98,6 +98,7 @@ export class Link {
 
   /** Ends the link, and tells its owner at once: the other end may be gone and never answer. */
   drop(code: number, reason: string): void {
+    if (!this.#open) return;
     this.close(code, reason);
     this.#owner.lost(code, reason);
   }

@@ -243,6 +243,28 @@ test("what the server sends wrong is answered by name, and the line stays", asyn
   assert.equal(await line.closed, 1008);
 });
 
+test("a host that closes on the wrong frame that ends the link has ended the connection too", async () => {
+  const server = await scriptedServer();
+  let problems = 0;
+  const lost: string[] = [];
+  const { connection } = connect(server, {
+    events: {
+      welcome: () => {},
+      message: () => {},
+      problem: () => {
+        if (++problems === 101) connection.close();
+      },
+      lost: (message) => lost.push(message),
+      ended: () => {},
+    },
+  });
+  const { line } = await server.welcomed();
+  for (let i = 0; i < 101; i++) line.raw("?");
+  await line.closed;
+  assert.equal(problems, 101);
+  assert.deepEqual(lost, []);
+});
+
 test("noise from the server never ends the client", async () => {
   const server = await scriptedServer();
   connect(server);
