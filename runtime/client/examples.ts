@@ -44,8 +44,11 @@ export function examplesOf(
   let training: number | null = null;
   if (typeof data !== "function") {
     const count = countOf(data);
-    if (count !== undefined)
-      training = split({ dataset: NO_DATASET, rows: rowsUpTo(count) }).train.rows.length;
+    if (count !== undefined) {
+      const isPart = "rows" in data && "dataset" in data;
+      const rows = isPart ? data : { dataset: NO_DATASET, rows: rowsUpTo(count) };
+      training = split(rows).train.rows.length;
+    }
   }
   return {
     get training() {

@@ -105,6 +105,33 @@ test("examples are matched again for a model that differs in anything it says of
   assert.equal(check!({ ...model, vocabulary: ["x", "y", "z"] }), first);
 });
 
+test("how many examples there are to train on is known before the split, and is what it gives", async () => {
+  const count = 40;
+  const scattered: Dataset = {
+    shape: [2],
+    inputs: new Float32Array(200 * 2),
+    labels: new Int32Array(200),
+    classes: model.classes,
+  };
+  const windows: Dataset = {
+    ...scattered,
+    starts: Uint32Array.from({ length: 200 }, (_, i) => 2 * i),
+    windows: { span: 12, series: new Uint32Array(200) },
+  };
+  const rows = Uint32Array.from({ length: count }, (_, i) => 5 * i);
+  const request = { assignment: "", round: 1, task: "train", ...model };
+  for (const data of [
+    { dataset: scattered, rows },
+    { dataset: windows, rows },
+    { x: new Float32Array(2 * count), y: new Uint8Array(count) },
+  ]) {
+    const examples = examplesOf(data, 0.2, "seed");
+    const before = examples.training;
+    const { train } = await examples.split(request);
+    assert.equal(before, train.rows.length);
+  }
+});
+
 test("examples that never change can be checked before there is work, others cannot", async () => {
   const data = { x: Float32Array.of(1, 2, 3, 4), y: ["dog", "cat"] };
   const fixed = examplesOf(data, 0, "seed");
