@@ -192,10 +192,15 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
     const curved = cells.tangentMemory > 0;
     return { run, cells, kept, along, curved, d: curved ? along.d : kept.gates, held: 0 };
   };
-  const hold = ({ kernels, scratch }: Run, { parameters }: Cells, how: number): number => {
-    if (own.holds !== true) return 0;
+  /** The pass with its recurrent kernel packed, until other products need the scratch memory. */
+  const holding = (pass: Pass<Name, Tangent>, how: number): Pass<Name, Tangent> => {
+    if (own.holds !== true) return pass;
+    const { kernels, scratch } = pass.run;
     const [n, k] = how === TRANSPOSE_B ? [units, width] : [width, units];
-    return kernels.holdRight(how, n, k, parameters[1], width, scratch);
+    return {
+      ...pass,
+      held: kernels.holdRight(how, n, k, pass.cells.parameters[1], width, scratch),
+    };
   };
   const initial = { fanIn: units };
   return {
@@ -220,8 +225,8 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
         const at = (b * length + steps[0].at) * units;
         first.fill(0, at, at + units);
       }
-      const held = hold(run, cells, 0);
-      for (const step of steps) own.forward({ ...pass, held }, step);
+      const held = holding(pass, 0);
+      for (const step of steps) own.forward(held, step);
       if (!norm) return 0;
       const rest = returnSequences ? 0 : kernels.squaredNorm(previous, batch * length * units);
       return rest + kernels.squaredNorm(cells.y, batch * elements(output));
@@ -230,8 +235,8 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
     backward(run, cells, penalty) {
       const pass = open(run, cells);
       floats(run, pass.kept.dh, run.batch * units).fill(0);
-      const held = hold(run, cells, TRANSPOSE_B);
-      for (const step of steps.toReversed()) own.backward({ ...pass, held }, step, penalty);
+      const held = holding(pass, TRANSPOSE_B);
+      for (const step of steps.toReversed()) own.backward(held, step, penalty);
       project.backward(run, { ...cells, dy: pass.d });
       own.gradients(pass);
     },
