@@ -1,5 +1,5 @@
 import { DataError } from "../errors.js";
-import { elements } from "../tensors/shape.js";
+import { elements, placeOf, shapeText } from "../tensors/shape.js";
 
 /**
  * Labelled examples as they are held in memory: bytes stay bytes until a batch is made (images as
@@ -179,16 +179,10 @@ function checkFinite(
   if (inputs instanceof Uint8Array) return;
   const wrong = inputs.findIndex((value) => !Number.isFinite(value));
   if (wrong < 0) return;
-  const place: number[] = [];
-  let rest = wrong % size;
-  for (const length of [...shape].reverse()) {
-    place.unshift(rest % length);
-    rest = Math.floor(rest / length);
-  }
   throw unexpected(
     "not-finite",
     source,
-    `inputs, example ${Math.floor(wrong / size)} at [${place.join(", ")}]`,
+    `inputs, example ${Math.floor(wrong / size)} at ${shapeText(placeOf(wrong % size, shape))}`,
     "finite numbers",
     String(inputs[wrong]),
   );

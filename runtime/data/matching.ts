@@ -1,6 +1,7 @@
 import { DataError } from "../errors.js";
 import { sharedBuffer, unexpected, type Dataset } from "./dataset.js";
 import { countable, listed, numbered } from "./labels.js";
+import { shapeText } from "../tensors/shape.js";
 
 /** What a model says of the data that it takes. */
 export interface Expected {
@@ -38,7 +39,7 @@ export function matched(source: string, dataset: Dataset, model: Expected): Data
   if (arranged.shape.join() !== model.input.join())
     throw new DataError(
       "shape",
-      `"${source}" expected examples of shape [${model.input.join(", ")}], got [${arranged.shape.join(", ")}]`,
+      `"${source}" expected examples of shape ${shapeText(model.input)}, got ${shapeText(arranged.shape)}`,
     );
   const told = withVocabulary(source, arranged, model.vocabulary);
   if (model.target === undefined) return withClasses(source, told, model.classes);

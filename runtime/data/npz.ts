@@ -2,6 +2,7 @@ import { makeDataset, unexpected, type Dataset, type Targets } from "./dataset.j
 import { groupNumbers, labelsOf, type Labels } from "./labels.js";
 import { isText, numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
 import { readZip } from "./zip.js";
+import { shapeText } from "../tensors/shape.js";
 
 const USED = /^((x|y|group|groups|subject)(_train|_test)?|classes)$/;
 
@@ -53,7 +54,7 @@ export function datasetsOf(
       );
     const [count, ...shape] = x.shape;
     if (shape.length === 0)
-      throw unexpected("shape", x.source, "shape", "[examples, ...]", `[${x.shape.join(", ")}]`);
+      throw unexpected("shape", x.source, "shape", "[examples, ...]", shapeText(x.shape));
     // Several numbers for each example are no classes.
     const several = y !== undefined && (numbers || y.shape.length > 1);
     if (y && (y.shape[0] !== count || (several && (isText(y) || y.length < count))))

@@ -1,6 +1,7 @@
 import { ModelError } from "../errors.js";
 import { parameterView, type Layout, type Vector } from "./layout.js";
 import { readSafetensors, writeSafetensors, type Tensor } from "./safetensors.js";
+import { placeOf, shapeText } from "./shape.js";
 
 /**
  * A blob is a safetensors file that holds whole vectors over one layout, one after the other. The
@@ -91,14 +92,14 @@ function vectorOf<K extends Float32ArrayConstructor | Float64ArrayConstructor>(
   const parts = parameters.map((parameter) => {
     const name = nameOf(vector, parameter.name);
     const tensor = tensors.get(name);
-    const expected = `${Kind === Float32Array ? "float32" : "float64"} [${parameter.shape.join(", ")}]`;
+    const expected = `${Kind === Float32Array ? "float32" : "float64"} ${shapeText(parameter.shape)}`;
     if (tensor === undefined)
       throw new ModelError("layout", `"${name}" expected ${expected}, got nothing of that name`);
     const { data, shape } = tensor;
     if (!isOfKind(data) || shape.join() !== parameter.shape.join())
       throw new ModelError(
         "layout",
-        `"${name}" expected ${expected}, got ${data.constructor.name} [${shape.join(", ")}]`,
+        `"${name}" expected ${expected}, got ${data.constructor.name} ${shapeText(shape)}`,
       );
     requireFinite(name, shape, data);
     return data;
@@ -141,22 +142,11 @@ function requireFinite(
   if (i >= 0)
     throw new ModelError(
       "not-finite",
-      `"${name}" expected finite numbers, got ${data[i]} at [${placeOf(i, shape).join(", ")}]`,
+      `"${name}" expected finite numbers, got ${data[i]} at ${shapeText(placeOf(i, shape))}`,
     );
 }
 
 function notFinite(data: Float32Array | Float64Array): number {
   for (let i = 0; i < data.length; i++) if (!Number.isFinite(data[i])) return i;
   return -1;
-}
-
-/** The indices, outermost first, of a tensor's element. */
-function placeOf(i: number, shape: readonly number[]): number[] {
-  const place: number[] = [];
-  let rest = i;
-  for (const size of [...shape].reverse()) {
-    place.unshift(rest % size);
-    rest = Math.floor(rest / size);
-  }
-  return place;
 }

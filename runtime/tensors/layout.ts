@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.js";
+import { shapeText } from "./shape.js";
 
 /** One named tensor of a layout: where its elements lie in the flat vector. */
 export interface Parameter {
@@ -42,7 +43,7 @@ export function layoutOf(
       if (!Number.isSafeInteger(dimension) || dimension < 1)
         throw new ModelError(
           "layout",
-          `"${name}.shape" expected positive integers, got [${shape.join(", ")}]`,
+          `"${name}.shape" expected positive integers, got ${shapeText(shape)}`,
         );
       size *= dimension;
     }

@@ -1,5 +1,5 @@
 import { ModelError } from "../errors.js";
-import { elements } from "./shape.js";
+import { elements, shapeText } from "./shape.js";
 
 /** A named tensor of a safetensors file. */
 export interface Tensor {
@@ -97,7 +97,7 @@ export function writeSafetensors(
       if (size !== data.length)
         throw new ModelError(
           "safetensors",
-          `"${name}" expected ${size} elements for shape [${shape.join(", ")}], got ${data.length}`,
+          `"${name}" expected ${size} elements for shape ${shapeText(shape)}, got ${data.length}`,
         );
       return { name, kind, shape };
     }),
@@ -241,7 +241,7 @@ function spanOf(
   const size = elements(shape);
   if (to - from !== size * KINDS[kind].bytes)
     return fail(
-      `"${name}.data_offsets" expected ${size * KINDS[kind].bytes} bytes for ${dtype} [${shape.join(", ")}], got ${to - from}`,
+      `"${name}.data_offsets" expected ${size * KINDS[kind].bytes} bytes for ${dtype} ${shapeText(shape)}, got ${to - from}`,
     );
   return { kind, shape: shape as number[], from, to };
 }

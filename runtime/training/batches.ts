@@ -2,7 +2,7 @@ import type { Augmentation, Dataset, Part, Windows } from "../data/dataset.js";
 import type { Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
 import { random, type Random } from "../tensors/random.js";
-import { elements } from "../tensors/shape.js";
+import { elements, shapeText } from "../tensors/shape.js";
 
 /** Share of its examples that a client keeps for evaluation where it is not told another. */
 export const HOLD_OUT = 0.1;
@@ -82,7 +82,7 @@ export function checkPart({ dataset, rows }: Part, network: Needs): void {
   if (shape.join() !== network.input.join())
     throw new DataError(
       "shape",
-      `"data" expected examples of shape [${network.input.join(", ")}], got [${shape.join(", ")}]`,
+      `"data" expected examples of shape ${shapeText(network.input)}, got ${shapeText(shape)}`,
     );
   if (starts === undefined && inputs.length !== labels.length * elements(shape))
     throw new DataError(

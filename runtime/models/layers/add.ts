@@ -1,9 +1,7 @@
 import * as v from "valibot";
-import { elements } from "../../tensors/shape.js";
+import { elements, shapeText } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
 import { copy, layerKind, type Layer, type Run, type Shape } from "./layer.js";
-
-const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
 /** The sum of all inputs, which have one shape. */
 export const add = layerKind({
@@ -13,7 +11,8 @@ export const add = layerKind({
   resolve({ activation }, inputs, complain) {
     const [input] = inputs;
     for (const other of inputs)
-      if (text(other) !== text(input)) complain("inputs", `shapes ${text(input)}`, text(other));
+      if (shapeText(other) !== shapeText(input))
+        complain("inputs", `shapes ${shapeText(input)}`, shapeText(other));
     return { layer: sum(input), activation };
   },
 });

@@ -1,8 +1,6 @@
 import * as v from "valibot";
-import { elements } from "../../tensors/shape.js";
+import { elements, shapeText } from "../../tensors/shape.js";
 import { layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
-
-const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
 /** All inputs side by side on the last axis; the others are the same. */
 export const concat = layerKind({
@@ -13,8 +11,12 @@ export const concat = layerKind({
     const [{ length }] = inputs;
     const outer = inputs[0].slice(0, -1);
     for (const other of inputs)
-      if (text(other.slice(0, -1)) !== text(outer))
-        complain("inputs", `shapes ${text([...outer, 0]).replace("0]", "..]")}`, text(other));
+      if (shapeText(other.slice(0, -1)) !== shapeText(outer))
+        complain(
+          "inputs",
+          `shapes ${shapeText([...outer, 0]).replace("0]", "..]")}`,
+          shapeText(other),
+        );
     const widths = inputs.map((shape) => shape[length - 1]);
     return { layer: sideBySide(inputs[0], outer, widths) };
   },

@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import { elements } from "../../tensors/shape.js";
-import { positiveInteger } from "./fields.js";
+import { elements, shapeText } from "../../tensors/shape.js";
+import { positiveInteger, sequenceOf } from "./fields.js";
 import { copy, floats, layerKind, type Layer, type Run } from "./layer.js";
 
 /** A row of a learned table for each token: [length] becomes [length, units]. */
@@ -12,7 +12,7 @@ export const embedding = layerKind({
   }),
   takesActivation: false,
   resolve({ vocabulary, units }, [input], complain) {
-    if (input.length !== 1) complain("input", "[length] of tokens", `[${input.join(", ")}]`);
+    if (input.length !== 1) complain("input", "[length] of tokens", shapeText(input));
     const [length] = input;
     const lookUp = ({ kernels, batch }: Run, x: number, table: number, y: number) =>
       kernels.lookUp(x, table, y, batch * length, units, vocabulary);
@@ -40,7 +40,7 @@ export const positionEmbedding = layerKind({
   schema: v.strictObject({ type: v.literal("positionEmbedding") }),
   takesActivation: false,
   resolve(_description, [input], complain) {
-    if (input.length !== 2) complain("input", "[length, channels]", `[${input.join(", ")}]`);
+    const [, channels] = sequenceOf(input, complain);
     const size = elements(input);
     /** y = x + P for each example; without x, y = P. */
     const shift = (run: Run, x: number, p: number, y: number) => {
@@ -51,7 +51,7 @@ export const positionEmbedding = layerKind({
     const layer: Layer = {
       input,
       output: input,
-      parameters: [{ name: "kernel", shape: input, initial: { fanIn: input[1] } }],
+      parameters: [{ name: "kernel", shape: input, initial: { fanIn: channels } }],
       remembers: 0,
       forward(run, { x, y, parameters }) {
         shift(run, x, parameters[0], y);

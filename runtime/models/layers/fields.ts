@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { MAX_PATCH } from "../../wasm/kernels.js";
 import type { Window } from "../../wasm/window.js";
 import type { Complain, Shape } from "./layer.js";
+import { shapeText } from "../../tensors/shape.js";
 
 // The fields that several kinds of layer share. A schema's message is the end of a sentence:
 // "expected ...".
@@ -39,11 +40,9 @@ interface Image {
 
 /** [length, channels] of the input. */
 export function sequenceOf(input: Shape, complain: Complain): readonly [number, number] {
-  if (input.length !== 2) complain("input", "[length, channels]", text(input));
+  if (input.length !== 2) complain("input", "[length, channels]", shapeText(input));
   return [input[0], input[1]];
 }
-
-const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
 /** The input as an image, where it has the rank asked for (2: a sequence, 3: an image). */
 export function imageOf(input: Shape, ranks: readonly (2 | 3)[], complain: Complain): Image {
@@ -54,7 +53,7 @@ export function imageOf(input: Shape, ranks: readonly (2 | 3)[], complain: Compl
       ranks
         .map((rank) => (rank === 2 ? "[length, channels]" : "[height, width, channels]"))
         .join(" or "),
-      text(input),
+      shapeText(input),
     );
   return { height, width, channels };
 }

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { elements } from "../../tensors/shape.js";
+import { elements, shapeText } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
 import {
   floats,
@@ -10,8 +10,6 @@ import {
   type Shape,
   type Source,
 } from "./layer.js";
-
-const text = (shape: Shape) => `[${shape.join(", ")}]`;
 
 /**
  * The product of all inputs, element by element. One of [channels] counts at every position of the
@@ -25,8 +23,12 @@ export const multiply = layerKind({
     const output = inputs.reduce((a, b) => (elements(b) > elements(a) ? b : a));
     const channels = output[output.length - 1];
     for (const input of inputs)
-      if (text(input) !== text(output) && text(input) !== text([channels]))
-        complain("inputs", `shapes ${text(output)} or ${text([channels])}`, text(input));
+      if (shapeText(input) !== shapeText(output) && shapeText(input) !== shapeText([channels]))
+        complain(
+          "inputs",
+          `shapes ${shapeText(output)} or ${shapeText([channels])}`,
+          shapeText(input),
+        );
     return { layer: product(inputs, output), activation };
   },
 });

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { elements } from "../../tensors/shape.js";
+import { elements, shapeText } from "../../tensors/shape.js";
 import { positiveInteger } from "./fields.js";
 import { copy, layerKind, type Layer, type Shape } from "./layer.js";
 
@@ -44,7 +44,7 @@ export const reshape = layerKind({
   takesActivation: false,
   resolve({ shape }, [input], complain) {
     if (elements(shape) !== elements(input))
-      complain("shape", `${elements(input)} elements, as its input has`, `[${shape.join(", ")}]`);
+      complain("shape", `${elements(input)} elements, as its input has`, shapeText(shape));
     return { layer: reshaped(input, shape) };
   },
 });

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { elements } from "../../tensors/shape.js";
+import { elements, shapeText } from "../../tensors/shape.js";
 import { axes, imageOf, integerOrPair, positiveInteger } from "./fields.js";
 import { layerKind, type Layer, type Run, type Shape } from "./layer.js";
 
@@ -28,7 +28,7 @@ export const repeat = layerKind({
   schema: v.strictObject({ type: v.literal("repeat"), times: positiveInteger }),
   takesActivation: false,
   resolve({ times }, [input], complain) {
-    if (input.length !== 1) complain("input", "[features]", `[${input.join(", ")}]`);
+    if (input.length !== 1) complain("input", "[features]", shapeText(input));
     const [channels] = input;
     return {
       layer: repeated(input, [times, channels], {
