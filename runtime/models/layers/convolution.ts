@@ -70,12 +70,7 @@ export function convolutionLayer(
     bias: 1,
     remembers: 0,
     window,
-    forward(run, cells, relu, norm) {
-      const { x, y, parameters } = cells;
-      const how = (relu ? RELU : 0) + (norm ? NORM : 0);
-      return convolution.apply(run, cells, how, x, parameters[0], y, parameters[1]);
-    },
-    ...bilinearPasses(adding(convolution, input, output, kernel.shape)),
+    ...bilinearPasses(adding(convolution, input, output, kernel.shape), convolution.apply),
   };
 }
 
@@ -118,8 +113,6 @@ export function transposedConvolutionLayer(
     bias: 1,
     remembers: 0,
     window,
-    forward: (run, cells) =>
-      transposed.apply(run, cells, 0, cells.x, cells.parameters[0], cells.y, cells.parameters[1]),
     ...bilinearPasses(adding(transposed, input, output, kernel.shape)),
   };
 }

@@ -1,6 +1,5 @@
 import * as v from "valibot";
-import { NORM, RELU } from "../../wasm/kernels.js";
-import { elements } from "../../tensors/shape.js";
+import { elements, shapeText } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
 import { positiveInteger } from "./fields.js";
 import { layerKind, type Layer, type Shape } from "./layer.js";
@@ -19,7 +18,7 @@ export const dense = layerKind({
       complain(
         "input",
         "[features] or [length, channels] (put a flatten layer before it)",
-        `[${input.join(", ")}]`,
+        shapeText(input),
       );
     return { layer: denseLayer(input, units), activation };
   },
@@ -38,11 +37,6 @@ function denseLayer(input: Shape, units: number): Layer {
     fusesRelu: true,
     bias: 1,
     remembers: 0,
-    forward(run, cells, relu, norm) {
-      const { x, y, parameters } = cells;
-      const how = (relu ? RELU : 0) + (norm ? NORM : 0);
-      return map.apply(run, cells, how, x, parameters[0], y, parameters[1]);
-    },
     ...bilinearPasses(map),
   };
 }

@@ -1,4 +1,4 @@
-import { ACCUMULATE, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
+import { ACCUMULATE, NORM, RELU, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
 import type { Cells, Layer, Run } from "./layer.js";
 
 // Matrix products on addresses, and the passes of every map that is linear both in its input and in
@@ -25,12 +25,19 @@ export interface Bilinear {
   toKernel(run: Run, cells: Cells, how: number, x: number, dy: number, dw: number): void;
 }
 
-/** The passes of the layer M(x, kernel) + bias that follow from the map; the plan sums up the bias' gradient. */
-export const bilinearPasses = ({
-  apply,
-  toInput,
-  toKernel,
-}: Bilinear): Pick<Layer, "backward" | "forwardTangent" | "backwardTangent"> => ({
+/**
+ * The passes of the layer M(x, kernel) + bias that follow from the map; the plan sums up the bias'
+ * gradient. `whole` is the map of the forward pass, which is asked for ReLU and norm too.
+ */
+export const bilinearPasses = (
+  { apply, toInput, toKernel }: Bilinear,
+  whole = apply,
+): Pick<Layer, "forward" | "backward" | "forwardTangent" | "backwardTangent"> => ({
+  forward(run, cells, relu, norm) {
+    const { x, y, parameters } = cells;
+    const how = (relu ? RELU : 0) + (norm ? NORM : 0);
+    return whole(run, cells, how, x, parameters[0], y, parameters[1]);
+  },
   backward(run, cells) {
     const { x, dy, dx, parameters, gradients } = cells;
     toKernel(run, cells, 0, x, dy, gradients[0]);
@@ -104,10 +111,9 @@ export function matrixWithin(
   units: number,
   [kernel, bias]: readonly [number, number],
 ): Passes {
-  const map = matrixMap(positions, features, units);
   const sumRows = ({ kernels, batch }: Run, dy: number, to: number) =>
     kernels.sumRows(dy, to, batch * positions, units);
-  const { backward, forwardTangent, backwardTangent } = bilinearPasses(map);
+  const passes = bilinearPasses(matrixMap(positions, features, units));
   const own = (cells: Cells): Cells => {
     const pick = (all: readonly number[]) => [all[kernel], all[bias]];
     const { parameters, gradients, directions, products } = cells;
@@ -120,17 +126,14 @@ export function matrixWithin(
     };
   };
   return {
-    forward(run, cells) {
-      const { x, y, parameters } = cells;
-      map.apply(run, cells, 0, x, parameters[kernel], y, parameters[bias]);
-    },
+    forward: (run, cells) => void passes.forward(run, own(cells), false, false),
     backward(run, cells) {
-      backward(run, own(cells), 0);
+      passes.backward(run, own(cells), 0);
       sumRows(run, cells.dy, cells.gradients[bias]);
     },
-    forwardTangent: (run, cells) => forwardTangent(run, own(cells)),
+    forwardTangent: (run, cells) => passes.forwardTangent(run, own(cells)),
     backwardTangent(run, cells) {
-      backwardTangent(run, own(cells), 0);
+      passes.backwardTangent(run, own(cells), 0);
       sumRows(run, cells.dyTangent, cells.products[bias]);
     },
   };
