@@ -10,27 +10,24 @@ import { blockEdges, fromBytes, readBlocks, toBytes } from "./parts/blocks.js";
 export const int8: Codec = {
   name: "int8",
   defaults: { block: 256 },
-  form(layout, names, { block } = int8.defaults) {
-    const edges = blockEdges(
-      layout.parameters.map(({ size }) => size),
-      block,
-    );
-    return formOf(
-      layout,
-      names,
-      [["BF16", "scale", edges.length - 1], ["I8"]],
-      (vector, [scales, bytes], round) => toBytes(vector, edges, scales, bytes, round),
-      ([scales, bytes], round) => fromBytes(edges, scales, bytes, round),
-    );
-  },
+  form: (layout, names, numbers = int8.defaults) => int8Form(layout, names, numbers, fromBytes),
 };
 
 /** Reads an update of that form as blocks of bytes, views of it. */
-export function int8Blocks(
+export const int8Blocks = (
   layout: Layout,
   names: readonly string[],
-  { block }: Readonly<Record<string, number>> = int8.defaults,
-): (update: Uint8Array, round?: Decoding) => Record<string, Blocks> {
+  numbers: Readonly<Record<string, number>> = int8.defaults,
+): ((update: Uint8Array, round?: Decoding) => Record<string, Blocks>) =>
+  int8Form(layout, names, numbers, readBlocks).decode;
+
+/** The form, whose vectors are read by `read`. */
+function int8Form<N>(
+  layout: Layout,
+  names: readonly string[],
+  { block }: Readonly<Record<string, number>>,
+  read: (edges: Uint32Array, scales: Uint16Array, bytes: Int8Array, round: Decoding) => N,
+) {
   const edges = blockEdges(
     layout.parameters.map(({ size }) => size),
     block,
@@ -39,7 +36,7 @@ export function int8Blocks(
     layout,
     names,
     [["BF16", "scale", edges.length - 1], ["I8"]],
-    () => {},
-    ([scales, bytes], round) => readBlocks(edges, scales, bytes, round),
-  ).decode;
+    (vector, [scales, bytes], round) => toBytes(vector, edges, scales, bytes, round),
+    ([scales, bytes], round) => read(edges, scales, bytes, round),
+  );
 }

@@ -45,27 +45,10 @@ export function toBytes(
   }
 }
 
-/** @throws ModelError `layout` for a byte or a scale that `toBytes` does not write. */
-export function fromBytes(
-  edges: Uint32Array,
-  scales: Uint16Array,
-  bytes: Int8Array,
-  { grid }: Decoding,
-): Vector {
-  const vector = new Float32Array(bytes.length);
-  let least = 0;
-  for (let b = 0; b < scales.length; b++) {
-    const scale = readScale(scales[b], grid);
-    for (let i = edges[b]; i < edges[b + 1]; i++) {
-      if (bytes[i] < least) least = bytes[i];
-      vector[i] = bytes[i] * scale;
-    }
-  }
-  if (least === -128) throw new ModelError("layout", `"value" expected -127 to 127, got -128`);
-  return vector;
-}
-
-/** The same without making numbers of them. @throws ModelError `layout` as `fromBytes` */
+/**
+ * The blocks, without making numbers of them.
+ * @throws ModelError `layout` for a byte or a scale that `toBytes` does not write.
+ */
 export function readBlocks(
   edges: Uint32Array,
   halves: Uint16Array,
@@ -78,6 +61,7 @@ export function readBlocks(
   return { bytes, edges, scales };
 }
 
+/** The numbers that blocks stand for. */
 export function numbersOf({ bytes, edges, scales }: Blocks): Vector {
   const vector = new Float32Array(bytes.length);
   for (let b = 0; b < scales.length; b++) {
@@ -86,3 +70,7 @@ export function numbersOf({ bytes, edges, scales }: Blocks): Vector {
   }
   return vector;
 }
+
+/** The same of blocks that are still to be read. @throws ModelError as `readBlocks` */
+export const fromBytes = (...blocks: Parameters<typeof readBlocks>): Vector =>
+  numbersOf(readBlocks(...blocks));
