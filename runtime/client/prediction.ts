@@ -1,3 +1,4 @@
+import { channelOf } from "../data/dataset.js";
 import type { Model } from "../models/model.js";
 import { networkOf } from "../models/network.js";
 import { elements } from "../tensors/shape.js";
@@ -23,11 +24,10 @@ export function predictionsOf(
         : { task, error, threshold: threshold.value, anomaly: error > threshold.value };
     }
     if (task === "numbers") {
-      const of = (list: readonly number[] | undefined, j: number, none: number) =>
-        list?.[j % list.length] ?? none;
+      const { mean, deviation } = targets ?? { mean: [0], deviation: [1] };
       const values = Float64Array.from(
         mine,
-        (value, j) => value * of(targets?.deviation, j, 1) + of(targets?.mean, j, 0),
+        (value, j) => value * channelOf(deviation, j) + channelOf(mean, j),
       );
       return { task, values };
     }

@@ -212,6 +212,10 @@ function checkTargets(
     );
 }
 
+/** The number of element i's channel, which is one for all or one for each. */
+export const channelOf = (numbers: readonly number[], i: number): number =>
+  numbers[i % numbers.length];
+
 /** Where row i of values that are `size` long begins. */
 export const startOf = (starts: Uint32Array | undefined, row: number, size: number): number =>
   starts === undefined ? row * size : starts[row];

@@ -1,5 +1,5 @@
 import { elements } from "../tensors/shape.js";
-import type { Dataset, Normalisation } from "./dataset.js";
+import { channelOf, type Dataset, type Normalisation } from "./dataset.js";
 
 /** A root mean square outside of these bounds makes training slow, or lets it diverge. */
 const LEAST = 0.2;
@@ -40,14 +40,14 @@ export function scaleRemark(dataset: Dataset, normalisation?: Normalisation): st
       : `channel ${channel}`;
   if (normalisation) {
     const { scale, mean, deviation } = normalisation;
-    const of = (list: readonly number[], channel: number) => list[list.length > 1 ? channel : 0];
     const off = sums.findIndex(
       (sum, channel) =>
-        Math.abs(sum / count / scale - of(mean, channel)) > FAR * of(deviation, channel),
+        Math.abs(sum / count / scale - channelOf(mean, channel)) >
+        FAR * channelOf(deviation, channel),
     );
     return off < 0
       ? undefined
-      : `Inputs are far from those that the run was begun with (${nameOf(off)}: mean ${short(sums[off] / count / scale)}, where they had ${short(of(mean, off))} and deviation ${short(of(deviation, off))}): is its unit another one?`;
+      : `Inputs are far from those that the run was begun with (${nameOf(off)}: mean ${short(sums[off] / count / scale)}, where they had ${short(channelOf(mean, off))} and deviation ${short(channelOf(deviation, off))}): is its unit another one?`;
   }
   const scales = Array.from(squares, (sum) => Math.sqrt(sum / count));
   const used = [...scales.keys()].filter((channel) => scales[channel] > 0);

@@ -1,4 +1,4 @@
-import { startOf, type Dataset, type Normalisation } from "../data/dataset.js";
+import { channelOf, startOf, type Dataset, type Normalisation } from "../data/dataset.js";
 import { elements } from "../tensors/shape.js";
 import type { Weighted } from "./job.js";
 import type { Plan } from "./plan.js";
@@ -59,6 +59,3 @@ function scalingOf(
     offsets: Float32Array.from({ length }, (_, i) => -channelOf(mean, i) / channelOf(deviation, i)),
   };
 }
-
-/** The number of element i's channel, which is one for all or one for each. */
-const channelOf = (numbers: readonly number[], i: number): number => numbers[i % numbers.length];

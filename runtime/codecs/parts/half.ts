@@ -16,7 +16,7 @@ export function toHalves(
   exponents: Int16Array,
   halves: Uint16Array,
 ): void {
-  const scaled = new Float32Array(vector.length);
+  const scaled = new Float32Array(1);
   const bits = new Uint32Array(scaled.buffer);
   parameters.forEach(({ offset, size }, p) => {
     const end = offset + size;
@@ -30,13 +30,13 @@ export function toHalves(
     exponents[p] = exponent;
     // To nearest, ties to even. What this makes smaller than a float32 holds is 0 as a half as well.
     for (let i = offset; i < end; i++) {
-      scaled[i] = vector[i] * scale;
-      const sign = (bits[i] >>> 16) & 0x8000;
-      const rest = bits[i] & 0x7fffffff;
+      scaled[0] = vector[i] * scale;
+      const sign = (bits[0] >>> 16) & 0x8000;
+      const rest = bits[0] & 0x7fffffff;
       halves[i] =
         rest < 0x38800000
           ? // Below 2^-14 a half is a multiple of 2^-24, and adding 2^52 rounds to a whole number.
-            sign | (Math.abs(scaled[i]) * 2 ** 24 + 2 ** 52 - 2 ** 52)
+            sign | (Math.abs(scaled[0]) * 2 ** 24 + 2 ** 52 - 2 ** 52)
           : sign | ((rest - 0x38000000 + 0xfff + ((rest >>> 13) & 1)) >>> 13);
     }
   });

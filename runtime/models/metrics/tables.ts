@@ -1,3 +1,4 @@
+import { channelOf } from "../../data/dataset.js";
 import { columnsOf } from "./sums.js";
 import { groups, type MeasuredModel } from "./metric.js";
 
@@ -33,7 +34,7 @@ export function errorsBy(measured: MeasuredModel): readonly {
   return groups(measured, 0, 5, columns).map(
     ([error, absolute, squares, target, targetSquares], i) => ({
       ...{ n, error, absolute, squares, target, targetSquares },
-      deviation: columns === 1 && deviation.length > 1 ? 1 : deviation[i % deviation.length],
+      deviation: columns === 1 && deviation.length > 1 ? 1 : channelOf(deviation, i),
     }),
   );
 }
