@@ -97,7 +97,9 @@ export function datasetsOf(
 /** Number targets; `classes` names them where there are as many. */
 function targetsIn(y: NpyArray, count: number, names: readonly string[] | undefined): Targets {
   const size = y.length / count;
-  const values = Float32Array.from(numbersOf(y));
+  const numbers = numbersOf(y);
+  // Bytes, too, are targets as float32.
+  const values = numbers instanceof Float32Array ? numbers : Float32Array.from(numbers);
   return {
     ...{ kind: "numbers", size, values },
     ...(names?.length === size && { columns: names }),

@@ -24,23 +24,26 @@ export function sharedDatasets(): SharedDatasets {
  * The data set on memory that all workers can see, where the engine has such memory; else the data
  * set itself.
  */
-function shared({ inputs, labels, ...rest }: Dataset): Dataset {
-  if (typeof SharedArrayBuffer === "undefined") return { inputs, labels, ...rest };
-  const share = <T extends Dataset["inputs"] | Int32Array>(
-    array: T,
-    Kind: new (buffer: SharedArrayBuffer) => T,
-  ): T => {
-    if (array.buffer instanceof SharedArrayBuffer) return array;
-    const copy = new Kind(new SharedArrayBuffer(array.byteLength));
-    copy.set(array);
-    return copy;
-  };
-  return {
-    ...rest,
-    inputs:
-      inputs instanceof Uint8Array
-        ? share<Uint8Array>(inputs, Uint8Array)
-        : share<Float32Array>(inputs, Float32Array),
-    labels: share<Int32Array>(labels, Int32Array),
-  };
+function shared(dataset: Dataset): Dataset {
+  if (typeof SharedArrayBuffer === "undefined") return dataset;
+  const { targets } = dataset;
+  const inputs = onShared(dataset.inputs);
+  const labels = onShared(dataset.labels);
+  if (targets === undefined) return { ...dataset, inputs, labels };
+  // Where each place is compared with the next one, both are the same numbers.
+  const values = targets.values === dataset.inputs ? inputs : onShared(targets.values);
+  return { ...dataset, inputs, labels, targets: { ...targets, values } };
+}
+
+function onShared<T extends Float32Array | Uint8Array | Int32Array>(array: T): T {
+  if (array.buffer instanceof SharedArrayBuffer) return array;
+  const buffer = new SharedArrayBuffer(array.byteLength);
+  const copy =
+    array instanceof Float32Array
+      ? new Float32Array(buffer)
+      : array instanceof Uint8Array
+        ? new Uint8Array(buffer)
+        : new Int32Array(buffer);
+  copy.set(array);
+  return copy as T;
 }
