@@ -263,6 +263,9 @@ export function sayTerms(aggregator: Aggregator, view: View): void {
     for (const sentence of statisticsInWords(record, aggregator.channelNames))
       view.say("statistics", { sentence }, sentence);
   });
+  aggregator.on("withoutStatistics", (sentence) =>
+    view.say("withoutStatistics", {}, `${sentence}.`),
+  );
   aggregator.on("threshold", (taken) => {
     const { quantile, value } = taken.record ?? {};
     view.say("threshold", { quantile, value, clients: taken.clients }, thresholdInWords(taken));

@@ -182,6 +182,8 @@ export type RoundEffect =
       readonly members: Members;
       readonly reason: string;
     }
+  /** The phase cannot be gone through: the rounds begin without what it would have given. */
+  | { readonly type: "without"; readonly phase: Phase }
   | { readonly type: "finished"; readonly round: number }
   | {
       readonly type: "stopped";

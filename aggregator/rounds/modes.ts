@@ -35,7 +35,13 @@ export function roundsFor(
   const selection = { fraction: 1, minimum, overSelection: 1, bernoulli: false };
   const after = <S extends EngineState>(engine: RoundEngine<S>): Rounds =>
     takesStatistics
-      ? roundsOf(statisticsFirst({ ...shared, least: 1, selection }, engine))
+      ? roundsOf(
+          statisticsFirst(
+            { ...shared, least: 1, selection },
+            engine,
+            settings.normalise === undefined,
+          ),
+        )
       : roundsOf(engine);
   if (settings.mode === "synchronous")
     return after(

@@ -39,6 +39,8 @@ export function effectRunner(
         for (const { client } of partOf(effect.open).abandon(effect.open, effect.reason))
           setImmediate(() => registry.sendWait(context.clientOf(client)));
         return;
+      case "without":
+        return statistics.without();
       case "finished":
         return void end.finished();
       case "stopped":

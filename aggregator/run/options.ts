@@ -67,6 +67,8 @@ export interface AggregatorEvents {
   opened: [attempt: Pick<Attempt, "round" | "attempt" | "selected" | "goal" | "phase">];
   /** Clients have given statistics of their inputs, by which the model normalises them. */
   statistics: [record: StatisticsRecord];
+  /** The rounds begin without statistics; the sentence says why. */
+  withoutStatistics: [sentence: string];
   /** After the last round, where the run was to take a threshold. */
   threshold: [taken: TakenThreshold];
   progress: [

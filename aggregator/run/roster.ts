@@ -38,6 +38,8 @@ export function openRoster(options: {
     stuckDue = undefined;
     if (clients.size < gather || rounds.at === "committing") return;
     const task = rounds.phase ?? "train";
+    // The rounds begin without statistics by themselves.
+    if (task === "statistics" && settings.normalise === undefined) return;
     const barred = [...clients.values()].filter((client) => isBarred(client, task));
     if (clients.size - barred.length >= Math.max(1, minimum)) return;
     const names = namesOf(

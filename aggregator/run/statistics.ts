@@ -47,6 +47,8 @@ export interface StatisticsPhase {
   late(client: string, work: Work, code: "late" | "stale"): void;
   /** Makes one of the answers, writes it down and has the model bear it: `committed`. */
   close(): Promise<void>;
+  /** The rounds begin without statistics, since too few clients can give them. */
+  without(): void;
   /** Calls an attempt off. Returns the assignments that end with it. */
   abandon(open: Attempt, reason: string): readonly Assignment[];
 }
@@ -158,6 +160,14 @@ export function openStatistics(
         // Those who could not give statistics may train.
         roster.changed();
       });
+    },
+
+    without() {
+      const sentence =
+        "Inputs are not normalised: too few clients can give statistics of theirs (--normalise channels waits for more)";
+      log.warn({ phase: "statistics" }, sentence);
+      tell("withoutStatistics", sentence);
+      roster.changed();
     },
 
     abandon({ round, attempt, phase }, reason) {

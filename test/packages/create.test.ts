@@ -230,7 +230,7 @@ test("without tarballs a folder asks the registry for this version, under the fo
   assert.ok(readdirSync(path).includes(".gitignore"));
 });
 
-/** All that fedflat hides in text of others, but the zero that no argument can hold. */
+/** Each character that fedflat hides in text of others, but the zero that no argument can hold. */
 const HIDDEN = Array.from({ length: 0xe01ff }, (_, i) => i + 1)
   .filter((code) => code < 0xd800 || code > 0xdfff)
   .map((code) => String.fromCodePoint(code))

@@ -27,12 +27,13 @@ const rosterOf = (ids: readonly string[], barred = 0): RoundEvent => ({
   roster: { ids, connected: ids, population: 4, meanSamples: 10, barred },
 });
 
-function begun(mode: keyof typeof MODES = "synchronous") {
+function begun(mode: keyof typeof MODES = "synchronous", mayDoWithout = false) {
   const engine = MODES[mode];
+  const phase = { ...RULES, selection: SELECTION };
   const rounds =
     "outstanding" in engine && mode === "buffered"
-      ? roundsOf(statisticsFirst({ ...RULES, selection: SELECTION }, MODES.buffered))
-      : roundsOf(statisticsFirst({ ...RULES, selection: SELECTION }, MODES.synchronous));
+      ? roundsOf(statisticsFirst(phase, MODES.buffered, mayDoWithout))
+      : roundsOf(statisticsFirst(phase, MODES.synchronous, mayDoWithout));
   const effects: RoundEffect[] = [...rounds.start(0)];
   let deadline = 0;
   const note = (more: readonly RoundEffect[]) => {
@@ -116,6 +117,35 @@ test("too few statistics are asked for again, and the sentence says what is miss
   assert.equal(run.of("close").length, 0, "what was said in another attempt does not count");
   for (const client of ["a", "d"]) run.send({ type: "admitted", client, work: again });
   assert.equal(run.of("close").length, 1);
+});
+
+for (const mode of ["synchronous", "buffered"] as const)
+  test(`${mode} rounds that may do without begin once too few of those who came can give statistics`, () => {
+    const run = begun(mode, true);
+    run.send(rosterOf(["a", "b", "c"]), { type: "begun" });
+    for (const client of ["a", "b", "c"]) {
+      run.send(rosterOf(["a", "b", "c"].slice(1), 1));
+      run.send({ type: "gone", client, work: WORK, code: "declined-data", barred: true });
+    }
+    assert.equal(run.of("abandon").length, 1);
+    run.send(rosterOf(["d"], 1));
+    run.expire();
+    assert.equal(run.rounds.phase, undefined, "one of two who are needed, and one who cannot");
+    assert.deepEqual(run.of("without"), [{ type: "without", phase: "statistics" }]);
+    run.send(rosterOf(["a", "b", "c"]));
+    const last = run.of("begin").at(-1);
+    assert.ok(last?.type === "begin" && last.open.round === 1 && last.open.phase === undefined);
+  });
+
+test("rounds that may do without still wait for those who have not come, and for a release", () => {
+  const waiting = begun("synchronous", true);
+  waiting.send(rosterOf([], 1));
+  waiting.expire();
+  assert.equal(waiting.rounds.phase, "statistics", "one client is not enough for a round");
+  waiting.send({ type: "hold" }, rosterOf([], 3));
+  assert.equal(waiting.rounds.phase, "statistics");
+  waiting.send({ type: "release" });
+  assert.equal(waiting.rounds.phase, undefined);
 });
 
 test("a pause, a drain and a stop hold for the statistics too", () => {

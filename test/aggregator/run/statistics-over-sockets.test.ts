@@ -220,6 +220,19 @@ test("where too few can give statistics the run waits, and says for whom", () =>
     assert.deepEqual(f.aggregator.statistics!.members, [a.id, c.id].sort());
   }));
 
+test("where nobody can give statistics, and nobody asked for them, the run begins without", () =>
+  withFederation({ normalise: undefined, gather: 2, minimum: 2 }, async (f) => {
+    const told = new Promise<string>((resolve) => f.aggregator.on("withoutStatistics", resolve));
+    const clients = await ready(f, "a", "b");
+    for (const client of clients) {
+      const { assignment } = await asked(client);
+      client.send({ type: "decline", assignment, code: "data", message: "got 15" });
+    }
+    assert.match(await told, /^Inputs are not normalised: too few clients can give statistics/);
+    const { card } = await firstRound(clients[0]);
+    assert.equal(card.normalisation, undefined);
+  }));
+
 test("a client that sends nonsense is held to the bound, or refused, and named", () =>
   withFederation({ gather: 5, quorum: 0.6 }, async (f) => {
     const [a, b, c, wild, odd] = await ready(f, "a", "b", "c", "d", "e");
