@@ -113,15 +113,7 @@ export function openStatistics(
       if (assignment.folded) return session.send({ type: "received", assignment: id });
       const message = wrongIn(statistics, channels, targets);
       if (message !== undefined) {
-        const refusal = { code: "other", message };
-        const trouble = addTrouble(client, "statistics", { what: "refused", ...refusal });
-        const barred = trouble.until !== undefined;
-        assignment.ended = refusal.code;
-        // Before the round hears of it, so that the next attempt is not drawn from the roster before.
-        if (barred) roster.tell();
-        assignments.refuse(client, id, refusal);
-        assignments.free(assignment);
-        const reason = wordsOf(trouble);
+        const { reason, barred } = refuse(context, client, assignment, message);
         return send({ type: "refused", client: client.id, work, code: "other", reason, barred });
       }
       arrived.set(client.id, withTargets(statistics));
@@ -178,6 +170,24 @@ export function openStatistics(
       return ended;
     },
   };
+}
+
+/** Refuses an answer for what is wrong with it. */
+function refuse(
+  { roster, assignments }: Pick<RunContext, "roster" | "assignments">,
+  client: Client,
+  assignment: Assignment,
+  message: string,
+): { readonly reason: string; readonly barred: boolean } {
+  const refusal = { code: "other", message };
+  const trouble = addTrouble(client, "statistics", { what: "refused", ...refusal });
+  const barred = trouble.until !== undefined;
+  assignment.ended = refusal.code;
+  // Before the round hears of it, so that the next attempt is not drawn from the roster before.
+  if (barred) roster.tell();
+  assignments.refuse(client, assignment.id, refusal);
+  assignments.free(assignment);
+  return { reason: wordsOf(trouble), barred };
 }
 
 /** The metadata of a model's blob, with these statistics in the card. */
