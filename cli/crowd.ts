@@ -22,7 +22,8 @@ export function crowdView(
   let began = now();
   const said = new Map<string, number>();
   let all = 0;
-  let leftOut = 0;
+  /** Events that were left out, and those of them that have a sentence. */
+  let [leftOut, unsaid] = [0, 0];
   return {
     ...view,
     say(event, facts, sentence) {
@@ -36,12 +37,19 @@ export function crowdView(
       }
       const kind = `${event} ${String(client)}`;
       const count = said.get(kind) ?? 0;
-      if (count >= most || all >= OF_ALL) return void leftOut++;
+      if (count >= most || all >= OF_ALL) {
+        leftOut++;
+        if (sentence !== undefined) unsaid++;
+        return;
+      }
       said.set(kind, count + 1);
       all++;
       if (sentence === undefined || leftOut === 0) return view.say(event, facts, sentence);
-      view.say(event, { ...facts, leftOut }, `${sentence} (${leftOut} more lines were left out.)`);
-      leftOut = 0;
+      view.say(event, { ...facts, leftOut }, sentence + remark(unsaid));
+      leftOut = unsaid = 0;
     },
   };
 }
+
+const remark = (lines: number): string =>
+  lines === 0 ? "" : ` (${lines === 1 ? "1 more line was" : `${lines} more lines were`} left out.)`;

@@ -73,3 +73,29 @@ test("what was left out of a minute is said in the next one; what no client caus
   for (let i = 0; i < 3; i++) view.say("waiting", {}, "Waits.");
   assert.equal(said.filter((one) => one?.startsWith("Waits.")).length, 2);
 });
+
+test("what is counted as left out are lines that would have been there: events without a sentence are objects for programs alone", () => {
+  const said: { readonly facts: object; readonly sentence: string | undefined }[] = [];
+  const plain: View = {
+    say: (_event, facts, sentence) => void said.push({ facts, sentence }),
+    progress() {},
+    round() {},
+    draw() {},
+    close() {},
+  };
+  let now = 0;
+  const view = crowdView(plain, { waiting: 2 }, () => now);
+  const crowd = (silent: number, spoken: number) => {
+    said.length = 0;
+    for (let i = 0; i < 20 + spoken; i++) view.say("refused", { client: "a" }, "Refused.");
+    for (let i = 0; i < 20 + silent; i++) view.say("missed", { client: "a" });
+    now += 60_000;
+    view.say("refused", { client: "a" }, "Refused.");
+    return said.at(-1);
+  };
+  assert.deepEqual(crowd(50, 0), { facts: { client: "a", leftOut: 50 }, sentence: "Refused." });
+  assert.deepEqual(crowd(50, 1), {
+    facts: { client: "a", leftOut: 52 },
+    sentence: "Refused. (2 more lines were left out.)",
+  });
+});
