@@ -6,6 +6,7 @@ import { inWords } from "../runtime/platform/system-errors.js";
 import { printableLines } from "../runtime/protocol/printable.js";
 import { COMMANDS, NAMES, type CommandName } from "./flags.js";
 import { addOptions, givenTo, readSettings, type SettingsOf } from "./settings.js";
+import { asTyped, isUsage } from "./typed.js";
 
 /** The work of a command. It ends soon after `signal` aborts, and says where the state is. */
 type Work<C extends CommandName> = (settings: SettingsOf<C>, signal: AbortSignal) => Promise<void>;
@@ -40,19 +41,20 @@ function systemSentence(error: unknown): string | undefined {
 /**
  * One sentence on standard error, and the exit code. A defect of ours shows its trace when asked.
  */
-function fail(error: unknown): void {
+function fail(error: unknown, command?: CommandName): void {
   if (error instanceof CommanderError) {
     // Commander has printed it.
     process.exitCode = error.exitCode === 0 ? 0 : 2;
     return;
   }
-  const expected = error instanceof FedflatError ? error.message : systemSentence(error);
+  const typed = command && asTyped(error, command);
+  const expected = typed ?? (error instanceof FedflatError ? error.message : systemSentence(error));
   const sentence =
     expected ??
     `unexpected: ${error instanceof Error ? error.message : String(error)} (run again with FEDFLAT_TRACE=1 to see where)`;
   process.stderr.write(`fedflat: ${printableLines(sentence)}\n`);
   if (process.env.FEDFLAT_TRACE && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exitCode = error instanceof FedflatError && error.code === "usage" ? 2 : 1;
+  process.exitCode = error instanceof FedflatError && isUsage(error) ? 2 : 1;
 }
 
 function add<C extends CommandName>(program: Command, name: C): void {
@@ -65,7 +67,11 @@ function add<C extends CommandName>(program: Command, name: C): void {
       `\nExamples:\n${examples.map((line) => `  fedflat ${name} ${line}`).join("\n")}\n\n${EXIT_CODES}`,
     )
     .action(async () => {
-      await conduct(name, readSettings(name, givenTo(command)));
+      try {
+        await conduct(name, readSettings(name, givenTo(command)));
+      } catch (error) {
+        fail(error, name);
+      }
     });
   addOptions(command, name);
 }

@@ -86,8 +86,8 @@ export function combiningOf(
   if (most < wanted)
     wrong(
       "aggregateBytes",
-      `at least ${wanted * rowBytes} for ${wanted} updates of ${rowBytes} bytes, which ${rule.name} has to see together`,
-      settings.aggregateBytes,
+      `at least ${wanted * rowBytes} bytes for ${wanted} updates of ${rowBytes} bytes, which ${rule.name} has to see together`,
+      `${settings.aggregateBytes} bytes`,
     );
   return { rule: combined, least, most, bears };
 }

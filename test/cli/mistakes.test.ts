@@ -85,14 +85,14 @@ test("an unknown algorithm, and a number that it does not have", async () => {
     /expected one of fedavg, .* got "fedavgg"/,
     ...simulate("--data", FASHION, "--algorithm", "fedavgg"),
   );
-  await refused(1, /"mu" expected/, ...simulate("--data", FASHION, "--set", "mu=1"));
+  await refused(2, /"--set mu" expected/, ...simulate("--data", FASHION, "--set", "mu=1"));
 });
 
 test("buffered rounds of an algorithm with client state, and flags of the other mode", async () => {
   const buffered = simulate("--data", FASHION, "--mode", "buffered");
   await refused(
-    1,
-    /"mode" expected synchronous for feddyn, whose clients keep a state/,
+    2,
+    /"--mode" expected synchronous for feddyn, whose clients keep a state/,
     ...buffered,
     ...["--algorithm", "feddyn"],
   );
@@ -107,6 +107,23 @@ test("buffered rounds of an algorithm with client state, and flags of the other 
     /"--buffer" expected --mode buffered beside it/,
     ...simulate("--data", FASHION, "--buffer", "5"),
   );
+});
+
+test("flags that do not go together are wrong usage, and are named as they are typed", async () => {
+  const given = simulate("--data", FASHION);
+  const cases: [RegExp, ...string[]][] = [
+    [/"--dp-clip" expected --dp-noise beside it, got 1/, "--dp-clip", "1"],
+    [/"--dp-clip" expected .* beside --dp-noise, got nothing/, "--dp-noise", "1"],
+    [/"--threshold" expected a model whose target is the input/, "--threshold", "0.9"],
+    [/"--normalise" expected none beside/, "--normalise", "channels"],
+    [/"--codec" expected .* for scaffold/, "--codec", "topk", "--algorithm", "scaffold"],
+    [/"--codec-set block" expected/, "--codec-set", "block=4"],
+    [
+      /"--aggregate-set" expected .* for median, got "keep"/,
+      ...["--aggregate", "median", "--aggregate-set", "keep=1"],
+    ],
+  ];
+  for (const [sentence, ...flags] of cases) await refused(2, sentence, ...given, ...flags);
 });
 
 test("an unknown flag and an unknown key of the config file name the nearest", async () => {
@@ -131,7 +148,7 @@ test("a port that is in use", async () => {
   try {
     await refused(
       1,
-      /"port" expected a free port, got \d+/,
+      /"--port" expected a free port, got \d+/,
       ...["serve", "--port", String(port), "--run", at("run")],
     );
   } finally {
@@ -141,8 +158,8 @@ test("a port that is in use", async () => {
 
 test("an address beyond this machine without a token", () =>
   refused(
-    1,
-    /expected a loopback address .* got 0.0.0.0/,
+    2,
+    /"--host" expected a loopback address .* got 0.0.0.0/,
     ...["serve", "--port", "0", "--host", "0.0.0.0", "--run", at("run")],
   ));
 
@@ -236,10 +253,10 @@ test("a run's folder that holds a run, and --resume where there is none", async 
   const before = readFileSync(at("kept", "rounds.jsonl"), "utf8");
   const { code, stderr } = await run(...argv);
   assert.equal(code, 1);
-  assert.match(stderr, /^fedflat: "run" expected a folder without a run, [^\n]*\n$/);
+  assert.match(stderr, /^fedflat: "--run" expected a folder without a run, [^\n]*\n$/);
   assert.equal(readFileSync(at("kept", "rounds.jsonl"), "utf8"), before);
   await refused(1, /folder of a run to resume/, ...simulate("--data", FASHION, "--resume"));
   const other = await run(...argv, "--resume", "--algorithm", "feddyn");
   assert.equal(other.code, 1);
-  assert.match(other.stderr, /^fedflat: "run" expected the algorithm [^\n]*\n$/);
+  assert.match(other.stderr, /^fedflat: "--run" expected the algorithm [^\n]*\n$/);
 });

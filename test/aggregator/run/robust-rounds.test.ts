@@ -119,7 +119,7 @@ test("a run whose updates do not fit into its memory is refused, and a round tak
   const settings = { aggregate: "median", aggregateBytes: 60 * 9, minimum: 5 };
   await refused(
     { ...settings, clientsPerRound: 10 },
-    /"aggregateBytes" expected at least 600 for 10 updates of 60 bytes, .* median .*, got 540/,
+    /"aggregateBytes" expected at least 600 bytes for 10 updates of 60 bytes, .* median .*, got 540/,
   );
   const f = await federation({ ...settings, gather: MEMBERS, rounds: 1 });
   try {
