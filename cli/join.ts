@@ -2,6 +2,7 @@ import { ConfigError, ProtocolError } from "../runtime/errors.js";
 import type { Part } from "../runtime/data/dataset.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
 import { FederatedClient } from "../runtime/client.js";
+import { figureText } from "../runtime/models/figure-text.js";
 import { labIdentity } from "../runtime/platform/node-identity.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { ownAlgorithm } from "./algorithm.js";
@@ -95,7 +96,7 @@ function show(client: FederatedClient, view: View, where: string): void {
     ),
   );
   client.on("progress", ({ round, epoch, batch, batches, loss }) =>
-    view.progress(`round ${round}`, batch / batches, `epoch ${epoch}, loss ${loss.toFixed(3)}`),
+    view.progress(`round ${round}`, batch / batches, `epoch ${epoch}, loss ${figureText(loss)}`),
   );
   client.on("assignment", (event) => {
     const { round, what, code, message } = event;

@@ -6,6 +6,7 @@ import {
   type MetricName,
   type MetricValues,
 } from "../runtime/models/metrics/built-in.js";
+import { figureText } from "../runtime/models/figure-text.js";
 import { printable, printableJson, printableLines } from "../runtime/protocol/printable.js";
 
 /** What a finished round has to show. */
@@ -69,7 +70,6 @@ function jsonView(): View {
 
 const NONE = "-";
 const percent = (share?: number) => (share === undefined ? NONE : `${(100 * share).toFixed(1)} %`);
-const decimal = (value?: number) => (value === undefined ? NONE : value.toFixed(3));
 
 /** What a model is judged by, as a value; undefined where it was not evaluated. */
 export const judgementOf = ({
@@ -89,7 +89,7 @@ const judgement = (report: RoundReport) => metricText(report.judgedBy, judgement
 
 const sentenceOf = (report: RoundReport) => {
   const { round, rounds, judgedBy, loss, activationNorm, participants, seconds } = report;
-  return `round ${round}/${rounds}: ${inSentence(judgedBy)} ${judgement(report)}, loss ${decimal(loss)}, activation norm ${decimal(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`;
+  return `round ${round}/${rounds}: ${inSentence(judgedBy)} ${judgement(report)}, loss ${figureText(loss)}, activation norm ${figureText(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`;
 };
 
 function plainView(): View {
@@ -293,8 +293,8 @@ function terminalView(): View {
           [
             `${report.round}/${report.rounds}`,
             judgement(report),
-            decimal(report.loss),
-            decimal(report.activationNorm),
+            figureText(report.loss),
+            figureText(report.activationNorm),
             String(report.participants),
             report.seconds.toFixed(1),
           ],

@@ -1,4 +1,5 @@
 import { METRIC_NAMES, METRICS, metricText } from "../../runtime/models/metrics/built-in.js";
+import { figureText } from "../../runtime/models/figure-text.js";
 import type { EvaluationRecord, EvaluationResult } from "./evaluation-record.js";
 import type { Models } from "../storage/model-cache.js";
 import type { AggregatorSettings } from "../settings.js";
@@ -33,12 +34,12 @@ function resultLines(evaluated: EvaluationRecord | undefined): string[] {
   const { round, test, federated } = evaluated;
   const line = (where: string, { accuracy, metrics, loss, count }: EvaluationResult) => {
     if (accuracy !== undefined && metrics?.bits === undefined)
-      return `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${loss.toFixed(4)} (${count} examples)`;
+      return `- Round ${round} ${where}: accuracy ${(100 * accuracy).toFixed(2)} %, cross-entropy ${figureText(loss)} (${count} examples)`;
     const values = METRIC_NAMES.flatMap((name) => {
       const value = name === "accuracy" ? accuracy : metrics?.[name];
       return value === undefined ? [] : [`${METRICS[name].title} ${metricText(name, value)}`];
     });
-    return `- Round ${round} ${where}: ${values.join(", ")}, loss ${loss.toFixed(4)} (${count} examples)`;
+    return `- Round ${round} ${where}: ${values.join(", ")}, loss ${figureText(loss)} (${count} examples)`;
   };
   return [
     ...(test ? [line("on the test data", test)] : []),

@@ -8,6 +8,7 @@ import {
   METRICS,
   METRIC_NAMES,
 } from "../../runtime/models/metrics/built-in.js";
+import { figureText } from "../../runtime/models/figure-text.js";
 import type { Metric } from "../../runtime/models/metrics/metric.js";
 import { sumsOf } from "../../runtime/models/metrics/sums.js";
 import type { ModelDescription } from "../../runtime/models/description.js";
@@ -206,4 +207,19 @@ test("of a column whose targets do not differ there is no R2", () => {
   });
   assert.equal(columns.r2?.[0], undefined);
   assert.equal(values.r2, columns.r2?.[1]);
+});
+
+test("a small figure is shown with three of its digits, and never as nothing", () => {
+  const cases = [
+    [undefined, "-"],
+    [0, "0.000"],
+    [0.0003, "0.000300"],
+    [-0.0123456, "-0.0123"],
+    [4.56e-9, "4.56e-9"],
+    [0.5, "0.500"],
+    [12.34567, "12.346"],
+    [123456, "1.235e+5"],
+    [NaN, "NaN"],
+  ] as const;
+  for (const [value, text] of cases) assert.equal(figureText(value), text);
 });

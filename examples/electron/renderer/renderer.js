@@ -11,7 +11,7 @@ function show(state) {
   at("progress").value = batch ? batch / batches : 0;
   at("round").textContent = round ?? "-";
   at("batch").textContent = batch ? `${batch} of ${batches}` : "-";
-  at("loss").textContent = loss?.toFixed(3) ?? "-";
+  at("loss").textContent = loss?.toPrecision(3) ?? "-";
   const newest = rounds.at(-1);
   at("accuracy").textContent = newest ? percent(newest.share) : "-";
   at("rounds").replaceChildren(

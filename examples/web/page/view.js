@@ -131,7 +131,7 @@ export function openView({ names, test }) {
     progress({ round, batch, batches, loss }) {
       at("status").textContent = `Trains for round ${round}.`;
       at("progress").value = batch / batches;
-      at("loss").textContent = loss.toFixed(3);
+      at("loss").textContent = loss.toPrecision(3);
     },
     assignment({ round, what, message }) {
       const said = {

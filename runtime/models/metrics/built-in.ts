@@ -1,3 +1,4 @@
+import { figureText } from "../figure-text.js";
 import type { ModelTask } from "../losses/loss.js";
 import type { ModelCard } from "../model.js";
 import { networkOf } from "../network.js";
@@ -135,10 +136,7 @@ function doubtfulErrors(
 }
 
 /** A metric's value in words: `80.6 %`, `0.913`. */
-export function metricText(name: MetricName, value: number | undefined): string {
-  if (value === undefined) return "-";
-  if (METRICS[name].unit === "share") return `${(100 * value).toFixed(1)} %`;
-  return Math.abs(value) >= 1000 || (value !== 0 && Math.abs(value) < 0.001)
-    ? value.toPrecision(4)
-    : value.toFixed(3);
-}
+export const metricText = (name: MetricName, value: number | undefined): string =>
+  value !== undefined && METRICS[name].unit === "share"
+    ? `${(100 * value).toFixed(1)} %`
+    : figureText(value);

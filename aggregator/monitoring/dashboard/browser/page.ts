@@ -200,15 +200,13 @@ function showRounds(): void {
       title,
       judged && (isShare ? percent : plain)(judged.value),
       judged
-        ? `${judged.where}, round ${judged.round}${change(judged, (d) => (isShare ? (100 * d).toFixed(1) : d.toFixed(3)))}`
+        ? `${judged.where}, round ${judged.round}${change(judged, isShare ? (d) => (100 * d).toFixed(1) : plain)}`
         : "no evaluation yet",
     ],
     [
       "Loss",
       loss && plain(loss.value),
-      loss
-        ? `${loss.where}, round ${loss.round}${change(loss, (d) => d.toFixed(3))}`
-        : "no round yet",
+      loss ? `${loss.where}, round ${loss.round}${change(loss, plain)}` : "no round yet",
     ],
     [
       "Last round",

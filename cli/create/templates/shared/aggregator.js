@@ -16,7 +16,9 @@ async function open() {
     admission: token ? { kind: "token", token } : { kind: "any" },
   });
   aggregator.on("round", ({ round, participants, lossAfter }) =>
-    console.log(`Round ${round}: ${participants.length} took part, loss ${lossAfter.toFixed(3)}.`),
+    console.log(
+      `Round ${round}: ${participants.length} took part, loss ${lossAfter.toPrecision(3)}.`,
+    ),
   );
   const server = await listen(aggregator, { host, port: Number(port) });
   console.log(

@@ -17,7 +17,7 @@ async function takePart(name) {
   client.on("progress", ({ round, batch, batches, loss }) => {
     status(`${name} trains for round ${round}.`);
     at("progress").value = batch / batches;
-    at("loss").textContent = loss.toFixed(3);
+    at("loss").textContent = loss.toPrecision(3);
   });
   client.on("assignment", ({ round, what, message }) => {
     if (message) status(`Round ${round}: ${what}: ${message}`);
