@@ -48,12 +48,15 @@ export interface Offered {
   readonly expectedBytes: number;
 }
 
-/** What became of an assignment, in words. */
-export const ENDINGS: Readonly<Record<string, string>> = {
+const ENDINGS: Readonly<Record<string, string>> = {
   late: "the round closed without it",
   abandoned: "the attempt was called off",
   stale: "more rounds were committed since its model than may be",
 };
+
+/** What became of an assignment, in words. */
+export const endingInWords = (code: string): string =>
+  ENDINGS[code] ?? "this assignment was refused before";
 
 export const OFFER_CHECKS: readonly Check<Offered>[] = [
   {
@@ -69,7 +72,7 @@ export const OFFER_CHECKS: readonly Check<Offered>[] = [
   },
   {
     code: ({ ended }) => ended!,
-    wrong: ({ ended }) => ended && (ENDINGS[ended] ?? "this assignment was refused before"),
+    wrong: ({ ended }) => ended && endingInWords(ended),
   },
   {
     code: "bytes",

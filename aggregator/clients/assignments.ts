@@ -1,7 +1,7 @@
 import { createHmac } from "node:crypto";
 import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
 import type { Assignment, Client } from "./clients.js";
-import { ENDINGS, type Refusal } from "../aggregation/validation.js";
+import { endingInWords, type Refusal } from "../aggregation/validation.js";
 import { sameWork, type Work } from "../rounds/participants.js";
 import type { CodecChoice } from "../../runtime/training/transmission.js";
 import type { Blob } from "../storage/ledger.js";
@@ -143,7 +143,7 @@ export function openAssignments(options: AssignmentOptions): Assignments {
       assignment.ended = code;
       const client = clientOf(assignment.client);
       if (client.current?.id === assignment.id || assignment.offer !== undefined)
-        refuse(client, assignment.id, { code, message: ENDINGS[code] });
+        refuse(client, assignment.id, { code, message: endingInWords(code) });
       free(assignment);
     },
 

@@ -1,15 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
 import { modelMetadata, parseCard } from "../../runtime/models/model.js";
-import {
-  readMetadata,
-  readSafetensors,
-  writeSafetensors,
-} from "../../runtime/tensors/safetensors.js";
-import { ENDINGS } from "../aggregation/validation.js";
+import { endingInWords } from "../aggregation/validation.js";
 import { assignmentId } from "../clients/assignments.js";
-import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
+import { addTrouble, newAssignment, type Assignment, type Client } from "../clients/clients.js";
 import {
   mergeStatistics,
   normalisationBy,
@@ -22,6 +16,7 @@ import type { Work } from "../rounds/participants.js";
 import type { Session } from "../sessions/session.js";
 import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import type { RunBase, RunContext, RunStorage } from "./context.js";
+import { withMetadata } from "./model-card.js";
 
 /** What inputs are divided by before they are measured: they are numbers, not bytes of images. */
 const SCALE = 1;
@@ -73,8 +68,14 @@ export function openStatistics(
   const counted = new Map<string, ClientStatistics>();
   let { record } = options;
 
-  const given = (client: string, work: Work): Assignment | undefined =>
-    assignments.get(assignmentId(key, work, client));
+  const idOf = (client: string, work: Work) => assignmentId(key, work, client);
+  const given = (client: string, work: Work) => assignments.get(idOf(client, work));
+  const asked = (client: string, work: Work) =>
+    newAssignment(idOf(client, work), client, "statistics", work, models.current, {
+      shape: input,
+      scale: SCALE,
+      targets,
+    });
 
   return {
     get record() {
@@ -94,12 +95,7 @@ export function openStatistics(
       const assignment =
         before !== undefined && before.ended === undefined
           ? before
-          : newAssignment(client, work, {
-              id: assignmentId(key, work, client),
-              model: models.current,
-              settings: { shape: input, scale: SCALE, targets },
-              due: options.due(),
-            });
+          : { ...asked(client, work), due: options.due() };
       assignments.give(assignment);
     },
 
@@ -108,7 +104,7 @@ export function openStatistics(
       if (ended !== undefined)
         return assignments.refuse(client, id, {
           code: ended,
-          message: ENDINGS[ended] ?? "this assignment was refused before",
+          message: endingInWords(ended),
         });
       if (assignment.folded) return session.send({ type: "received", assignment: id });
       const message = wrongIn(statistics, channels, targets);
@@ -202,27 +198,8 @@ export const withStatistics = (
   });
 
 /** The same model whose card says what is done to inputs: the same bytes after each restart. */
-export function normalised(model: Blob, statistics: StatisticsRecord): Blob {
-  const bytes = writeSafetensors(
-    [...readSafetensors(model.bytes).tensors.values()],
-    withStatistics(readMetadata(model.bytes), statistics),
-  );
-  return { sha256: sha256Hex(bytes), bytes };
-}
-
-const newAssignment = (
-  client: string,
-  work: Work,
-  given: Pick<Assignment, "id" | "model" | "settings" | "due">,
-): Assignment => ({
-  ...{ client, work, ...given },
-  task: "statistics",
-  lease: undefined,
-  offer: undefined,
-  weight: 0,
-  folded: false,
-  ended: undefined,
-});
+export const normalised = (model: Blob, statistics: StatisticsRecord): Blob =>
+  withMetadata(model, (metadata) => withStatistics(metadata, statistics));
 
 /** An answer with the targets' numbers behind those of the inputs. */
 const withTargets = ({ count, mean, deviation, targetMean, targetDeviation }: Answer) => ({

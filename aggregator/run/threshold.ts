@@ -1,15 +1,10 @@
 import { modelMetadata, parseCard } from "../../runtime/models/model.js";
-import { sha256Hex } from "../../runtime/platform/node-sha256.js";
-import {
-  readMetadata,
-  readSafetensors,
-  writeSafetensors,
-} from "../../runtime/tensors/safetensors.js";
 import { ERROR_BINS } from "../../runtime/models/metrics/sums.js";
 import { evaluators } from "../clients/clients.js";
 import { thresholdOf } from "../clients/threshold.js";
 import type { Blob, ThresholdRecord } from "../storage/ledger.js";
 import type { RunContext } from "./context.js";
+import { withMetadata } from "./model-card.js";
 
 /**
  * The threshold of anomalies, taken after the last round: clients evaluate its model on what they
@@ -94,11 +89,10 @@ export function openThreshold(
 }
 
 /** The same model whose card says above which error an example is out of the ordinary. */
-export function withThreshold(model: Blob, { quantile, value }: ThresholdRecord): Blob {
-  const card = parseCard(JSON.parse(readMetadata(model.bytes)["model"]));
-  const bytes = writeSafetensors(
-    [...readSafetensors(model.bytes).tensors.values()],
-    modelMetadata({ ...card, threshold: { quantile, value } }),
+export const withThreshold = (model: Blob, { quantile, value }: ThresholdRecord): Blob =>
+  withMetadata(model, (metadata) =>
+    modelMetadata({
+      ...parseCard(JSON.parse(metadata["model"])),
+      threshold: { quantile, value },
+    }),
   );
-  return { sha256: sha256Hex(bytes), bytes };
-}
