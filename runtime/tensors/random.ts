@@ -28,14 +28,17 @@ export type RandomState = readonly [number, number, number, number];
  * the state of sfc32 (Chris Doty-Humphrey, PractRand).
  */
 export function random(...parts: readonly (string | number)[]): Random {
-  let [a, b, c, counter] = seedOf(parts.join("\u0000"));
+  // a, b, c and counter, in a typed array: variables of a closure hold no numbers of 32 bits, so
+  // that each step would allocate four.
+  const at = Int32Array.from(seedOf(parts.join("\u0000")));
   const bits = (): number => {
-    const t = (((a + b) | 0) + counter) | 0;
-    counter = (counter + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = (c << 21) | (c >>> 11);
-    c = (c + t) | 0;
+    const b = at[1];
+    const c = at[2];
+    const t = (at[0] + b + at[3]) | 0;
+    at[3]++;
+    at[0] = b ^ (b >>> 9);
+    at[1] = c + (c << 3);
+    at[2] = ((c << 21) | (c >>> 11)) + t;
     return t >>> 0;
   };
   for (let i = 0; i < 12; i++) bits();
@@ -78,10 +81,8 @@ export function random(...parts: readonly (string | number)[]): Random {
       }
       return array;
     },
-    state: () => [a, b, c, counter],
-    restore(state) {
-      [a, b, c, counter] = state;
-    },
+    state: () => [at[0], at[1], at[2], at[3]],
+    restore: (state) => at.set(state),
   };
 }
 
