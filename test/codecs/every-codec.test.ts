@@ -233,3 +233,14 @@ test("topk: the numbers of largest size are kept, negative ones too, of equal on
   few[9] = -1;
   assert.deepEqual(form.decode(form.encode({ delta: few })).delta, few);
 });
+
+test("sign: -0 is written as what is not below 0, and the smallest number below 0 is not", () => {
+  const layout = layoutOf([
+    { name: "0.kernel", shape: [5] },
+    { name: "1.kernel", shape: [4] },
+  ]);
+  const form = CODECS.sign.form(layout, ["delta"]);
+  const tiny = 2 ** -149;
+  const delta = Float32Array.of(0, -0, tiny, -tiny, 5, -1, 1, -0, 2);
+  assert.deepEqual([...form.decode(form.encode({ delta })).delta], [1, 1, 1, -1, 1, -1, 1, 1, 1]);
+});
