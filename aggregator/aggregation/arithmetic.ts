@@ -15,7 +15,10 @@ import { sortingNetwork } from "./sorting-network.js";
 export interface Arithmetic {
   /** The kernels in use, as the fold and the run's records name them. */
   readonly build: string;
-  /** Allocates vectors of zeros; views that `sums` gave before are void. */
+  /**
+   * Allocates vectors of zeros; views that `sums` gave before are void. A sum has to be one of them,
+   * or the plain loop adds; a centre is the sooner read.
+   */
   sums(size: number, count: number): Float64Array[];
   /** sum[i] += (weight x[i] + c) - c */
   fold(sum: Float64Array, x: Float32Array, weight: number, c: number): void;
@@ -33,8 +36,8 @@ export interface Arithmetic {
   outOfRange(x: Float32Array, maxAbs: number): number;
   squaredNorm(x: Float32Array): number;
   squaredNormOfBlocks(x: Blocks): number;
-  /** |x - centre|^2 */
-  squaredDistance(x: Float32Array, centre: Float64Array): number;
+  /** |x|^2 and |x - centre|^2, in one pass. */
+  squaredLengths(x: Float32Array, centre: Float64Array): SquaredLengths;
   /** |x_i - x_j|^2 at [i * rows + j] and [j * rows + i], by differences. */
   squaredDistances(rows: readonly Float32Array[]): Float64Array;
   /**
@@ -42,6 +45,11 @@ export interface Arithmetic {
    * given is void after it.
    */
   sortedColumns(rows: readonly Float32Array[], visit: (columns: SortedColumns) => void): void;
+}
+
+export interface SquaredLengths {
+  readonly norm: number;
+  readonly distance: number;
 }
 
 /** Some coordinates of rows, each in rising order. */
@@ -61,6 +69,16 @@ const BLOCKS = 16384;
 
 /** Coordinates whose squared differences are added up before they are added to the sum. */
 const BLOCK = 128;
+
+/** The sum of the terms from start to end, as the lanes of the kernels add. */
+function inFourChains(start: number, end: number, term: (i: number) => number): number {
+  const fours = end - ((end - start) % 4);
+  const chains = [0, 0, 0, 0];
+  for (let i = start; i < fours; i++) chains[i % 4] += term(i);
+  let sum = chains[0] + chains[2] + (chains[1] + chains[3]);
+  for (let i = fours; i < end; i++) sum += term(i);
+  return sum;
+}
 
 export const plain: Arithmetic = {
   build: "plain",
@@ -84,19 +102,15 @@ export const plain: Arithmetic = {
     return sum;
   },
   squaredNormOfBlocks: (x) => plain.squaredNorm(numbersOf(x)),
-  squaredDistance(x, centre) {
-    let sum = 0;
+  squaredLengths(x, centre) {
+    let norm = 0;
+    let distance = 0;
     for (let start = 0; start < x.length; start += SLICE) {
       const end = Math.min(start + SLICE, x.length);
-      const fours = end - ((end - start) % 4);
-      // Four chains, as the lanes of the kernel.
-      const chains = [0, 0, 0, 0];
-      for (let i = start; i < fours; i++) chains[i % 4] += (x[i] - centre[i]) ** 2;
-      let part = chains[0] + chains[2] + (chains[1] + chains[3]);
-      for (let i = fours; i < end; i++) part += (x[i] - centre[i]) ** 2;
-      sum += part;
+      norm += inFourChains(start, end, (i) => x[i] ** 2);
+      distance += inFourChains(start, end, (i) => (x[i] - centre[i]) ** 2);
     }
-    return sum;
+    return { norm, distance };
   },
   squaredDistances(rows) {
     const out = new Float64Array(rows.length ** 2);
@@ -142,7 +156,7 @@ interface RuleKernels {
     c: number,
   ): void;
   squaredNormOfBlocks(bytes: number, sizes: number, scales: number, count: number): number;
-  squaredDistance(x: number, centre: number, size: number): number;
+  squaredLengths(x: number, centre: number, size: number, out: number): void;
   addDistances(
     rows: number,
     count: number,
@@ -187,13 +201,13 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
   let taken: number[] = [];
 
   /** Puts the numbers at `slice`, as many at a time as fit. */
-  function inSlices(x: Float32Array, work: (start: number, size: number) => void): void {
+  const inSlices: InSlices = (x, work) => {
     for (let start = 0; start < x.length; start += SLICE) {
       const part = x.subarray(start, start + SLICE);
       new Float32Array(heap.memory.buffer, slice, part.length).set(part);
       work(start, part.length);
     }
-  }
+  };
 
   /**
    * Puts blocks at `slice`, as many at a time as fit, or a part of one: their sizes at `sizes` and
@@ -222,10 +236,6 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
       start = end;
     }
   }
-
-  /** Part of a vector at an address. */
-  const put = (address: number, vector: Float64Array, start: number, size: number): void =>
-    new Float64Array(heap.memory.buffer, address, size).set(vector.subarray(start, start + size));
 
   return {
     build: compiled.build,
@@ -269,22 +279,50 @@ export async function wasmArithmetic(): Promise<Arithmetic> {
       });
       return sum;
     },
+    ...loopsFromCentre(heap, rules, slice, middle, inSlices),
+    ...loopsOverRows(heap, rules),
+  };
+}
+
+type InSlices = (x: Float32Array, work: (start: number, size: number) => void) => void;
+
+/** The loops over an update, a slice of which is at that address, and what it is seen from. */
+function loopsFromCentre(
+  heap: Heap,
+  rules: RuleKernels,
+  slice: number,
+  middle: number,
+  inSlices: InSlices,
+): Pick<Arithmetic, "foldCentred" | "squaredLengths"> {
+  const lengths = heap.allocate(16);
+
+  /** The address of a part of a vector, which is put at `middle` where it lies elsewhere. */
+  function addressOf(vector: Float64Array, start: number, size: number): number {
+    if (vector.buffer === heap.memory.buffer) return vector.byteOffset + 8 * start;
+    const part = vector.subarray(start, start + size);
+    new Float64Array(heap.memory.buffer, middle, size).set(part);
+    return middle;
+  }
+
+  return {
     foldCentred(sum, x, centre, factor, c) {
       if (sum.buffer !== heap.memory.buffer) return plain.foldCentred(sum, x, centre, factor, c);
       inSlices(x, (start, size) => {
-        put(middle, centre, start, size);
-        rules.foldCentred(sum.byteOffset + 8 * start, slice, middle, size, factor, c);
+        const from = addressOf(centre, start, size);
+        rules.foldCentred(sum.byteOffset + 8 * start, slice, from, size, factor, c);
       });
     },
-    squaredDistance(x, centre) {
-      let sum = 0;
+    squaredLengths(x, centre) {
+      let norm = 0;
+      let distance = 0;
       inSlices(x, (start, size) => {
-        put(middle, centre, start, size);
-        sum += rules.squaredDistance(slice, middle, size);
+        rules.squaredLengths(slice, addressOf(centre, start, size), size, lengths);
+        const [own, apart] = new Float64Array(heap.memory.buffer, lengths, 2);
+        norm += own;
+        distance += apart;
       });
-      return sum;
+      return { norm, distance };
     },
-    ...loopsOverRows(heap, rules),
   };
 }
 

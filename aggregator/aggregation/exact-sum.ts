@@ -78,8 +78,15 @@ export function gridOf(domain: Domain, vector: string): number {
   return 2 ** (exponent - 51);
 }
 
-/** @throws ModelError `fold` for a domain that no grid serves. */
-export function emptyFold(domain: Domain, arithmetic: Arithmetic = plain): RoundFold {
+/**
+ * @param memory zeros of the arithmetic's, a vector for each sum; taken where not given
+ * @throws ModelError `fold` for a domain that no grid serves.
+ */
+export function emptyFold(
+  domain: Domain,
+  arithmetic: Arithmetic = plain,
+  memory?: readonly Float64Array[],
+): RoundFold {
   const sums: Record<string, Float64Array> = {};
   const weights: Record<string, number> = {};
   const { maxUpdates, maxAbs, maxWeight, size } = domain;
@@ -98,8 +105,9 @@ export function emptyFold(domain: Domain, arithmetic: Arithmetic = plain): Round
     weights[vector] = 0;
   }
   const vectors = Object.keys(maxWeight);
-  arithmetic.sums(size, vectors.length).forEach((sum, i) => {
-    sums[vectors[i]] = sum;
+  const zeros = memory ?? arithmetic.sums(size, vectors.length);
+  vectors.forEach((vector, i) => {
+    sums[vector] = zeros[i];
   });
   return { domain, sums, weights, members: new Map(), build: arithmetic.build };
 }

@@ -54,7 +54,8 @@ export interface GatheredUpdate {
 
 /** The updates of one round, until they are made one. */
 export interface Gathering {
-  add(update: GatheredUpdate): void;
+  /** Gives the vectors' Euclidean norms, where they were taken on the way. */
+  add(update: GatheredUpdate): Readonly<Record<string, number>> | undefined;
   /**
    * What an algorithm's `finish` is given, and the rule's outcome where the next round starts from
    * it. The same bits in whatever order the updates were added.
@@ -150,15 +151,18 @@ function within(
 ): Gathering {
   const uniform = { ...server, folds: allUniform(server) };
   const domain = domainOf(uniform, { size, ...limits, maxAbs: radius });
-  const fold: RoundFold = emptyFold(domain, arithmetic);
-  const centres = parts(rule.keepsCentre ? last : new Float64Array(last.length), server, size);
+  const names = Object.keys(server.folds);
+  // The sums, and after them the centre, which would otherwise be put there for every update.
+  const memory = arithmetic.sums(size, 2 * names.length);
+  const fold: RoundFold = emptyFold(domain, arithmetic, memory);
+  const centres = Object.fromEntries(names.map((name, i) => [name, memory[names.length + i]]));
+  if (rule.keepsCentre)
+    for (const [name, part] of Object.entries(parts(last, server, size))) centres[name].set(part);
   return {
     add({ client, sha256, vectors: given, staleness }) {
       const vectors = asVectors(given);
-      const squares = Object.keys(server.folds).map((name) =>
-        arithmetic.squaredDistance(vectors[name], centres[name]),
-      );
-      const distance = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
+      const lengths = names.map((name) => arithmetic.squaredLengths(vectors[name], centres[name]));
+      const distance = Math.sqrt(lengths.reduce((sum, each) => sum + each.distance, 0));
       const share = shareWithin(radius, distance);
       const behind = { staleness, domain };
       const contribution = contributionOf(uniform, vectors, 1, behind);
@@ -167,6 +171,7 @@ function within(
         { ...one, within: { centre: centres[name], share } },
       ]);
       addToFold(fold, client, sha256, Object.fromEntries(moved), arithmetic);
+      return Object.fromEntries(names.map((name, i) => [name, Math.sqrt(lengths[i].norm)]));
     },
     result() {
       const { sums, weights, count } = foldFor(fold);

@@ -145,8 +145,10 @@ export function openReducer(
       // Not kept whole: a codec makes many times as much of an update's bytes.
       const vectors = last?.of === update ? last.vectors : (await arrivals.reader(update))();
       last = undefined;
-      gathering.add({ client: id, sha256: update.sha256, vectors, samples, staleness });
-      return normOf(vectors[client.sends[0]], arithmetic);
+      const { sha256 } = update;
+      const norms = gathering.add({ client: id, sha256, vectors, samples, staleness });
+      const [delta] = client.sends;
+      return norms?.[delta] ?? normOf(vectors[delta], arithmetic);
     },
     async drop(key) {
       if (last?.of === kept.get(key)) last = undefined;

@@ -59,24 +59,32 @@ export function squaredNormOfBlocks(bytes: usize, sizes: usize, scales: usize, c
   return sum;
 }
 
-// |x - centre|^2
-export function squaredDistance(x: usize, centre: usize, size: i32): f64 {
+// out[0] = |x|^2, out[1] = |x - centre|^2. The second sum costs little, as additions of the first one
+// wait for each other.
+export function squaredLengths(x: usize, centre: usize, size: i32, out: usize): void {
   const end = x + (<usize>size << 2);
-  let a = f64x2.splat(0);
-  let b = f64x2.splat(0);
+  let n0 = f64x2.splat(0), n1 = n0, d0 = n0, d1 = n0;
   for (; x + 16 <= end; x += 16, centre += 32) {
     const v = v128.load(x);
-    const d = f64x2.sub(low(v), v128.load(centre));
-    const e = f64x2.sub(high(v), v128.load(centre, 16));
-    a = f64x2.add(a, f64x2.mul(d, d));
-    b = f64x2.add(b, f64x2.mul(e, e));
+    const a = low(v);
+    const b = high(v);
+    n0 = f64x2.add(n0, f64x2.mul(a, a));
+    n1 = f64x2.add(n1, f64x2.mul(b, b));
+    const c = f64x2.sub(a, v128.load(centre));
+    const d = f64x2.sub(b, v128.load(centre, 16));
+    d0 = f64x2.add(d0, f64x2.mul(c, c));
+    d1 = f64x2.add(d1, f64x2.mul(d, d));
   }
-  let sum = sum2(f64x2.add(a, b));
+  let norm = sum2(f64x2.add(n0, n1));
+  let distance = sum2(f64x2.add(d0, d1));
   for (; x < end; x += 4, centre += 8) {
-    const d = <f64>load<f32>(x) - load<f64>(centre);
-    sum += d * d;
+    const a = <f64>load<f32>(x);
+    const d = a - load<f64>(centre);
+    norm += a * a;
+    distance += d * d;
   }
-  return sum;
+  store<f64>(out, norm);
+  store<f64>(out, distance, 8);
 }
 
 // Coordinates that are compared at a time: 20 rows of them stay in the nearest cache.

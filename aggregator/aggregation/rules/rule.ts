@@ -97,4 +97,4 @@ export function medianOf(values: readonly number[]): number {
 export const distancesFrom = (
   { rows, arithmetic }: Pick<Gathered, "rows" | "arithmetic">,
   centre: Float64Array,
-): number[] => rows.map((row) => Math.sqrt(arithmetic.squaredDistance(row, centre)));
+): number[] => rows.map((row) => Math.sqrt(arithmetic.squaredLengths(row, centre).distance));

@@ -333,7 +333,10 @@ test("kernels and the plain loops give the same bits at every length and number 
     const rows = normals(count, size);
     const centre = Float64Array.from(normals(1, size)[0]);
     assert.deepEqual(wasm.squaredDistances(rows), plain.squaredDistances(rows));
-    assert.equal(wasm.squaredDistance(rows[0], centre), plain.squaredDistance(rows[0], centre));
+    const lengths = plain.squaredLengths(rows[0], centre);
+    const [own] = wasm.sums(size, 1);
+    own.set(centre);
+    for (const from of [centre, own]) assert.deepEqual(wasm.squaredLengths(rows[0], from), lengths);
     const columns = (arithmetic: typeof plain) => {
       const all = new Float32Array(count * size);
       arithmetic.sortedColumns(rows, ({ values, stride, from, count: some }) => {
