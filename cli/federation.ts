@@ -22,6 +22,7 @@ import { weightedOf, type Trainer } from "../runtime/training/job.js";
 import type { BeginningCard } from "./model.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
+import { verdictOn, type Course } from "./verdict.js";
 import { inSentence, judgementOf, type RoundReport, type View } from "./view.js";
 
 // What serve, simulate and demo have in common: an aggregator made from settings, shown while it
@@ -121,22 +122,27 @@ export async function openAggregator(options: FederationOptions): Promise<Aggreg
 
 const UNTIL_READY = " It is not asked again before something has changed.";
 
-/** What a run has shown: its rounds in order, each with its evaluation where it had one. */
+/** Rounds of a run in order, each with its evaluation where it had one. */
 export type Reports = readonly RoundReport[];
+
+/** What was seen of a run while it was shown. */
+interface Watched {
+  readonly reports: Reports;
+  /** Shows rounds that are still waiting for their evaluation. */
+  flush(): void;
+  readonly course: Course;
+}
 
 /**
  * Shows a run in the view while it runs. A round is shown when its evaluation is there, which may
- * be after the next one has begun; `flush` shows those that are still waiting for one.
+ * be after the next one has begun.
  */
-export function watch(
-  aggregator: Aggregator,
-  view: View,
-  evaluated: boolean,
-): { readonly reports: Reports; flush(): void } {
-  const { rounds, evaluateEvery } = aggregator.settings;
+export function watch(aggregator: Aggregator, view: View, evaluated: boolean): Watched {
+  const { rounds, evaluateEvery, learningRate } = aggregator.settings;
   const judgedBy = headlineOf(networkOf(aggregator.description).loss.task);
   const waiting: RoundReport[] = [];
   const reports: RoundReport[] = [];
+  let course: Course = { learningRate };
   const show = (report: RoundReport) => {
     reports.push(report);
     view.round(report);
@@ -173,7 +179,8 @@ export function watch(
     progress();
   });
   aggregator.on("round", (line: RoundRecord, timings: RoundTimings) => {
-    const { round, participants, lossAfter, activationNorms } = line;
+    const { round, participants, lossBefore, lossAfter, activationNorms } = line;
+    course = { ...course, ended: lossAfter, ...(round === 1 && { began: lossBefore }) };
     waiting.push({
       round,
       rounds,
@@ -246,7 +253,13 @@ export function watch(
         : `Refused an update of client ${client.slice(0, 8)} (${code}): ${message}.`,
     ),
   );
-  return { reports, flush };
+  return {
+    reports,
+    flush,
+    get course() {
+      return course;
+    },
+  };
 }
 
 /** Says who can see what in a run with differential privacy, and how far its budget reaches. */
@@ -292,7 +305,7 @@ export async function conclude(
   view: View,
   folder: string,
   signal: AbortSignal,
-  run: { readonly reports: Reports; flush(): void },
+  run: Watched,
   {
     clients,
     grace = 0,
@@ -341,7 +354,9 @@ export async function conclude(
       facts,
       `Stopped after round ${rounds}. The state is in ${folder}: the same command with --run ${folder} --resume continues it.`,
     );
-  else
+  else {
+    const verdict = verdictOn(run.course, last);
+    if (verdict !== undefined) view.say("notice", { sentence: verdict }, verdict);
     view.say(
       "done",
       facts,
@@ -349,4 +364,5 @@ export async function conclude(
         ? `Done after ${rounds} rounds. The model is in ${model}.${early}`
         : `Done after ${rounds} rounds: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.${early}`,
     );
+  }
 }

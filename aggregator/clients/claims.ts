@@ -40,5 +40,9 @@ const ORDINARY_LOSS = 20;
 export const lossCap = (losses: Iterable<number>): number =>
   Math.max(ORDINARY_LOSS, TIMES_THE_FIGURE * lowerMedian(losses));
 
+/** Whether the median of these is no ordinary loss: then the model is bad, and not who says so. */
+export const isDiverged = (losses: Iterable<number>): boolean =>
+  lowerMedian(losses) > ORDINARY_LOSS;
+
 /** The largest activation norm of one client that counts, by those of all. */
 export const normCap = (norms: Iterable<number>): number => TIMES_THE_FIGURE * lowerMedian(norms);

@@ -3,7 +3,7 @@ import { random } from "../../runtime/tensors/random.js";
 import type { MetricReader } from "../../runtime/models/metrics/built-in.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 import { assignmentId } from "../clients/assignments.js";
-import { lossCap, sampleCap } from "../clients/claims.js";
+import { isDiverged, lossCap, sampleCap } from "../clients/claims.js";
 import { newAssignment, type Assignment } from "../clients/clients.js";
 import type { Blob } from "../storage/ledger.js";
 import type { Doubt } from "./client-means.js";
@@ -108,7 +108,8 @@ export function openClientEvaluation(options: ClientEvaluationOptions): ClientEv
 /**
  * The sum over the clients, in the order of their ids, for the order decides the last bits. One
  * counts with no more examples than the cap of all counts, and no larger a mean loss than theirs.
- * Sums that cannot be right, or are of such a loss, are left out.
+ * Sums that cannot be right, or are of such a loss, are left out. Where most say that the model is
+ * bad, a larger loss is no reason to doubt its client.
  */
 function sumOf(
   results: ReadonlyMap<string, Evaluation>,
@@ -120,7 +121,9 @@ function sumOf(
     given.map(([, result]) => result.count),
     maxSamples,
   );
-  const mostLoss = lossCap(given.map(([, result]) => result.loss / result.count));
+  const losses = given.map(([, result]) => result.loss / result.count);
+  const mostLoss = lossCap(losses);
+  const isModelBad = isDiverged(losses);
   const doubts: Doubt[] = [];
   let [count, correct, loss] = [0, 0, 0];
   const sums = { values: new Array<number>(reader.length).fill(0), count: 0 };
@@ -128,7 +131,7 @@ function sumOf(
     const weight = Math.min(result.count, mostCount);
     const part = weight / result.count;
     const mean = result.loss / result.count;
-    if (mean > mostLoss)
+    if (mean > mostLoss && !isModelBad)
       doubts.push({
         client,
         reason: `"evaluation.loss" expected at most ${mostLoss} an example beside the others', got ${mean}`,
@@ -137,7 +140,7 @@ function sumOf(
     correct += part * result.correct;
     loss += mean > mostLoss ? weight * mostLoss : part * result.loss;
     if (result.sums === undefined) continue;
-    const wrong = reader.doubt(result.sums, result.count);
+    const wrong = reader.doubt(result.sums, result.count, mostLoss);
     if (wrong !== undefined) doubts.push({ client, reason: `"evaluation.sums" expected ${wrong}` });
     else if (mean <= mostLoss) {
       sums.count += weight;

@@ -1,5 +1,6 @@
 import { modelMetadata, parseCard } from "../../runtime/models/model.js";
 import { ERROR_BINS } from "../../runtime/models/metrics/sums.js";
+import { lossCap } from "../clients/claims.js";
 import { evaluators } from "../clients/clients.js";
 import { thresholdOf } from "../clients/threshold.js";
 import type { Blob, ThresholdRecord } from "../storage/ledger.js";
@@ -67,9 +68,11 @@ export function openThreshold(
       );
       // A stop cut them short: not all who are there had the time to answer.
       if (isClosing()) return;
+      const losses = [...answers.values()].map(({ loss, count }) => (count > 0 ? loss / count : 0));
+      const mostLoss = lossCap(losses);
       const histograms = new Map<string, readonly number[]>();
       for (const [client, { sums = [], count }] of answers) {
-        const wrong = metrics.doubt(sums, count);
+        const wrong = metrics.doubt(sums, count, mostLoss);
         if (wrong === undefined) histograms.set(client, sums.slice(-ERROR_BINS));
         else {
           const reason = `"evaluation.sums" expected ${wrong}`;

@@ -65,8 +65,11 @@ export interface MetricReader {
   /** Length of the sums that a client sends. */
   readonly length: number;
   read(measured: Omit<MeasuredModel, "network" | "deviation">): MetricReading;
-  /** What a client's sums over `count` examples would have to be, where they cannot be right. */
-  doubt(sums: readonly number[], count: number): string | undefined;
+  /**
+   * What a client's sums over `count` examples would have to be, where they cannot be right.
+   * @param mostLoss the largest mean loss that is believed: errors may be as large
+   */
+  doubt(sums: readonly number[], count: number, mostLoss?: number): string | undefined;
 }
 
 export function metricReader({ description, targets }: ModelCard): MetricReader {
@@ -77,12 +80,12 @@ export function metricReader({ description, targets }: ModelCard): MetricReader 
   const counted = task !== "numbers" && task !== "input";
   return {
     task,
-    doubt(sums, count) {
+    doubt(sums, count, mostLoss = 0) {
       if (sums.length !== length) return `${length} numbers, got ${sums.length}`;
       // Every example is counted at most once for each of its positions, in each of these numbers.
       const most = count * network.loss.target.size;
       if (counted && sums.some((sum) => sum < 0 || sum > most)) return `counts from 0 to ${most}`;
-      return counted ? undefined : doubtfulErrors(sums, count, network);
+      return counted ? undefined : doubtfulErrors(sums, count, network, mostLoss);
     },
     headline: headlineOf(task),
     length,
@@ -112,7 +115,9 @@ function doubtfulErrors(
   sums: readonly number[],
   count: number,
   network: Parameters<typeof columnsOf>[0],
+  mostLoss: number,
 ): string | undefined {
+  const most = Math.max(MOST_SQUARE, mostLoss ** 2);
   const n = (count * network.loss.target.size) / columnsOf(network);
   const above = (a: number, b: number) => Math.abs(a) > b * (1 + 1e-6) + 1e-6;
   const errors = 5 * columnsOf(network);
@@ -129,8 +134,8 @@ function doubtfulErrors(
       above(target, Math.sqrt(n * targetSquares))
     )
       return "sums of errors and targets that numbers can have";
-    if (squares > MOST_SQUARE * n || targetSquares > MOST_SQUARE * n)
-      return `means of at most ${MOST_SQUARE} for squares of normalised errors and targets`;
+    if (squares > most * n || targetSquares > MOST_SQUARE * n)
+      return `means of at most ${most} for squares of normalised errors, and ${MOST_SQUARE} for those of targets`;
   }
   return undefined;
 }

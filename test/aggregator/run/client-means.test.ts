@@ -61,3 +61,13 @@ test("who measures no norms is left out of them, and nothing is said", () => {
   const { means, doubts } = clientMeans([said("a", 1), said("b", 1, [3])], 1);
   assert.deepEqual([means.activationNorms, doubts], [[3], []]);
 });
+
+test("nobody is blamed for what a diverged model does, and no figure counts with more for it", () => {
+  const diverged = [said("a", 400, [1]), said("b", 500, [2]), said("c", 9e5, [90])];
+  const { means, doubts } = clientMeans(diverged, 1);
+  assert.deepEqual(doubts, []);
+  assert.equal(means.lossAfter, (400 + 500 + 5000) / 3);
+  // Nor for layers that have died in most.
+  const dead = [said("a", 1, [0]), said("b", 1, [0]), said("c", 1, [0.2])];
+  assert.deepEqual(clientMeans(dead, 1).doubts, []);
+});

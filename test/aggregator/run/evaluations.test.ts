@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openEvaluations } from "../../../aggregator/run/evaluations.js";
+import type { EvaluationRecord } from "../../../aggregator/run/evaluation-record.js";
 import { silent } from "../../../aggregator/log.js";
+import { parseDescription } from "../../../runtime/models/description.js";
 import { metricReader } from "../../../runtime/models/metrics/built-in.js";
 import { preset } from "../../../runtime/models/presets.js";
 
@@ -31,4 +33,42 @@ test("where evaluations are behind the oldest models are passed over, and the la
   await evaluations.idle();
   // The one that was begun, and the newest that may wait.
   assert.deepEqual(lines, [1, 13, 14, 15, 16, 17, 18, 19, 20]);
+});
+
+/** What is said of these clients' errors, and who is doubted. */
+async function evaluated(meanSquares: readonly number[]) {
+  const lines: EvaluationRecord[] = [];
+  const doubted: string[] = [];
+  const description = { ...preset("perceptron", 1, [2]), loss: { type: "meanSquaredError" } };
+  const evaluations = openEvaluations({
+    seed: "1",
+    fraction: 1,
+    deadline: 10_000,
+    test: undefined,
+    metrics: metricReader({ description: parseDescription(description), classes: [] }),
+    log: silent,
+    maxSamples: undefined,
+    doubted: ({ client }) => doubted.push(client),
+    give(assignment) {
+      const square = meanSquares[Number(assignment.client)];
+      // Ten examples with one error, on targets of mean 0 and deviation 1.
+      const sums = [10 * Math.sqrt(square), 10 * Math.sqrt(square), 10 * square, 0, 10];
+      setImmediate(() =>
+        evaluations.answered(assignment, { count: 10, correct: 0, loss: 10 * square, sums }),
+      );
+    },
+    takeBack() {},
+    done: (record) => lines.push(record),
+  });
+  evaluations.begin(1, { sha256: "", bytes: new Uint8Array() }, ["0", "1", "2"]);
+  await evaluations.idle();
+  return { r2: lines[0].federated?.metrics?.r2, doubted };
+}
+
+test("where the model has diverged its errors count, and no client is blamed for them", async () => {
+  assert.deepEqual(await evaluated([20_000, 30_000, 40_000]), { r2: 1 - 30_000, doubted: [] });
+  assert.deepEqual((await evaluated([500, 600, 90_000])).doubted, []);
+  // One client alone is doubted.
+  const alone = await evaluated([1, 1, 90_000]);
+  assert.deepEqual(alone, { r2: 0, doubted: ["2", "2"] });
 });
