@@ -137,8 +137,10 @@ interface Watched {
  * Shows a run in the view while it runs. A round is shown when its evaluation is there, which may
  * be after the next one has begun.
  */
-export function watch(aggregator: Aggregator, view: View, evaluated: boolean): Watched {
-  const { rounds, evaluateEvery, learningRate } = aggregator.settings;
+export function watch(aggregator: Aggregator, view: View, isTested: boolean): Watched {
+  const { rounds, evaluateEvery, evaluateFraction, learningRate } = aggregator.settings;
+  // In a private run clients may be kept from it.
+  const isEvaluated = isTested || evaluateFraction > 0;
   const judgedBy = headlineOf(networkOf(aggregator.description).loss.task);
   const waiting: RoundReport[] = [];
   const reports: RoundReport[] = [];
@@ -190,7 +192,7 @@ export function watch(aggregator: Aggregator, view: View, evaluated: boolean): W
       participants: participants.length,
       seconds: timings.seconds,
     });
-    if (!evaluated || (round % evaluateEvery !== 0 && round !== rounds)) flush();
+    if (!isEvaluated || (round % evaluateEvery !== 0 && round !== rounds)) flush();
   });
   aggregator.on("evaluation", ({ round, test, federated }: EvaluationRecord) => {
     const result = test ?? federated;
@@ -263,15 +265,24 @@ export function watch(aggregator: Aggregator, view: View, evaluated: boolean): W
 }
 
 /** Says who can see what in a run with differential privacy, and how far its budget reaches. */
-function sayPrivacy({ whoSees, endsEarly, privacy }: Aggregator, view: View): void {
+function sayPrivacy(aggregator: Aggregator, view: View, isTested: boolean): void {
+  const { whoSees, isDiscreet, endsEarly, privacy } = aggregator;
   if (whoSees === undefined) return;
-  const sentence = endsEarly ? `${whoSees}\nIt will end early: ${endsEarly}.` : whoSees;
-  view.say("privacy", { ...privacy, endsEarly }, sentence);
+  const sentences = [
+    whoSees,
+    ...(isDiscreet
+      ? [
+          `What clients measure is kept back and stands here as "-", because epsilon does not cover it; --unprotected-metrics shows it.${isTested ? "" : " Test data (--test) say how good each model is."}`,
+        ]
+      : []),
+    ...(endsEarly ? [`It will end early: ${endsEarly}.`] : []),
+  ];
+  view.say("privacy", { ...privacy, endsEarly }, sentences.join("\n"));
 }
 
 /** Says who can see what in a private run, by what inputs are normalised once that is known, and what threshold was taken. */
-export function sayTerms(aggregator: Aggregator, view: View): void {
-  sayPrivacy(aggregator, view);
+export function sayTerms(aggregator: Aggregator, view: View, isTested: boolean): void {
+  sayPrivacy(aggregator, view, isTested);
   aggregator.on("statistics", (record) => {
     for (const sentence of statisticsInWords(record, aggregator.channelNames))
       view.say("statistics", { sentence }, sentence);

@@ -98,9 +98,9 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: ${joinLine(settings, server.url)}\nTo watch it: ${server.url.replace(/^ws/, "http")}`,
     );
     sayRefusals(aggregator, view);
-    const evaluated = dataset !== undefined || rounds.evaluateFraction > 0;
-    const run = watch(aggregator, view, evaluated);
-    sayTerms(aggregator, view);
+    const isTested = dataset !== undefined;
+    const run = watch(aggregator, view, isTested);
+    sayTerms(aggregator, view, isTested);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     aggregator.on("waiting", (reason) => view.say("waiting", { reason }));
     let connected = 0;

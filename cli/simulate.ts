@@ -117,9 +117,9 @@ export async function simulate(
       { clients: parts.length, run: folder },
       `${parts.length} clients train ${model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
     );
-    const evaluated = test !== undefined || given.evaluateFraction > 0;
-    const run = watch(aggregator, view, evaluated);
-    sayTerms(aggregator, view);
+    const isTested = test !== undefined;
+    const run = watch(aggregator, view, isTested);
+    sayTerms(aggregator, view, isTested);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     const { client } = own ?? algorithmNamed(settings.algorithm);
     const stateful = client.state.length > 0;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -36,4 +36,21 @@ test("privacy asks for one of noise and epsilon", async () => {
     assert.equal(code, 2);
     assert.match(stderr, /"--noise" expected it or --epsilon/);
   }
+});
+
+test("a private run says why figures are missing, and shows each round when it is over", async () => {
+  const data = join(folder, "table.csv");
+  const rows = Array.from({ length: 60 }, (_, i) => `${i % 7},${i % 5},${i % 2}`);
+  writeFileSync(data, `a,b,label\n${rows.join("\n")}\n`);
+  const simulated = start(
+    ...["simulate", "--data", data, "--clients", "2", "--rounds", "100000", "--normalise", "none"],
+    ...["--dp-noise", "1", "--dp-clip", "1", "--run", join(folder, "run")],
+  );
+  await simulated.until(/round 3\/100000: accuracy -, loss -/);
+  assert.match(
+    simulated.stdout(),
+    /kept back and stands here as "-".*--unprotected-metrics.*--test/,
+  );
+  simulated.process.kill("SIGINT");
+  assert.equal((await simulated.ended).code, 130);
 });
