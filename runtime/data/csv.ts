@@ -256,7 +256,7 @@ function labelPlace(
       "column",
       source,
       "label column",
-      `one named ${[...LABEL_NAMES, ...(axes ? [] : [LAST_RESORT])].join(", ")}, or the name of another (--label)`,
+      `one named ${[...LABEL_NAMES, ...(axes ? [] : [LAST_RESORT])].join(", ")}, or the name of another (--label), or of numbers to learn (--target)`,
       `columns ${columns.slice(0, 10).join(", ")}`,
     );
   return found.at(0) ?? -1;

@@ -27,6 +27,9 @@ export interface Labels {
   readonly alphabetical?: true;
 }
 
+/** What a label is, where it turned out to be a measurement. */
+export const A_CLASS = "a class, which is a whole number or a name and no measurement";
+
 /**
  * Classes of label texts: by name where names are known, else whole numbers as they are, else texts
  * in alphabetical order.
@@ -58,7 +61,7 @@ export function labelsOf(
   if (numbers === texts.length)
     throw refuse(
       texts.findIndex((text) => !INTEGER.test(text)),
-      "a class, which is a whole number or a name and no measurement",
+      `${A_CLASS} (--target COLUMN learns measurements, --label COLUMN has classes elsewhere)`,
     );
   if (numbers > 0) {
     const fewer = numbers < texts.length - numbers;

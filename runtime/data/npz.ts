@@ -1,5 +1,5 @@
 import { makeDataset, unexpected, type Dataset, type Targets } from "./dataset.js";
-import { groupNumbers, labelsOf, type Labels } from "./labels.js";
+import { A_CLASS, groupNumbers, labelsOf, type Labels } from "./labels.js";
 import { isText, numbersOf, readNpy, textsOf, type NpyArray } from "./npy.js";
 import { readZip } from "./zip.js";
 import { shapeText } from "../tensors/shape.js";
@@ -108,7 +108,21 @@ function targetsIn(y: NpyArray, count: number, names: readonly string[] | undefi
 
 /** The classes of labels that are numbers, or texts. */
 function labelsIn(y: NpyArray, names: readonly string[] | undefined): Labels {
-  if (!isText(y)) return { labels: valuesOf(y), classes: names };
+  if (!isText(y)) {
+    const labels = valuesOf(y);
+    const fraction = labels.findIndex(
+      (label) => Number.isFinite(label) && !Number.isInteger(label),
+    );
+    if (fraction >= 0)
+      throw unexpected(
+        "label",
+        y.source,
+        `label of example ${fraction}`,
+        `${A_CLASS} (--target y learns measurements)`,
+        String(labels[fraction]),
+      );
+    return { labels, classes: names };
+  }
   const texts = textsOf(y).map((text) => text.trim());
   return labelsOf(y.source, texts, (i) => `label of example ${i}`, names);
 }

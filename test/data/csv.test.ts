@@ -83,7 +83,7 @@ test("what is wrong is said with line and column", () => {
   refuse("", '"d.csv" lines expected at least one, got none');
   refuse(
     "a,b\n1,2\n",
-    '"d.csv" label column expected one named label, class, target, y, or the name of another (--label), got columns a, b',
+    '"d.csv" label column expected one named label, class, target, y, or the name of another (--label), or of numbers to learn (--target), got columns a, b',
   );
   refuse("a,label\n1,0\n2\n", '"d.csv" line 3 expected 2 fields, got 1');
   refuse("a,label\n1,0\nabc,0\n", '"d.csv" line 3, column "a" expected a number, got "abc"');
@@ -116,7 +116,7 @@ test("the label's column is the one whose name says so, before the y of an axis"
   assert.deepEqual(read("x,Y\n1,0\n2,1\n").labels, [0, 1]);
   assert.throws(() => read("x,y,z\n1,0,2\n"), {
     message:
-      '"d.csv" label column expected one named label, class, target, or the name of another (--label), got columns x, y, z',
+      '"d.csv" label column expected one named label, class, target, or the name of another (--label), or of numbers to learn (--target), got columns x, y, z',
   });
   assert.throws(() => read("a,Label,class\n1,0,2\n"), {
     message:
@@ -142,7 +142,7 @@ test("a label that is no class is refused by line and column; it renumbers nothi
   );
   refuse(
     "a,y\n1,2\n2,3.701\n",
-    '"d.csv" line 3, column "y" expected a class, which is a whole number or a name and no measurement, got "3.701"',
+    '"d.csv" line 3, column "y" expected a class, which is a whole number or a name and no measurement (--target COLUMN learns measurements, --label COLUMN has classes elsewhere), got "3.701"',
   );
   // Where names are numbers, a number is a name.
   const classes = ["1", "2", "3"];

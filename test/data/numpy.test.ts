@@ -174,6 +174,10 @@ test("arrays that do not belong together are refused by name", async () => {
     '"d.npz/y" label of example 1 expected an integer from 0 to 9999, got -1',
   );
   refuse(
+    { x, y: array("y", "(2,)", [0, 0, 0, 0, 0, 0, 0xc0, 0x3f], "<f4") },
+    '"d.npz/y" label of example 1 expected a class, which is a whole number or a name and no measurement (--target y learns measurements), got 1.5',
+  );
+  refuse(
     {
       x: array("x", "(2, 1)", [0, 0, 0xc0, 0x7f, 0, 0, 0, 0], "<f4"),
       y: array("y", "(2,)", [0, 1]),
