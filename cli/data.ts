@@ -131,9 +131,13 @@ export async function openData(path: string, options: OpenOptions = {}): Promise
   }
   const listed = place.names.slice(0, 8).join(", ") || "an empty folder";
   const more = place.names.length > 8 ? `, and ${place.names.length - 8} more` : "";
+  const texts =
+    place.names.length > 0 && place.names.every(isText)
+      ? "--window beside texts (how many characters an example has), or "
+      : "";
   throw new DataError(
     "unknown-data",
-    `"${path}" expected one of ${FORMATS.map((format) => format.lookedFor).join("; ")}, got ${listed}${more}`,
+    `"${path}" expected ${texts}one of ${FORMATS.map((format) => format.lookedFor).join("; ")}, got ${listed}${more}`,
   );
 }
 
@@ -335,11 +339,12 @@ function oneBehindTheOther(files: readonly (readonly [name: string, rows: Datase
   return { ...joined, columns };
 }
 
+const isText = (name: string): boolean =>
+  /\.txt(\.gz)?$/.test(name) && !/^(classes|README)\.txt$/i.test(name);
+
 /** Characters of texts, each file a group; of train.txt and test.txt both halves. */
 async function openText(place: Place): Promise<OpenedData | undefined> {
-  const names = place.names.filter(
-    (name) => /\.txt(\.gz)?$/.test(name) && !/^(classes|README)\.txt$/i.test(name),
-  );
+  const names = place.names.filter(isText);
   const { window, stride, vocabulary } = place.options;
   // Text files beside data of another kind are notes, not data.
   if (names.length === 0 || window === undefined) return undefined;
@@ -405,7 +410,7 @@ async function oneOrTwo(
   if (!trainFile || !testFile || files.length > 2)
     throw new DataError(
       "unknown-data",
-      `"${place.folder}" expected one ${extension} file, or train${extension} and test${extension}, got ${files.join(", ")}`,
+      `"${place.folder}" expected one ${extension} file, or train${extension} and test${extension}${extension === ".csv" ? " (or --window, by which each is a series of its own)" : ""}, got ${files.join(", ")}`,
     );
   const { train } = await open(trainFile);
   const { train: test } = await open(testFile);

@@ -41,19 +41,24 @@ export async function modelNamed(name: string, data?: OpenedData): Promise<Begin
 }
 
 /**
- * The preset for these data, where no model is named.
+ * The preset for these data, where no model is named: one for their task, else for their shape.
  * @throws ConfigError `usage` where there is none
  */
 export function presetFor(data?: OpenedData): string {
-  const { shape } = data?.train ?? data?.test ?? { shape: preset("fashion-small").input };
+  const dataset = data?.train ?? data?.test;
+  if (dataset === undefined) return "fashion-small";
+  const { shape, vocabulary, targets, labels } = dataset;
+  if (vocabulary !== undefined) return "characters";
+  if (targets === undefined && labels.every((label) => label < 0)) return "autoencoder";
+  if (targets !== undefined && shape.length === 2) return "forecast";
   if (shape.length === 1) return "perceptron";
   const found = PRESET_NAMES.find((name) => preset(name).input.join() === shape.join());
-  if (found === undefined)
-    throw new ConfigError(
-      "usage",
-      `"--model" expected a file with a description, since no preset takes examples of ${shape.join("x")}, got nothing`,
-    );
-  return found;
+  if (found !== undefined) return found;
+  if (shape.length === 2) return "perceptron";
+  throw new ConfigError(
+    "usage",
+    `"--model" expected perceptron, or a file with a description, since no other preset takes examples of ${shape.join("x")}, got nothing`,
+  );
 }
 
 function fromPreset(name: string, format: string | undefined, dataset?: Dataset): ModelCard {
@@ -62,6 +67,11 @@ function fromPreset(name: string, format: string | undefined, dataset?: Dataset)
     throw new ConfigError(
       "usage",
       `"--model" expected data beside ${name}, which is as wide as they are (--test), got none`,
+    );
+  if (name === "forecast" && dataset !== undefined && dataset.shape.length !== 2)
+    throw new DataError(
+      "shape",
+      `"data" expected series cut into windows (--window, with --target next) for the model forecast, got examples of ${dataset.shape.join("x")}`,
     );
   const targets = dataset?.targets;
   const outputs =

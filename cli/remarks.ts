@@ -1,6 +1,7 @@
 import type { Dataset } from "../runtime/data/dataset.js";
 import { numbered } from "../runtime/data/labels.js";
 import { scaleRemark } from "../runtime/data/scale.js";
+import type { ModelCard } from "../runtime/models/model.js";
 import type { View } from "./view.js";
 
 /** Says what a person should know of data that are taken as they are. */
@@ -15,6 +16,15 @@ export function remarkOn(
     normalises ? undefined : scaleRemark(dataset),
   ])
     if (sentence !== undefined) view.say("notice", { sentence }, `${sentence}.`);
+}
+
+/** Says at once what a person would learn only when clients with texts come. */
+export function remarkOnModel(view: View, { description, vocabulary }: ModelCard): void {
+  if (vocabulary !== undefined || !description.layers.some(({ type }) => type === "embedding"))
+    return;
+  const sentence =
+    'The model has no vocabulary, so clients with texts cannot take part, each of which would number its characters otherwise: --test with public texts gives it one, or a card with "vocabulary" (docs/models.md)';
+  view.say("notice", { sentence }, `${sentence}.`);
 }
 
 /** Classes that are only counted, and of which there is no example: labels may begin at 1. */

@@ -25,7 +25,7 @@ import {
 import { logInto } from "./log-file.js";
 import { openMetrics } from "./metrics.js";
 import { modelNamed, presetFor } from "./model.js";
-import { remarkOn } from "./remarks.js";
+import { remarkOn, remarkOnModel } from "./remarks.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
 import { writeTensorBoard } from "./tensorboard.js";
@@ -88,6 +88,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       settings: rounds,
     });
     server.serve(aggregator, openMetrics(aggregator));
+    remarkOnModel(view, card);
     if (dataset !== undefined) remarkOn(view, settings.test ?? "", dataset, aggregator);
     // Workers undo it: the one that folds, and the one of an evaluation.
     keepYoungSmall();

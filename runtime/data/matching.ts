@@ -48,7 +48,7 @@ export function matched(source: string, dataset: Dataset, model: Expected): Data
 
 /**
  * The data set with its tokens counted by these texts; data without texts bring the model's numbers.
- * @throws DataError `vocabulary` where a text is none of them
+ * @throws DataError `vocabulary` where a text is none of them, or the model has none
  */
 function withVocabulary(
   source: string,
@@ -56,7 +56,11 @@ function withVocabulary(
   names: readonly string[] | undefined,
 ): Dataset {
   const { vocabulary, inputs, targets } = dataset;
-  if (names === undefined || vocabulary === undefined || same(vocabulary, names)) return dataset;
+  if (vocabulary === undefined) return dataset;
+  // Each of many would count its own characters.
+  if (names === undefined)
+    throw unexpected("vocabulary", source, "texts", "a model with a vocabulary", "one without");
+  if (same(vocabulary, names)) return dataset;
   const unknown = vocabulary.find((text) => !names.includes(text));
   if (unknown !== undefined)
     throw unexpected(

@@ -27,7 +27,13 @@ export function windowsOf(source: string, rows: Dataset, options: WindowOptions)
   const count = labels.length;
   const reach = target === "next" ? window + 1 : window;
   if (target === "label" && labels.every((label) => label < 0))
-    throw unexpected("label", source, "rows", "a label each for --target label", "none");
+    throw unexpected(
+      "label",
+      source,
+      "rows",
+      "a label each (or --target next, or --target input, which need none)",
+      "none",
+    );
   const first: number[] = [];
   const series: number[] = [];
   let number = 0;

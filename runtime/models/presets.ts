@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.js";
+import { elements } from "../tensors/shape.js";
 import type { LayerDescription, ModelDescription } from "./description.js";
 
 const normalisedBlock: readonly LayerDescription[] = [
@@ -82,7 +83,7 @@ const letters = (units: number, classes: number): ModelDescription => ({
 interface Preset {
   /** Of a forecast how many numbers it gives. */
   readonly classes: number;
-  /** The shape of one example, where it takes any of that rank. */
+  /** The shape of one example, where it takes others too. */
   readonly input?: readonly number[];
   describe(classes: number, input: readonly number[]): ModelDescription;
 }
@@ -194,7 +195,7 @@ const PRESETS: Readonly<Record<string, Preset>> = {
       ],
     }),
   },
-  /** Anomalies in rows of numbers, by the error of their reconstruction: 265,864 parameters at 640. */
+  /** Anomalies in rows or windows of numbers, by the error of their reconstruction: 265,864 parameters at 640. */
   autoencoder: {
     classes: 1,
     input: [640],
@@ -202,12 +203,13 @@ const PRESETS: Readonly<Record<string, Preset>> = {
       input,
       loss: { type: "meanSquaredError", target: "input" },
       layers: [
+        ...(input.length > 1 ? [{ type: "flatten" } as const] : []),
         ...[128, 128, 128, 128, 8, 128, 128, 128, 128].map((units): LayerDescription => ({
           type: "dense",
           units,
           activation: "relu",
         })),
-        { type: "dense", units: input[0] },
+        { type: "dense", units: elements(input) },
       ],
     }),
   },
@@ -279,7 +281,7 @@ const PRESETS: Readonly<Record<string, Preset>> = {
 /** Names of the presets. */
 export const PRESET_NAMES: readonly string[] = Object.keys(PRESETS);
 
-/** Whether a preset takes examples of any width, or of any length and channels. */
+/** Whether a preset takes examples of any shape, or of any length and channels. */
 export const takesAnyInput = (name: string): boolean => PRESETS[name]?.input !== undefined;
 
 /**

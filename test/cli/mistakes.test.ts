@@ -109,6 +109,15 @@ test("buffered rounds of an algorithm with client state, and flags of the other 
   );
 });
 
+test("texts, and several series, without --window", async () => {
+  for (const ending of ["txt", "csv"]) {
+    mkdirSync(at(ending));
+    for (const name of ["one", "two"]) writeFileSync(at(ending, `${name}.${ending}`), "a,b\n1,2\n");
+  }
+  await refused(1, /expected --window beside texts/, ...simulate("--data", at("txt")));
+  await refused(1, /\(or --window, by which each/, ...simulate("--data", at("csv")));
+});
+
 test("flags that do not go together are wrong usage, and are named as they are typed", async () => {
   const given = simulate("--data", FASHION);
   const cases: [RegExp, ...string[]][] = [

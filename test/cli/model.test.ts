@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import type { OpenedData } from "../../cli/data.js";
 import { modelNamed, presetFor } from "../../cli/model.js";
+import type { Dataset } from "../../runtime/data/dataset.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-model-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -85,10 +86,37 @@ test("without a name the data's shape decides; a table gets a perceptron of its 
   assert.equal(presetFor(data([128, 9], ["a"])), "sensor");
   assert.equal(presetFor(data([32, 32, 3], ["a"])), "cifar");
   assert.equal(presetFor(), "fashion-small");
+  assert.equal(presetFor(data([16, 3], ["a"])), "perceptron");
   assert.throws(() => presetFor(data([5, 5, 5], ["a"])), {
-    message: /"--model" expected a file with a description, .* 5x5x5/,
+    message: /"--model" expected perceptron, or a file with a description, .* 5x5x5/,
   });
   await assert.rejects(modelNamed("perceptron"), { message: /"--model" expected data/ });
+});
+
+test("without a name the task decides before the shape, and the preset takes the data's shape", async () => {
+  const rows = data([1], ["0"]).train!;
+  const whole = { ...rows, labels: Int32Array.of(-1), classes: [] };
+  const windows = { ...whole, shape: [4, 3], inputs: new Float32Array(12) };
+  const targets = { kind: "numbers", size: 2, values: Float32Array.of(1, 2) } as const;
+  const text = { ...whole, shape: [64], inputs: new Uint8Array(64), vocabulary: ["a", "b"] };
+  const of = (train: Dataset): OpenedData => ({ format: "csv", train });
+  const cases = [
+    [whole, "autoencoder"],
+    [windows, "autoencoder"],
+    [{ ...windows, targets }, "forecast"],
+    [{ ...whole, targets }, "perceptron"],
+    [text, "characters"],
+  ] as const;
+  for (const [dataset, name] of cases) {
+    assert.equal(presetFor(of(dataset)), name);
+    const { description } = await modelNamed(name, of(dataset));
+    assert.deepEqual(description.input, dataset.shape);
+  }
+  await assert.rejects(modelNamed("forecast", of({ ...whole, targets })), {
+    code: "shape",
+    message:
+      /"data" expected series cut into windows \(--window.* for the model forecast, got .* 1$/,
+  });
 });
 
 test("what does not fit is refused by name", async () => {

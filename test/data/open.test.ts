@@ -197,7 +197,7 @@ test("data that is ambiguous, of two shapes or cut is refused", async (t) => {
   await refuse(
     folderOf(t, { "a.csv": csv, "b.csv": csv }),
     "unknown-data",
-    /expected one .csv file, or train.csv and test.csv, got a.csv, b.csv$/,
+    /expected one .csv file, or train.csv and test.csv \(or --window, .*\), got a.csv, b.csv$/,
   );
   await refuse(
     folderOf(t, { "train.csv": csv, "test.csv": "a,b,label\n1,2,0\n" }),

@@ -174,6 +174,8 @@ test("a text is counted by the model's vocabulary; an unknown character, a short
   assert.deepEqual(inputOf(told, 0), [0, 2, 2]);
   assert.deepEqual(targetOf(told, 0), [2, 2, 0]);
   assert.throws(() => matched("a", text, { ...model, vocabulary: ["b"] }), refused("vocabulary"));
+  const { vocabulary: _, ...without } = model;
+  assert.throws(() => matched("a", text, without), refused("vocabulary"));
   const options = { window: 3, vocabulary: ["a"] };
   assert.throws(
     () => readCharacters([{ source: "a", text: "aabaa" }], options),

@@ -9,6 +9,7 @@ import { networkOf } from "../../runtime/models/network.js";
 import { preset, PRESET_NAMES } from "../../runtime/models/presets.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
 import { readSafetensors } from "../../runtime/tensors/safetensors.js";
+import { elements } from "../../runtime/tensors/shape.js";
 
 const vectors = new URL("../../../test/vectors/", import.meta.url);
 
@@ -39,7 +40,8 @@ test("the networks of other papers and benchmarks have their numbers of paramete
     assert.equal(networkOf(preset(name)).layout.size, size, name);
   const forecast = networkOf(preset("forecast", 3, [20, 4]));
   assert.deepEqual([forecast.input, forecast.output], [[20, 4], [3]]);
-  assert.deepEqual(networkOf(preset("autoencoder", undefined, [50])).output, [50]);
+  for (const input of [[50], [16, 3], [8, 8, 1]])
+    assert.deepEqual(networkOf(preset("autoencoder", undefined, input)).output, [elements(input)]);
 });
 
 test("every preset is a description that passes its own check", () => {
