@@ -220,6 +220,18 @@ export function watch(aggregator: Aggregator, view: View, isTested: boolean): Wa
     wait = setTimeout(() => view.say("waiting", { sentence }, sentence), 1000);
     wait.unref();
   });
+  sayTroubles(aggregator, view);
+  return {
+    reports,
+    flush,
+    get course() {
+      return course;
+    },
+  };
+}
+
+/** Says of which clients nothing came, or what cannot be believed, and why. */
+function sayTroubles(aggregator: Aggregator, view: View): void {
   aggregator.on("client", ({ client, reason, code }) => {
     if (code === undefined) return;
     view.say(
@@ -255,13 +267,6 @@ export function watch(aggregator: Aggregator, view: View, isTested: boolean): Wa
         : `Refused an update of client ${client.slice(0, 8)} (${code}): ${message}.`,
     ),
   );
-  return {
-    reports,
-    flush,
-    get course() {
-      return course;
-    },
-  };
 }
 
 /** Says who can see what in a run with differential privacy, and how far its budget reaches. */
