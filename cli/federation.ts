@@ -7,6 +7,7 @@ import {
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
 import type { EvaluationRecord } from "../aggregator/run/evaluation-record.js";
+import { isFaultless } from "../aggregator/aggregation/validation.js";
 import { statisticsInWords } from "../aggregator/clients/statistics.js";
 import { thresholdInWords } from "../aggregator/clients/threshold.js";
 import { runSettings, type GivenSettings } from "../aggregator/settings.js";
@@ -261,8 +262,8 @@ function sayTroubles(aggregator: Aggregator, view: View): void {
     view.say(
       "refused",
       { client, code, message },
-      // Somebody comes late at the end of nearly every round.
-      code === "late"
+      // Somebody comes late at the end of nearly every round, and an abandoned one has its sentence.
+      isFaultless(code)
         ? undefined
         : `Refused an update of client ${client.slice(0, 8)} (${code}): ${message}.`,
     ),

@@ -50,13 +50,16 @@ export interface Offered {
 
 const ENDINGS: Readonly<Record<string, string>> = {
   late: "the round closed without it",
-  abandoned: "the attempt was called off",
+  abandoned: "the attempt was called off, because too few of the others came",
   stale: "more rounds were committed since its model than may be",
 };
 
 /** What became of an assignment, in words. */
 export const endingInWords = (code: string): string =>
   ENDINGS[code] ?? "this assignment was refused before";
+
+/** Whether what became of an assignment was no fault of its client's. */
+export const isFaultless = (code: string): boolean => code in ENDINGS;
 
 export const OFFER_CHECKS: readonly Check<Offered>[] = [
   {

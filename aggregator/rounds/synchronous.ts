@@ -294,7 +294,7 @@ function check(rules: RoundRules, state: Collecting): Step {
     return abandon(
       rules,
       state,
-      `${counted} of ${state.quorum} ${answersTo(rules)} needed were there, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
+      `${presence(rules, state)}, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
     );
   return asked === 0 ? close(rules, state) : { state, effects: [] };
 }
@@ -361,11 +361,15 @@ function expire(rules: RoundRules, state: Running): Step {
         : abandon(
             rules,
             state,
-            `${counted} of ${state.quorum} ${answersTo(rules)} needed were there at the deadline${blaming(dismiss(state).members)}`,
+            `${presence(rules, state)} at the deadline${blaming(dismiss(state).members)}`,
           );
     }
   }
 }
+
+/** How many came of those without whom there is no round, and by what share that is. */
+const presence = (rules: RoundRules, { members, goal, quorum }: Collecting): string =>
+  `${members.count("counted")} of ${quorum} ${answersTo(rules)} needed${rules.quorum < 1 ? ` (quorum ${rules.quorum} of ${goal})` : ""} were there`;
 
 /** What clients are asked for, in words. */
 const answersTo = ({ phase }: RoundRules): string => (phase === undefined ? "updates" : "answers");

@@ -39,3 +39,33 @@ test("a client whose data do not fit is named with its reason, at the terminal a
   assert.doesNotMatch(ended.stdout, /abandoned/);
   await Promise.all([odd, ...others].map((client) => client.ended));
 });
+
+test("where one leaves and the quorum falls, the sentence is of the attempt, and no good update is called refused", async () => {
+  const description = { input: [2], layers: [{ type: "dense", units: 2 }] };
+  writeFileSync(at("small.json"), JSON.stringify(description));
+  const rows = Array.from({ length: 60 }, (_, i) => `${i % 3},${i % 5},${i % 2}`);
+  writeFileSync(at("all.csv"), `x,y,label\n${rows.join("\n")}\n`);
+  const server = start(
+    ...["serve", "--port", "0", "--model", at("small.json"), "--rounds", "1", "--gather", "3"],
+    ...["--local-epochs", "5000", "--absence", "1", "--normalise", "none", "--run", at("left")],
+  );
+  const [, url] = await server.until(/Listening at (ws:\S+);/);
+  const clients = [1, 2, 3].map((part) =>
+    start(
+      ...["join", "--url", url, "--data", at("all.csv"), "--part", `${part}/3`, "--json"],
+      ...["--state", at("state", `left-${part}`)],
+    ),
+  );
+  await clients[0].until(/"what":"accepted","task":"train"|"task":"train"[^\n]*"what":"accepted"/);
+  clients[0].process.kill("SIGKILL");
+  const ended = await server.ended;
+  assert.equal(ended.code, 0, ended.stderr);
+  assert.match(
+    ended.stdout,
+    /attempt 1 was abandoned: \d of 3 updates needed \(quorum 0\.8 of 3\) were there, [^\n]*\(left\)/,
+  );
+  assert.doesNotMatch(ended.stdout, /Refused an update/);
+  const [, ...others] = await Promise.all(clients.map((client) => client.ended));
+  for (const { stdout } of others)
+    assert.match(stdout, /"code":"abandoned","message":"[^"]*too few of the others came"/);
+});

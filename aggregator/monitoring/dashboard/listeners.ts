@@ -1,3 +1,4 @@
+import { isFaultless } from "../../aggregation/validation.js";
 import type { AggregatorEvents } from "../../run/options.js";
 import { statisticsInWords } from "../../clients/statistics.js";
 import type { Traffic } from "../metrics.js";
@@ -77,7 +78,7 @@ export function listenersOf(
     },
     refused({ client, code, message }) {
       // One that came late is told so too, and counts as missed.
-      if (code === "late" || code === "stale" || code === "abandoned") return;
+      if (isFaultless(code)) return;
       work.missed(client, code);
       enter(
         "warning",

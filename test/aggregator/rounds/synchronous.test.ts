@@ -137,7 +137,7 @@ test("with the quorum at the deadline the round closes, without it the attempt i
   const late = "client client-0 (late)";
   assert.equal(
     abandoned.reason,
-    `1 of 2 updates needed were there at the deadline: ${late}, ${late}, ${late}`,
+    `1 of 2 updates needed (quorum 0.5 of 4) were there at the deadline: ${late}, ${late}, ${late}`,
   );
   assert.deepEqual(
     [abandoned.open.round, abandoned.open.attempt, run.state.at],
