@@ -66,7 +66,10 @@ export interface Decoding {
 }
 
 export interface Encoding extends Decoding {
-  /** Numbers in [0, 1) for stochastic rounding, one for each number that is rounded. */
+  /**
+   * Numbers in [0, 1) for stochastic rounding, one for each number that is rounded. Without it they
+   * are rounded to nearest, ties to even.
+   */
   readonly chance?: () => number;
 }
 

@@ -1,8 +1,5 @@
 import { formOf, type Codec } from "./codec.js";
-import { bitsOfScale, readScale, scaleOf } from "./parts/scale.js";
-
-/** A whole number, ties to even, below 2^52. */
-const nearest = (x: number) => x + 2 ** 52 - 2 ** 52;
+import { bitsOfScale, nearest, readScale, scaleOf } from "./parts/scale.js";
 
 /** A bit for each number, and for each parameter the mean size (Karimireddy et al. 2019, arXiv:1901.09847). */
 export const sign: Codec = {

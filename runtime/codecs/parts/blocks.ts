@@ -1,7 +1,7 @@
 import { ModelError } from "../../errors.js";
 import type { Vector } from "../../tensors/layout.js";
 import { requireSetting, type Blocks, type Decoding, type Encoding } from "../codec.js";
-import { bitsOfScale, readScale, scaleOf } from "./scale.js";
+import { bitsOfScale, nearest, readScale, scaleOf } from "./scale.js";
 
 /**
  * Where blocks of at most `block` numbers begin, and after the last one where it ends; 0 for one
@@ -21,14 +21,14 @@ export function blockEdges(sizes: readonly number[], block: number): Uint32Array
 
 /**
  * Rounds each number to a whole multiple, of at most 127 in size, of its block's scale: up or down
- * by chance, so that the mean of what comes of it is the number.
+ * by chance, so that the mean of what comes of it is the number; or to the nearest one.
  */
 export function toBytes(
   vector: Vector,
   edges: Uint32Array,
   scales: Uint16Array,
   bytes: Int8Array,
-  { grid = 0, chance = () => 0.5 }: Encoding,
+  { grid = 0, chance }: Encoding,
 ): void {
   for (let b = 0; b < scales.length; b++) {
     const end = edges[b + 1];
@@ -39,8 +39,11 @@ export function toBytes(
     }
     const scale = scaleOf(most / 127, grid, Math.ceil);
     scales[b] = bitsOfScale(scale);
+    if (chance === undefined) {
+      if (scale > 0) for (let i = edges[b]; i < end; i++) bytes[i] = nearest(vector[i] / scale);
+    }
     // A number is drawn for each, so that what the others draw does not depend on the block.
-    if (scale === 0) for (let i = edges[b]; i < end; i++) chance();
+    else if (scale === 0) for (let i = edges[b]; i < end; i++) chance();
     else for (let i = edges[b]; i < end; i++) bytes[i] = Math.floor(vector[i] / scale + chance());
   }
 }

@@ -20,6 +20,9 @@ export function scaleOf(x: number, grid: number, round: (steps: number) => numbe
   return round(x / step) * step;
 }
 
+/** The nearest whole number, ties to even, of one below 2^51 in size. */
+export const nearest = (x: number): number => x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
+
 const single = new Float32Array(1);
 const bits = new Uint32Array(single.buffer);
 
