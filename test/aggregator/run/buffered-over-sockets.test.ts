@@ -198,7 +198,7 @@ test(
   ),
 );
 
-for (const algorithm of ["feddyn", "scaffold", "feddc", "fedspeed"])
+for (const algorithm of ["feddyn", "scaffold", "feddc", "fedspeed", "memory", "residual"])
   test(`${algorithm} is refused: its clients keep a state`, () =>
     assert.rejects(
       Aggregator.open({
