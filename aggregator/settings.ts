@@ -97,8 +97,8 @@ const roundSettings = {
   ),
   modelCodec: v.optional(
     inRuns(
-      v.picklist(["float32", "float16"]),
-      "how models are sent to clients that train or evaluate; the model that is kept stays float32",
+      v.picklist(["float32", "float16", "int8"]),
+      "how models are sent to clients that train or evaluate; the model that is kept stays float32. int8: to those that hold one of the last three, the differences",
     ),
     "float32",
   ),

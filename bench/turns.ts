@@ -23,6 +23,7 @@ const reducer = await openReducerInWorker({
   algorithmSettings: {},
   codec: "float32",
   codecSettings: {},
+  modelCodec: "float32",
   layout,
   maxAbs: 1024,
   maxNorm: Infinity,

@@ -37,7 +37,8 @@ export async function openReducerInWorker(settings: ReducerSettings): Promise<Re
     check: (...update) => call("check", update).result,
     fold: (...update) => call("fold", update).result,
     drop: (...key) => call("drop", key).result,
-    half: (...model) => call("half", model).result,
+    forms: async (...model) =>
+      settings.modelCodec === "float32" ? {} : call("forms", model).result,
     rest: () => call("rest", []).result,
     finish: (model, population, privacy) =>
       call("finish", [model, population, privacy], { transfer: [model.buffer] }).result,

@@ -26,7 +26,7 @@ serveCalls<ReducerCalls>(
     check: (update) => inTurn((reducer) => reducer.check(...update)),
     fold: (update) => inTurn((reducer) => reducer.fold(...update)),
     drop: (key) => inTurn((reducer) => reducer.drop(...key)),
-    half: (model) => inTurn((reducer) => reducer.half(...model)),
+    forms: (model) => inTurn((reducer) => reducer.forms(...model)),
     rest: () => inTurn((reducer) => reducer.rest()),
     finish: (model) => inTurn((reducer) => reducer.finish(...model)),
   },

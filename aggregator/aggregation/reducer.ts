@@ -13,13 +13,15 @@ import { ModelError } from "../../runtime/errors.js";
 import { serial } from "../../runtime/serial.js";
 import { int8, int8Blocks } from "../../runtime/codecs/int8.js";
 import { halfModel } from "../../runtime/codecs/parts/model-blob.js";
-import { sha256Hex } from "../../runtime/platform/node-sha256.js";
+import { openShadow, type Shadow } from "./shadow.js";
+import type { ModelForms } from "../storage/model-cache.js";
 import { collectAll } from "../memory.js";
 import { updateForm, type CodecChoice } from "../../runtime/training/transmission.js";
 import { followingIn, readArrivals, type AboutUpdate, type Kept } from "./arrivals.js";
 import { normOf, type ArrivedVector } from "./numbers.js";
 import { readUpdate, type Refusal } from "./validation.js";
-import type { Blob, Checkpoint } from "../storage/ledger.js";
+import { blobOf } from "./blob-of.js";
+import type { Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
 import { openGathering, type Gathering, type RoundLimits, type RuleSettings } from "./gathering.js";
 import { stateGrid } from "./weighted-mean.js";
@@ -66,14 +68,16 @@ export interface Reducer {
    * go on from: numbers that are not finite, another length or type
    */
   finish(model: Uint8Array<ArrayBuffer>, population: number, privacy?: string): Promise<Checkpoint>;
-  /** The model's blob in half the bytes. */
-  half(model: Uint8Array): Promise<Blob>;
+  /** The forms in which a model is sent, where the run does not send it as it is. */
+  forms(model: Uint8Array): Promise<ModelForms>;
   close(): Promise<void>;
 }
 
 export interface ReducerSettings extends CodecChoice {
   readonly algorithm: string;
   readonly algorithmSettings: NamedNumbers;
+  /** How models are sent. */
+  readonly modelCodec: string;
   readonly layout: Layout;
   readonly maxAbs: number;
   readonly maxNorm: number;
@@ -106,6 +110,7 @@ export function openReducer(
   let grid: number | undefined;
   /** What the rule gave in the last committed round, where it starts from it. */
   let centre: Float64Array | undefined;
+  const shadow = settings.modelCodec === "int8" ? openShadow() : undefined;
   const rowSize = layout.size * client.sends.length;
 
   return {
@@ -113,6 +118,7 @@ export function openReducer(
     async load(stored) {
       state = readState(stored, Object.keys(server.state), layout.size);
       centre = readCentre(stored, rowSize);
+      shadow?.load(stored);
     },
     async openFold(limits) {
       grid = client.nextState && stateGrid(limits.updates, maxAbs);
@@ -180,14 +186,18 @@ export function openReducer(
         next.global,
         next.state,
         population,
-        { centre, into: model },
+        { centre, into: model, shadow },
       );
       ({ state } = next);
       // Safe to reuse: only a custom algorithm could still hold a reference.
       if (next.global !== global && own === undefined) release(next.global.buffer);
       return checkpoint;
     },
-    half: async (model) => blobOf(halfModel(model, ["model", ...client.receives])),
+    async forms(model) {
+      if (settings.modelCodec === "float16")
+        return { half: blobOf(halfModel(model, ["model", ...client.receives])) };
+      return shadow?.forms(model) ?? {};
+    },
     async close() {},
   };
 }
@@ -204,7 +214,7 @@ export function inTurn(reducer: Reducer): Reducer {
     drop: (...given) => run(() => reducer.drop(...given)),
     rest: () => run(() => reducer.rest()),
     finish: (...given) => run(() => reducer.finish(...given)),
-    half: (...given) => run(() => reducer.half(...given)),
+    forms: (...given) => run(() => reducer.forms(...given)),
     close: () => run(() => reducer.close()),
   };
 }
@@ -238,7 +248,12 @@ function checkpointOf(
   {
     centre,
     into,
-  }: { readonly centre?: Float64Array; readonly into?: Uint8Array<ArrayBuffer> } = {},
+    shadow,
+  }: {
+    readonly centre?: Float64Array;
+    readonly into?: Uint8Array<ArrayBuffer>;
+    readonly shadow?: Shadow;
+  } = {},
 ): Checkpoint {
   for (const name of Object.keys(server.state))
     requireVector(layout, name, state[name], Float64Array);
@@ -248,20 +263,18 @@ function checkpointOf(
   const vectors = { [MODEL]: global, ...Object.fromEntries(broadcast) };
   for (const [name, vector] of Object.entries(vectors))
     requireVector(layout, name, vector, Float32Array);
-  return {
-    model: blobOf(writeBlob(layout, vectors, metadata, into)),
-    state: blobOf(
-      writeSafetensors(
-        Object.entries(centre === undefined ? state : { ...state, [CENTRE]: centre }).map(
-          ([name, data]) => ({
-            name,
-            shape: [data.length],
-            data,
-          }),
-        ),
-      ),
-    ),
+  const model = blobOf(writeBlob(layout, vectors, metadata, into));
+  const kept = {
+    ...state,
+    ...(centre && { [CENTRE]: centre }),
+    ...shadow?.next(model.bytes),
   };
+  const tensors = Object.entries(kept).map(([name, data]) => ({
+    name,
+    shape: [data.length],
+    data,
+  }));
+  return { model, state: blobOf(writeSafetensors(tensors)) };
 }
 
 function requireVector(
@@ -283,11 +296,6 @@ function requireVector(
       `"${name ? `${name}/` : ""}${wrong.parameter}" expected finite numbers ${step}, got ${wrong.value} at [${wrong.place.join(", ")}]`,
     );
 }
-
-const blobOf = (bytes: Uint8Array): Blob => ({
-  sha256: sha256Hex(bytes),
-  bytes,
-});
 
 /** The name, in the stored state, of what the rule starts from. */
 const CENTRE = "aggregate/centre";

@@ -5,6 +5,7 @@ import { endingInWords, type Refusal } from "../aggregation/validation.js";
 import { sameWork, type Work } from "../rounds/participants.js";
 import type { CodecChoice } from "../../runtime/training/transmission.js";
 import type { Blob } from "../storage/ledger.js";
+import type { ModelDifference, Models } from "../storage/model-cache.js";
 
 /**
  * The work given to clients: what each client is working on, what waits to be sent, and how each
@@ -58,6 +59,7 @@ export interface Assignments {
 interface AssignmentOptions {
   /** The codec in which updates are sent. */
   readonly codec: CodecChoice;
+  readonly differencesTo: Models["differencesTo"];
   readonly clientOf: (id: string) => Client;
   /** An assignment has ended: its update can be released. */
   readonly release: (id: string) => void;
@@ -65,7 +67,7 @@ interface AssignmentOptions {
 }
 
 export function openAssignments(options: AssignmentOptions): Assignments {
-  const { codec, clientOf, release, refused } = options;
+  const { codec, differencesTo, clientOf, release, refused } = options;
   const all = new Map<string, Assignment>();
 
   function flush(client: Client): void {
@@ -73,7 +75,10 @@ export function openAssignments(options: AssignmentOptions): Assignments {
     const assignment = client.tasks.shift();
     if (assignment === undefined) return;
     client.current = assignment;
-    client.session.send(assignMessage(assignment, codec));
+    const differences = client.reads.includes("int8")
+      ? differencesTo(assignment.model!.sha256)
+      : [];
+    client.session.send(assignMessage(assignment, codec, differences));
   }
 
   function free(assignment: Assignment): void {
@@ -183,6 +188,7 @@ export function openAssignments(options: AssignmentOptions): Assignments {
 const assignMessage = (
   { id, work, task, model, settings, due }: Assignment,
   { codec, codecSettings }: CodecChoice,
+  differences: readonly ModelDifference[],
 ): OutgoingServerMessage => ({
   type: "assign",
   assignment: id,
@@ -193,6 +199,9 @@ const assignMessage = (
   task,
   // Nothing waits to be sent without a model.
   model: nameOf(model!),
+  ...(differences.length > 0 && {
+    differences: differences.map(({ base, blob }) => ({ base, ...nameOf(blob) })),
+  }),
   codec,
   // Left out where the codec has none.
   ...(Object.keys(codecSettings).length > 0 && { codecSettings }),
@@ -211,9 +220,9 @@ const isOpen = ({ task, folded, ended }: Assignment): boolean =>
 
 /** The form of the newest model that a client is given. */
 export const modelFor = (
-  { current, half }: { readonly current: Blob; readonly half: Blob | undefined },
-  { readsHalves }: Client,
-): Blob => (readsHalves ? (half ?? current) : current);
+  { current, forms: { half, shadow } }: Pick<Models, "current" | "forms">,
+  { reads }: Client,
+): Blob => shadow ?? (reads.includes("float16") ? half : undefined) ?? current;
 
 /** A blob as messages name it. */
 export const nameOf = ({ sha256, bytes }: Blob) => ({

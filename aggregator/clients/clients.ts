@@ -57,8 +57,8 @@ export interface Client {
   session: Session | undefined;
   /** n_k, if known, as `believed`. */
   samples: number | null;
-  /** It reads models of halves. */
-  readsHalves: boolean;
+  /** The forms of models that it reads. */
+  reads: readonly string[];
   /** Kernels it computes with. */
   build: string | null;
   /** Counts in m. */
@@ -89,7 +89,7 @@ const newClient = (id: string): Client => ({
   id,
   session: undefined,
   samples: null,
-  readsHalves: false,
+  reads: [],
   build: null,
   registered: false,
   registeredAt: -Infinity,

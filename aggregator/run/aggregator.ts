@@ -137,9 +137,7 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const { context, driver, registry, reopen } = this.#joined;
     const { run, epoch, last, attempt, clients } = opened;
     const { round } = last.record;
-    const half =
-      this.settings.modelCodec === "float16" ? await reducer.half(last.model.bytes) : undefined;
-    context.models.keep(round, last.model, half);
+    context.models.keep(round, last.model, await reducer.forms(last.model.bytes));
     for (const client of clients)
       registry.remember(client, attempt?.selected.includes(client.id) ?? false);
     this.log.info(
@@ -384,6 +382,7 @@ function join(
   });
   const assignments = openAssignments({
     codec: settings,
+    differencesTo: models.differencesTo,
     clientOf,
     release: (id) => updates.drop(id),
     refused: (client, assignment, { code, message }) => {

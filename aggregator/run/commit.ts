@@ -91,12 +91,11 @@ export async function commitRound(
       })),
       line: { ...rounded },
     };
-    const half =
-      settings.modelCodec === "float16" ? await reducer.half(checkpoint.model.bytes) : undefined;
+    const forms = await reducer.forms(checkpoint.model.bytes);
     await withRetry(async () => {
       await context.ledger.commit(context.epoch, record, checkpoint);
       const commitSeconds = (performance.now() - finished) / 1000;
-      models.keep(open.round, checkpoint.model, half);
+      models.keep(open.round, checkpoint.model, forms);
       refresh(context, counted);
       await announce(context, counted);
       const timings: RoundTimings = {

@@ -33,8 +33,8 @@ export function openFolds(
           localEpochs: settings.localEpochs,
           batchSize: settings.batchSize,
           meanSamples,
-          model: context.models.current.bytes,
-          half: context.models.half?.bytes,
+          model: (context.models.forms.shadow ?? context.models.current).bytes,
+          half: context.models.forms.half?.bytes,
         }
       : undefined;
 

@@ -147,6 +147,7 @@ async function chooseReducer(
     algorithmSettings: settings.algorithmSettings,
     codec: settings.codec,
     codecSettings: settings.codecSettings,
+    modelCodec: settings.modelCodec,
     layout: model.layout,
     maxAbs,
     maxNorm: maxNorm || Infinity,

@@ -35,7 +35,7 @@ export interface RoundTimings {
   /** The longest local training; kept back in private runs. */
   readonly trainSeconds?: number;
   readonly updateBytes: number;
-  /** Of the models that those updates were trained from, as they were sent. */
+  /** Of the models that those updates were trained from; who adds differences fetches less. */
   readonly modelBytes: number;
   /** Parts of `seconds`: until the last update was in, moving the model, and writing it down. */
   readonly collectSeconds: number;

@@ -138,8 +138,7 @@ export function openStatistics(
         await ledger.keepStatistics(epoch, taken);
         record = taken;
         const model = normalised(models.current, taken);
-        const isHalved = models.half !== undefined;
-        models.keep(0, model, isHalved ? await context.reducer.half(model.bytes) : undefined);
+        models.keep(0, model, await context.reducer.forms(model.bytes));
         folder?.statistics(taken, models.current);
         const { count, members, held } = taken;
         log.info({ clients: members.length, count, held: held.length }, "statistics are taken");

@@ -48,9 +48,9 @@ export function openThreshold(
   const keep = (record: ThresholdRecord, clients: number): Promise<void> =>
     withRetry(async () => {
       const model = withThreshold(models.current, record);
-      const half = models.half && (await context.reducer.half(model.bytes));
+      const forms = await context.reducer.forms(model.bytes);
       await ledger.keepThreshold(epoch, record);
-      models.keep(models.round, model, half);
+      models.keep(models.round, model, forms);
       folder?.threshold(models.round, model);
       log.info({ value: record.value, clients: record.members.length }, "a threshold is taken");
       tell("threshold", { clients, minimum, record });

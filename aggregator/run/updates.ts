@@ -99,7 +99,7 @@ export function openUpdates(
           work: workName(context.run, given.work.round, given.work.attempt),
           samples: given.offer!.samples,
           // What was given before a restart is given again in the same form.
-          fromHalf: (given.model ?? modelFor(models, clientOf(given.client))) === models.half,
+          fromHalf: (given.model ?? modelFor(models, clientOf(given.client))) === models.forms.half,
         });
       } catch (error) {
         log.error({ err: error }, "an update could not be looked at");

@@ -34,7 +34,7 @@ export function welcomer(
     // Until it reports on its new connection it is treated as it was on the old one.
     expect(client);
     client.build = hello.capabilities.build;
-    client.readsHalves = hello.capabilities.models.includes("float16");
+    client.reads = hello.capabilities.models;
     client.lacks = lackOf(needs, hello.capabilities);
     if (client.lacks !== undefined)
       othersLog.warn(

@@ -3,28 +3,47 @@ import type { Blob } from "./ledger.js";
 /** Committed models that clients can still fetch. */
 const KEPT = 3;
 
+/** What leads a client from one model that it holds to another, in fewer bytes. */
+export interface ModelDifference {
+  /** SHA-256 of the models. */
+  readonly base: string;
+  readonly result: string;
+  readonly blob: Blob;
+}
+
+/** The forms in which a model is sent. */
+export interface ModelForms {
+  /** For clients that can read it: the model as halves. */
+  readonly half?: Blob;
+  /** For all clients: what those hold that add differences. */
+  readonly shadow?: Blob;
+  readonly difference?: ModelDifference;
+}
+
 /** The models of the last committed rounds; the newest is the global model. */
 export interface Models {
   /** How many rounds are committed. */
   readonly round: number;
   /** The global model. */
   readonly current: Blob;
-  /** What clients that can read it are given instead, where the run sends models as halves. */
-  readonly half: Blob | undefined;
+  /** What clients are given instead, where the run does not send it as it is. */
+  readonly forms: ModelForms;
+  /** Differences that lead to that model from older ones, in order. */
+  differencesTo(sha256: string): readonly ModelDifference[];
   /** Takes the model that a committed round has made, and lets go of the oldest. */
-  keep(round: number, model: Blob, half?: Blob): void;
+  keep(round: number, model: Blob, forms: ModelForms): void;
   /** One that is still here. */
   bytesOf(sha256: string): Uint8Array | undefined;
 }
 
 export function openModels(): Models {
-  const kept = new Map<string, Blob[]>();
+  const kept = new Map<string, { readonly model: Blob } & ModelForms>();
   let round = 0;
   let current: Blob | undefined;
-  let half: Blob | undefined;
+  let forms: ModelForms = {};
   return {
-    get half() {
-      return half;
+    get forms() {
+      return forms;
     },
     get round() {
       return round;
@@ -33,14 +52,29 @@ export function openModels(): Models {
       if (current === undefined) throw new Error("the run has not begun");
       return current;
     },
-    keep(number, model, halved) {
+    differencesTo(sha256) {
+      const differences: ModelDifference[] = [];
+      for (let at = sha256, left = KEPT; left > 0; left--) {
+        const difference = [...kept.values()].find(
+          (one) => one.difference?.result === at,
+        )?.difference;
+        if (difference === undefined) break;
+        differences.unshift(difference);
+        at = difference.base;
+      }
+      return differences;
+    },
+    keep(number, model, given) {
       round = number;
       current = model;
-      half = halved;
+      forms = given;
       kept.delete(model.sha256);
-      kept.set(model.sha256, halved === undefined ? [model] : [model, halved]);
+      kept.set(model.sha256, { model, ...given });
       for (const sha256 of kept.keys()) if (kept.size > KEPT) kept.delete(sha256);
     },
-    bytesOf: (sha256) => [...kept.values()].flat().find((blob) => blob.sha256 === sha256)?.bytes,
+    bytesOf: (sha256) =>
+      [...kept.values()]
+        .flatMap(({ model, half, shadow, difference }) => [model, half, shadow, difference?.blob])
+        .find((blob) => blob?.sha256 === sha256)?.bytes,
   };
 }

@@ -35,7 +35,7 @@ export async function introduce(
       algorithms: [...BUILT_IN, ...(options.algorithms ?? [])].map(({ name }) => name),
       layers: Object.keys(LAYER_KINDS),
       codecs: Object.keys(CODECS),
-      models: ["float32", "float16"],
+      models: ["float32", "float16", "int8"],
       build: engineBuild(),
     },
     samples: examples.training ?? record?.samples,

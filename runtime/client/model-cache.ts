@@ -1,8 +1,9 @@
 import { wholeModel } from "../codecs/parts/model-blob.js";
+import { blobOfHeld, follow, heldIn, differenceForm } from "../codecs/parts/model-difference.js";
 import { sha256 } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
 import { loadModel, readCard, type ModelCard } from "../models/model.js";
-import type { BlobName } from "../protocol/messages.js";
+import type { BlobName, DifferenceName } from "../protocol/messages.js";
 import { bytesOfHeader } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
 import type { CommittedModel } from "./options.js";
@@ -30,16 +31,49 @@ export function modelCache(
   ) => Promise<void>,
   largest = Infinity,
 ) {
-  let kept: { readonly sha256: string; readonly loaded: Promise<Loaded> } | undefined;
+  type Kept = { readonly sha256: string; readonly loaded: Promise<Loaded> };
+  let kept: Kept | undefined;
+
+  async function fetchBytes(blob: BlobName): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(blob.bytes);
+    await download(blob, (chunk, offset) => bytes.set(chunk, offset));
+    return bytes;
+  }
+
+  const loadedFrom = (bytes: Uint8Array<ArrayBuffer>, { sha256 }: BlobName): Loaded => ({
+    bytes,
+    model: { ...loadModel(bytes), sha256 },
+  });
+
+  /**
+   * The model that differences lead to from the one that is held; nothing where none begins there,
+   * where they are no shorter than it, or where they lead elsewhere.
+   */
+  async function fetchDifferences(
+    blob: BlobName,
+    from: Kept | undefined,
+    differences: readonly DifferenceName[],
+  ): Promise<Loaded | undefined> {
+    const way = differences.slice(differences.findIndex(({ base }) => base === from?.sha256));
+    const length = way.reduce((sum, { bytes }) => sum + bytes, 0);
+    if (from === undefined || way[0]?.base !== from.sha256 || length >= blob.bytes)
+      return undefined;
+    let held = heldIn((await from.loaded).bytes);
+    const form = differenceForm(held.layout);
+    for (const difference of way) {
+      if (difference.bytes !== form.bytes) return undefined;
+      const bytes = await fetchBytes(difference);
+      if ((await sha256(bytes)) !== difference.sha256) return undefined;
+      held = follow(held, bytes, form);
+    }
+    const bytes = blobOfHeld(held);
+    return (await sha256(bytes)) === blob.sha256 ? loadedFrom(bytes, blob) : undefined;
+  }
 
   async function fetchWhole(blob: BlobName): Promise<Loaded> {
     for (let attempt = 1; attempt <= 2; attempt++) {
-      const bytes = new Uint8Array(blob.bytes);
-      await download(blob, (chunk, offset) => bytes.set(chunk, offset));
-      if ((await sha256(bytes)) === blob.sha256) {
-        const whole = wholeModel(bytes);
-        return { bytes: whole, model: { ...loadModel(whole), sha256: blob.sha256 } };
-      }
+      const bytes = await fetchBytes(blob);
+      if ((await sha256(bytes)) === blob.sha256) return loadedFrom(wholeModel(bytes), blob);
     }
     throw new ProtocolError(
       "hash",
@@ -85,11 +119,18 @@ export function modelCache(
       checkSize(blob);
       return readCard(await fetchHeader(blob));
     },
-    /** @throws Declined `model-bytes`; ProtocolError `hash`, or as `Connection.fetch`; ModelError as `loadModel` */
-    async load(blob: BlobName): Promise<Loaded> {
+    /**
+     * @param differences that lead to it from models before it, where the aggregator has some
+     * @throws Declined `model-bytes`; ProtocolError `hash`, or as `Connection.fetch`; ModelError as `loadModel`
+     */
+    async load(blob: BlobName, differences: readonly DifferenceName[] = []): Promise<Loaded> {
       checkSize(blob);
       if (kept?.sha256 !== blob.sha256) {
-        const entry = { sha256: blob.sha256, loaded: fetchWhole(blob) };
+        // What is wrong with a difference, the whole model does without.
+        const loaded = fetchDifferences(blob, kept, differences)
+          .catch(() => undefined)
+          .then((model) => model ?? fetchWhole(blob));
+        const entry = { sha256: blob.sha256, loaded };
         kept = entry;
         entry.loaded.catch(() => {
           if (kept === entry) kept = undefined;

@@ -10,7 +10,8 @@ import type { Participation, Task } from "./context.js";
 /** The assignment's model. @throws Declined `layer` where the device lacks what it asks for */
 export async function modelOf({ models }: Participation, task: Task): Promise<Loaded> {
   try {
-    return await unlessAborted(models.load(task.assign.model), task.controller.signal);
+    const { model, differences } = task.assign;
+    return await unlessAborted(models.load(model, differences), task.controller.signal);
   } catch (error) {
     if (error instanceof ModelError && error.code === "description")
       throw new Declined("layer", error.message);

@@ -13,6 +13,9 @@ export const PROTOCOL = 1;
 /** The longest text frame, in bytes of UTF-8. */
 export const MAX_TEXT_BYTES = 64 * 1024;
 
+/** The most differences that may lead to an assignment's model. */
+const MOST_DIFFERENCES = 3;
+
 /** The most assignments that a `hello` may say to have in hand. */
 export const MOST_PENDING = 16;
 
@@ -47,6 +50,7 @@ const assignment = hex(16);
 const transfer = whole(1, 0xffffffff);
 const milliseconds = whole(0, 2 ** 31 - 1);
 const blob = v.object({ sha256, bytes: whole(1) });
+const difference = v.object({ base: sha256, ...blob.entries });
 const counted = v.object({ round: whole(1), assignment, sha256 });
 
 /** As many reals as an example has channels. */
@@ -175,6 +179,7 @@ export const serverMessages = {
     phase: text(64),
     task: text(64),
     model: blob,
+    differences: v.optional(v.pipe(v.array(difference), v.maxLength(MOST_DIFFERENCES)), []),
     codec: text(64),
     codecSettings: v.optional(v.record(text(64), bounded(-1e12, 1e12)), {}),
     settings: v.record(v.string(), v.unknown()),
@@ -227,6 +232,9 @@ export type OutgoingServerMessage = Outgoing<typeof serverMessages>;
 
 /** A blob's name and length, as models travel in messages. */
 export type BlobName = v.InferOutput<typeof blob>;
+
+/** The name of a difference's blob, and of the model that it leads on from. */
+export type DifferenceName = v.InferOutput<typeof difference>;
 
 /** The message as the text of one frame. @throws ProtocolError `too-large` above 64 KiB. */
 export function encode(message: OutgoingClientMessage | OutgoingServerMessage): string {

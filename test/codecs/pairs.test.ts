@@ -59,6 +59,7 @@ async function play(
       algorithm: algorithm.name,
       algorithmSettings: own,
       ...choice,
+      modelCodec: "float32",
       layout,
       maxAbs: MAX_ABS,
       maxNorm: Infinity,

@@ -212,6 +212,7 @@ for (const [algorithm, codecs] of [
   ["feddyn", { codec: "int8", codecSettings: { block: 8 } }],
   ["scaffold", { codec: "int8", modelCodec: "float16" }],
   ["feddc", { codec: "bfloat16", modelCodec: "float16" }],
+  ["feddc", { codec: "int8", modelCodec: "int8" }],
   [
     "memory",
     {
@@ -222,5 +223,5 @@ for (const [algorithm, codecs] of [
   ],
   ["memory", { codec: "topk-int8", codecSettings: { fraction: 0.2 }, modelCodec: "float16" }],
 ] as const)
-  test(`${algorithm} in ${codecs.codec}: the server's sums are those of the clients' states, to the bit, whatever became of their updates`, () =>
+  test(`${algorithm} in ${codecs.codec}, models in ${"modelCodec" in codecs ? codecs.modelCodec : "float32"}: the server's sums are those of the clients' states, to the bit, whatever became of their updates`, () =>
     federation(algorithm, CLIENTS.map(wildTrainer), codecs));

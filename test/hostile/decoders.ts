@@ -7,6 +7,7 @@ import { foldToBytes, foldFromBytes, emptyFold } from "../../aggregator/aggregat
 import { frame, FIRST, MAGIC, readJournal } from "../../aggregator/storage/journal.js";
 import { readPictures } from "../../cli/pictures.js";
 import { halfModel, wholeModel } from "../../runtime/codecs/parts/model-blob.js";
+import { follow, heldIn, differenceTo } from "../../runtime/codecs/parts/model-difference.js";
 import { CODECS } from "../../runtime/codecs/built-in.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { int8, int8Blocks } from "../../runtime/codecs/int8.js";
@@ -50,6 +51,7 @@ function jsonOf(bytes: Uint8Array): unknown {
 }
 
 const model = writeModel(tinyModel());
+const held = heldIn(model);
 
 function journal(): Uint8Array {
   const first = frame('{"type":"run","run":"x"}', FIRST);
@@ -161,6 +163,16 @@ export const DECODERS: readonly Decoder[] = [
     name: "models of halves",
     corpus: [halfModel(model, ["model"])],
     read: (bytes) => wholeModel(Uint8Array.from(bytes)),
+  },
+  {
+    name: "model differences",
+    corpus: [
+      differenceTo(
+        held,
+        held.numbers.map((w) => w / 3),
+      )!,
+    ],
+    read: (bytes) => follow(held, bytes),
   },
   {
     name: "folds",

@@ -124,6 +124,7 @@ test("a folding worker that ends rejects every call with a sentence", async () =
     algorithmSettings: {},
     codec: "float32",
     codecSettings: {},
+    modelCodec: "float32",
     layout,
     maxAbs: 1,
     maxNorm: Infinity,

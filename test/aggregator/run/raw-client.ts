@@ -31,6 +31,8 @@ export interface RawOptions {
   readonly activationNorms?: readonly number[];
   readonly algorithms?: readonly string[];
   readonly layers?: readonly string[];
+  /** The forms of models that it says it reads; says nothing where not given. */
+  readonly models?: readonly string[];
   readonly token?: string;
   /** Known from a line before. */
   readonly run?: string;
@@ -193,7 +195,7 @@ export class RawClient {
   }
 
   sayHello(): void {
-    const { samples, algorithms, layers, run, pending, counted } = this.#options;
+    const { samples, algorithms, layers, models, run, pending, counted } = this.#options;
     this.send({
       type: "hello",
       protocol: [1, 1],
@@ -204,6 +206,7 @@ export class RawClient {
         algorithms: algorithms ?? ["fedavg"],
         layers: layers ?? ["dense"],
         codecs: ["float32"],
+        models,
         build: "raw",
       },
       samples: samples === undefined ? 10 : samples,

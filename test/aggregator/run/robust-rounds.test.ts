@@ -147,6 +147,7 @@ test("centred clipping goes on from the last round's outcome, also after a resta
         algorithmSettings: {},
         codec: "float32",
         codecSettings: {},
+        modelCodec: "float32",
         layout,
         maxAbs: 1024,
         maxNorm: Infinity,
