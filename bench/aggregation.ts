@@ -50,7 +50,7 @@ export const compare: Compare = async (report) => {
     });
   }
   await clippedFold(report, arithmetic, rows[0]);
-  await longestTurn(report);
+  for (const name of Object.keys(TARGETS)) await longestTurn(report, name);
 };
 
 /**
@@ -96,17 +96,17 @@ async function clippedFold(
 }
 
 /**
- * The longest that the event loop waits while the reducer's worker makes a round of Krum, in a
- * process of its own, against one that does nothing for as long.
+ * The longest that the event loop waits while the reducer's worker makes a round of that rule, in
+ * a process of its own, against one that does nothing for as long.
  */
-async function longestTurn(report: Parameters<Compare>[0]): Promise<void> {
+async function longestTurn(report: Parameters<Compare>[0], rule: string): Promise<void> {
   const { busy, idle } = JSON.parse(
-    execFileSync(process.execPath, [fileURLToPath(new URL("turns.js", import.meta.url))], {
+    execFileSync(process.execPath, [fileURLToPath(new URL("turns.js", import.meta.url)), rule], {
       encoding: "utf8",
     }),
   ) as { busy: number; idle: number };
   report({
-    name: `longest turn of the event loop during a round of krum, quietest of three`,
+    name: `longest turn of the event loop during a round of ${rule}, quietest of three`,
     value: busy,
     unit: "ms",
     baseline: "an idle loop",

@@ -10,13 +10,14 @@ import { layoutOf } from "../runtime/tensors/layout.js";
 import { random } from "../runtime/tensors/random.js";
 
 // The longest turns of the event loop, in milliseconds: while a worker combines 20 updates of a
-// million numbers by Krum, and while nothing is done. Of three rounds the quietest, for what else
-// the machine does makes turns only longer. Prints { busy, idle } as JSON.
+// million numbers by the rule of that name, and while nothing is done. Of three rounds the quietest,
+// for what else the machine does makes turns only longer. Prints { busy, idle } as JSON.
 
 const CLIENTS = 20;
 const SIZE = 1_000_000;
 const ROUNDS = 3;
 
+const { name: rule, defaults: numbers } = ruleNamed(process.argv[2]);
 const layout = layoutOf([{ name: "0.kernel", shape: [SIZE] }]);
 const reducer = await openReducerInWorker({
   algorithm: "fedavg",
@@ -28,7 +29,7 @@ const reducer = await openReducerInWorker({
   maxAbs: 1024,
   maxNorm: Infinity,
   clipUpdateNorm: Infinity,
-  rule: { rule: "krum", hostile: 4, numbers: ruleNamed("krum").defaults, bucket: 1, seed: "1" },
+  rule: { rule, hostile: 4, numbers, bucket: 1, seed: "1" },
 });
 const first = firstCheckpoint(fedavg, {}, layout, {}, new Float32Array(SIZE));
 await reducer.load(first.state.bytes);
