@@ -126,7 +126,7 @@ export function statisticsInWords(record: StatisticsRecord, names?: readonly str
     const shown = channels
       .slice(0, 5)
       .map((channel) =>
-        channel < mean.length ? channelName(channel, names) : `target ${channel - mean.length}`,
+        channel < mean.length ? channelName(channel, names) : targetName(channel - mean.length),
       );
     return shown.join(", ") + (channels.length > 5 ? ` and ${channels.length - 5} more` : "");
   };
@@ -152,6 +152,9 @@ export function statisticsInWords(record: StatisticsRecord, names?: readonly str
       : []),
   ];
 }
+
+/** A number of the targets, as people are told of it. */
+export const targetName = (place: number): string => `target ${place}`;
 
 /** A channel, as people are told of it. */
 export const channelName = (channel: number, names?: readonly string[]): string =>

@@ -66,6 +66,13 @@ export function thresholdInWords({ clients, minimum, record }: TakenThreshold): 
   return `An error above ${value.toPrecision(4)} is an anomaly: ${100 * quantile} % of what ${clients} clients held out is below it${outer}.`;
 }
 
+/** That a threshold was taken. */
+export const takenBy = (record: ThresholdRecord, minimum: number): TakenThreshold => ({
+  clients: record.members.length + record.leftOut.length,
+  minimum,
+  record,
+});
+
 /** What came of asking for a threshold. */
 export interface TakenThreshold {
   /** Clients that gave errors, and how many are needed. */

@@ -43,8 +43,9 @@ import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import type { Spent } from "./privacy.js";
 import { openRoster } from "./roster.js";
 import { openStatistics, type StatisticsPhase } from "./statistics.js";
-import { openThreshold } from "./threshold.js";
+import { openThreshold, type ThresholdPhase } from "./threshold.js";
 import { openUpdates } from "./updates.js";
+import type { TakenThreshold } from "../clients/threshold.js";
 import { openUploads } from "../clients/uploads.js";
 import { startUpkeep } from "./upkeep.js";
 
@@ -271,6 +272,11 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return this.#joined.statistics.record;
   }
 
+  /** The threshold of anomalies that was taken after the last round, or why none was. */
+  get threshold(): TakenThreshold | undefined {
+    return this.#joined.threshold.taken;
+  }
+
   /** What is done to inputs: by the model's card, or by the clients' statistics once they are there. */
   get normalisation(): Normalisation | undefined {
     return this.statistics ? normalisationBy(this.statistics) : this.#given;
@@ -336,6 +342,7 @@ interface Joined {
   readonly registry: Registry;
   readonly end: RunEnd;
   readonly statistics: StatisticsPhase;
+  readonly threshold: ThresholdPhase;
   /** Models that may be fetched now. */
   readonly fetchable: ModelStore;
   /** Opens the attempt that a restart found open. */
@@ -448,7 +455,7 @@ function join(
   };
   const { heartbeat, helloDeadline, windowBytes } = settings;
   return {
-    ...{ context, driver, sessions, registry, end, statistics, fetchable },
+    ...{ context, driver, sessions, registry, end, statistics, threshold, fetchable },
     reopen: attempts.reopen,
     sessionContext: {
       ...{ run, admission, log, othersLog, heartbeat, helloDeadline, windowBytes },

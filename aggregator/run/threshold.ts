@@ -2,7 +2,7 @@ import { modelMetadata, parseCard } from "../../runtime/models/model.js";
 import { ERROR_BINS } from "../../runtime/models/metrics/sums.js";
 import { lossCap } from "../clients/claims.js";
 import { evaluators } from "../clients/clients.js";
-import { thresholdOf } from "../clients/threshold.js";
+import { takenBy, thresholdOf, type TakenThreshold } from "../clients/threshold.js";
 import type { Blob, ThresholdRecord } from "../storage/ledger.js";
 import type { RunContext } from "./context.js";
 import { withMetadata } from "./model-card.js";
@@ -17,6 +17,8 @@ export interface ThresholdPhase {
    * stopped takes it after its resume.
    */
   take(): Promise<void>;
+  /** What came of it, once it was asked for. */
+  readonly taken: TakenThreshold | undefined;
 }
 
 export function openThreshold(
@@ -45,7 +47,16 @@ export function openThreshold(
   const { settings, metrics } = definition;
   const { threshold: quantile, minimum, maxSamples } = settings;
 
-  const keep = (record: ThresholdRecord, clients: number): Promise<void> =>
+  let taken =
+    before?.round === models.round && before.quantile === quantile
+      ? takenBy(before, minimum)
+      : undefined;
+  const tellOf = (now: TakenThreshold): void => {
+    taken = now;
+    tell("threshold", now);
+  };
+
+  const keep = (record: ThresholdRecord): Promise<void> =>
     withRetry(async () => {
       const model = withThreshold(models.current, record);
       const forms = await context.reducer.forms(model.bytes);
@@ -53,14 +64,17 @@ export function openThreshold(
       models.keep(models.round, model, forms);
       folder?.threshold(models.round, model);
       log.info({ value: record.value, clients: record.members.length }, "a threshold is taken");
-      tell("threshold", { clients, minimum, record });
+      tellOf(takenBy(record, minimum));
     });
 
   return {
+    get taken() {
+      return taken;
+    },
+
     async take() {
       const { round } = models;
-      if (quantile === undefined || isClosing()) return;
-      if (before?.round === round && before.quantile === quantile) return;
+      if (quantile === undefined || isClosing() || taken?.record?.round === round) return;
       const answers = await evaluations.ask(
         round,
         models.current,
@@ -84,9 +98,9 @@ export function openThreshold(
       const clients = (found?.members.length ?? 0) + (found?.leftOut.length ?? 0);
       if (found === undefined || clients < minimum) {
         log.warn({ clients, minimum }, "there is no threshold: too few clients gave errors");
-        return tell("threshold", { clients, minimum });
+        return tellOf({ clients, minimum });
       }
-      await keep({ round, quantile, ...found }, clients);
+      await keep({ round, quantile, ...found });
     },
   };
 }

@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { headlineOf, METRICS } from "../../../runtime/models/metrics/built-in.js";
-import { channelName, isConstant } from "../../clients/statistics.js";
+import { channelName, isConstant, targetName } from "../../clients/statistics.js";
+import { thresholdInWords } from "../../clients/threshold.js";
 import { networkOf } from "../../../runtime/models/network.js";
 import { figureOf } from "../round-figures.js";
 import type { Aggregator } from "../../run/aggregator.js";
 import type { AggregatorEvents } from "../../run/options.js";
+import type { StatisticsRecord } from "../../storage/ledger.js";
 import type { Traffic } from "../metrics.js";
 import { openChronicle, type Chronicle } from "./chronicle.js";
 import { short, tableChange, type ShownTable } from "./client-table.js";
@@ -78,7 +80,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
   const chronicle = openChronicle(wake);
   const work = openRoundWork();
   let sent = 0;
-  let before = { now: "", counts: "", inputs: "[]" };
+  let before = { now: "", counts: "", learned: "" };
   let timer: NodeJS.Timeout | undefined;
   /** When that timer fires, in the time of `performance.now()`. */
   let due = Infinity;
@@ -111,18 +113,18 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
     // The time that is left goes by without saying.
     const nowText = JSON.stringify({ ...situation, left: undefined });
     const countsText = JSON.stringify(clients);
-    const inputs = inputsOf(aggregator);
-    const inputsText = JSON.stringify(inputs);
+    const learned = learnedOf(aggregator);
+    const learnedText = JSON.stringify(learned);
     const update: PageUpdate = {
       ...(nowText !== before.now && { now: situation }),
       ...(countsText !== before.counts && { clients }),
-      ...(inputsText !== before.inputs && { inputs }),
+      ...(learnedText !== before.learned && learned),
       ...(sent !== chronicle.revision && {
         ...chronicle.since(sent),
         revision: chronicle.revision,
       }),
     };
-    before = { now: nowText, counts: countsText, inputs: inputsText };
+    before = { now: nowText, counts: countsText, learned: learnedText };
     sent = chronicle.revision;
     const shared = Object.keys(update).length > 0 ? eventOf(update) : "";
     let changed = shared !== "";
@@ -167,7 +169,7 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
             run: cardOf(aggregator, id, look.role, hasAdmin),
             now: now(),
             clients: counts(),
-            inputs: inputsOf(aggregator),
+            ...learnedOf(aggregator),
             ...chronicle.since(look.feed === id ? look.since : 0),
             table: tableFor(viewer),
             revision: chronicle.revision,
@@ -181,6 +183,8 @@ export function openFeed(aggregator: Aggregator, traffic: Traffic, hasAdmin: boo
       };
     },
     close() {
+      // What is about to be told is the last that a page learns.
+      if (due < Infinity) tell();
       clearTimeout(timer);
       clearInterval(keepAlive);
       for (const { sink } of viewers) sink.end();
@@ -216,13 +220,30 @@ function countsOf(aggregator: Aggregator, work: RoundWork): ClientCounts {
   return { all, ...clients, ...work.counts() };
 }
 
-/** What inputs are normalised by. */
-const inputsOf = ({ statistics, channelNames }: Aggregator): InputRow[] =>
-  (statistics?.mean ?? []).map((mean, channel) => {
-    const deviation = statistics!.deviation[channel];
-    const name = channelName(channel, channelNames);
-    return { name, mean, deviation, constant: isConstant(mean, deviation) };
-  });
+/** What inputs are normalised by, and behind them targets. */
+function inputsOf({ statistics, channelNames }: Aggregator): InputRow[] {
+  if (statistics === undefined) return [];
+  const rowsOf = (
+    { mean, deviation }: Pick<StatisticsRecord, "mean" | "deviation">,
+    nameOf: (i: number) => string,
+  ): InputRow[] =>
+    mean.map((one, i) => ({
+      name: nameOf(i),
+      mean: one,
+      deviation: deviation[i],
+      constant: isConstant(one, deviation[i]),
+    }));
+  return [
+    ...rowsOf(statistics, (channel) => channelName(channel, channelNames)),
+    ...(statistics.targets ? rowsOf(statistics.targets, targetName) : []),
+  ];
+}
+
+/** What clients have said of their data, beside how to train. */
+const learnedOf = (aggregator: Aggregator): Pick<PageUpdate, "inputs" | "threshold"> => ({
+  inputs: inputsOf(aggregator),
+  threshold: aggregator.threshold === undefined ? "" : thresholdInWords(aggregator.threshold),
+});
 
 /** What a page shows of the run itself. */
 function cardOf(aggregator: Aggregator, feed: string, role: Role, hasAdmin: boolean): RunCard {

@@ -1,6 +1,7 @@
 import { isFaultless } from "../../aggregation/validation.js";
 import type { AggregatorEvents } from "../../run/options.js";
 import { statisticsInWords } from "../../clients/statistics.js";
+import { thresholdInWords } from "../../clients/threshold.js";
 import type { Traffic } from "../metrics.js";
 import type { Chronicle } from "./chronicle.js";
 import { shortFigures } from "./round-points.js";
@@ -100,6 +101,9 @@ export function listenersOf(
       const [first, ...remarks] = statisticsInWords(record, channelNames);
       enter("good", first);
       for (const remark of remarks) enter("warning", remark);
+    },
+    threshold(taken) {
+      enter(taken.record === undefined ? "warning" : "good", thresholdInWords(taken));
     },
     abandoned({ round, attempt, reason, phase }) {
       const name = phase === undefined ? "" : ` (${phase})`;

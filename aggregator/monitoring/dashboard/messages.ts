@@ -8,8 +8,10 @@ export interface PageUpdate {
   readonly run?: RunCard;
   readonly now?: Now;
   readonly clients?: ClientCounts;
-  /** What inputs are normalised by, where clients have said it before the first round. */
+  /** What inputs and targets are normalised by, where clients have said it before the first round. */
   readonly inputs?: readonly InputRow[];
+  /** What threshold of anomalies was taken, in a sentence; empty where none was asked for. */
+  readonly threshold?: string;
   /** Rounds that are new or know more than before. */
   readonly rounds?: readonly RoundPoint[];
   /** Entries that are new or count more than before. */
@@ -48,7 +50,7 @@ export interface RunCard {
   readonly hasAdmin: boolean;
 }
 
-/** A channel of the inputs. */
+/** A channel of the inputs, or a number of the targets. */
 export interface InputRow {
   readonly name: string;
   readonly mean: number;

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { PageUpdate } from "../../../aggregator/monitoring/dashboard/messages.js";
 import { listen } from "../../../aggregator/server/server.js";
+import { initialModel } from "../../../runtime/models/initial.js";
+import { parseCard } from "../../../runtime/models/model.js";
 import { federation, type Federation } from "../run/federation.js";
 import { updateFor } from "../run/raw-client.js";
 
@@ -61,6 +63,8 @@ async function follow(
       told.run ??= update.run;
       told.now = update.now ?? told.now;
       told.clients = update.clients ?? told.clients;
+      told.inputs = update.inputs ?? told.inputs;
+      told.threshold = update.threshold ?? told.threshold;
       told.revision = update.revision ?? told.revision;
     }
     if (enough(told)) break;
@@ -76,6 +80,8 @@ interface Told {
   run?: PageUpdate["run"];
   now?: PageUpdate["now"];
   clients?: PageUpdate["clients"];
+  inputs?: PageUpdate["inputs"];
+  threshold?: PageUpdate["threshold"];
   revision?: number;
 }
 
@@ -290,5 +296,70 @@ test("a run that went on after a restart shows its rounds from the beginning", a
     await f.end();
   } finally {
     await rm(folder, { recursive: true });
+  }
+});
+
+/** A model of two inputs and as many outputs. */
+const linear = (loss: object) =>
+  initialModel(
+    parseCard({
+      description: {
+        ...{ input: [2], layers: [{ type: "dense", units: 2 }] },
+        loss: { type: "meanSquaredError", ...loss },
+      },
+    }),
+    "1",
+  );
+
+test("the statistics of inputs and of targets are shown, by which both are normalised", async () => {
+  const f = await federation({ normalise: "channels", minimum: 1 }, { model: linear({}) });
+  try {
+    const client = await f.client("a");
+    client.send({ type: "ready" });
+    const assign = await client.next("assign");
+    const statistics = {
+      ...{ count: 10, mean: [1, 5], deviation: [2, 0] },
+      ...{ targetMean: [7, 8], targetDeviation: [3, 4] },
+    };
+    client.send({ type: "accept", assignment: assign["assignment"] });
+    client.send({ type: "report", assignment: assign["assignment"], statistics });
+    const { inputs } = await follow(f, "", (told) => (told.inputs ?? []).length > 0);
+    assert.deepEqual(inputs, [
+      { name: "channel 0", mean: 1, deviation: 2, constant: false },
+      { name: "channel 1", mean: 5, deviation: 0, constant: true },
+      { name: "target 0", mean: 7, deviation: 3, constant: false },
+      { name: "target 1", mean: 8, deviation: 4, constant: false },
+    ]);
+  } finally {
+    await f.end();
+  }
+});
+
+test("a threshold is shown, and stands in the log, before the page's last word", async () => {
+  const f = await federation(
+    { ...{ normalise: "none", rounds: 1, minimum: 1 }, threshold: 0.9, evaluateFraction: 0 },
+    { model: linear({ target: "input" }) },
+  );
+  try {
+    const told = follow(f, "", ({ threshold }) => threshold !== undefined && threshold !== "");
+    const client = await f.client("a");
+    client.send({ type: "ready" });
+    const train = await client.next("assign");
+    const bytes = await client.fetch(train["model"]);
+    await client.deliver(
+      train["assignment"],
+      updateFor(bytes, () => 1),
+    );
+    const { assignment } = await client.next("assign");
+    client.send({ type: "accept", assignment });
+    const bins = new Array<number>(256).fill(0);
+    bins[160] = 10;
+    const evaluation = { count: 10, correct: 0, loss: 1, sums: [0, 0, 0, 0, 0, ...bins] };
+    client.send({ type: "report", assignment, evaluation });
+    const { threshold, log } = await told;
+    assert.match(threshold!, /^An error above 1\.09\d is an anomaly: 90 % /);
+    assert.ok([...log.values()].includes(threshold!));
+  } finally {
+    await f.end();
   }
 });

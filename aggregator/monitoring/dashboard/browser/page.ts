@@ -20,6 +20,8 @@ let run: RunCard | undefined;
 let now: Now | undefined;
 /** When the round's deadline is, in the time of `performance.now()`. */
 let due: number | undefined;
+let inputs: readonly InputRow[] = [];
+let threshold = "";
 let revision = 0;
 let over = false;
 /** Nothing is told without a token. */
@@ -50,7 +52,9 @@ function take(update: PageUpdate): void {
     showNow();
   }
   if (update.clients !== undefined) clients.count(update.clients);
-  if (update.inputs !== undefined) showInputs(update.inputs);
+  if (update.inputs !== undefined) inputs = update.inputs;
+  if (update.threshold !== undefined) threshold = update.threshold;
+  if (update.inputs !== undefined || update.threshold !== undefined) showInputs();
   if (update.table !== undefined) clients.change(update.table);
   if (update.rounds !== undefined) {
     for (const point of update.rounds) rounds.set(point.round, point);
@@ -247,9 +251,12 @@ function figures(
   );
 }
 
-/** What inputs are normalised by, channel by channel. */
-function showInputs(inputs: readonly InputRow[]): void {
-  byId("inputs").hidden = inputs.length === 0;
+/** What inputs and targets are normalised by, channel by channel, and what error is an anomaly. */
+function showInputs(): void {
+  byId("inputs").hidden = inputs.length === 0 && threshold === "";
+  byId("input-table").hidden = inputs.length === 0;
+  byId("threshold").hidden = threshold === "";
+  setText(byId("threshold"), threshold);
   byId("input-rows").replaceChildren(
     ...inputs.map(({ name, mean, deviation, constant }) =>
       element(
