@@ -16,8 +16,8 @@ export function countOf(fraction: number, size: number, most: number): number {
   return Math.max(1, Math.ceil(fraction * size));
 }
 
-/** Places of the k largest keys, rising; of equal keys the first ones. */
-export function largest(keys: Uint32Array, k: number): Uint32Array {
+/** Places of the k largest keys, of which the mask's bits count, rising; of equal keys the first ones. */
+export function largest(keys: Uint32Array, k: number, mask = 0xffffffff): Uint32Array {
   // The k-th largest key, 16 bits at a time, by counting.
   let above = 0;
   const digitOf = (counts: Uint32Array): number => {
@@ -26,24 +26,28 @@ export function largest(keys: Uint32Array, k: number): Uint32Array {
     return digit;
   };
   const upper = new Uint32Array(65536);
-  for (let i = 0; i < keys.length; i++) upper[keys[i] >>> 16]++;
+  for (let i = 0; i < keys.length; i++) upper[(keys[i] & mask) >>> 16]++;
   const half = digitOf(upper);
   const lower = new Uint32Array(65536);
-  for (let i = 0; i < keys.length; i++) if (keys[i] >>> 16 === half) lower[keys[i] & 0xffff]++;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i] & mask;
+    if (key >>> 16 === half) lower[key & 0xffff]++;
+  }
   const prefix = half * 65536 + digitOf(lower);
   let equal = k - above;
   const places = new Uint32Array(k);
-  for (let i = 0, at = 0; at < k; i++)
-    if (keys[i] > prefix || (keys[i] === prefix && equal-- > 0)) places[at++] = i;
+  for (let i = 0, at = 0; at < k; i++) {
+    const key = (keys[i] & mask) >>> 0;
+    if (key > prefix || (key === prefix && equal-- > 0)) places[at++] = i;
+  }
   return places;
 }
 
 /** Places of the k numbers of largest size, rising. */
 export function largestOf(vector: Vector, k: number): Uint32Array {
   const bits = new Uint32Array(vector.buffer, vector.byteOffset, vector.length);
-  const keys = new Uint32Array(bits.length);
-  for (let i = 0; i < keys.length; i++) keys[i] = bits[i] & 0x7fffffff;
-  return largest(keys, k);
+  // As whole numbers, sizes have the order that they have as floats.
+  return largest(bits, k, 0x7fffffff);
 }
 
 /** Numbers whose places have the same upper 16 bits. */
