@@ -23,12 +23,12 @@ const COMPARISONS: Readonly<Record<string, string>> = {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "boolean" }, help: { type: "boolean" } },
+  options: { json: { type: "boolean" }, busy: { type: "boolean" }, help: { type: "boolean" } },
 });
 const unknown = positionals.filter((name) => !Object.hasOwn(COMPARISONS, name));
 if (values.help || unknown.length > 0) {
   console.error(
-    `${unknown.length > 0 ? `"comparison" expected one of the below, got "${unknown[0]}"\n` : ""}npm run bench [-- [--json] NAME ...]\nWithout names all run. Each writes its table into bench/results.md.\n` +
+    `${unknown.length > 0 ? `"comparison" expected one of the below, got "${unknown[0]}"\n` : ""}npm run bench [-- [--json] [--busy] NAME ...]\nWithout names all run. Each writes its table into bench/results.md.\n--busy: others work on this machine, so what runs in this process is measured in its processor time.\n` +
       Object.entries(COMPARISONS)
         .map(([name, title]) => `  ${name.padEnd(12)}${title}`)
         .join("\n"),
@@ -51,6 +51,7 @@ async function run(name: string): Promise<Figure[]> {
   for (const part of parts) {
     const child = spawn(process.execPath, ["--expose-gc", one, name, part], {
       stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, ...(values.busy && { FEDFLAT_BENCH_BUSY: "1" }) },
     });
     const ended = new Promise<number | null>((done) => child.on("close", done));
     for await (const line of createInterface({ input: child.stdout })) {
@@ -116,7 +117,7 @@ for (const name of wanted) {
   }
   writeSection(
     name,
-    `Machine: ${machine}; commit ${commit}.\n\n| ${HEAD.join(" | ")} |\n|${HEAD.map(() => "---").join("|")}|\n` +
+    `Machine: ${machine}; commit ${commit}.${values.busy ? " Others worked on the machine: processor time of the process." : ""}\n\n| ${HEAD.join(" | ")} |\n|${HEAD.map(() => "---").join("|")}|\n` +
       figures.map((figure) => `| ${cells(figure).join(" | ")} |`).join("\n"),
   );
 }
