@@ -3,7 +3,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { FederatedClient } from "../../../runtime/client.js";
+import { memoryStore } from "../../../runtime/platform/memory-store.js";
+import { labIdentity } from "../../../runtime/platform/node-identity.js";
+import { nodePlatform } from "../../../runtime/platform/node.js";
 import { random } from "../../../runtime/tensors/random.js";
+import { labTrainer } from "../../faults/fixtures.js";
 import { federation, tinyModel } from "./federation.js";
 import { readBlob, sha256, updateFor, type Message, type RawClient } from "./raw-client.js";
 
@@ -101,6 +106,53 @@ test("clients that hold a model are sent differences, all train from what is hel
       master = master.map((w, i) => w + (one[i] + other[i]) / 2);
       assert.deepEqual(Float32Array.from(numbersIn(f.aggregator.model.bytes)), master);
     }
+  } finally {
+    await f.end();
+  }
+});
+
+test("real clients fetch one model, then differences alone, and at the end the model itself", async () => {
+  const f = await federation({ ...SETTINGS, gather: 3, minimum: 3 }, { model: tinyModel(UNITS) });
+  /** Hashes of what each client asked for. */
+  const wanted = [new Set<string>(), new Set<string>()];
+  const client = (i: number) => {
+    const node = nodePlatform({ identity: labIdentity("differences", i) });
+    return new FederatedClient(
+      {
+        url: f.url,
+        state: "",
+        holdOut: 0,
+        data: { x: new Float32Array(4 * 5).fill(i + 1), y: [0, 1, 2, 3, 4] },
+        trainer: labTrainer,
+      },
+      {
+        ...node,
+        openState: async () => memoryStore(),
+        openSocket(...args) {
+          const socket = node.openSocket(...args);
+          const send = socket.send.bind(socket);
+          socket.send = (data) => {
+            const message = typeof data === "string" ? JSON.parse(data) : {};
+            if (message.type === "want") wanted[i].add(message.sha256);
+            send(data);
+          };
+          return socket;
+        },
+      },
+    ).run();
+  };
+  try {
+    // One that says what it is assigned.
+    const raw = await f.client("raw", { models: ["float32", "int8"] });
+    const zeros = (_: Message, model: Uint8Array) => updateFor(model, () => 0);
+    await Promise.all([client(0), client(1), raw.work(zeros)]);
+    const assigned = raw.messages.filter(({ type }) => type === "assign");
+    assert.equal(assigned.length, SETTINGS.rounds);
+    const [first, ...later] = assigned;
+    const differences = later.map((one) => one["differences"].at(-1).sha256);
+    // Of the finished run they keep the model itself.
+    const expected = [first["model"].sha256, ...differences, f.aggregator.model.sha256];
+    for (const hashes of wanted) assert.deepEqual([...hashes], expected);
   } finally {
     await f.end();
   }
