@@ -12,7 +12,10 @@ async function importModel(settings: SettingsOf<"import">): Promise<void> {
   const { source, head, loss, network: described, json } = settings;
   const bytes = await readFileBounded(source);
   const network = described === undefined ? undefined : await readJson(described);
-  const imported = await readAny(bytes, { head, loss, network, beside: filesBeside(source) });
+  const imported = await readAny(bytes, {
+    ...{ path: source, head, loss, network },
+    beside: filesBeside(source),
+  });
   const model = modelOf(imported);
   const destination = settings.destination ?? basename(source).replace(/\.[a-z0-9]+$/i, "");
   if (destination === basename(source))

@@ -57,22 +57,34 @@ const FORMATS: readonly Format[] = [
 /**
  * Reads a model's file of whatever format its bytes are of. @throws ModelError `import` in one
  * sentence, whatever is wrong with the bytes
+ * @param options `path` is the file's, for that sentence
  */
-export async function readAny(bytes: Uint8Array, options: ReadOptions): Promise<Imported> {
+export async function readAny(
+  bytes: Uint8Array,
+  options: ReadOptions & { readonly path?: string },
+): Promise<Imported> {
   const format = FORMATS.find(({ is }) => is(bytes));
-  if (format === undefined)
-    return refuse(
-      "file",
-      "",
-      `a model of ${FORMATS.map(({ name }) => name).join(", ")}`,
-      "something else",
-    );
-  const read = await format.reader();
   try {
-    return await read(bytes, options);
+    if (format === undefined)
+      return refuse(
+        "file",
+        "",
+        `a model of ${FORMATS.map(({ name }) => name).join(", ")}`,
+        "something else",
+      );
+    return await (
+      await format.reader()
+    )(bytes, options);
   } catch (error) {
-    throw asRefusal(format.name, error);
+    throw naming(options.path, asRefusal(format?.name ?? "", error));
   }
+}
+
+/** Readers call what they are given `file`; a person is told its path. */
+function naming(path: string | undefined, error: FedflatError): FedflatError {
+  if (path !== undefined)
+    error.message = error.message.replace(/^"file(?=["./])/, () => `"${path}`);
+  return error;
 }
 
 /** Libraries throw errors of any kind at damaged files. */

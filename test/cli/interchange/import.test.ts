@@ -53,8 +53,17 @@ test("--head puts a new layer in place of the last one", async () => {
 test("what cannot be read is one sentence, and leaves nothing behind", async () => {
   const text = join(folder, "notes.txt");
   writeFileSync(text, "no model at all");
+  const cut = join(folder, "cut.h5");
+  writeFileSync(cut, readFileSync(join(MODELS, "keras", "two-dense.h5")).subarray(0, 1000));
+  const empty = join(folder, "empty.keras");
+  writeFileSync(empty, "PK\x03\x04".padEnd(100));
   const mistakes: readonly [string, RegExp][] = [
-    [text, /^fedflat: "file" expected a model of .*ONNX.*, got something else\n$/],
+    [text, /^fedflat: ".*notes.txt" expected a model of .*ONNX.*, got something else\n$/],
+    [cut, /^fedflat: ".*cut.h5" expected \d+ bytes, got \d+ \(cut off\?\)\n$/],
+    [
+      empty,
+      /^fedflat: ".*empty.keras" .* expected a ZIP directory, got none \(a file cut off\?\)\n$/,
+    ],
     [
       join(MODELS, "onnx", "test_ELU", "model.onnx"),
       /^fedflat: "node 0 \(Elu\).alpha" expected 1, got 2\n$/,
