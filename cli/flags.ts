@@ -107,6 +107,7 @@ export const COMMANDS = {
     examples: [
       "runs/watches/model --to onnx --out watches.onnx",
       "runs/watches --to tfjs --out public/watches",
+      "runs/watches --to keras --out watches.keras",
     ],
   },
   loadtest: {
@@ -692,15 +693,15 @@ const EXPORT = only("export", {
     help: "a run's folder, its model folder, or a weights.safetensors",
   },
   to: {
-    ...oneOf("onnx", "tfjs"),
+    ...oneOf("onnx", "keras", "tfjs", "torch"),
     placeholder: "format",
     required: true,
-    help: "onnx, or tfjs for a layers-model of TensorFlow.js (docs/interchange.md)",
+    help: "onnx, keras, tfjs for a layers-model of TensorFlow.js, torch for a state_dict of PyTorch (docs/interchange.md)",
   },
   exported: {
     ...text("file"),
     flag: "out",
-    help: "the file, or tfjs' folder (model.onnx or model-tfjs where not given)",
+    help: "the file, or the folder of tfjs and torch (model.onnx, model.keras, model-tfjs or model-torch where not given)",
   },
 });
 

@@ -270,6 +270,14 @@ function folded(steps: Step[], last: number, notes: string[]): number {
     if (at === last) last = source;
   };
   let norms = 0;
+  // One after the other are one.
+  steps.forEach((step, at) => {
+    const [from] = step.inputs;
+    if (step.type !== "affine" || steps[from]?.type !== "affine") return;
+    if (readersOf(steps, last).get(from)?.length !== 1) return;
+    scaleOutputs(steps[from], step);
+    bypass(at);
+  });
   for (let at = 0; at < steps.length; at++) {
     const { type, inputs } = steps[at];
     if (type !== "affine" && type !== "activation" && type !== "relu") continue;

@@ -1,5 +1,5 @@
 import { ModelError } from "../../runtime/errors.js";
-import type { Model } from "../../runtime/models/model.js";
+import type { Model, ModelCard } from "../../runtime/models/model.js";
 import {
   parseLoss,
   type LossDescription,
@@ -15,6 +15,8 @@ export interface Imported {
   readonly tensors: ReadonlyMap<string, Float32Array>;
   /** What a person should know about the result, a sentence each. */
   readonly notes: readonly string[];
+  /** What else is known of the model, such as what was done to its inputs. */
+  readonly card?: Omit<ModelCard, "description">;
 }
 
 /** How a reader is asked to read. */
@@ -70,8 +72,8 @@ function shown(value: unknown): string {
 }
 
 /** The model of what was read. @throws ModelError where a tensor is missing or has another size. */
-export function modelOf({ description, tensors }: Imported): Model {
-  const { layout, classes, loss } = networkOf(description);
+export function modelOf({ description, tensors, card }: Imported): Model {
+  const { layout } = networkOf(description);
   const weights = new Float32Array(layout.size);
   for (const { name, offset, size } of layout.parameters) {
     const data = tensors.get(name);
@@ -80,13 +82,15 @@ export function modelOf({ description, tensors }: Imported): Model {
     if (wrong >= 0) refuse(name, "", "finite numbers", `${data[wrong]} at place ${wrong}`);
     weights.set(data, offset);
   }
+  const classes = card?.classes.length ? card.classes : namesFor(description);
+  return { ...card, description, layout, weights, classes };
+}
+
+/** Numbers as names of the classes or labels, where the output is such. */
+export function namesFor(description: ModelDescription): string[] {
+  const { classes, loss } = networkOf(description);
   const named = loss.task === "classes" || loss.task === "labels" || loss.task === "sequence";
-  return {
-    description,
-    layout,
-    weights,
-    classes: named ? Array.from({ length: classes }, (_, i) => String(i)) : [],
-  };
+  return named ? Array.from({ length: classes }, (_, i) => String(i)) : [];
 }
 
 /** The tensor with its axes in another order: `axes[i]` of the old becomes axis i. */

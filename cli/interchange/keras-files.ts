@@ -60,9 +60,10 @@ export async function readKerasZip(bytes: Uint8Array, options: ReadOptions): Pro
       [...files.keys()].slice(0, 5),
     );
   const topology = parse(decoder.decode(config), "config.json");
-  const said = metadata && parse(decoder.decode(metadata), "metadata.json")["keras_version"];
-  const compiled = topology["compile_config"];
-  const loss = lossSaid(compiled);
+  const about = metadata && parse(decoder.decode(metadata), "metadata.json");
+  const said = about?.["keras_version"];
+  const noted = (about?.["fedflat"] as Json | undefined)?.["loss"];
+  const loss = lossNoted(noted) ?? lossSaid(topology["compile_config"]);
   const { numbers } = readHdf5(weights, (path) => !path.startsWith("optimizer"));
   const version = typeof said === "string" ? said : "3";
   return readKeras(topology, variablesByPlace(numbers), { version, loss }, options);

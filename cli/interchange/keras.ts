@@ -457,8 +457,21 @@ const several =
       if (axis !== -1 && axis !== call.x.shape.length)
         refuse(call.label, "axis", "-1, the channels", axis);
     }
-    return call.network.add(call.label, { type }, call.inputs);
+    return call.network.add(
+      call.label,
+      { type },
+      type === "multiply" ? call.inputs.map((x) => asGate(call, x)) : call.inputs,
+    );
   };
+
+/** A row of channels that stands at one place, such as 1 x 1 x C, weighs all places of the others. */
+function asGate({ network, label, inputs }: Call, x: Value): Value {
+  const { shape } = x;
+  const places = shape.slice(0, -1);
+  const alone = inputs.every((other) => other.shape.join() === shape.join());
+  if (alone || places.length === 0 || places.some((size) => size !== 1)) return x;
+  return network.add(label, { type: "reshape", shape: shape.slice(-1) }, [x]);
+}
 
 const zeroPadding: LayerReader = (call) => {
   channelsLast(call);
@@ -773,7 +786,8 @@ function callOf(name: string, call: unknown): { readonly names: string[]; readon
   return { names, named };
 }
 
-const snakeCase = (name: string): string =>
+/** A class as Keras names its group: `layer_normalization`. */
+export const snakeCase = (name: string): string =>
   name
     .replace(/\W+/g, "")
     .replace(/(.)([A-Z][a-z]+)/g, "$1_$2")

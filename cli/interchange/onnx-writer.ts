@@ -5,6 +5,7 @@ import { networkOf, type NetworkLayer } from "../../runtime/models/network.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
 import { blocks, permute, refuse, type FileTensor } from "./imported.js";
 import { encode } from "./onnx-file.js";
+import { inputUnits, outputUnits } from "./units.js";
 
 /** A tensor of the file, and whether its channels stand before its places or behind them. */
 interface Written {
@@ -14,7 +15,10 @@ interface Written {
 }
 
 type Attributes = Readonly<
-  Record<string, number | string | readonly number[] | { readonly float: number }>
+  Record<
+    string,
+    number | string | readonly number[] | readonly string[] | { readonly float: number }
+  >
 >;
 
 /** The pieces of a GraphProto as they come. */
@@ -83,8 +87,8 @@ function file() {
         w.tag(2, WireType.Bit32).float(value.float);
         int(w, 20, 1);
       } else {
-        for (const one of value) int(w, 8, one);
-        int(w, 20, 7);
+        for (const one of value) typeof one === "number" ? int(w, 8, one) : text(w, 9, one);
+        int(w, 20, typeof value[0] === "string" ? 8 : 7);
       }
     });
   }
@@ -266,16 +270,29 @@ function recurrent(call: Call): Result {
     ? blocks(take("recurrentBias"), order).data
     : new Float32Array(bias.data.length);
   const both = out.constant(Float32Array.of(...bias.data, ...second), [1, 2 * bias.data.length]);
-  const usual = { activation: "tanh", recurrentActivation: "sigmoid" };
-  for (const [field, name] of Object.entries(usual))
-    if ((fields[field] ?? name) !== name)
-      refuse(`layers[${layer.index}].${layer.type}`, field, name, fields[field]);
+  const named = (field: string, initial: string): string => {
+    const name = fields[field] ?? initial;
+    const known: Readonly<Record<string, string>> = {
+      tanh: "Tanh",
+      sigmoid: "Sigmoid",
+      relu: "Relu",
+    };
+    if (typeof name === "string" && Object.hasOwn(known, name)) return known[name];
+    return refuse(
+      `layers[${layer.index}].${layer.type}`,
+      field,
+      Object.keys(known).join(", "),
+      name,
+    );
+  };
+  const [f, g] = [named("activation", "tanh"), named("recurrentActivation", "sigmoid")];
   const [steps] = out.node("Transpose", [as(out, x, "last")], { perm: [1, 0, 2] });
   const [Y, last] = out.node(
     gru ? "GRU" : "LSTM",
     [steps, matrix("kernel"), matrix("recurrentKernel"), both],
     {
       hidden_size: layer.output[layer.output.length - 1],
+      activations: gru ? [g, f] : [g, f, f],
       direction: fields["reverse"] === true ? "reverse" : "forward",
       ...(gru && { linear_before_reset: resetAfter ? 1 : 0 }),
     },
@@ -285,6 +302,45 @@ function recurrent(call: Call): Result {
     return [out.node("Squeeze", [last, out.constant([0])])[0], "last"];
   const [squeezed] = out.node("Squeeze", [Y, out.constant([1])]);
   return [out.node("Transpose", [squeezed], { perm: [1, 0, 2] })[0], "last"];
+}
+
+/** Self-attention by its parts, which `onnx-attention.ts` reads again. */
+function attention({ out, x, take, fields }: Call): Result {
+  const heads = Number(fields["heads"]);
+  const kernel = take("kernel");
+  const [channels, all] = kernel.shape;
+  const inside = all / 3;
+  const size = inside / heads;
+  const from = as(out, x, "last");
+  const [length] = x.shape;
+  const part = (i: number, perm: readonly number[]): string => {
+    const own = new Float32Array(channels * inside);
+    for (let row = 0; row < channels; row++)
+      own.set(
+        kernel.data.subarray(row * all + i * inside, row * all + (i + 1) * inside),
+        row * inside,
+      );
+    const bias = take("bias").data.slice(i * inside, (i + 1) * inside);
+    const [product] = out.node("MatMul", [from, out.constant(own, [channels, inside])]);
+    const [sum] = out.node("Add", [product, out.constant(bias)]);
+    const [cut] = out.node("Reshape", [sum, out.constant([0, 0, heads, size])]);
+    return out.node("Transpose", [cut], { perm })[0];
+  };
+  const [q, k, v] = [part(0, [0, 2, 1, 3]), part(1, [0, 2, 3, 1]), part(2, [0, 2, 1, 3])];
+  const root = out.constant(single(1 / Math.sqrt(size)), []);
+  let [scores] = out.node("Mul", [out.node("MatMul", [q, k])[0], root]);
+  if (fields["causal"] === true) {
+    const mask = new Float32Array(length * length);
+    mask.forEach((_, i) => (mask[i] = i % length > Math.floor(i / length) ? -1e9 : 0));
+    [scores] = out.node("Add", [scores, out.constant(mask, [length, length])]);
+  }
+  const [weights] = out.node("Softmax", [scores], { axis: -1 });
+  const [mixed] = out.node("MatMul", [weights, v]);
+  const [back] = out.node("Transpose", [mixed], { perm: [0, 2, 1, 3] });
+  const [rows] = out.node("Reshape", [back, out.constant([0, 0, inside])]);
+  const outer = take("outputKernel");
+  const [joined] = out.node("MatMul", [rows, out.constant(outer.data, outer.shape)]);
+  return [out.node("Add", [joined, out.constant(take("outputBias").data)])[0], "last"];
 }
 
 function multiply({ out, inputs }: Call): Result {
@@ -304,7 +360,11 @@ const LAYERS: Readonly<Record<string, (call: Call) => Result>> = {
   ...{ conv1dTranspose: transposed, conv2dTranspose: transposed },
   ...{ maxPool: pool("MaxPool"), avgPool: pool("AveragePool") },
   ...{ globalAvgPool: globalPool("GlobalAveragePool"), globalMaxPool: globalPool("GlobalMaxPool") },
-  ...{ groupNorm, multiply, gru: recurrent, lstm: recurrent },
+  ...{ groupNorm, multiply, gru: recurrent, lstm: recurrent, multiHeadAttention: attention },
+  repeat: ({ out, x, layer }) => {
+    const [row] = out.node("Unsqueeze", [x.name, out.constant([1])]);
+    return [out.node("Tile", [row, out.constant([1, layer.output[0], 1])])[0], "last"];
+  },
   layerNorm: ({ out, x, take, fields }) => [
     out.node(
       "LayerNormalization",
@@ -369,21 +429,17 @@ function scaled(out: File, x: string, scale: readonly number[], shift: readonly 
  */
 export function writeOnnx(model: Model): Uint8Array {
   const network = networkOf(model.description);
-  const { normalisation, targets, description } = model;
+  const { description } = model;
+  const [before, after] = [inputUnits(model), outputUnits(model)];
   const out = file();
   let entrance = "input";
-  if (normalisation !== undefined) {
-    const { scale, mean, deviation } = normalisation;
-    const channels = Math.max(mean.length, deviation.length);
-    const each = (i: number) => [mean[i % mean.length], deviation[i % deviation.length]] as const;
-    const all = Array.from({ length: channels }, (_, i) => each(i));
+  if (before !== undefined)
     entrance = scaled(
       out,
       entrance,
-      all.map(([, d]) => 1 / (scale * d)),
-      all.map(([m, d]) => -m / d),
+      before.deviation.map((d) => 1 / d),
+      before.mean.map((m, i) => -m / before.deviation[i]),
     );
-  }
   const input: Written = { name: entrance, shape: network.input, order: "last" };
   const written: Written[] = [];
   for (const layer of network.layers) {
@@ -407,12 +463,7 @@ export function writeOnnx(model: Model): Uint8Array {
   }
   const end = written[written.length - 1];
   let exit = as(out, end, "last");
-  if (targets !== undefined) {
-    const count = Math.max(targets.mean.length, targets.deviation.length);
-    const each = (list: readonly number[]) =>
-      Array.from({ length: count }, (_, i) => list[i % list.length]);
-    exit = scaled(out, exit, each(targets.deviation), each(targets.mean));
-  }
+  if (after !== undefined) exit = scaled(out, exit, after.deviation, after.mean);
   out.node("Identity", [exit]);
   return modelProto(
     out,

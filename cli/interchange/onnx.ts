@@ -12,6 +12,7 @@ import {
   type ImportOptions,
   type FileTensor,
 } from "./imported.js";
+import { ATTENTION, withAttention } from "./onnx-attention.js";
 import { readOnnxFile, type OnnxNode, type OnnxTensor } from "./onnx-file.js";
 
 /**
@@ -129,6 +130,7 @@ export function readOnnx(
   given: ReadonlyMap<string, OnnxTensor> = new Map(),
 ): Imported {
   const file = readOnnxFile(bytes);
+  const nodes = withAttention(file.nodes, file.tensors);
   const entries = new Map<string, Entry>([...file.tensors, ...given]);
   const inputs = file.inputs.filter(({ name }) => !entries.has(name));
   if (inputs.length !== 1)
@@ -136,7 +138,7 @@ export function readOnnx(
   if (file.outputs.length === 0) refuse("file", "outputs", "one output", "none");
   const [{ name, shape }] = inputs;
   if (shape === undefined) return refuse(name, "shape", "the sizes of the input", "none");
-  const order = orderOf(name, shape, file.nodes);
+  const order = orderOf(name, shape, nodes);
   const sizes = order === "time" ? [shape[0], shape[2]] : shape.slice(1);
   if (sizes.some((size) => size === 0))
     refuse(
@@ -148,7 +150,7 @@ export function readOnnx(
   const own = order === "first" && sizes.length > 1 ? [...sizes.slice(1), sizes[0]] : sizes;
   const network = graph(own.length === 0 ? [1] : own);
   entries.set(name, { value: network.input, order });
-  for (const node of file.nodes) {
+  for (const node of nodes) {
     const read = reader(node, file.opset, entries);
     const operator = OPERATORS[node.op];
     if (operator === undefined || !Object.hasOwn(OPERATORS, node.op))
@@ -490,13 +492,17 @@ const arithmetic =
     return same(larger, network.add(node.label, { type }, [x.value, y.value]));
   };
 
+/** What a layer reads. */
+function inputOf(network: Graph, { inputs: [at] }: { readonly inputs: readonly number[] }): Value {
+  return at < 0 ? network.input : { at, shape: network.stepOf({ at, shape: [] })!.output };
+}
+
 /** A row that was spread to [1, 1, C], so that it counts at every place, as the row. */
 function asRow(network: Graph, x: Tensor): Tensor {
   const step = network.stepOf(x.value);
   const { shape } = x.value;
   if (step?.type !== "reshape" || shape.slice(0, -1).some((size) => size !== 1)) return x;
-  const [at] = step.inputs;
-  const row = at < 0 ? network.input : { at, shape: network.stepOf({ at, shape })!.output };
+  const row = inputOf(network, step);
   return row.shape.length === 1 ? { value: row, order: "last" } : x;
 }
 
@@ -976,14 +982,10 @@ const gather: Operator = (network, node) => {
     !step.fields["reverse"]
   ) {
     const { returnSequences: _, ...fields } = step.fields;
-    const input =
-      step.inputs[0] < 0
-        ? network.input
-        : { at: step.inputs[0], shape: network.stepOf({ at: step.inputs[0], shape: [] })!.output };
     const value = network.add(
       node.label,
       { type: step.type as "gru", ...fields },
-      [input],
+      [inputOf(network, step)],
       step.tensors,
     );
     return [{ value, order: "last" }];
@@ -994,6 +996,54 @@ const gather: Operator = (network, node) => {
     "tokens, or the last step of a recurrent layer",
     index ?? "others",
   );
+};
+
+/** A self-attention whose parts were recognised before. */
+const attention: Operator = (network, node) => {
+  const { value } = node.tensor(0);
+  const [heads, keySize] = [node.float("heads", 0), node.float("size", 0)];
+  const inside = heads * keySize;
+  const channels = value.shape[value.shape.length - 1];
+  const matrix = (i: number, shape: readonly number[]): Float32Array => {
+    const found = node.numbers(i);
+    return found.shape.join() === shape.join()
+      ? found.data
+      : refuse(node.label, `input ${i}`, shape.join(" x "), found.shape);
+  };
+  const beside = (places: readonly number[], rows: number) => {
+    const parts = places.map((i) => matrix(i, rows === 1 ? [inside] : [rows, inside]));
+    const data = new Float32Array(3 * inside * rows);
+    for (let row = 0; row < rows; row++)
+      parts.forEach((part, i) =>
+        data.set(part.subarray(row * inside, (row + 1) * inside), (3 * row + i) * inside),
+      );
+    return data;
+  };
+  const causal = node.float("causal", 0) === 1;
+  return same(
+    node.tensor(0),
+    network.add(
+      node.label,
+      { type: "multiHeadAttention", heads, keySize, ...(causal && { causal }) },
+      [value],
+      {
+        ...{ kernel: beside([1, 3, 5], channels), bias: beside([2, 4, 6], 1) },
+        ...{ outputKernel: matrix(7, [inside, channels]), outputBias: matrix(8, [channels]) },
+      },
+    ),
+  );
+};
+
+/** A row at each of so many places. */
+const tile: Operator = (network, node) => {
+  const x = node.tensor(0);
+  const repeats = node.sizes("repeats", 1) ?? [];
+  const step = network.stepOf(x.value);
+  const [, times] = repeats;
+  const row = step?.type === "reshape" ? inputOf(network, step) : undefined;
+  if (row?.shape.length !== 1 || dims(x)[1] !== 1 || repeats[0] !== 1 || repeats[2] !== 1)
+    return refuse(node.label, "repeats", "1, times, 1 behind a row [1, channels]", repeats);
+  return [{ value: network.add(node.label, { type: "repeat", times }, [row]), order: "last" }];
 };
 
 const layerNorm: Operator = (network, node) => {
@@ -1229,6 +1279,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
   Pad: pad,
   Resize: resize,
   Upsample: resize,
+  ...{ Tile: tile, [ATTENTION]: attention },
   Identity: identity,
   Cast: identity,
   Dropout: (network, node) => {

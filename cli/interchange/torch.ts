@@ -1,10 +1,12 @@
 import { float16 } from "../../runtime/data/npy.js";
 import { parseDescription, type LayerDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
+import { parseCard, type ModelCard } from "../../runtime/models/model.js";
 import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import {
   blocks,
+  namesFor,
   permute,
   refuse,
   rowsOf,
@@ -111,13 +113,11 @@ export function readStateDict(
     );
   if (head !== undefined || loss !== undefined)
     refuse(head === undefined ? "loss" : "head", "", "the description to say it", "the flag");
-  const inner =
-    typeof json === "object" && json !== null && "description" in json ? json.description : json;
-  const description = parseDescription(inner);
+  const { description, ...card } = cardOf(json);
   const { layers } = networkOf(description);
   const modules = modulesOf(bytes);
   const tensors = new Map<string, Float32Array>();
-  const rows = flattened(layers);
+  const { rows } = flattened(layers);
   for (const { index, type, places } of layers) {
     if (places.length === 0) continue;
     const convert = LAYERS[type];
@@ -158,7 +158,15 @@ export function readStateDict(
   const [over] = modules;
   if (over !== undefined)
     refuse(over.name, "", "a layer for every module", "more modules than layers");
-  return { description, tensors, notes: [] };
+  return { description, tensors, notes: [], card };
+}
+
+/** A description alone, or the card of a model with what was done to its inputs. */
+function cardOf(json: unknown): ModelCard {
+  if (typeof json !== "object" || json === null || !("description" in json))
+    return { description: parseDescription(json), classes: [] };
+  const description = parseDescription(json.description);
+  return parseCard({ classes: namesFor(description), ...json });
 }
 
 /** The modules of a state_dict in its order, each with its tensors. */
@@ -169,7 +177,7 @@ function modulesOf(bytes: Uint8Array): { name: string; tensors: Map<string, File
   );
   for (const { name, shape, data } of inOrder) {
     if (/num_batches_tracked$/.test(name)) continue;
-    const short = /^(?:(.*)\.)?((?:out_proj\.)?[^.]+)$/.exec(name);
+    const short = /^(?:(.*?)\.)?((?:out_proj\.)?[^.]+)$/.exec(name);
     const [module, own] = [short?.[1] ?? "", short?.[2] ?? name];
     if (/^running_/.test(own)) refuse(module, own, "a network without batch normalisation", "one");
     const numbers =
@@ -181,16 +189,33 @@ function modulesOf(bytes: Uint8Array): { name: string; tensors: Map<string, File
   return [...modules].map(([name, tensors]) => ({ name, tensors }));
 }
 
-/** Dense layers right behind a flattened image, whose rows PyTorch counts with the channels first. */
-function flattened(layers: ReturnType<typeof networkOf>["layers"]): Map<number, readonly number[]> {
-  const found = new Map<number, readonly number[]>();
-  const behind = new Map<number, readonly number[]>();
+/**
+ * Images that PyTorch flattens with the channels first, so that the rows of the dense layers behind
+ * lie otherwise: `images` by the place of the flatten, `rows` by the index of the dense layer.
+ */
+export function flattened(layers: ReturnType<typeof networkOf>["layers"]) {
+  const rows = new Map<number, readonly number[]>();
+  const images = new Map<number, readonly number[]>();
+  const behind = new Map<number, { readonly image: readonly number[]; readonly from: number }>();
   layers.forEach(({ index, type, sources, input }, place) => {
-    const image = sources.length === 1 ? behind.get(sources[0]) : undefined;
-    if (type === "flatten" && input.length > 1) behind.set(place, input);
-    else if (image !== undefined && ["dropout", "relu", "activation"].includes(type))
-      behind.set(place, image);
-    else if (image !== undefined && type === "dense") found.set(index, image);
+    const read = sources.length === 1 ? behind.get(sources[0]) : undefined;
+    if (type === "flatten" && input.length > 1) behind.set(place, { image: input, from: place });
+    else if (read !== undefined && ["dropout", "relu", "activation"].includes(type))
+      behind.set(place, read);
+    else if (read !== undefined && type === "dense") {
+      rows.set(index, read.image);
+      images.set(read.from, read.image);
+    }
   });
-  return found;
+  layers.forEach(({ index, type, sources }) => {
+    const mixed = sources.map((at) => behind.get(at)).find((read) => images.has(read?.from ?? -1));
+    if (mixed !== undefined && !["dense", "dropout", "relu", "activation"].includes(type))
+      refuse(
+        `layers[${index}].${type}`,
+        "inputs",
+        "no flattened image that a dense layer reads",
+        type,
+      );
+  });
+  return { rows, images };
 }

@@ -6,7 +6,7 @@ import { encode } from "../../../cli/interchange/onnx-file.js";
 import { readAny } from "../../../cli/interchange/read.js";
 import { WireType } from "@bufbuild/protobuf/wire";
 import { MODELS } from "./running.js";
-import { zipped } from "./zipped.js";
+import { writeZip } from "../../../cli/interchange/zip-writer.js";
 
 const beside = () => Promise.reject(new Error("no files beside"));
 const network = { input: [3], layers: [{ type: "dense", units: 2 }] };
@@ -39,7 +39,7 @@ const onnx = (op: string): Uint8Array => {
 
 /** A ZIP archive that says that its file unpacks to 4 GB less a byte or two. */
 function bomb(): Uint8Array {
-  const zip = zipped({ "config.json": Buffer.alloc(1000), "model.weights.h5": Buffer.alloc(9) });
+  const zip = writeZip({ "config.json": Buffer.alloc(1000), "model.weights.h5": Buffer.alloc(9) });
   const at = zip.indexOf("PK\x01\x02", 0, "latin1");
   zip.writeUInt32LE(0xfffffff0, at + 24);
   return zip;

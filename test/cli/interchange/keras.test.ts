@@ -11,7 +11,7 @@ import { filesBeside, readAny } from "../../../cli/interchange/read.js";
 import { readManifest } from "../../../cli/interchange/keras-files.js";
 import { repository } from "../command.js";
 import { assertNear, close, MODELS, numbers, outputsOf } from "./running.js";
-import { zipped } from "./zipped.js";
+import { writeZip } from "../../../cli/interchange/zip-writer.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-keras-"));
 after(() => {
@@ -295,7 +295,7 @@ for (const [name, build] of Object.entries(NETWORKS)) {
       keras_version: name.includes("recurrent") ? "2.15.0" : "3.6.0",
     });
     await compare(
-      zipped({
+      writeZip({
         "metadata.json": Buffer.from(metadata),
         "config.json": Buffer.from(JSON.stringify(topology)),
         "model.weights.h5": weights,

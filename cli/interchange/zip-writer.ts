@@ -1,8 +1,8 @@
 import { deflateRawSync } from "node:zlib";
-import { crc32 } from "../../../runtime/crc.js";
+import { crc32 } from "../../runtime/crc.js";
 
 /** A ZIP archive (APPNOTE.TXT 4.3) of deflated files. */
-export function zipped(files: Readonly<Record<string, Uint8Array>>): Buffer {
+export function writeZip(files: Readonly<Record<string, Uint8Array>>): Buffer {
   const parts: Buffer[] = [];
   const directory: Buffer[] = [];
   let offset = 0;
