@@ -23,7 +23,8 @@ export function readHdf5(bytes: Uint8Array, wanted: (path: string) => boolean): 
   const { warn } = console;
   console.warn = () => {};
   try {
-    const file = new File(bytes.slice().buffer as ArrayBuffer);
+    // A copy: a Buffer's `slice` would be a view of the archive around it.
+    const file = new File(new Uint8Array(bytes).buffer);
     const attributes: Record<string, string> = {};
     for (const [name, value] of Object.entries(file.attrs))
       if (typeof value === "string") attributes[name] = value.replace(/\0+$/, "");

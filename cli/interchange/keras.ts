@@ -794,6 +794,9 @@ export const snakeCase = (name: string): string =>
     .replace(/([a-z])([A-Z])/g, "$1_$2")
     .toLowerCase();
 
+/** Variables that Keras 3 calls otherwise than Keras 2. */
+const RENAMED: Readonly<Record<string, string>> = { depthwise_kernel: "kernel" };
+
 /** Numbers by their paths: `dense_1/kernel`, `model_weights/dense_1/dense_1/kernel:0`. */
 export function variablesByName(numbers: ReadonlyMap<string, FileTensor>): Variables {
   const byLayer = new Map<
@@ -815,7 +818,7 @@ export function variablesByName(numbers: ReadonlyMap<string, FileTensor>): Varia
           .get(name)
           ?.find(
             ({ pieces }) =>
-              pieces[pieces.length - 1] === variable &&
+              [variable, RENAMED[variable]].includes(pieces[pieces.length - 1]) &&
               (part?.begins === undefined ||
                 pieces.some((piece) => piece.startsWith(part.begins!))),
           )?.numbers,

@@ -38,7 +38,7 @@ const ENDS = new Set(
 );
 
 /** What programs write, what readers make themselves, and what others have. */
-const ELSEWHERE = /^(summary|fedcm|use|prometheus|NAME)\.|\/NAME\./;
+const ELSEWHERE = /^(summary|fedcm|use|prometheus|NAME)\.|^model\.py$|\/NAME\./;
 const NAMED = /(?<![\w/.:@*-])((?:[\w.-]+\/)*[\w.-]+\.(?:ts|mjs|md|py|yml))\b(?![\w*/])/g;
 
 /** The files that a text names and that are nowhere in the tree. */

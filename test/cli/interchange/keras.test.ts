@@ -44,6 +44,17 @@ test("a quantised manifest: each tensor scaled from its shard", async () => {
   assert.equal(count, shard.length);
 });
 
+for (const name of ["images", "steps"])
+  for (const format of ["keras", "h5"])
+    test(`what Keras 3 itself wrote gives its outputs: ${name}.${format}`, async () => {
+      const { x, y } = JSON.parse(readFileSync(join(MODELS, "keras", `${name}.json`), "utf8")) as {
+        x: number[];
+        y: number[];
+      };
+      const imported = await opened(join(MODELS, "keras", `${name}.${format}`));
+      assertNear(await outputsOf(imported, Float32Array.from(x)), y);
+    });
+
 /** Networks in TensorFlow.js, which also computes what is expected. */
 const NETWORKS: Readonly<Record<string, () => layers.LayersModel>> = {
   "a convolutional network with batch normalisation, before and behind": () => {
