@@ -73,8 +73,9 @@ export async function flatness(
   try {
     const productsOf = hessian(trainer, model, part, signal);
     const blocks: BlockFlatness[] = [];
+    const { layout } = networkOf(model.description).shares.learning;
     for (const block of [
-      wholeOf(model.layout),
+      wholeOf(layout),
       ...(settings.perLayer ? layersOf(model.description) : []),
     ]) {
       const product = productsOf(block);
@@ -89,7 +90,7 @@ export async function flatness(
         seed,
         // A product with a block costs as much as one with the whole: unit vectors pay in a small
         // network only.
-        estimate: model.layout.size > EXACT_UP_TO && block.size > probes,
+        estimate: layout.size > EXACT_UP_TO && block.size > probes,
         onStep: bar.of(`${block.name}: trace`),
       });
       blocks.push({

@@ -15,7 +15,7 @@ export interface Block {
   readonly size: number;
 }
 
-/** All parameters. */
+/** All parameters of a layout: of what learns in a network, since nothing else has a curvature. */
 export const wholeOf = ({ size }: Layout): Block => ({
   name: "all",
   offset: 0,
@@ -23,14 +23,16 @@ export const wholeOf = ({ size }: Layout): Block => ({
 });
 
 /** One block for each layer that learns, named `${index}.${type}` as in the description. */
-export const layersOf = (description: Weighted["description"]): Block[] =>
-  networkOf(description)
-    .layers.filter(({ places }) => places.length > 0)
-    .map(({ index, type, places }) => ({
-      name: `${index}.${type}`,
-      offset: places[0].offset,
-      size: places.reduce((sum, { size }) => sum + size, 0),
-    }));
+export function layersOf(description: Weighted["description"]): Block[] {
+  const { layers, shares } = networkOf(description);
+  const { parameters } = shares.learning.layout;
+  return layers.flatMap(({ index, type }) => {
+    const own = parameters.filter(({ name }) => name.startsWith(`${index}.`));
+    if (own.length === 0) return [];
+    const size = own.reduce((sum, { size }) => sum + size, 0);
+    return [{ name: `${index}.${type}`, offset: own[0].offset, size }];
+  });
+}
 
 /**
  * Examples that one worker takes at a time. Always the same, and summed in their order, so that a
@@ -50,13 +52,14 @@ export function hessian(
   signal?: AbortSignal,
 ): (block: Block) => Product {
   const weighted = weightedOf(model);
+  const { layout } = networkOf(model.description).shares.learning;
   const { dataset, rows } = part;
   const pieces: Part[] = [];
   for (let from = 0; from < rows.length; from += PIECE)
     pieces.push({ dataset, rows: rows.slice(from, from + PIECE) });
   return ({ offset, size }) =>
     async (v) => {
-      const direction = new Float32Array(model.weights.length);
+      const direction = new Float32Array(layout.size);
       direction.set(v, offset);
       const sums = await Promise.all(
         pieces.map((part) => trainer.hessianProduct({ ...weighted, part, direction }, { signal })),

@@ -8,7 +8,7 @@ import { weightedOf, type Trainer, type Weighted } from "../training/job.js";
 /**
  * A random direction in which each filter is as long as the same filter of the weights (Li et al.
  * 2018, "Visualizing the Loss Landscape of Neural Nets", arXiv:1712.09913, section 4); biases,
- * gamma and beta stand still. A filter is what makes one output channel or unit: along the kernel's
+ * gamma and beta stand still, and what is frozen. A filter is what makes one output channel or unit: along the kernel's
  * last axis, of a depthwise kernel along its last two.
  */
 export function filterNormalisedDirection(
@@ -18,9 +18,9 @@ export function filterNormalisedDirection(
 ): Vector {
   const chance = random(seed, "direction", which);
   const direction = new Float32Array(weights.length);
-  for (const { type, parameters, places } of networkOf(description).layers)
+  for (const { type, parameters, places, learned } of networkOf(description).layers)
     places.forEach(({ offset, size, shape }, i) => {
-      if (parameters[i].name !== "kernel") return;
+      if (parameters[i].name !== "kernel" || !learned[i]) return;
       const channelAxes = type === "depthwiseConv2d" ? 2 : 1;
       const filters = elements(shape.slice(-channelAxes));
       for (let j = offset; j < offset + size; j++) direction[j] = chance.normal();

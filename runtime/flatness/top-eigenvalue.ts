@@ -17,7 +17,7 @@ export async function topEigenvalue(
   part: Part,
   seed: string | number,
 ): Promise<number> {
-  const block = wholeOf(networkOf(model.description).layout);
+  const block = wholeOf(networkOf(model.description).shares.learning.layout);
   const { values } = await lanczos(hessian(trainer, model, part)(block), block.size, {
     count: 1,
     seed,

@@ -73,9 +73,14 @@ const COMMON = {
     ),
   ),
   tap: v.optional(v.boolean("true or false")),
+  frozen: v.optional(v.boolean("true or false")),
+  personal: v.optional(v.boolean("true or false")),
 };
 
-/** Names of other layers to read, a name to be read by, and whether MAN penalises the output. */
+/**
+ * Names of other layers to read, a name to be read by, whether MAN penalises the output, and whether
+ * the parameters stay as they are, or learn without being sent.
+ */
 type Common = v.InferOutput<v.StrictObjectSchema<typeof COMMON, undefined>>;
 
 /** One layer as data: `{ type: "conv2d", filters: 16, kernelSize: 5, activation: "relu" }`. */

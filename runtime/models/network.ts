@@ -18,6 +18,7 @@ import {
 } from "./layers/layer.js";
 import { LOSS_KINDS } from "./losses/built-in.js";
 import type { Loss, LossKind } from "./losses/loss.js";
+import { learnsIn, sharesOf, type Shares } from "./shares.js";
 
 /** What MAN penalises at a layer, and under which name it is reported. */
 export interface Tap {
@@ -37,6 +38,10 @@ export interface NetworkLayer extends Layer {
   readonly sources: readonly number[];
   readonly tap?: Tap;
   readonly places: readonly Parameter[];
+  /** Which of its parameters learn. */
+  readonly learned: readonly boolean[];
+  /** Something in or before it learns: it has a backward pass. */
+  readonly learns: boolean;
 }
 
 /** A description whose layers fit together. */
@@ -50,6 +55,7 @@ export interface Network {
   readonly loss: Loss;
   /** Parameters `${index}.kernel`, `.bias`, `.gamma`, `.beta` ... in layer order. */
   readonly layout: Layout;
+  readonly shares: Shares;
 }
 
 /**
@@ -86,17 +92,27 @@ export function networkOf(description: ModelDescription): Network {
       `"layers" expected at most ${MAX_PARAMETERS} parameters, got ${layout.size}`,
     );
   let place = 0;
+  const placed = nodes.map(({ spoken: _, ...node }) => ({
+    ...node,
+    places: layout.parameters.slice(place, (place += node.parameters.length)),
+  }));
   return {
     description,
     input: description.input,
     output: last.output,
     classes: last.output[last.output.length - 1],
-    layers: nodes.map(({ spoken: _, ...node }) => ({
-      ...node,
-      places: layout.parameters.slice(place, (place += node.parameters.length)),
-    })),
+    layers: placed,
     loss,
     layout,
+    shares: sharesOf(
+      placed.flatMap(({ index, places, learned }) =>
+        places.map((place, i) => ({
+          place,
+          learns: learned[i],
+          personal: description.layers[index].personal === true,
+        })),
+      ),
+    ),
   };
 }
 
@@ -141,7 +157,12 @@ function nodesOf({ input, layers }: ModelDescription): Node[] {
       sources.map(shapeOf),
       complain,
     );
-    nodes.push({ ...resolved, index, spoken: index, type, activation, sources });
+    const learned = resolved.parameters.map((one) => learnsIn(one, layer.frozen === true));
+    nodes.push({
+      ...resolved,
+      ...{ index, spoken: index, type, activation, sources, learned },
+      learns: learned.includes(true) || sources.some((source) => nodes[source]?.learns),
+    });
     if (name !== undefined) names.set(name, nodes.length - 1);
   });
 
@@ -195,20 +216,18 @@ function checkInputs(
  * description says otherwise. The last layer, also one behind which only reshaping stands, has none.
  */
 function tap(nodes: Node[], layers: readonly LayerDescription[]): void {
-  const learns: boolean[] = [];
   let output = nodes.length - 1;
   while (nodes[output].sameElements && nodes[output].sources[0] >= 0)
     output = nodes[output].sources[0];
   nodes.forEach((node, place) => {
-    const { activation, stateElements, parameters, sources, index, spoken } = node;
-    learns[place] = parameters.length > 0 || sources.some((source) => learns[source] ?? false);
+    const { activation, stateElements, learns, index, spoken } = node;
     const nonlinear =
       stateElements !== undefined ||
       (activation !== undefined && activationNamed(activation).tapped);
     const asked = layers[spoken].tap ?? layers[index].tap;
     const size = stateElements ?? elements(node.output);
     const name = `${spoken}.${layers[spoken].type}`;
-    const byRule = nonlinear && place !== output && learns[place];
+    const byRule = nonlinear && place !== output && learns;
     node.tap = (asked ?? byRule) ? { name, size } : undefined;
   });
 }

@@ -2,6 +2,7 @@ import { ModelError } from "../errors.js";
 import { sumsOf, type MetricSums } from "../models/metrics/sums.js";
 import { networkOf, type Network } from "../models/network.js";
 import { parseDescription } from "../models/description.js";
+import { takeShare } from "../models/shares.js";
 import type { Vector } from "../tensors/layout.js";
 import { random, type Random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
@@ -53,7 +54,7 @@ const FORWARD_BATCH = 32;
 
 /** Bytes of WebAssembly memory that training takes at most, whatever the algorithm. */
 export const trainingMemory = (network: Network, batchSize: number): number =>
-  memoryNeeded(network, batchSize) + stepperMemory(network.layout.size);
+  memoryNeeded(network, batchSize) + stepperMemory(network.shares);
 
 export function engineOn(kernels: Kernels, heap: Heap): Engine {
   let kept: { plan: Plan; text: string; purpose: Purpose } | undefined;
@@ -147,6 +148,7 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
   const started = performance.now() - 1000 * (from?.seconds ?? 0);
   const seconds = () => (performance.now() - started) / 1000;
   const { network } = plan;
+  const { shared, learning } = network.shares;
   checkPart(part, partNeeds(network));
   const load = loaderOf(plan, part.dataset, job);
   const sample = part.rows.subarray(0, LOSS_SAMPLES);
@@ -159,14 +161,14 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
   const norms = new Float64Array(plan.taps.length + Number(settings.manIncludesLogits));
   let batch = 0;
   if (from !== undefined) {
-    checkSnapshot(from, batches, norms.length, network.layout.size);
-    plan.setWeights(from.weights);
+    checkSnapshot(from, batches, norms.length, learning.layout.size);
+    plan.setLearned(from.weights);
     norms.set(from.activationNorms);
     batch = from.batch;
   }
   let chance: Random;
   const snapshot = (): Snapshot => ({
-    weights: plan.weights(),
+    weights: plan.learned(),
     batch,
     chance: chance.state(),
     activationNorms: [...norms],
@@ -205,10 +207,15 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
     stepper.free();
   }
   const lossAfter = await meanLoss();
-  const delta = plan.weights();
-  for (let i = 0; i < delta.length; i++) delta[i] -= job.weights[i];
+  const learned = plan.learned();
+  const before = takeShare(shared, job.weights);
+  const { size } = shared.layout;
+  const personal = learned.length > size ? learned.slice(size) : undefined;
+  const delta = personal === undefined ? learned : learned.slice(0, size);
+  for (let i = 0; i < size; i++) delta[i] -= before[i];
   return {
     delta,
+    ...(personal && { personal }),
     metrics: {
       samples: part.rows.length,
       lossBefore,
@@ -226,7 +233,7 @@ async function hessianProduct(
   hooks: Hooks,
 ): Promise<Float64Array> {
   const { part, direction } = job;
-  const { size } = plan.network.layout;
+  const { size } = plan.network.shares.learning.layout;
   checkLength("direction", direction, size);
   checkPart(part, partNeeds(plan.network));
   const load = loaderOf(plan, part.dataset, job);

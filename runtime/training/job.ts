@@ -41,7 +41,7 @@ export interface TrainJob extends Weighted {
 
 /** A local round cut between two batches: with its job, everything that the rest depends on. */
 export interface Snapshot {
-  /** theta */
+  /** theta: what learns */
   readonly weights: Vector;
   /** Batches done, in the whole round. */
   readonly batch: number;
@@ -59,7 +59,7 @@ export interface EvaluateJob extends Weighted {
 }
 
 export interface CurvatureJob extends EvaluateJob {
-  /** A vector over the layout. */
+  /** A vector over what learns, as the product is. */
   readonly direction: Vector;
 }
 
@@ -70,8 +70,10 @@ export interface PredictJob extends Weighted {
 }
 
 export interface Trained {
-  /** theta_end - w_t */
+  /** theta_end - w_t, of what is shared. */
   readonly delta: Vector;
+  /** theta_end of what is personal, where there is such. */
+  readonly personal?: Vector;
   readonly metrics: RoundMetrics;
 }
 

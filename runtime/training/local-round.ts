@@ -52,6 +52,8 @@ export interface RoundMetrics {
 
 export interface RoundResult {
   readonly delta: Vector;
+  /** What is personal, trained: it becomes the client's as the state does. */
+  readonly personal?: Vector;
   /** Pending client state and the vectors to send, from the algorithm. */
   readonly state: State;
   readonly update: NamedVectors;

@@ -3,6 +3,7 @@ import type { Cells, Source } from "../models/layers/layer.js";
 import type { Network, NetworkLayer } from "../models/network.js";
 import { SCRATCH_BYTES } from "../wasm/kernels.js";
 import { WINDOW_WORDS } from "../wasm/window.js";
+import type { Parameter } from "../tensors/layout.js";
 import { elements } from "../tensors/shape.js";
 
 /** What a plan is compiled for: each purpose needs more memory than the one before it. */
@@ -42,6 +43,7 @@ interface Arrangement {
   readonly offsets: number;
   readonly scratch: number;
   readonly temporary: number;
+  readonly discard: number;
   readonly direction: number;
   readonly product: number;
   readonly layers: readonly Place[];
@@ -111,9 +113,9 @@ function outlineOf(
 ): Outline & { readonly intervals: readonly Interval[] } {
   const readers: number[][] = layers.map(() => []);
   const learns: boolean[] = [];
-  layers.forEach(({ parameters, sources }, i) => {
+  layers.forEach(({ sources, learns: one }, i) => {
     for (const source of sources) if (source >= 0) readers[source].push(i);
-    learns[i] = parameters.length > 0 || sources.some((source) => learns[source] ?? false);
+    learns[i] = one;
   });
   const intervals: Interval[] = [];
   const owner = (i: number): number =>
@@ -185,7 +187,7 @@ function keptOf(
 
 /** Which layers leave their ReLU's backward pass to the one behind them. */
 function mergedOf({ layers, purpose, readers, learns, size }: Outline): readonly boolean[] {
-  return layers.map(({ activation, tap, sameElements, fusesRelu, bias }, i) => {
+  return layers.map(({ activation, tap, sameElements, fusesRelu, bias, learned }, i) => {
     const [reader, ...others] = readers[i];
     return (
       purpose === "train" &&
@@ -193,6 +195,7 @@ function mergedOf({ layers, purpose, readers, learns, size }: Outline): readonly
       activation === "relu" &&
       fusesRelu === true &&
       bias !== undefined &&
+      learned[bias] &&
       !sameElements &&
       (tap === undefined || tap.size === size(i)) &&
       reader !== undefined &&
@@ -252,7 +255,7 @@ const sparesOf = (outline: Outline): readonly Tensors[] =>
 
 /** The vectors and tensors that are needed at every step, one behind the other from `base` on. */
 function takeLasting(
-  { layers, input, layout, loss }: Network,
+  { layers, input, layout, loss, shares: { learning: learned } }: Network,
   maxBatch: number,
   purpose: Purpose,
   base: number,
@@ -267,12 +270,15 @@ function takeLasting(
   const curvature = purpose === "curvature";
   const example = elements(input);
   const parameters = take(layout.size);
-  const gradient = learning ? take(layout.size) : 0;
+  const gradient = learning ? take(learned.layout.size) : 0;
   const inputs = take(maxBatch * example);
   const largest = Math.max(
     maxBatch * example,
     ...layers.map(({ output }) => maxBatch * elements(output)),
     ...layout.parameters.map(({ size }) => size),
+  );
+  const discarded = layers.flatMap(({ learns, learned, places }) =>
+    places.flatMap(({ size }, i) => (learning && learns && !learned[i] ? [size] : [])),
   );
   return {
     parameters,
@@ -287,8 +293,21 @@ function takeLasting(
     direction: curvature ? take(layout.size) : 0,
     product: curvature ? take(layout.size) : 0,
     temporary: curvature ? take(largest) : 0,
+    discard: take(Math.max(0, ...discarded)),
     end,
   };
+}
+
+/**
+ * Where a parameter lies in the plan's vectors: those that learn first, in the order of their share,
+ * so that the gradient and the step know nothing of the others.
+ */
+function planned({ shares: { learning, frozen } }: Network): (place: Parameter) => number {
+  const offsets = new Map<string, number>();
+  for (const { name, offset } of learning.layout.parameters) offsets.set(name, offset);
+  for (const { name, offset } of frozen.layout.parameters)
+    offsets.set(name, learning.layout.size + offset);
+  return ({ name }) => offsets.get(name)!;
 }
 
 /**
@@ -318,8 +337,9 @@ export function arrange(
   const { parameters, gradient, direction, product, inputs } = lasting;
   const address = (one: Interval | undefined): number =>
     one === undefined ? 0 : start + offsets.get(one)!;
+  const offsetOf = planned(network);
   const at = (vector: number, layer: NetworkLayer) =>
-    layer.places.map(({ offset }) => (vector === 0 ? 0 : vector + 4 * offset));
+    layer.places.map((place) => (vector === 0 ? 0 : vector + 4 * offsetOf(place)));
 
   const places = layers.map((layer, i): Place => {
     const additions: Addition[] = [];
@@ -351,7 +371,7 @@ export function arrange(
       window: windows[i],
       parameters: at(parameters, layer),
       dy: address(dy[i]),
-      gradients: at(gradient, layer),
+      gradients: at(gradient, layer).map((address, k) => (layer.learned[k] ? address : 0)),
       yTangent: curvature && learns[i] ? address(yTangent[i]) : 0,
       directions: at(direction, layer),
       dyTangent: address(dyTangent[i]),

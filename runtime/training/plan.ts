@@ -1,6 +1,7 @@
 import { floats, type Run } from "../models/layers/layer.js";
 import type { Loss, LossCells } from "../models/losses/loss.js";
 import type { Network } from "../models/network.js";
+import { putShare, takeShare } from "../models/shares.js";
 import type { Vector } from "../tensors/layout.js";
 import type { Random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
@@ -68,7 +69,10 @@ export interface Plan {
    * activation, in layer order; the logits' norm comes behind them where the penalty includes it.
    */
   readonly taps: readonly string[];
-  /** Addresses of float32 vectors over the layout; `gradient` is 0 in a plan that only predicts. */
+  /**
+   * Addresses of float32 vectors over what learns (`Shares.learning`); behind the parameters' lies
+   * what does not. `gradient` is 0 in a plan that only predicts.
+   */
   readonly parameters: number;
   readonly gradient: number;
   /** Normalised examples, [maxBatch, ...input]. */
@@ -82,9 +86,12 @@ export interface Plan {
    * have one example's size.
    */
   scaleInputs(batch: number, factors: Float32Array, offsets: Float32Array): void;
-  /** Copies weights in, and out. */
+  /** Copies all weights in, and out. */
   setWeights(weights: Vector): void;
   weights(): Vector;
+  /** The same of what learns. */
+  setLearned(learned: Vector): void;
+  learned(): Vector;
   /** The output of the batch as a view [batch, ...output]; dropout is off. */
   forward(batch: number): Float32Array;
   /** The output of the last pass, [batch, ...output]. */
@@ -94,13 +101,13 @@ export interface Plan {
   /** Loss and hits of the batch; dropout is off. */
   evaluate(batch: number): BatchResult;
   /**
-   * Objective and its gradient with respect to all parameters, into `gradient`, at the weights that
+   * Objective and its gradient with respect to what learns, into `gradient`, at the weights that
    * lie at address `parameters`. `chance` is what dropout draws from.
    */
   lossAndGradient(batch: number, penalty: Penalty, chance: Random): ObjectiveResult;
   /**
-   * The direction of `hessianProduct`, and what it writes: float32 vectors over the layout; 0
-   * unless for curvature.
+   * The direction of `hessianProduct`, and what it writes: float32 vectors over what learns; 0
+   * unless for curvature. Behind the direction's are zeros, for what does not learn.
    */
   readonly direction: number;
   readonly product: number;
@@ -112,6 +119,31 @@ export interface Plan {
   hessianProduct(batch: number, penalty: Penalty): void;
   /** Gives the memory back; the plan is of no more use. */
   free(): void;
+}
+
+/** A network's weights at an address: those that learn, then the others. */
+function weightsAt(
+  run: Run,
+  address: number,
+  { layout, shares: { learning, frozen } }: Network,
+): Pick<Plan, "setWeights" | "weights" | "setLearned" | "learned"> {
+  const { size } = learning.layout;
+  const learned = () => floats(run, address, size);
+  const others = () => floats(run, address + 4 * size, layout.size - size);
+  return {
+    setWeights(weights) {
+      learned().set(takeShare(learning, weights));
+      others().set(takeShare(frozen, weights));
+    },
+    weights() {
+      const weights = new Float32Array(layout.size);
+      putShare(learning, learned(), weights);
+      putShare(frozen, others(), weights);
+      return weights;
+    },
+    setLearned: (weights) => learned().set(weights),
+    learned: () => learned().slice(),
+  };
 }
 
 /**
@@ -136,6 +168,7 @@ export function compile(
     memory: heap.memory,
     scratch: arrangement.scratch,
     temporary: arrangement.temporary,
+    discard: arrangement.discard,
     batch: 0,
     remember: false,
   };
@@ -145,7 +178,7 @@ export function compile(
   });
   floats(run, arrangement.constants, loss.constants.length).set(loss.constants);
   const outputSize = elements(network.output);
-  const parameterView = () => floats(run, arrangement.parameters, layout.size);
+  if (purpose === "curvature") floats(run, arrangement.direction, layout.size).fill(0);
   const lossCells: LossCells = {
     output: places[last].y,
     target: arrangement.targets,
@@ -191,8 +224,7 @@ export function compile(
         kernels.axpy(at, arrangement.offsets, size, 1);
       }
     },
-    setWeights: (weights) => parameterView().set(weights),
-    weights: () => parameterView().slice(),
+    ...weightsAt(run, arrangement.parameters, network),
     forward(batch) {
       predict(batch);
       return floats(run, lossCells.output, batch * outputSize);

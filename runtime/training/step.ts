@@ -1,4 +1,5 @@
 import type { LocalObjective } from "../algorithms/algorithm.js";
+import type { Shares } from "../models/shares.js";
 import type { Random } from "../tensors/random.js";
 import type { Vector } from "../tensors/layout.js";
 import type { RoundSettings } from "./local-round.js";
@@ -20,26 +21,34 @@ interface Stepper {
 }
 
 /** Bytes of the heap that `stepperOf` takes for an objective with every term. */
-export const stepperMemory = (parameters: number): number => 3 * 4 * parameters;
+export const stepperMemory = ({ shared, learning }: Shares): number =>
+  4 * (2 * shared.layout.size + learning.layout.size);
 
 /**
  * The step that all algorithms share (architecture.md, idea 1): g <- clip(grad F + p (theta -
  * center) + v); theta <- theta - eta (g + wd theta), in one pass over the parameters. With
  * `ascent`, grad F is taken at theta + e: SAM's e = rho g1 / ||g1|| (Foret et al. 2021,
  * arXiv:2010.01412, eq. 2), ASAM's e = rho T^2 g1 / ||T g1||, T = |theta| + eta on kernels and 1
- * elsewhere (Kwon et al. 2021, arXiv:2102.11600, eq. 8).
+ * elsewhere (Kwon et al. 2021, arXiv:2102.11600, eq. 8). Frozen parameters are in none of it, the
+ * norms included; to personal ones an algorithm has nothing to add: p and v are 0.
  */
 export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepSettings): Stepper {
   const { kernels, heap, parameters: theta, gradient } = plan;
-  const { layout } = plan.network;
+  const { shared, learning } = plan.network.shares;
+  const { layout } = learning;
+  const { size } = shared.layout;
+  const personal = layout.size - size;
   const { proximal, linear, ascent } = objective;
   const bytes = 4 * layout.size;
   const held: number[] = [];
-  const hold = (vector?: Vector): number => {
-    const address = heap.allocate(bytes);
+  const take = (count: number): number => {
+    const address = heap.allocate(4 * count);
     held.push(address);
-    if (vector !== undefined)
-      new Float32Array(heap.memory.buffer, address, layout.size).set(vector);
+    return address;
+  };
+  const hold = (vector: Vector): number => {
+    const address = take(size);
+    new Float32Array(heap.memory.buffer, address, size).set(vector);
     return address;
   };
   const free = () => held.splice(0).forEach((address) => heap.free(address));
@@ -52,7 +61,7 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
   try {
     if (proximal !== undefined) center = hold(proximal.center);
     if (linear !== undefined) correction = hold(linear);
-    if (ascent !== undefined) kept = hold();
+    if (ascent !== undefined) kept = take(layout.size);
   } catch (error) {
     free();
     throw error;
@@ -67,6 +76,12 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
   /** What a vector of this norm is multiplied by so that it is no longer than the limit. */
   const clipScale = (norm: number) =>
     settings.clipNorm > 0 ? Math.min(1, settings.clipNorm / norm) : 1;
+
+  /** Of the gradient that is clipped, personal parameters' included. */
+  function squaredNorm(): number {
+    const own = kernels.stepSquaredNorm(gradient, theta, center, correction, size, proximity);
+    return personal > 0 ? own + kernels.squaredNorm(gradient + 4 * size, personal) : own;
+  }
 
   /** Moves theta to theta + e, having kept it. */
   function ascend({ kind, radius, eta = 0, clipped }: NonNullable<LocalObjective["ascent"]>): void {
@@ -103,32 +118,11 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
         plan.lossAndGradient(batch, penalty, chance);
         copy(theta, kept);
       }
-      const scale =
-        settings.clipNorm > 0
-          ? clipScale(
-              Math.sqrt(
-                kernels.stepSquaredNorm(
-                  gradient,
-                  theta,
-                  center,
-                  correction,
-                  layout.size,
-                  proximity,
-                ),
-              ),
-            )
-          : 1;
-      kernels.step(
-        theta,
-        gradient,
-        center,
-        correction,
-        layout.size,
-        proximity,
-        scale,
-        settings.learningRate,
-        weightDecay,
-      );
+      const scale = settings.clipNorm > 0 ? clipScale(Math.sqrt(squaredNorm())) : 1;
+      const rates = [scale, settings.learningRate, weightDecay] as const;
+      kernels.step(theta, gradient, center, correction, size, proximity, ...rates);
+      if (personal > 0)
+        kernels.step(theta + 4 * size, gradient + 4 * size, 0, 0, personal, 0, ...rates);
       return measured;
     },
     free,

@@ -1,6 +1,8 @@
 import type { Algorithm, ClientContext, NamedVectors, State } from "../algorithms/algorithm.js";
 import { onGrid } from "../algorithms/vectors.js";
 import type { Part } from "../data/dataset.js";
+import { networkOf } from "../models/network.js";
+import { takeShare } from "../models/shares.js";
 import { weightedOf, type JobOptions, type Snapshot, type Trainer, type Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
 import { shareOf, stepsOf, whole } from "./transmission.js";
@@ -31,12 +33,13 @@ export async function trainRound(
   round: LocalRound,
   options?: JobOptions,
 ): Promise<RoundResult> {
-  const { algorithm, settings, part, weights } = round;
+  const { algorithm, settings, part, description, weights } = round;
   const { client } = algorithm;
   const samples = part.rows.length;
-  const size = weights.length;
+  const { shared } = networkOf(description).shares;
+  const { size } = shared.layout;
   const context: ClientContext = {
-    global: weights,
+    global: takeShare(shared, weights),
     state: filled(client.state, round.state, () => new Float64Array(size)),
     received: filled(client.receives, round.received, () => new Float32Array(size)),
     settings: { ...algorithm.defaults, ...settings.algorithmSettings },
@@ -45,7 +48,7 @@ export async function trainRound(
     initialLearningRate: settings.initialLearningRate,
     steps: stepsOf(settings, samples),
   };
-  const { delta, metrics } = await trainer.train(
+  const { delta, personal, metrics } = await trainer.train(
     {
       ...weightedOf(round),
       objective: client.objective(context),
@@ -60,7 +63,7 @@ export async function trainRound(
   const arrived = round.transmit?.(wanted) ?? wanted;
   const update = whole(client, arrived, context, settings.grid);
   const state = client.nextState?.({ ...context, sent: update, wanted }) ?? {};
-  return { delta, state, update, metrics };
+  return { delta, ...(personal && { personal }), state, update, metrics };
 }
 
 /** Every vector named, zero where it was not given. */

@@ -194,7 +194,7 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
   [
     "a misspelt field",
     image(conv({ stride: 2 })),
-    `"layers[0].conv2d.stride" expected one of the fields type, filters, kernelSize, strides, padding, activation, name, inputs, tap, got "stride"`,
+    `"layers[0].conv2d.stride" expected one of the fields type, filters, kernelSize, strides, padding, activation, name, inputs, tap, frozen, personal, got "stride"`,
   ],
   [
     "a pair of three",

@@ -6,10 +6,11 @@ import type { LocalObjective } from "../../runtime/algorithms/algorithm.js";
 import { LAYER_KINDS, parseDescription } from "../../runtime/models/description.js";
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
+import { putShare, takeShare } from "../../runtime/models/shares.js";
 import { random } from "../../runtime/tensors/random.js";
 import { compile } from "../../runtime/training/plan.js";
 import { stepperOf } from "../../runtime/training/step.js";
-import { BUILDS, openKernels } from "../training/engines.js";
+import { BUILDS, openKernels, relativeError } from "../training/engines.js";
 import { LAYER_CASES, type LayerCase } from "./layer-cases.js";
 import { differencesOf, fill, near, placesToLookAt, vectorAt, type Given } from "./differences.js";
 import { outputsOf } from "./plain.js";
@@ -37,7 +38,7 @@ const BATCH = 3;
 const ZETA = 0.7;
 
 /** The layer between others that learn: behind something smooth, before dense. */
-function networkWith(type: Type, { input, fields, gate }: LayerCase): Network {
+function networkWith(type: Type, { input, fields, gate }: LayerCase, share = {}): Network {
   const channels = input[input.length - 1];
   const smooth = (name: string, inputs = ["input"]) =>
     input.length === 3
@@ -55,7 +56,7 @@ function networkWith(type: Type, { input, fields, gate }: LayerCase): Network {
   const inputs = type === "embedding" ? ["input"] : several ? ["a", gate ? "gate" : "b"] : ["a"];
   const layers = [
     ...before,
-    { type, ...fields, inputs, tap: true },
+    { type, ...fields, inputs, tap: true, ...share },
     { type: "flatten" },
     { type: "dense", units: 3 },
   ];
@@ -143,6 +144,47 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
         );
         curved.free();
       });
+
+      if (network.layers.find((layer) => layer.type === type)!.places.length > 0)
+        test(`${what}, ${build} build: frozen, it leaves the gradients of others as they are`, async () => {
+          const { kernels, heap } = await openKernels(build);
+          const measured = (one: Network, direction: Float32Array) => {
+            const { layout } = one.shares.learning;
+            const read = (address: number) =>
+              new Float32Array(heap.memory.buffer, address, layout.size).slice();
+            const plan = compile(one, BATCH + 1, kernels, heap);
+            fill(plan, given);
+            const { loss } = plan.lossAndGradient(BATCH, penalty, random("drop"));
+            const gradient = read(plan.gradient);
+            const weights = plan.weights();
+            plan.free();
+            const curved = compile(one, BATCH + 1, kernels, heap, "curvature");
+            fill(curved, given);
+            new Float32Array(heap.memory.buffer, curved.direction, layout.size).set(
+              takeShare(one.shares.learning, direction),
+            );
+            curved.hessianProduct(BATCH, penalty);
+            const product = read(curved.product);
+            curved.free();
+            return { loss, gradient, product, weights };
+          };
+          const frozen = networkWith(type, one, { frozen: true });
+          const direction = given.weights.map((_, i) => Math.sin(i * 1.7));
+          putShare(
+            frozen.shares.frozen,
+            new Float32Array(frozen.shares.frozen.layout.size),
+            direction,
+          );
+          const whole = measured(network, direction);
+          const part = measured(frozen, direction);
+          assert.equal(part.loss, whole.loss);
+          assert.deepEqual(part.weights, given.weights);
+          for (const key of ["gradient", "product"] as const) {
+            const expected = takeShare(frozen.shares.learning, whole[key]);
+            const error = relativeError(part[key], expected);
+            assert.ok(error <= 1e-6, `${key} is off by ${error}`);
+          }
+        });
 
       test(`${what}, ${build} build: a step of every algorithm`, async () => {
         const { kernels, heap } = await openKernels(build);

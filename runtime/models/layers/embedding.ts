@@ -58,7 +58,7 @@ export const positionEmbedding = layerKind({
         return 0;
       },
       backward(run, { dy, dx, gradients }) {
-        run.kernels.sumRows(dy, gradients[0], run.batch, size);
+        if (gradients[0] !== 0) run.kernels.sumRows(dy, gradients[0], run.batch, size);
         if (dx !== 0) copy(run, dy, dx, run.batch * size);
       },
       forwardTangent: (run, { xTangent, yTangent, directions }) =>

@@ -75,14 +75,21 @@ function normLayer(input: Shape, rows: number, groups: number, epsilon: number):
         Number(norm),
       );
     },
-    backward({ kernels, batch }, cells) {
+    backward({ kernels, batch, discard }, cells) {
       const { x, dy, dx, memory, parameters, gradients } = cells;
       const count = batch * rows;
       const deviation = memory + 4 * count * groups;
       // Where nothing before it learns, dx takes dy's place.
       kernels.groupNormBackprop(
         ...([x, parameters[0], memory, deviation, dy, dx === 0 ? dy : dx] as const),
-        ...([gradients[0], gradients[1], count, positions, channels, groups] as const),
+        ...([
+          gradients[0] || discard,
+          gradients[1] || discard,
+          count,
+          positions,
+          channels,
+          groups,
+        ] as const),
       );
     },
     forwardTangent(run, cells) {

@@ -19,6 +19,8 @@ export interface LayerParameter {
     | { readonly fanIn: number }
     | { readonly constant: number }
     | { readonly values: readonly number[] };
+  /** Whether it learns, whatever the description says of the layer; absent: where it is not frozen. */
+  readonly learns?: boolean;
 }
 
 /** What is the same for all layers during one pass over a batch. */
@@ -29,6 +31,11 @@ export interface Run {
   readonly scratch: number;
   /** Address of a tensor as large as the largest of the plan; used by the tangent passes only. */
   readonly temporary: number;
+  /**
+   * Address of a tensor as large as any that stays as it is: for the gradients that a kernel writes
+   * although nobody wants them.
+   */
+  readonly discard: number;
   /** Examples in this batch. */
   batch: number;
   /** What the backward pass needs is remembered. */
@@ -64,7 +71,7 @@ export interface Cells extends Source {
   readonly parameters: readonly number[];
   /** Gradient with respect to the output; the backward pass may overwrite it. */
   readonly dy: number;
-  /** Gradients with respect to the parameters, to be written. */
+  /** Gradients with respect to the parameters, to be written; 0 for those that do not learn. */
   readonly gradients: readonly number[];
   readonly yTangent: number;
   /** The direction in this layer's parameters. */

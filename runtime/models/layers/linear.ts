@@ -40,7 +40,7 @@ export const bilinearPasses = (
   },
   backward(run, cells) {
     const { x, dy, dx, parameters, gradients } = cells;
-    toKernel(run, cells, 0, x, dy, gradients[0]);
+    if (gradients[0] !== 0) toKernel(run, cells, 0, x, dy, gradients[0]);
     if (dx !== 0) toInput(run, cells, 0, dy, parameters[0], dx);
   },
   forwardTangent(run, cells) {
@@ -111,8 +111,9 @@ export function matrixWithin(
   units: number,
   [kernel, bias]: readonly [number, number],
 ): Passes {
-  const sumRows = ({ kernels, batch }: Run, dy: number, to: number) =>
-    kernels.sumRows(dy, to, batch * positions, units);
+  const sumRows = ({ kernels, batch }: Run, dy: number, to: number) => {
+    if (to !== 0) kernels.sumRows(dy, to, batch * positions, units);
+  };
   const passes = bilinearPasses(matrixMap(positions, features, units));
   const own = (cells: Cells): Cells => {
     const pick = (all: readonly number[]) => [all[kernel], all[bias]];

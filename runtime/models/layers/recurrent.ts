@@ -238,7 +238,7 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
       const held = holding(pass, TRANSPOSE_B);
       for (const step of steps.toReversed()) own.backward(held, step, penalty);
       project.backward(run, { ...cells, dy: pass.d });
-      own.gradients(pass);
+      if (cells.gradients[1] !== 0) own.gradients(pass);
     },
 
     forwardTangent(run, cells) {
