@@ -3,6 +3,7 @@ import { clientEvents } from "./client/events.js";
 import { modelCache } from "./client/model-cache.js";
 import type { ClientEvents, ClientOptions, Inputs, Outcome, Prediction } from "./client/options.js";
 import { takePart } from "./client/participation.js";
+import { withPersonal } from "./client/personal.js";
 import { predictorOf } from "./client/predictor.js";
 import { timeLimitOf } from "./client/time-limit.js";
 import { workersOf } from "./client/workers.js";
@@ -29,13 +30,22 @@ export class FederatedClient {
     checkOptions(options);
     const events = clientEvents();
     const { modelBytes, seconds } = options.limits ?? {};
-    const models = modelCache(async (blob, sink, cut) => {
-      if (this.#part === undefined)
-        throw new ProtocolError("cancelled", "the client is not connected: run() is not under way");
-      await this.#part.connection.fetch(blob, sink, cut?.signal, cut?.window);
-    }, modelBytes);
+    const models = modelCache(
+      async (blob, sink, cut) => {
+        if (this.#part === undefined)
+          throw new ProtocolError(
+            "cancelled",
+            "the client is not connected: run() is not under way",
+          );
+        await this.#part.connection.fetch(blob, sink, cut?.signal, cut?.window);
+      },
+      modelBytes,
+      () => this.#part?.store,
+    );
     const workers = workersOf(options.trainer, () => platform.startWorker());
-    const predictor = predictorOf(models, workers, events);
+    const predictor = predictorOf(models, workers, events, async (model) =>
+      withPersonal(model, await this.#part?.session?.records.state()),
+    );
     let remarked = false;
     this.#device = {
       options,

@@ -14,6 +14,7 @@ import { effectRunner } from "./effects.js";
 import { openEnd, type RunEnd } from "./ending.js";
 import { retryWhileFull } from "../storage/retry.js";
 import { discreetly } from "./discretion.js";
+import { testOf } from "./server-evaluation.js";
 import { openEvaluations } from "./evaluations.js";
 import type { Admission } from "../sessions/authentication.js";
 import { openSessions, type Sessions } from "../sessions/open-sessions.js";
@@ -158,9 +159,10 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return this.#joined.context.models.round;
   }
 
-  /** The current global model, as a blob. */
+  /** The current global model: its file, under the name that clients know. */
   get model(): Blob {
-    return this.#joined.context.models.current;
+    const { models } = this.#joined.context;
+    return models.whole(models.current);
   }
 
   /** Accepts connections: not closed. */
@@ -370,7 +372,7 @@ function join(
   const { run, epoch, latest } = opened;
   const clients = new Map<string, Client>();
   const clientOf = clientIn(clients);
-  const models = openModels();
+  const models = openModels(definition.base);
   const sessions = openSessions();
   const driver = driveRounds({
     rounds,
@@ -404,7 +406,7 @@ function join(
     fraction: settings.evaluateFraction,
     maxSamples: settings.maxSamples,
     deadline: settings.evaluateDeadline,
-    test: options.evaluate,
+    test: testOf(definition, options.evaluate),
     metrics: definition.metrics,
     log,
     modelFor: (client) => modelFor(models, clientOf(client)),

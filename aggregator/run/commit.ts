@@ -190,7 +190,7 @@ function follow(
   const { round, attempt, participants } = record;
   const { evaluateEvery, rounds } = definition.settings;
   log.info({ round, attempt, counted: participants.length }, "a round is committed");
-  folder?.round(record, timings, models.current);
+  folder?.round(record, timings, models.whole(models.current));
   tell("round", record, timings);
   if (round % evaluateEvery === 0 || round === rounds) {
     context.evaluations.begin(round, models.current, evaluators(context.clients.values()));

@@ -3,15 +3,19 @@ import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algor
 import { codecNamed, codecSettings, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { metricReader, type MetricReader } from "../../runtime/models/metrics/built-in.js";
+import { BASE, writeBase } from "../../runtime/models/base.js";
 import { modelMetadata, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { updateForm } from "../../runtime/training/transmission.js";
 import { requirePair } from "./codec-pairs.js";
+import { nameOf } from "../clients/assignments.js";
 import type { Needs } from "../clients/clients.js";
 import { combiningOf, type Combining } from "./combining.js";
 import type { AggregatorOptions } from "./options.js";
 import { privacyOf, type Privacy } from "./privacy.js";
+import type { Blob } from "../storage/ledger.js";
 import { readAggregatorSettings, type AggregatorSettings } from "../settings.js";
 
 /** Bytes of an update from which it is large. */
@@ -24,7 +28,12 @@ export interface RunDefinition {
   readonly algorithm: Algorithm;
   /** It is code of the caller's own, and not one of the built-in ones. */
   readonly isOwn: boolean;
+  /** Of what is trained and sent. */
   readonly layout: Layout;
+  /** The rest of the model, which clients fetch once. */
+  readonly base: Blob | undefined;
+  /** Clients keep layers of their own: nobody else can say how good their models are. */
+  readonly isPersonal: boolean;
   /** Shape of one example. */
   readonly input: readonly number[];
   /** Of the first model's blob: description, normalisation, class names. */
@@ -54,7 +63,7 @@ export interface RunDefinition {
 }
 
 /**
- * @throws ConfigError `settings`, `client-state` (of an algorithm with a clip or in buffered
+ * @throws ConfigError `settings`, `nothing-shared`, `client-state` (of an algorithm with a clip or in buffered
  * rounds), `codec-pair`, `normalisation` (asked for beside a model that brings one), ModelError
  * `unknown-algorithm`, `algorithm-settings`, `codec`, `codec-settings`.
  */
@@ -82,7 +91,13 @@ export function definitionOf({
       "client-state",
       `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
     );
-  const { layers, loss } = networkOf(model.description);
+  const { layers, loss, shares } = networkOf(model.description);
+  const { layout } = shares.shared;
+  if (layout.size === 0)
+    throw new ConfigError(
+      "nothing-shared",
+      `"model" expected a layer that is trained and sent, got frozen and personal ones only`,
+    );
   if (settings.threshold !== undefined && loss.task !== "input")
     throw new ConfigError(
       "threshold",
@@ -97,20 +112,23 @@ export function definitionOf({
   const numbers = codecSettings(codec, settings.codecSettings);
   requirePair(algorithm, all, codec, numbers);
   const choice = { codec: codec.name, codecSettings: numbers };
-  const updateBytes = updateForm(client, choice, model.layout).bytes;
+  const updateBytes = updateForm(client, choice, layout).bytes;
+  const base = baseOf(model);
   return {
     settings: { ...settings, ...choice, algorithm: name, algorithmSettings: all },
     algorithm,
     isOwn: own !== undefined && !BUILT_IN.includes(own),
-    layout: model.layout,
+    layout,
+    base,
+    isPersonal: shares.personal.layout.size > 0,
     input: model.description.input,
-    metadata: modelMetadata(model),
+    metadata: { ...modelMetadata(model), ...(base && { [BASE]: JSON.stringify(nameOf(base)) }) },
     metrics: metricReader(model),
     follows: codec.name !== DEFAULT_CODEC && client.follows !== undefined,
     updateBytes,
     isLarge: updateBytes > LARGE,
     combining: withPrivacy(
-      combiningOf(settings, algorithm, codec, 4 * model.layout.size * client.sends.length),
+      combiningOf(settings, algorithm, codec, 4 * layout.size * client.sends.length),
       privacy,
     ),
     privacy,
@@ -123,6 +141,11 @@ export function definitionOf({
     targets: loss.task === "numbers" && model.targets === undefined ? loss.target.size : 0,
     takesStatistics: takes,
   };
+}
+
+function baseOf(model: Model): Blob | undefined {
+  const bytes = writeBase(model);
+  return bytes && { sha256: sha256Hex(bytes), bytes };
 }
 
 /** A private sum has a round's updates in it up to the number that it is divided by. */

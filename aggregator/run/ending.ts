@@ -39,7 +39,7 @@ export function openEnd(
   }
 
   const endWith = (reason: Ending["reason"], message: string): void =>
-    resolve({ reason, message, rounds: models.round, model: models.current.bytes });
+    resolve({ reason, message, rounds: models.round, model: models.whole(models.current).bytes });
 
   return {
     done,

@@ -1,4 +1,7 @@
 import { ConfigError } from "../../runtime/errors.js";
+import { BASE } from "../../runtime/models/base.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { takeShare } from "../../runtime/models/shares.js";
 import { readMetadata } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
 import { openAccount, type Account } from "./privacy.js";
@@ -14,6 +17,7 @@ import {
 } from "../storage/run-folder.js";
 import { fileLedger } from "../storage/files.js";
 import type { Ledger, Opened } from "../storage/ledger.js";
+import { wholeOf } from "../storage/whole-model.js";
 import { memoryLedger } from "../storage/memory.js";
 import { normalised, withStatistics } from "./statistics.js";
 import { withThreshold } from "./threshold.js";
@@ -53,7 +57,10 @@ export async function openRun(
     options.ledger ?? (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
   const opened = withNormalisation(
     await ledger.open(
-      firstCheckpoint(algorithm, settings.algorithmSettings, layout, metadata, initial.weights),
+      firstCheckpoint(
+        ...([algorithm, settings.algorithmSettings, layout, metadata] as const),
+        takeShare(networkOf(initial.description).shares.shared, initial.weights),
+      ),
     ),
   );
   const { last, history, run } = opened;
@@ -73,7 +80,7 @@ export async function openRun(
       await folder.begin(
         { ...options.config, ...settings, model: initial.description },
         history.filter(({ round }) => round > 0).map(({ line }) => line),
-        { round: last.record.round, model },
+        { round: last.record.round, model: wholeOf(model, definition.base) },
         opened.statistics,
       );
     }
@@ -124,7 +131,9 @@ function requireSameRun(definition: RunDefinition, opened: Opened): void {
   if (statistics ? !takesStatistics : begunWithout && settings.normalise === "channels")
     throw changed(`normalisation (${statistics ? "channels" : "none"})`);
   const expected = statistics ? withStatistics(metadata, statistics) : metadata;
-  if (readMetadata(last.model.bytes)["model"] !== expected["model"]) throw changed("model");
+  const found = readMetadata(last.model.bytes);
+  if (found["model"] !== expected["model"]) throw changed("model");
+  if (found[BASE] !== expected[BASE]) throw changed("model's frozen and personal layers");
   const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
   if (begun !== settings.algorithm) throw changed(`algorithm (${String(begun)})`);
   const charged = new Set(opened.charges.map(({ round }) => round));

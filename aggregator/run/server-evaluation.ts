@@ -1,6 +1,9 @@
 import type { MetricReader } from "../../runtime/models/metrics/built-in.js";
 import type { Log } from "../log.js";
 import type { Blob } from "../storage/ledger.js";
+import type { RunDefinition } from "./definition.js";
+import type { AggregatorOptions } from "./options.js";
+import { wholeFile } from "../storage/whole-model.js";
 import { resultOf, type EvaluationResult, type Tested } from "./evaluation-record.js";
 
 /** Models that may wait for the server's own evaluation before one is passed over. */
@@ -8,6 +11,15 @@ const WAITING = 8;
 
 /** A model's result on the server's test data, if it is evaluated there. */
 type EvaluateOnServer = (round: number, model: Blob) => Promise<EvaluationResult | undefined>;
+
+/** What evaluates a round's model by its whole file. Nobody but clients can try personal layers. */
+export const testOf = (
+  { base, isPersonal }: Pick<RunDefinition, "base" | "isPersonal">,
+  evaluate: AggregatorOptions["evaluate"],
+): AggregatorOptions["evaluate"] =>
+  evaluate === undefined || isPersonal
+    ? undefined
+    : (bytes, round) => evaluate(base ? wholeFile(bytes, base.bytes) : bytes, round);
 
 /**
  * Evaluates models on the server's test data, one after the other. Where they come faster than

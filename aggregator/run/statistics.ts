@@ -139,7 +139,7 @@ export function openStatistics(
         record = taken;
         const model = normalised(models.current, taken);
         models.keep(0, model, await context.reducer.forms(model.bytes));
-        folder?.statistics(taken, models.current);
+        folder?.statistics(taken, models.whole(models.current));
         const { count, members, held } = taken;
         log.info({ clients: members.length, count, held: held.length }, "statistics are taken");
         tell("statistics", taken);
@@ -189,12 +189,14 @@ function refuse(
 export const withStatistics = (
   metadata: Readonly<Record<string, string>>,
   statistics: StatisticsRecord,
-): Record<string, string> =>
-  modelMetadata({
+): Record<string, string> => ({
+  ...metadata,
+  ...modelMetadata({
     ...parseCard(JSON.parse(metadata["model"])),
     normalisation: normalisationBy(statistics),
     ...(statistics.targets && { targets: scaleBy(statistics.targets) }),
-  });
+  }),
+});
 
 /** The same model whose card says what is done to inputs: the same bytes after each restart. */
 export const normalised = (model: Blob, statistics: StatisticsRecord): Blob =>

@@ -1,3 +1,4 @@
+import { BASE } from "../../runtime/models/base.js";
 import { modelMetadata, parseCard } from "../../runtime/models/model.js";
 import { ERROR_BINS } from "../../runtime/models/metrics/sums.js";
 import { lossCap } from "../clients/claims.js";
@@ -62,7 +63,7 @@ export function openThreshold(
       const forms = await context.reducer.forms(model.bytes);
       await ledger.keepThreshold(epoch, record);
       models.keep(models.round, model, forms);
-      folder?.threshold(models.round, model);
+      folder?.threshold(models.round, models.whole(model));
       log.info({ value: record.value, clients: record.members.length }, "a threshold is taken");
       tellOf(takenBy(record, minimum));
     });
@@ -107,9 +108,10 @@ export function openThreshold(
 
 /** The same model whose card says above which error an example is out of the ordinary. */
 export const withThreshold = (model: Blob, { quantile, value }: ThresholdRecord): Blob =>
-  withMetadata(model, (metadata) =>
-    modelMetadata({
-      ...parseCard(JSON.parse(metadata["model"])),
+  withMetadata(model, ({ model: described, [BASE]: base }) => ({
+    ...modelMetadata({
+      ...parseCard(JSON.parse(described)),
       threshold: { quantile, value },
     }),
-  );
+    ...(base !== undefined && { [BASE]: base }),
+  }));

@@ -1,4 +1,5 @@
 import type { Blob } from "./ledger.js";
+import { wholeOf } from "./whole-model.js";
 
 /** Committed models that clients can still fetch. */
 const KEPT = 3;
@@ -32,11 +33,14 @@ export interface Models {
   differencesTo(sha256: string): readonly ModelDifference[];
   /** Takes the model that a committed round has made, and lets go of the oldest. */
   keep(round: number, model: Blob, forms: ModelForms): void;
+  /** A model as a file that stands alone: `wholeOf`. */
+  whole(model: Blob): Blob;
   /** One that is still here. */
   bytesOf(sha256: string): Uint8Array | undefined;
 }
 
-export function openModels(): Models {
+/** @param base what of every model is the same, and can be fetched as long as the run lasts */
+export function openModels(base?: Blob): Models {
   const kept = new Map<string, { readonly model: Blob } & ModelForms>();
   let round = 0;
   let current: Blob | undefined;
@@ -72,9 +76,11 @@ export function openModels(): Models {
       kept.set(model.sha256, { model, ...given });
       for (const sha256 of kept.keys()) if (kept.size > KEPT) kept.delete(sha256);
     },
+    whole: (model) => wholeOf(model, base),
     bytesOf: (sha256) =>
       [...kept.values()]
         .flatMap(({ model, half, shadow, difference }) => [model, half, shadow, difference?.blob])
+        .concat(base)
         .find((blob) => blob?.sha256 === sha256)?.bytes,
   };
 }

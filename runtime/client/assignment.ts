@@ -3,7 +3,7 @@ import { sha256 } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
 import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js";
 import { networkOf } from "../models/network.js";
-import { readBlob, readState, writeBlob } from "../tensors/blob.js";
+import { blobTensors, readBlob, readState } from "../tensors/blob.js";
 import { isReadable, type OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
@@ -12,8 +12,10 @@ import { release } from "../tensors/memory.js";
 import { random } from "../tensors/random.js";
 import { trainRound } from "../training/train-round.js";
 import { updateForm, type CodecChoice } from "../training/transmission.js";
+import { writeSafetensors } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
 import type { Loaded } from "./model-cache.js";
+import { PERSONAL } from "./personal.js";
 
 /** The code of docs/protocol.md under which an assignment has `failed`. */
 export function failureCode(error: unknown): string {
@@ -37,10 +39,12 @@ export function checkMemory(
 ): void {
   // Beyond the plan: the model's file and weights, and the update; the state in float64, the next
   // one, and its file.
+  const network = networkOf(model.description);
+  const { shared, fixed } = network.shares;
   const needed =
-    trainingMemory(networkOf(model.description), batchSize) +
-    4 * bytes.length +
-    3 * 8 * model.layout.size * client.state.length;
+    trainingMemory(network, batchSize) +
+    4 * (bytes.length + 4 * fixed.layout.size) +
+    3 * 8 * shared.layout.size * client.state.length;
   const most = Math.min(limit, ADDRESSABLE);
   if (needed > most)
     throw new Declined(
@@ -82,7 +86,8 @@ export async function trainAssignment(
   options: JobOptions,
 ): Promise<Finished> {
   const { model, bytes } = base;
-  const { layout } = model;
+  const { shared, personal } = networkOf(model.description).shares;
+  const { layout } = shared;
   const samples = part.rows.length;
   const form = updateForm(algorithm.client, codec, layout);
   const round = {
@@ -115,7 +120,11 @@ export async function trainAssignment(
   requireFinite(result.update);
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   const metrics = { lossBefore, lossAfter, activationNorms: [...activationNorms], seconds };
-  const kept = algorithm.client.state.length > 0 ? writeBlob(layout, result.state) : undefined;
+  const tensors = [
+    ...blobTensors(layout, result.state),
+    ...(result.personal ? blobTensors(personal.layout, { [PERSONAL]: result.personal }) : []),
+  ];
+  const kept = tensors.length > 0 ? writeSafetensors(tensors) : undefined;
   release(result.delta.buffer);
   return {
     offer: readable({

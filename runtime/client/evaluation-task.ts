@@ -2,15 +2,17 @@ import type { OutgoingClientMessage } from "../protocol/messages.js";
 import { weightedOf } from "../training/job.js";
 import { readable } from "./assignment.js";
 import { aboutOf, type Participation, type Task } from "./context.js";
+import { withPersonal } from "./personal.js";
 import { examplesFor, modelOf } from "./task-inputs.js";
 
 /** Measures the model on the examples that are held out, and reports that. */
 export async function evaluate(part: Participation, task: Task): Promise<void> {
   const loaded = await modelOf(part, task);
-  const examples = await examplesFor(part, task, loaded.model, "test");
+  const model = withPersonal(loaded.model, await part.session!.records.state());
+  const examples = await examplesFor(part, task, model, "test");
   const { sums, ...figures } = await part.workers
     .trainer()
-    .evaluate({ ...weightedOf(loaded.model), part: examples }, { signal: task.controller.signal });
+    .evaluate({ ...weightedOf(model), part: examples }, { signal: task.controller.signal });
   report(part, task, { evaluation: { ...figures, ...(sums && { sums: [...sums] }) } });
 }
 

@@ -2,9 +2,11 @@ import { wholeModel } from "../codecs/parts/model-blob.js";
 import { blobOfHeld, follow, heldIn, differenceForm } from "../codecs/parts/model-difference.js";
 import { sha256 } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
+import { baseNamed } from "../models/base.js";
 import { loadModel, readCard, type ModelCard } from "../models/model.js";
+import type { StateStore } from "../platform/platform.js";
 import type { BlobName, DifferenceName } from "../protocol/messages.js";
-import { bytesOfHeader } from "../tensors/safetensors.js";
+import { bytesOfHeader, readMetadata } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
 import type { CommittedModel } from "./options.js";
 
@@ -16,12 +18,17 @@ export interface Loaded {
 
 export type ModelCache = ReturnType<typeof modelCache>;
 
+/** Where bases are kept (models/base.ts); the last one that was asked for. */
+type Bases = Pick<StateStore, "get" | "put" | "delete" | "list">;
+const BASES = "base.";
+
 /** Bytes on their way at once where only a header is wanted. */
 const HEADER_WINDOW = 16 * 1024;
 
 /**
  * Fetches models by name, and keeps the last one asked for in memory. `download` gives the bytes of
- * a blob to `sink`, in order, until the signal cuts it; `largest` is the most bytes that the device's owner allows.
+ * a blob to `sink`, in order, until the signal cuts it; `largest` is the most bytes that the device's owner allows,
+ * for a round's model and for its base alike.
  */
 export function modelCache(
   download: (
@@ -30,6 +37,7 @@ export function modelCache(
     cut?: { readonly signal: AbortSignal; readonly window: number },
   ) => Promise<void>,
   largest = Infinity,
+  bases?: () => Bases | undefined,
 ) {
   type Kept = { readonly sha256: string; readonly loaded: Promise<Loaded> };
   let kept: Kept | undefined;
@@ -40,10 +48,14 @@ export function modelCache(
     return bytes;
   }
 
-  const loadedFrom = (bytes: Uint8Array<ArrayBuffer>, { sha256 }: BlobName): Loaded => ({
-    bytes,
-    model: { ...loadModel(bytes), sha256 },
-  });
+  async function loadedFrom(
+    bytes: Uint8Array<ArrayBuffer>,
+    { sha256 }: BlobName,
+  ): Promise<Loaded> {
+    const named = baseNamed(readMetadata(bytes));
+    const base = named && (await baseOf(named));
+    return { bytes, model: { ...loadModel(bytes, base), sha256 } };
+  }
 
   /**
    * The model that differences lead to from the one that is held; nothing where none begins there,
@@ -70,10 +82,27 @@ export function modelCache(
     return (await sha256(bytes)) === blob.sha256 ? loadedFrom(bytes, blob) : undefined;
   }
 
-  async function fetchWhole(blob: BlobName): Promise<Loaded> {
+  const fetchWhole = async (blob: BlobName): Promise<Loaded> =>
+    loadedFrom(wholeModel(await fetchChecked(blob)), blob);
+
+  /** From the device's store, else fetched, and kept there. */
+  async function baseOf(name: BlobName): Promise<Uint8Array> {
+    const store = bases?.();
+    const key = `${BASES}${name.sha256}`;
+    const known = await store?.get(key);
+    if (known !== undefined && (await sha256(known.slice())) === name.sha256) return known;
+    checkSize(name);
+    const bytes = await fetchChecked(name);
+    for (const old of (await store?.list()) ?? [])
+      if (old.startsWith(BASES)) await store?.delete(old);
+    await store?.put(key, bytes);
+    return bytes;
+  }
+
+  async function fetchChecked(blob: BlobName): Promise<Uint8Array<ArrayBuffer>> {
     for (let attempt = 1; attempt <= 2; attempt++) {
       const bytes = await fetchBytes(blob);
-      if ((await sha256(bytes)) === blob.sha256) return loadedFrom(wholeModel(bytes), blob);
+      if ((await sha256(bytes)) === blob.sha256) return bytes;
     }
     throw new ProtocolError(
       "hash",

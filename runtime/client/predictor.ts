@@ -20,14 +20,20 @@ export interface Predictor {
   predict(x: Inputs): Promise<Prediction[]>;
 }
 
-export function predictorOf(models: ModelCache, workers: Workers, events: Emitter): Predictor {
+/** @param personalised the model as it is here: with this client's personal layers */
+export function predictorOf(
+  models: ModelCache,
+  workers: Workers,
+  events: Emitter,
+  personalised: (model: CommittedModel) => Promise<CommittedModel> = async (model) => model,
+): Predictor {
   let newest: { readonly round?: number; readonly blob: BlobName } | undefined;
   let committed: CommittedModel | undefined;
 
   async function fetchNewest(): Promise<void> {
     while (newest !== undefined && newest.blob.sha256 !== committed?.sha256) {
       const { blob, round } = newest;
-      const { model } = await models.load(blob);
+      const model = await personalised((await models.load(blob)).model);
       // Meanwhile a newer one was announced, or another call brought this one.
       if (newest.blob.sha256 !== blob.sha256 || committed?.sha256 === blob.sha256) continue;
       committed = { ...model, round };

@@ -1,4 +1,5 @@
 import { FedflatError } from "../errors.js";
+import { networkOf } from "../models/network.js";
 import { release } from "../tensors/memory.js";
 import type { Layout } from "../tensors/layout.js";
 import type { Snapshot } from "../training/job.js";
@@ -10,6 +11,7 @@ import { aboutOf, inBackground, type Participation, type Task } from "./context.
 import { errorOf } from "./events.js";
 import { dataIdentity, type WorkIdentity } from "./half-trained.js";
 import { offer } from "./offers.js";
+import { withPersonal } from "./personal.js";
 import { examplesFor, modelOf } from "./task-inputs.js";
 
 const PROGRESS_MS = 1000;
@@ -28,13 +30,14 @@ export async function train(
   const { assignment, round, attempt } = assign;
   const { settings, algorithm } = given;
   const { records, run } = participation.session!;
-  const base = await modelOf(participation, task);
+  const loaded = await modelOf(participation, task);
+  const state = await records.state();
+  const base = { ...loaded, model: withPersonal(loaded.model, state) };
   checkMemory(base, settings, algorithm, options.limits?.memoryBytes);
   const part = await examplesFor(participation, task, base.model, "train");
   participation.noteScale(part.dataset, base.model);
   const passes = settings.localEpochs * part.rows.length;
   timeLimit.check(passes);
-  const state = await records.state();
   const stateHash = records.record.state?.sha256 ?? "";
   let known: Promise<WorkIdentity> | undefined;
   const identity = () =>
@@ -46,7 +49,7 @@ export async function train(
       build: engineBuild(),
       data,
     })));
-  const { layout } = base.model;
+  const { layout } = networkOf(base.model.description).shares.learning;
   const from = await halfDone(participation, task, identity, layout);
   const stopTimer = timeLimit.start(passes, from?.seconds ?? 0, controller);
   const finished = await trainAssignment(

@@ -6,6 +6,7 @@ import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
 import { readMetadata, readSafetensors } from "../tensors/safetensors.js";
 import { elements } from "../tensors/shape.js";
+import { baseNamed, joinBase } from "./base.js";
 import { check, parseDescription, type ModelDescription } from "./description.js";
 import { networkOf, type Network } from "./network.js";
 
@@ -205,16 +206,22 @@ export function parseCard(json: unknown): ModelCard {
 
 /**
  * Reads a model file, or a model blob that carries more than the weights.
+ * @param base the file of its base, where it names one
  * @throws ModelError `safetensors`, `model-file` (no or a wrong card), `description`, `layout`
  * (weights that do not fit), or `not-finite`.
  */
-export function loadModel(bytes: Uint8Array): Model {
-  const read = cardIn(readSafetensors(bytes).metadata);
-  const { layout } = networkOf(read.description);
+export function loadModel(bytes: Uint8Array, base?: Uint8Array): Model {
+  const { metadata } = readSafetensors(bytes);
+  const read = cardIn(metadata);
+  const network = networkOf(read.description);
+  const { layout } = network;
   return {
     ...read,
     layout,
-    weights: readBlob(bytes, layout, [MODEL])[MODEL],
+    weights:
+      baseNamed(metadata) === undefined
+        ? readBlob(bytes, layout, [MODEL])[MODEL]
+        : joinBase(bytes, network, base),
   };
 }
 

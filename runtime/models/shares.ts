@@ -13,7 +13,7 @@ export interface Share {
 }
 
 export interface Shares {
-  /** Trained and sent: all that algorithms, updates and the aggregator see. */
+  /** Trained and sent: algorithms, updates and the aggregator see nothing else. */
   readonly shared: Share;
   /** Trained, kept by the client, never sent. */
   readonly personal: Share;
@@ -21,6 +21,8 @@ export interface Shares {
   readonly learning: Share;
   /** Neither trained nor sent. */
   readonly frozen: Share;
+  /** What no round moves: all but `shared`. */
+  readonly fixed: Share;
 }
 
 /** A tensor of the model, and what decides its share. */
@@ -46,6 +48,7 @@ export function sharesOf(tensors: readonly Owned[]): Shares {
     personal: shareOf(personal),
     learning: shareOf([...shared, ...personal]),
     frozen: shareOf(places(({ learns }) => !learns)),
+    fixed: shareOf(places(({ learns, personal }) => !learns || personal)),
   };
 }
 

@@ -29,6 +29,14 @@ export function writeBlob(
   metadata: Readonly<Record<string, string>> = {},
   into?: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
+  return writeSafetensors(blobTensors(layout, vectors), metadata, into);
+}
+
+/** The tensors of vectors, in the order given. @throws as `writeBlob` */
+export function blobTensors(
+  layout: Layout,
+  vectors: Readonly<Record<string, Vector | Float64Array>>,
+): Tensor[] {
   const tensors: Tensor[] = [];
   for (const [vector, data] of Object.entries(vectors)) {
     if (data.length !== layout.size)
@@ -43,7 +51,7 @@ export function writeBlob(
         data: parameterView(data, parameter),
       });
   }
-  return writeSafetensors(tensors, metadata, into);
+  return tensors;
 }
 
 /**
