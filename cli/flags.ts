@@ -97,7 +97,7 @@ export const COMMANDS = {
     summary:
       "A model of Keras, TensorFlow.js, ONNX, TFLite or PyTorch becomes one that a run begins with",
     examples: [
-      "mobilenet.h5 --head 5 --to models/flowers",
+      'mobilenet.h5 --freeze "all but last 2" --head 5 --to models/flowers',
       "detector.onnx --loss sigmoidCrossEntropy --to detector.safetensors",
       "state_dict.safetensors --description network.json --to models/mine",
     ],
@@ -503,6 +503,16 @@ const TRAINING = {
     ...text("model"),
     help: `${PRESET_NAMES.join(", ")}, a file with a description, or a model whose weights the run begins with (the one for the data's shape where not given); perceptron and autoencoder take tables`,
     commands: ROUNDS,
+  },
+  freeze: {
+    ...text("layers"),
+    help: 'layers that stay as they are, which clients fetch once: "all but last 2", "first 3", or a type such as batchNorm',
+    commands: ["serve", "simulate", "import"],
+  },
+  personal: {
+    ...text("layers"),
+    help: 'layers that each client trains for itself and never sends: "last 1", or a type such as batchNorm',
+    commands: ["serve", "simulate"],
   },
   modelFolder: {
     ...text("folder"),

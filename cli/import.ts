@@ -4,6 +4,7 @@ import { networkOf } from "../runtime/models/network.js";
 import { modelOf } from "./interchange/imported.js";
 import { filesBeside, readAny, readFileBounded } from "./interchange/read.js";
 import { writeModelTo } from "./model-file.js";
+import { withShares } from "./shares.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
 
@@ -16,7 +17,8 @@ async function importModel(settings: SettingsOf<"import">): Promise<void> {
     ...{ path: source, head, loss, network },
     beside: filesBeside(source),
   });
-  const model = modelOf(imported);
+  const read = modelOf(imported);
+  const model = { ...read, description: withShares(read.description, settings) };
   const destination = settings.destination ?? basename(source).replace(/\.[a-z0-9]+$/i, "");
   if (destination === basename(source))
     throw new ConfigError("usage", `"--to" expected a folder for the model, got nothing`);

@@ -9,6 +9,7 @@ import { networkOf, type Network } from "../runtime/models/network.js";
 import { PRESET_NAMES, preset, takesAnyInput } from "../runtime/models/presets.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { OpenedData } from "./data.js";
+import { withShares, type Shares } from "./shares.js";
 import { readModel } from "./model-file.js";
 
 /** The data set that a preset was made for: it decides the normalisation where the data do not. */
@@ -26,10 +27,15 @@ export type BeginningCard = ModelCard & { readonly weights?: Vector };
  * The model that a run trains: a preset, a JSON file with a description or a whole card
  * ({description, normalisation, classes, columns}), or a model with its weights: a folder or a
  * `.safetensors` file. Where data are given, names that the file lacks are theirs.
+ * @param shares which of its layers are frozen or personal, beside those that it says are
  * @throws ConfigError `model` for a name or file that is none, ModelError for what is wrong in it,
  * DataError `shape`, `columns`, `label` where it does not fit the data.
  */
-export async function modelNamed(name: string, data?: OpenedData): Promise<BeginningCard> {
+export async function modelNamed(
+  name: string,
+  data?: OpenedData,
+  shares: Shares = {},
+): Promise<BeginningCard> {
   const dataset = data?.train ?? data?.test;
   const card = PRESET_NAMES.includes(name)
     ? fromPreset(name, data?.format, dataset)
@@ -37,7 +43,7 @@ export async function modelNamed(name: string, data?: OpenedData): Promise<Begin
       ? fromModel(name, await readModel(name), dataset)
       : fromJson(name, await readJson(name), dataset);
   if (dataset !== undefined) matched("data", dataset, expectedBy(card));
-  return card;
+  return { ...card, description: withShares(card.description, shares) };
 }
 
 /**

@@ -49,7 +49,7 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       `"--hold" expected --admin-token-file beside it: somebody has to start the run`,
     );
   const opened = test === undefined ? undefined : await openData(test, openOptions(settings));
-  const card = await modelNamed(settings.model ?? presetFor(opened), opened);
+  const card = await modelNamed(settings.model ?? presetFor(opened), opened, settings);
   const given = opened?.test ?? opened?.train;
   const dataset = given && matched("--test", given, expectedBy(card));
   const rounds = roundSettings(settings, dataset !== undefined);

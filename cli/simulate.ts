@@ -59,7 +59,7 @@ export async function simulate(
   const folder = settings.run ?? newRunFolder();
   const opened = await openData(settings.data, openOptions(settings));
   const model = settings.model ?? presetFor(opened);
-  const card = await modelNamed(model, opened);
+  const card = await modelNamed(model, opened, settings);
   const dataset = matched("data", opened.train ?? opened.test!, expectedBy(card));
   const test = await testData(settings, opened, card);
   if (settings.lab && test === undefined)
