@@ -512,7 +512,7 @@ const TRAINING = {
   personal: {
     ...text("layers"),
     help: 'layers that each client trains for itself and never sends: "last 1", or a type such as batchNorm',
-    commands: ["serve", "simulate"],
+    commands: ["serve", "simulate", "import"],
   },
   modelFolder: {
     ...text("folder"),

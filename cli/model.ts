@@ -9,7 +9,7 @@ import { networkOf, type Network } from "../runtime/models/network.js";
 import { PRESET_NAMES, preset, takesAnyInput } from "../runtime/models/presets.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { OpenedData } from "./data.js";
-import { withShares, type Shares } from "./shares.js";
+import { withShares, type ShareWords } from "./shares.js";
 import { readModel } from "./model-file.js";
 
 /** The data set that a preset was made for: it decides the normalisation where the data do not. */
@@ -34,7 +34,7 @@ export type BeginningCard = ModelCard & { readonly weights?: Vector };
 export async function modelNamed(
   name: string,
   data?: OpenedData,
-  shares: Shares = {},
+  shares: ShareWords = {},
 ): Promise<BeginningCard> {
   const dataset = data?.train ?? data?.test;
   const card = PRESET_NAMES.includes(name)

@@ -7,7 +7,7 @@ import {
 import { networkOf } from "../runtime/models/network.js";
 
 /** Which layers a person wants frozen or personal, in words. */
-export interface Shares {
+export interface ShareWords {
   readonly freeze?: string;
   readonly personal?: string;
 }
@@ -21,7 +21,7 @@ const WORDS = `"all but last N", "first N", "last N" or a layer's type`;
  */
 export function withShares(
   description: ModelDescription,
-  { freeze, personal }: Shares,
+  { freeze, personal }: ShareWords,
 ): ModelDescription {
   if (freeze === undefined && personal === undefined) return description;
   const learners = networkOf(description)

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Vector } from "../tensors/layout.js";
-import type { Model } from "./model.js";
+import type { ModelDescription } from "./description.js";
 import { networkOf, type Network } from "./network.js";
 import { putShare, takeShare } from "./shares.js";
 
@@ -32,7 +32,10 @@ const baseName = v.pipe(
 export function writeBase({
   description,
   weights,
-}: Pick<Model, "description" | "weights">): Uint8Array<ArrayBuffer> | undefined {
+}: {
+  readonly description: ModelDescription;
+  readonly weights: Vector;
+}): Uint8Array<ArrayBuffer> | undefined {
   const { fixed } = networkOf(description).shares;
   if (fixed.places.length === 0) return undefined;
   return writeBlob(fixed.layout, { [MODEL]: takeShare(fixed, weights) });
