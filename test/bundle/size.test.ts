@@ -15,10 +15,10 @@ function assertWithin(budget: number, sizes: Record<string, number>): void {
 const sizesOf = (...files: string[]) =>
   Object.fromEntries(files.map((file) => [file, compressed(file)]));
 
-test("our own code in the browser takes at most 48.3 kB compressed", () => {
+test("our own code in the browser takes at most 48.7 kB compressed", () => {
   // Of these the codecs of updates are 2.4: a device writes what its run asks for, and one that
   // lacks a codec cannot take part.
-  // Frozen and personal layers are 0.7: shares of a model, its base from the device's disk, and the
+  // Frozen and personal layers are 1.3: shares of a model, its base from the device's disk, and the
   // layers that a client keeps to itself.
   // Without tfjs the files are not written; the bundler reports what they would be.
   const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
@@ -26,7 +26,7 @@ test("our own code in the browser takes at most 48.3 kB compressed", () => {
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(48_300, { [name]: sizes[name].brotli });
+  assertWithin(48_700, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {
