@@ -4,6 +4,7 @@ export { conv2d, conv2dBackpropInput, conv2dBackpropFilter } from "./kernels/con
 export { depthwiseConv2d, depthwiseConv2dBackpropInput, depthwiseConv2dBackpropFilter } from "./kernels/depthwise";
 export { maxPool, maxPoolBackprop, maxPoolReluBackprop, gatherByIndex, avgPool, avgPoolBackprop } from "./kernels/pool";
 export { groupNorm, groupNormBackprop } from "./kernels/group-norm";
+export { scaleColumns, scaleColumnsBackprop, sumColumnProducts } from "./kernels/batch-norm";
 export { relu, reluBackprop, reluBackpropSumRows, squaredNorm } from "./kernels/activation-norm";
 export {
   softmaxCrossEntropy, countCorrect, softmaxRows, softmaxRowsBackprop, sigmoidCrossEntropy, regressionLoss,

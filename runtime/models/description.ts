@@ -4,6 +4,7 @@ import { activation, relu } from "./layers/activation.js";
 import { add } from "./layers/add.js";
 import { multiHeadAttention } from "./layers/attention.js";
 import { avgPool } from "./layers/avg-pool.js";
+import { batchNorm } from "./layers/batch-norm.js";
 import { concat } from "./layers/concat.js";
 import { conv1dTranspose, conv2dTranspose } from "./layers/conv-transpose.js";
 import { conv1d } from "./layers/conv1d.js";
@@ -49,6 +50,7 @@ export const LAYER_KINDS = {
   embedding,
   positionEmbedding,
   layerNorm,
+  batchNorm,
   gru,
   lstm,
   multiHeadAttention,

@@ -1,4 +1,4 @@
-import { floats, type Run } from "../models/layers/layer.js";
+import { floats, type Run, type Statistics } from "../models/layers/layer.js";
 import type { Loss, LossCells } from "../models/losses/loss.js";
 import type { Network } from "../models/network.js";
 import { putShare, takeShare } from "../models/shares.js";
@@ -102,9 +102,15 @@ export interface Plan {
   evaluate(batch: number): BatchResult;
   /**
    * Objective and its gradient with respect to what learns, into `gradient`, at the weights that
-   * lie at address `parameters`. `chance` is what dropout draws from.
+   * lie at address `parameters`. `chance` is what dropout draws from, `statistics` what batchNorm
+   * normalises by: the running values unless given.
    */
-  lossAndGradient(batch: number, penalty: Penalty, chance: Random): ObjectiveResult;
+  lossAndGradient(
+    batch: number,
+    penalty: Penalty,
+    chance: Random,
+    statistics?: Statistics,
+  ): ObjectiveResult;
   /**
    * The direction of `hessianProduct`, and what it writes: float32 vectors over what learns; 0
    * unless for curvature. Behind the direction's are zeros, for what does not learn.
@@ -120,6 +126,12 @@ export interface Plan {
   /** Gives the memory back; the plan is of no more use. */
   free(): void;
 }
+
+/** What a pass draws from, and what it normalises by. */
+type PassOptions = Pick<Run, "statistics"> & { readonly random: Random | undefined };
+
+/** Nothing is dropped, and nothing measured. */
+const PREDICTING: PassOptions = { random: undefined, statistics: "running" };
 
 /** A network's weights at an address: those that learn, then the others. */
 function weightsAt(
@@ -171,6 +183,7 @@ export function compile(
     discard: arrangement.discard,
     batch: 0,
     remember: false,
+    statistics: "running",
   };
   const stages = stagesOf(layers, places);
   layers.forEach(({ window }, i) => {
@@ -186,14 +199,14 @@ export function compile(
     gradient: places[last].dy,
   };
 
-  const begin = (batch: number, remember: boolean, chance?: Random): void => {
+  const begin = (batch: number, remember: boolean, how: PassOptions = PREDICTING): void => {
     if (!(batch >= 1 && batch <= maxBatch))
       throw new RangeError(`"batch" expected 1 to ${maxBatch}, got ${batch}`);
     if (remember && purpose === "predict")
       throw new RangeError(`"purpose" expected "train", got "predict"`);
     run.batch = batch;
     run.remember = remember;
-    run.random = chance;
+    Object.assign(run, how);
   };
   const predict = (batch: number): void => {
     begin(batch, false);
@@ -235,8 +248,8 @@ export function compile(
       predict(batch);
       return measure(0);
     },
-    lossAndGradient(batch, penalty, chance) {
-      begin(batch, true, chance);
+    lossAndGradient(batch, penalty, random, statistics = "running") {
+      begin(batch, true, { random, statistics });
       const activationNorms: number[] = [];
       for (const stage of stages) {
         const { tap } = stage.layer;

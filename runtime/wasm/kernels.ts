@@ -165,6 +165,40 @@ export interface Kernels {
     groups: number,
   ): void;
 
+  // batch-norm.ts: x, y, dy, dx are [rows, columns], all other tensors [columns].
+  /** y = relu?(scale (x - center) + shift). x and y may be the same. */
+  scaleColumns(
+    x: number,
+    center: number,
+    scale: number,
+    shift: number,
+    y: number,
+    rows: number,
+    columns: number,
+    relu: number,
+  ): void;
+  /** dx = scale dy + tilt (x - center) + shift. dy and dx may be the same. */
+  scaleColumnsBackprop(
+    dy: number,
+    scale: number,
+    x: number,
+    center: number,
+    tilt: number,
+    shift: number,
+    dx: number,
+    rows: number,
+    columns: number,
+  ): void;
+  /** out[c] = sum over rows of (x - center) y; where y is null, of (x - center)^2. */
+  sumColumnProducts(
+    x: number,
+    center: number,
+    y: number,
+    out: number,
+    rows: number,
+    columns: number,
+  ): void;
+
   // activation-norm.ts
   /** y = max(x, 0). Returns the sum of squares of y if `norm`, else 0. x and y may be the same. */
   relu(x: number, y: number, size: number, norm: number): number;

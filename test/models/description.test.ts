@@ -159,17 +159,17 @@ const BAD: readonly (readonly [string, unknown, string])[] = [
   [
     "unknown kind",
     image({ type: "capsule" }),
-    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, gru, lstm, multiHeadAttention, got "capsule"`,
+    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, batchNorm, gru, lstm, multiHeadAttention, got "capsule"`,
   ],
   [
     "kind of the prototype",
     image({ type: "constructor" }),
-    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, gru, lstm, multiHeadAttention, got "constructor"`,
+    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, batchNorm, gru, lstm, multiHeadAttention, got "constructor"`,
   ],
   [
     "no kind",
     image({}),
-    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, gru, lstm, multiHeadAttention, got nothing`,
+    `"layers[0].type" expected one of dense, conv1d, conv2d, depthwiseConv2d, maxPool, avgPool, globalAvgPool, flatten, groupNorm, relu, dropout, activation, conv1dTranspose, conv2dTranspose, add, multiply, concat, upsample, repeat, reshape, globalMaxPool, embedding, positionEmbedding, layerNorm, batchNorm, gru, lstm, multiHeadAttention, got nothing`,
   ],
   [
     "a layer that is null",

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Network } from "../../runtime/models/network.js";
+import { putShare } from "../../runtime/models/shares.js";
 import { random, type Random } from "../../runtime/tensors/random.js";
 import type { Plan } from "../../runtime/training/plan.js";
 import { lossOf, outputsOf } from "./plain.js";
@@ -14,10 +15,10 @@ export interface Given {
   readonly targets: readonly (readonly number[])[];
 }
 
-/** Some places of every parameter: all of a small one. */
-export function placesToLookAt({ layout }: Network, most = 6): readonly number[] {
+/** Some places of every parameter that learns: all of a small one. */
+export function placesToLookAt({ shares }: Network, most = 6): readonly number[] {
   const chance = random("places");
-  return layout.parameters.flatMap(({ offset, size }) =>
+  return shares.learning.places.flatMap(({ offset, size }) =>
     size <= most
       ? Array.from({ length: size }, (_, i) => offset + i)
       : Array.from({ length: most }, () => offset + chance.integer(size)),
@@ -100,13 +101,17 @@ export function fill(plan: Plan, { network, weights, x, targets }: Given): void 
   else if (kind === "numbers") plan.targets().set(targets.flat());
 }
 
-/** A vector over the parameters that a plan has written. */
-export const vectorAt = (plan: Plan, address: number) =>
-  new Float32Array(plan.heap.memory.buffer, address, plan.network.layout.size).slice();
+/** A vector over what learns that a plan has written, as one over all parameters. */
+export function vectorAt({ heap, network: { layout, shares } }: Plan, address: number) {
+  const { learning } = shares;
+  const whole = new Float32Array(layout.size);
+  putShare(learning, new Float32Array(heap.memory.buffer, address, learning.layout.size), whole);
+  return whole;
+}
 
 /** Each number within a ten-thousandth of the largest of its tensor. */
 export function near(
-  { layout }: Network,
+  { layout }: Pick<Network, "layout">,
   actual: ArrayLike<number>,
   expected: ReadonlyMap<number, number>,
   what: string,

@@ -7,6 +7,7 @@ import { LAYER_KINDS, parseDescription } from "../../runtime/models/description.
 import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf, type Network } from "../../runtime/models/network.js";
 import { putShare, takeShare } from "../../runtime/models/shares.js";
+import type { Layout } from "../../runtime/tensors/layout.js";
 import { random } from "../../runtime/tensors/random.js";
 import { compile } from "../../runtime/training/plan.js";
 import { stepperOf } from "../../runtime/training/step.js";
@@ -75,6 +76,15 @@ function givenOf(network: Network, vocabulary?: number): Given {
   return { network, weights, x, targets };
 }
 
+/** A direction in what learns. */
+function directionOf({ layout, shares }: Network): Float32Array {
+  const direction = new Float32Array(layout.size);
+  for (const { offset, size } of shares.learning.places)
+    for (let i = offset; i < offset + size; i++)
+      direction[i] = Math.sin(i * 1.7) / Math.sqrt(layout.size);
+  return direction;
+}
+
 for (const type of Object.keys(LAYER_CASES) as Type[])
   LAYER_CASES[type].forEach((one, index) => {
     const network = networkWith(type, one);
@@ -90,7 +100,7 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
       ...differences.objective(given.weights, 0, random("drop")),
       gradient: differences.gradient(places, ZETA, "drop"),
       plain: differences.gradient(places, 0, "drop"),
-      direction: given.weights.map((_, i) => Math.sin(i * 1.7) / Math.sqrt(given.weights.length)),
+      direction: directionOf(network),
     });
 
     for (const build of BUILDS) {
@@ -132,8 +142,9 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
 
         const curved = compile(network, BATCH + 1, kernels, heap, "curvature");
         fill(curved, given);
-        new Float32Array(heap.memory.buffer, curved.direction, given.weights.length).set(
-          expected.direction,
+        const { learning } = network.shares;
+        new Float32Array(heap.memory.buffer, curved.direction, learning.layout.size).set(
+          takeShare(learning, expected.direction),
         );
         curved.hessianProduct(BATCH, penalty);
         near(
@@ -150,12 +161,10 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
           const { kernels, heap } = await openKernels(build);
           const measured = (one: Network, direction: Float32Array) => {
             const { layout } = one.shares.learning;
-            const read = (address: number) =>
-              new Float32Array(heap.memory.buffer, address, layout.size).slice();
             const plan = compile(one, BATCH + 1, kernels, heap);
             fill(plan, given);
             const { loss } = plan.lossAndGradient(BATCH, penalty, random("drop"));
-            const gradient = read(plan.gradient);
+            const gradient = vectorAt(plan, plan.gradient);
             const weights = plan.weights();
             plan.free();
             const curved = compile(one, BATCH + 1, kernels, heap, "curvature");
@@ -164,7 +173,7 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
               takeShare(one.shares.learning, direction),
             );
             curved.hessianProduct(BATCH, penalty);
-            const product = read(curved.product);
+            const product = vectorAt(curved, curved.product);
             curved.free();
             return { loss, gradient, product, weights };
           };
@@ -180,8 +189,10 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
           assert.equal(part.loss, whole.loss);
           assert.deepEqual(part.weights, given.weights);
           for (const key of ["gradient", "product"] as const) {
-            const expected = takeShare(frozen.shares.learning, whole[key]);
-            const error = relativeError(part[key], expected);
+            const [got, expected] = [part[key], whole[key]].map((vector) =>
+              takeShare(frozen.shares.learning, vector),
+            );
+            const error = relativeError(got, expected);
             assert.ok(error <= 1e-6, `${key} is off by ${error}`);
           }
         });
@@ -189,7 +200,10 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
       test(`${what}, ${build} build: a step of every algorithm`, async () => {
         const { kernels, heap } = await openKernels(build);
         for (const { name, defaults, client } of BUILT_IN) {
-          const { size } = network.layout;
+          const { learning } = network.shares;
+          const { layout } = learning;
+          const { size } = layout;
+          const theta = takeShare(learning, given.weights);
           const some = (seed: string) => {
             const chance = random(seed);
             return new Float64Array(size).map(() => 0.1 * chance.normal());
@@ -197,7 +211,7 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
           const named = (names: readonly string[]) =>
             Object.fromEntries(names.map((name) => [name, some(name)]));
           const objective = client.objective({
-            global: some("global").map((value, i) => value + given.weights[i]) as never,
+            global: some("global").map((value, i) => value + theta[i]) as never,
             state: named(client.state),
             received: named(client.receives) as never,
             settings: defaults,
@@ -215,12 +229,12 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
           fill(plan, given);
           const chance = random("drop");
           const gradientAt = (weights: ArrayLike<number>) => {
-            plan.setWeights(Float32Array.from(weights));
+            plan.setLearned(Float32Array.from(weights));
             plan.lossAndGradient(BATCH, penalty, chance);
-            return vectorAt(plan, plan.gradient);
+            return takeShare(learning, vectorAt(plan, plan.gradient));
           };
-          const next = stepOf(network, given.weights, objective, settings, gradientAt);
-          near(network, stepped.weights(), new Map(next.entries()), name);
+          const next = stepOf(layout, theta, objective, settings, gradientAt);
+          near({ layout }, stepped.learned(), new Map(next.entries()), name);
           stepper.free();
           stepped.free();
           plan.free();
@@ -231,7 +245,7 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
 
 /** theta - eta (clip(g + p (theta - center) + v) + wd theta), g at theta or where SAM ascends to. */
 function stepOf(
-  { layout }: Network,
+  layout: Layout,
   theta: Float32Array,
   { proximal, linear, ascent, weightDecay = 0 }: LocalObjective,
   settings: { learningRate: number; weightDecay: number; clipNorm: number },

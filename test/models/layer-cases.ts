@@ -135,6 +135,11 @@ export const LAYER_CASES: Readonly<
     { input: [12, 4], fields: {} },
     { input: [4, 3, 6], fields: { epsilon: 0.001, activation: "relu6" } },
   ],
+  batchNorm: [
+    { input: [12, 4], fields: {} },
+    { input: [4, 3, 6], fields: { epsilon: 0.01, activation: "silu" } },
+    { input: [7], fields: { activation: "relu" } },
+  ],
   gru: [
     { input: [12, 4], fields: { units: 3 } },
     {

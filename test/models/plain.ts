@@ -265,8 +265,20 @@ function output(layer: any, inputs: readonly Tensor[], w: Weights, chance?: Rand
     data: sequence(channels, (c) => of(data.filter((_, at) => at % channels === c))),
   });
   switch (type) {
-    case "dense":
-      return dense(input, w("kernel"), w("bias"));
+    case "dense": {
+      const { lora, units } = layer;
+      const [kernel, bias] = [w("kernel"), w("bias")];
+      if (lora === undefined) return dense(input, kernel, bias);
+      const [a, b] = [w("loraA"), w("loraB")];
+      const { rank, alpha } = lora;
+      // W + alpha/rank A B
+      const whole = sequence(channels * units, (at) =>
+        sequence(rank, (r) => a[Math.floor(at / units) * rank + r] * b[r * units + (at % units)])
+          .map((product) => (alpha / rank) * product)
+          .reduce((sum, product) => sum + product, kernel[at]),
+      );
+      return dense(input, whole, bias);
+    }
     case "conv1d":
     case "conv2d":
     case "depthwiseConv2d":
@@ -303,6 +315,18 @@ function output(layer: any, inputs: readonly Tensor[], w: Weights, chance?: Rand
     }
     case "layerNorm":
       return normalised(input, (at) => Math.floor(at / channels), layer.epsilon ?? 1e-5, w);
+    case "batchNorm": {
+      // As it predicts: by the running values.
+      const { epsilon = 1e-5 } = layer;
+      const [gamma, beta, mean, variance] = ["gamma", "beta", "mean", "variance"].map(w);
+      return {
+        shape,
+        data: data.map((value, at) => {
+          const c = at % channels;
+          return (gamma[c] * (value - mean[c])) / Math.sqrt(variance[c] + epsilon) + beta[c];
+        }),
+      };
+    }
     case "relu":
     case "activation":
       return input;

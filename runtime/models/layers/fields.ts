@@ -13,6 +13,16 @@ export const positiveInteger = v.pipe(
   v.minValue(1, "a positive integer"),
 );
 
+/** What normalisations add to a variance: as in PyTorch. */
+export const EPSILON = 1e-5;
+export const epsilon = v.optional(
+  v.pipe(
+    v.number("a positive number"),
+    v.finite("a positive number"),
+    v.gtValue(0, "a positive number"),
+  ),
+);
+
 const INTEGER_OR_PAIR = "a positive integer or a pair of them";
 /** One number for both axes, or [height, width]. */
 export const integerOrPair = v.union(

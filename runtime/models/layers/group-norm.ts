@@ -1,19 +1,8 @@
 import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
-import { positiveInteger } from "./fields.js";
+import { epsilon, EPSILON, positiveInteger } from "./fields.js";
 import { floats, layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
-
-/** As in the paper's set-up, and PyTorch's default. */
-const EPSILON = 1e-5;
-
-const epsilon = v.optional(
-  v.pipe(
-    v.number("a positive number"),
-    v.finite("a positive number"),
-    v.gtValue(0, "a positive number"),
-  ),
-);
 
 /**
  * Group normalisation (Wu and He 2018, arXiv:1803.08494): y = gamma xhat + beta, xhat = (x - mean)

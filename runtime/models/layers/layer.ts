@@ -21,7 +21,15 @@ export interface LayerParameter {
     | { readonly values: readonly number[] };
   /** Whether it learns, whatever the description says of the layer; absent: where it is not frozen. */
   readonly learns?: boolean;
+  /** A running value: training moves it, by no gradient. */
+  readonly statistic?: boolean;
 }
+
+/**
+ * What batchNorm takes mean and variance from: the running values; the batch at hand; or the batch,
+ * by which the running values move too.
+ */
+export type Statistics = "running" | "batch" | "learned";
 
 /** What is the same for all layers during one pass over a batch. */
 export interface Run {
@@ -40,6 +48,7 @@ export interface Run {
   batch: number;
   /** What the backward pass needs is remembered. */
   remember: boolean;
+  statistics: Statistics;
   /** Where dropout draws from; without it nothing is dropped. */
   random?: Random;
 }
@@ -152,7 +161,7 @@ export interface LayerKind<Schema extends v.GenericSchema<unknown, { readonly ty
   /** How many inputs it has: one, or two and more. */
   readonly inputs?: "several";
   resolve(
-    description: v.InferOutput<Schema>,
+    description: v.InferOutput<Schema> & { readonly frozen?: boolean },
     inputs: readonly Shape[],
     complain: Complain,
   ): Resolved;
