@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { merged } from "../runtime/models/merged.js";
 import type { Model } from "../runtime/models/model.js";
 import { readModel } from "./model-file.js";
 import type { SettingsOf } from "./settings.js";
@@ -27,7 +28,7 @@ const DESTINATIONS = {
 /** `fedflat export`: a model as the file, or the folder of files, of another program. */
 async function exportModel(settings: SettingsOf<"export">): Promise<void> {
   const { trained, to, exported, json } = settings;
-  const model = await readModel(trained);
+  const model = merged(await readModel(trained));
   const destination = exported ?? DESTINATIONS[to];
   const written = await FORMATS[to](model);
   const files: (readonly [string, Content])[] =

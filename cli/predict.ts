@@ -8,6 +8,7 @@ import {
   METRIC_NAMES,
   metricText,
 } from "../runtime/models/metrics/built-in.js";
+import { merged } from "../runtime/models/merged.js";
 import { expectedBy, type Model } from "../runtime/models/model.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { printableJson, printableLines } from "../runtime/protocol/printable.js";
@@ -25,7 +26,7 @@ import { csvField } from "./write.js";
  * numbers, or an error), and the metrics where the data say what is right.
  */
 export async function predict(settings: SettingsOf<"predict">, signal: AbortSignal): Promise<void> {
-  const model = await readModel(settings.modelFolder);
+  const model = merged(await readModel(settings.modelFolder));
   const expected = expectedBy(model);
   const { test, train } = await openData(settings.data, {
     ...optionsFor(model, openOptions(settings)),

@@ -1,4 +1,5 @@
 import { ModelError } from "../errors.js";
+import { merged } from "../models/merged.js";
 import type { BlobName } from "../protocol/messages.js";
 import type { Emitter } from "./events.js";
 import { flat } from "./examples.js";
@@ -58,7 +59,7 @@ export function predictorOf(
       if (committed === undefined)
         throw new ModelError("no-model", "predict: no model has been committed yet");
       const inputs = flat(x);
-      const model = committed;
+      const model = merged(committed);
       const outputs = await workers.predict({ ...weightedOf(model), inputs });
       return predictionsOf(model, outputs);
     },

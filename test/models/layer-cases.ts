@@ -19,6 +19,7 @@ export const LAYER_CASES: Readonly<
   dense: [
     { input: [12], fields: { units: 3 } },
     { input: [5, 6], fields: { units: 7, activation: "gelu" } },
+    { input: [5, 6], fields: { units: 7, activation: "relu", lora: { rank: 2, alpha: 3 } } },
   ],
   conv1d: [
     { input: [12, 4], fields: { filters: 3, kernelSize: 3 } },

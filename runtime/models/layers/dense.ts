@@ -4,23 +4,26 @@ import { activationName } from "./activation.js";
 import { positiveInteger } from "./fields.js";
 import { layerKind, type Layer, type Shape } from "./layer.js";
 import { bilinearPasses, matrixMap } from "./linear.js";
+import { adaptedDense, lora } from "./lora.js";
 
-/** y = x W + b on the last axis, x: [.., features], W: [features, units]. */
+/** y = x W + b on the last axis, x: [.., features], W: [features, units]; with `lora` adapted. */
 export const dense = layerKind({
   schema: v.strictObject({
     type: v.literal("dense"),
     units: positiveInteger,
     activation: v.optional(activationName),
+    lora: v.optional(lora),
   }),
   takesActivation: true,
-  resolve({ units, activation }, [input], complain) {
+  resolve({ units, activation, lora }, [input], complain) {
     if (input.length > 2)
       complain(
         "input",
         "[features] or [length, channels] (put a flatten layer before it)",
         shapeText(input),
       );
-    return { layer: denseLayer(input, units), activation };
+    const layer = lora ? adaptedDense(input, units, lora) : denseLayer(input, units);
+    return { layer, activation };
   },
 });
 
