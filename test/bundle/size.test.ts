@@ -15,18 +15,19 @@ function assertWithin(budget: number, sizes: Record<string, number>): void {
 const sizesOf = (...files: string[]) =>
   Object.fromEntries(files.map((file) => [file, compressed(file)]));
 
-test("our own code in the browser takes at most 48.7 kB compressed", () => {
+test("our own code in the browser takes at most 50.4 kB compressed", () => {
   // Of these the codecs of updates are 2.4: a device writes what its run asks for, and one that
   // lacks a codec cannot take part.
   // Frozen and personal layers are 1.3: shares of a model, its base from the device's disk, and the
-  // layers that a client keeps to itself.
+  // layers that a client keeps to itself. BatchNorm and LoRA are 1.9: their forward and backward
+  // passes, running values in updates, and the merging of LoRA's kernels for predictions.
   // Without tfjs the files are not written; the bundler reports what they would be.
   const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
     string,
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(48_700, { [name]: sizes[name].brotli });
+  assertWithin(50_400, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {
