@@ -22,6 +22,12 @@ export type ModelCache = ReturnType<typeof modelCache>;
 type Bases = Pick<StateStore, "get" | "put" | "delete" | "list">;
 const BASES = "base.";
 
+type Download = (
+  blob: BlobName,
+  sink: (bytes: Uint8Array, offset: number) => void,
+  cut?: { readonly signal: AbortSignal; readonly window: number },
+) => Promise<void>;
+
 /** Bytes on their way at once where only a header is wanted. */
 const HEADER_WINDOW = 16 * 1024;
 
@@ -31,11 +37,7 @@ const HEADER_WINDOW = 16 * 1024;
  * for a round's model and for its base alike.
  */
 export function modelCache(
-  download: (
-    blob: BlobName,
-    sink: (bytes: Uint8Array, offset: number) => void,
-    cut?: { readonly signal: AbortSignal; readonly window: number },
-  ) => Promise<void>,
+  download: Download,
   largest = Infinity,
   bases?: () => Bases | undefined,
 ) {
@@ -48,10 +50,7 @@ export function modelCache(
     return bytes;
   }
 
-  async function loadedFrom(
-    bytes: Uint8Array<ArrayBuffer>,
-    { sha256 }: BlobName,
-  ): Promise<Loaded> {
+  async function loadedFrom(bytes: Uint8Array<ArrayBuffer>, { sha256 }: BlobName): Promise<Loaded> {
     const named = baseNamed(readMetadata(bytes));
     const base = named && (await baseOf(named));
     return { bytes, model: { ...loadModel(bytes, base), sha256 } };
@@ -85,18 +84,9 @@ export function modelCache(
   const fetchWhole = async (blob: BlobName): Promise<Loaded> =>
     loadedFrom(wholeModel(await fetchChecked(blob)), blob);
 
-  /** From the device's store, else fetched, and kept there. */
   async function baseOf(name: BlobName): Promise<Uint8Array> {
-    const store = bases?.();
-    const key = `${BASES}${name.sha256}`;
-    const known = await store?.get(key);
-    if (known !== undefined && (await sha256(known.slice())) === name.sha256) return known;
     checkSize(name);
-    const bytes = await fetchChecked(name);
-    for (const old of (await store?.list()) ?? [])
-      if (old.startsWith(BASES)) await store?.delete(old);
-    await store?.put(key, bytes);
-    return bytes;
+    return keptBase(bases?.(), name, fetchChecked);
   }
 
   async function fetchChecked(blob: BlobName): Promise<Uint8Array<ArrayBuffer>> {
@@ -108,26 +98,6 @@ export function modelCache(
       "hash",
       `"model" expected bytes of hash ${blob.sha256}, got others twice`,
     );
-  }
-
-  /** The header of a model's file, with whatever came behind it. */
-  async function fetchHeader(blob: BlobName): Promise<Uint8Array> {
-    let bytes = new Uint8Array();
-    const enough = new AbortController();
-    const sink = (chunk: Uint8Array) => {
-      const longer = new Uint8Array(bytes.length + chunk.length);
-      longer.set(bytes);
-      longer.set(chunk, bytes.length);
-      bytes = longer;
-      // Later, when the connection is done with this chunk.
-      if (bytes.length >= bytesOfHeader(bytes)) queueMicrotask(() => enough.abort());
-    };
-    await download(blob, sink, { signal: enough.signal, window: HEADER_WINDOW }).catch(
-      (error: unknown) => {
-        if (!enough.signal.aborted) throw error;
-      },
-    );
-    return bytes;
   }
 
   /** @throws Declined `model-bytes` */
@@ -146,7 +116,7 @@ export function modelCache(
     async card(blob: BlobName): Promise<ModelCard> {
       if (kept?.sha256 === blob.sha256) return (await kept.loaded).model;
       checkSize(blob);
-      return readCard(await fetchHeader(blob));
+      return readCard(await headerOf(download, blob));
     },
     /**
      * @param differences that lead to it from models before it, where the aggregator has some
@@ -168,4 +138,40 @@ export function modelCache(
       return kept.loaded;
     },
   };
+}
+
+/** A base from the device's store, else fetched, and kept there in place of any other. */
+async function keptBase(
+  store: Bases | undefined,
+  name: BlobName,
+  fetch: (blob: BlobName) => Promise<Uint8Array<ArrayBuffer>>,
+): Promise<Uint8Array> {
+  const key = `${BASES}${name.sha256}`;
+  const known = await store?.get(key);
+  if (known !== undefined && (await sha256(known.slice())) === name.sha256) return known;
+  const bytes = await fetch(name);
+  for (const old of (await store?.list()) ?? [])
+    if (old.startsWith(BASES)) await store?.delete(old);
+  await store?.put(key, bytes);
+  return bytes;
+}
+
+/** The header of a model's file, with whatever came behind it. */
+async function headerOf(download: Download, blob: BlobName): Promise<Uint8Array> {
+  let bytes = new Uint8Array();
+  const enough = new AbortController();
+  const sink = (chunk: Uint8Array) => {
+    const longer = new Uint8Array(bytes.length + chunk.length);
+    longer.set(bytes);
+    longer.set(chunk, bytes.length);
+    bytes = longer;
+    // Later, when the connection is done with this chunk.
+    if (bytes.length >= bytesOfHeader(bytes)) queueMicrotask(() => enough.abort());
+  };
+  await download(blob, sink, { signal: enough.signal, window: HEADER_WINDOW }).catch(
+    (error: unknown) => {
+      if (!enough.signal.aborted) throw error;
+    },
+  );
+  return bytes;
 }
