@@ -557,6 +557,8 @@ const TRAINING = {
   ...ofRun(ROUNDS, {
     weightDecay: "weight decay",
     clipNorm: "norm to which gradients are clipped; 0 for no clip",
+    batchNorm:
+      "running mean and variance of batchNorm: frozen, used as they are; average, measured and averaged; local, measured and kept by each client (frozen where the model brings them, else average)",
   }),
 } satisfies Group;
 
@@ -682,6 +684,15 @@ const IMPORT = only("import", {
   head: {
     ...integer(1, 1_000_000),
     help: "put a new dense layer of so many classes in place of the last one",
+  },
+  keepBatchNorm: {
+    ...toggle,
+    default: false,
+    help: "keep batch normalisations as batchNorm layers, instead of folding them into their neighbours",
+  },
+  lora: {
+    ...integer(1, 65_536),
+    help: "keep the kernels of dense layers as they are, but the last one's, and train two of this rank beside each (docs/models.md)",
   },
   loss: {
     ...oneOf(...LOSS_NAMES),

@@ -1,6 +1,7 @@
 import { basename } from "node:path";
 import { ConfigError } from "../runtime/errors.js";
 import { networkOf } from "../runtime/models/network.js";
+import { adapted } from "./interchange/adapted.js";
 import { modelOf } from "./interchange/imported.js";
 import { filesBeside, readAny, readFileBounded } from "./interchange/read.js";
 import { writeModelTo } from "./model-file.js";
@@ -10,15 +11,16 @@ import { openView } from "./view.js";
 
 /** `fedflat import`: a file of another program becomes a model that a run begins with. */
 async function importModel(settings: SettingsOf<"import">): Promise<void> {
-  const { source, head, loss, network: described, json } = settings;
+  const { source, head, loss, keepBatchNorm, lora, network: described, json } = settings;
   const bytes = await readFileBounded(source);
   const network = described === undefined ? undefined : await readJson(described);
   const imported = await readAny(bytes, {
-    ...{ path: source, head, loss, network },
+    ...{ path: source, head, loss, keepBatchNorm, network },
     beside: filesBeside(source),
   });
-  const read = modelOf(imported);
-  const model = { ...read, description: withShares(read.description, settings) };
+  const whole = modelOf(imported);
+  const read = { ...whole, description: withShares(whole.description, settings) };
+  const model = lora === undefined ? read : adapted(read, lora);
   const destination = settings.destination ?? basename(source).replace(/\.[a-z0-9]+$/i, "");
   if (destination === basename(source))
     throw new ConfigError("usage", `"--to" expected a folder for the model, got nothing`);

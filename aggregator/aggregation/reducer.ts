@@ -1,7 +1,7 @@
 import { algorithmNamed } from "../../runtime/algorithms/built-in.js";
 import { finishRound } from "../../runtime/algorithms/finish-round.js";
 import type { Algorithm, NamedNumbers, State } from "../../runtime/algorithms/algorithm.js";
-import { firstNotFinite, MODEL, readBlob, writeBlob } from "../../runtime/tensors/blob.js";
+import { blobTensors, firstNotFinite, MODEL, readBlob } from "../../runtime/tensors/blob.js";
 import type { Layout, Vector } from "../../runtime/tensors/layout.js";
 import {
   readMetadata,
@@ -17,6 +17,7 @@ import { openShadow, type Shadow } from "./shadow.js";
 import type { ModelForms } from "../storage/model-cache.js";
 import { collectAll } from "../memory.js";
 import { updateForm, type CodecChoice } from "../../runtime/training/transmission.js";
+import { runningValuesIn, type RunningValues } from "./running-values.js";
 import { followingIn, readArrivals, type AboutUpdate, type Kept } from "./arrivals.js";
 import { normOf, type ArrivedVector } from "./numbers.js";
 import { readUpdate, type Refusal } from "./validation.js";
@@ -79,6 +80,8 @@ export interface ReducerSettings extends CodecChoice {
   /** How models are sent. */
   readonly modelCodec: string;
   readonly layout: Layout;
+  /** Of batchNorm's running values, where the run averages them. */
+  readonly averaged?: Layout | undefined;
   readonly maxAbs: number;
   readonly maxNorm: number;
   /** Longer vectors are scaled down to this norm; Infinity for none. */
@@ -92,7 +95,8 @@ export function openReducer(
   arithmetic: Arithmetic,
   own?: Algorithm,
 ): Reducer {
-  const { layout, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
+  const { layout, averaged, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
+  const running = runningValuesIn(averaged, maxAbs);
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
   const arrivals = readArrivals(
     client,
@@ -132,13 +136,16 @@ export function openReducer(
         centre ?? new Float64Array(rowSize),
         arithmetic,
       );
+      running.begin(limits);
     },
     async check(key, sha256, bytes, about) {
-      const update = { sha256, bytes, about };
+      const update = { sha256, bytes: running.ownOf(bytes), about };
       const decode = await arrivals.reader(update);
       const limits = { maxAbs, maxNorm, grid, arithmetic };
       const read = readUpdate({ bytes, sha256, decode, ...limits });
       if (read.refusal !== undefined) return read.refusal;
+      const wrong = running.check(key, bytes);
+      if (wrong !== undefined) return wrong;
       kept.set(key, update);
       last = { of: update, vectors: read.vectors };
       return undefined;
@@ -151,14 +158,16 @@ export function openReducer(
       // Not kept whole: a codec makes many times as much of an update's bytes.
       const vectors = last?.of === update ? last.vectors : (await arrivals.reader(update))();
       last = undefined;
-      const { sha256 } = update;
-      const norms = gathering.add({ client: id, sha256, vectors, samples, staleness });
+      const about = { client: id, sha256: update.sha256, samples, staleness };
+      const norms = gathering.add({ ...about, vectors });
+      running.add(key, about);
       const [delta] = client.sends;
       return norms?.[delta] ?? normOf(vectors[delta], arithmetic);
     },
     async drop(key) {
       if (last?.of === kept.get(key)) last = undefined;
       kept.delete(key);
+      running.drop(key);
     },
     async rest() {
       collectAll();
@@ -186,7 +195,7 @@ export function openReducer(
         next.global,
         next.state,
         population,
-        { centre, into: model, shadow },
+        { centre, into: model, shadow, running: running.next(model) },
       );
       ({ state } = next);
       // Safe to reuse: only a custom algorithm could still hold a reference.
@@ -194,9 +203,9 @@ export function openReducer(
       return checkpoint;
     },
     async forms(model) {
-      if (settings.modelCodec === "float16")
-        return { half: blobOf(halfModel(model, ["model", ...client.receives])) };
-      return shadow?.forms(model) ?? {};
+      if (settings.modelCodec !== "float16") return shadow?.forms(model) ?? {};
+      const vectors = ["model", ...client.receives];
+      return { half: blobOf(halfModel(model, vectors, averaged?.parameters.length)) };
     },
     async close() {},
   };
@@ -226,6 +235,7 @@ export function firstCheckpoint(
   layout: Layout,
   metadata: Readonly<Record<string, string>>,
   weights: Vector,
+  running?: RunningValues,
 ): Checkpoint {
   const state = Object.fromEntries(
     Object.entries(server.state).map(([name, initial]) => [
@@ -234,7 +244,7 @@ export function firstCheckpoint(
     ]),
   );
   // Nobody has sent anything: sums of nothing, whatever they are divided by.
-  return checkpointOf(server, layout, metadata, weights, state, 1);
+  return checkpointOf(server, layout, metadata, weights, state, 1, { running });
 }
 
 /** @throws ModelError `server-step` for a checkpoint from which no run could continue. */
@@ -249,10 +259,12 @@ function checkpointOf(
     centre,
     into,
     shadow,
+    running,
   }: {
     readonly centre?: Float64Array;
     readonly into?: Uint8Array<ArrayBuffer>;
     readonly shadow?: Shadow;
+    readonly running?: RunningValues | undefined;
   } = {},
 ): Checkpoint {
   for (const name of Object.keys(server.state))
@@ -263,7 +275,11 @@ function checkpointOf(
   const vectors = { [MODEL]: global, ...Object.fromEntries(broadcast) };
   for (const [name, vector] of Object.entries(vectors))
     requireVector(layout, name, vector, Float32Array);
-  const model = blobOf(writeBlob(layout, vectors, metadata, into));
+  const tensorsOfModel = [
+    ...blobTensors(layout, vectors),
+    ...(running ? blobTensors(running.layout, { [MODEL]: running.values }) : []),
+  ];
+  const model = blobOf(writeSafetensors(tensorsOfModel, metadata, into));
   const kept = {
     ...state,
     ...(centre && { [CENTRE]: centre }),

@@ -13,7 +13,7 @@ import type { ArrivedVector } from "./numbers.js";
  * model less, and do not merely lose against fresh ones.
  */
 export function domainOf(
-  server: ServerHalf,
+  server: Pick<ServerHalf, "folds">,
   limits: {
     size: number;
     updates: number;
@@ -48,7 +48,7 @@ const stalenessWeight = (tau: number): number => 1 / Math.sqrt(1 + tau);
  * that domain.
  */
 export function contributionOf(
-  server: ServerHalf,
+  server: Pick<ServerHalf, "folds">,
   update: Readonly<Record<string, ArrivedVector>>,
   samples: number,
   behind?: { readonly staleness: number; readonly domain: Domain },
@@ -102,7 +102,7 @@ export function foldFor({ domain, sums, weights, members }: RoundFold): Fold {
   };
 }
 
-const weightsOf = ({ folds }: ServerHalf, samples: number): Record<string, number> =>
+const weightsOf = ({ folds }: Pick<ServerHalf, "folds">, samples: number): Record<string, number> =>
   Object.fromEntries(
     Object.entries(folds).map(([vector, weighting]) => [
       vector,

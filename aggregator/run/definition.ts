@@ -9,6 +9,8 @@ import { networkOf } from "../../runtime/models/network.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { updateForm } from "../../runtime/training/transmission.js";
+import { averagedIn, runningValuesForm } from "../../runtime/training/running-values.js";
+import { batchNormOf } from "./batch-norm.js";
 import { requirePair } from "./codec-pairs.js";
 import { nameOf } from "../clients/assignments.js";
 import type { Needs } from "../clients/clients.js";
@@ -30,6 +32,8 @@ export interface RunDefinition {
   readonly isOwn: boolean;
   /** Of what is trained and sent. */
   readonly layout: Layout;
+  /** Of batchNorm's running values, where they are averaged. */
+  readonly averaged: Layout | undefined;
   /** The rest of the model, which clients fetch once. */
   readonly base: Blob | undefined;
   /** Clients keep layers of their own: nobody else can say how good their models are. */
@@ -98,6 +102,8 @@ export function definitionOf({
       "nothing-shared",
       `"model" expected a layer that is trained and sent, got frozen and personal ones only`,
     );
+  const batchNorm = batchNormOf(settings, model);
+  const averaged = averagedIn(shares, { batchNorm });
   if (settings.threshold !== undefined && loss.task !== "input")
     throw new ConfigError(
       "threshold",
@@ -112,15 +118,18 @@ export function definitionOf({
   const numbers = codecSettings(codec, settings.codecSettings);
   requirePair(algorithm, all, codec, numbers);
   const choice = { codec: codec.name, codecSettings: numbers };
-  const updateBytes = updateForm(client, choice, layout).bytes;
+  const updateBytes =
+    updateForm(client, choice, layout).bytes +
+    (averaged === undefined ? 0 : runningValuesForm(averaged).bytes);
   const base = baseOf(model);
   return {
-    settings: { ...settings, ...choice, algorithm: name, algorithmSettings: all },
+    settings: { ...settings, ...choice, batchNorm, algorithm: name, algorithmSettings: all },
     algorithm,
     isOwn: own !== undefined && !BUILT_IN.includes(own),
     layout,
+    averaged,
     base,
-    isPersonal: shares.personal.layout.size > 0,
+    isPersonal: shares.personal.layout.size > 0 || batchNorm === "local",
     input: model.description.input,
     metadata: { ...modelMetadata(model), ...(base && { [BASE]: JSON.stringify(nameOf(base)) }) },
     metrics: metricReader(model),

@@ -51,7 +51,8 @@ export async function openRun(
   log: Log,
 ): Promise<OpenedRun> {
   const { folder: path, resume = false, model: initial } = options;
-  const { settings, algorithm, layout, metadata } = definition;
+  const { settings, algorithm, layout, averaged, metadata } = definition;
+  const { shares } = networkOf(initial.description);
   if (path !== undefined && options.ledger === undefined) requireRunFolder(path, resume);
   const ledger =
     options.ledger ?? (path === undefined ? memoryLedger() : fileLedger(stateFolder(path)));
@@ -59,7 +60,11 @@ export async function openRun(
     await ledger.open(
       firstCheckpoint(
         ...([algorithm, settings.algorithmSettings, layout, metadata] as const),
-        takeShare(networkOf(initial.description).shares.shared, initial.weights),
+        takeShare(shares.shared, initial.weights),
+        averaged && {
+          layout: averaged,
+          values: takeShare(shares.statistics, initial.weights),
+        },
       ),
     ),
   );
@@ -158,6 +163,7 @@ async function chooseReducer(
     codecSettings: settings.codecSettings,
     modelCodec: settings.modelCodec,
     layout: model.layout,
+    averaged: model.averaged,
     maxAbs,
     maxNorm: maxNorm || Infinity,
     clipUpdateNorm: clipUpdateNorm || Infinity,

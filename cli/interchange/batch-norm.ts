@@ -1,14 +1,14 @@
 import { refuse } from "./imported.js";
 
+/** Of each channel. */
+export type BatchNormNumbers = Readonly<
+  Record<"gamma" | "beta" | "mean" | "variance", Float32Array>
+>;
+
 /** Scale and shift of a batch normalisation by its running values. */
 export function foldedNorm(
   node: string,
-  {
-    gamma,
-    beta,
-    mean,
-    variance,
-  }: Readonly<Record<"gamma" | "beta" | "mean" | "variance", Float32Array>>,
+  { gamma, beta, mean, variance }: BatchNormNumbers,
   epsilon: number,
 ): { readonly scale: Float32Array; readonly shift: Float32Array } {
   const n = mean.length;

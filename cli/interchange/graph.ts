@@ -17,6 +17,7 @@ import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
 import { elements } from "../../runtime/tensors/shape.js";
+import { foldedNorm, type BatchNormNumbers } from "./batch-norm.js";
 import {
   MAX_LAYERS,
   MAX_PARAMETERS,
@@ -152,7 +153,7 @@ function building(input: Shape) {
 }
 
 /** A network that a reader builds layer by layer, each with its numbers. */
-export function graph(input: Shape) {
+export function graph(input: Shape, { keepBatchNorm = false }: ImportOptions) {
   const { steps, notes, add, affine, activation } = building(input);
   return {
     input: { at: -1, shape: input } as Value,
@@ -190,6 +191,18 @@ export function graph(input: Shape) {
       const own = padding === "valid" ? NO_PADS : (padding as Pads);
       const sum = own.map((side, axis) => side.map((n, end) => n + x.pads![axis][end]));
       return add(node, { ...fields, padding: sum }, [{ ...x, pads: undefined }], tensors);
+    },
+
+    /** A scale and shift per channel by running values, or with `keepBatchNorm` a layer of them. */
+    batchNorm(
+      node: string,
+      x: Value,
+      numbers: BatchNormNumbers,
+      fields: { readonly epsilon: number; readonly momentum: number },
+    ): Value {
+      const { scale, shift } = foldedNorm(node, numbers, fields.epsilon);
+      if (!keepBatchNorm) return affine(node, x, scale, shift);
+      return add(node, { type: "batchNorm", ...fields }, [x], { ...numbers });
     },
 
     /** Dropout does nothing to a flattened image's order. */

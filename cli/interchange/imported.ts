@@ -25,6 +25,8 @@ export interface ImportOptions {
   readonly head?: number;
   /** The loss, where the file does not say it or says another. */
   readonly loss?: string;
+  /** Keeps batch normalisations as layers, instead of folding them into their neighbours. */
+  readonly keepBatchNorm?: boolean;
 }
 
 /** What a reader of a format is given beside the file. */

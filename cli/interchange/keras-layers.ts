@@ -178,6 +178,19 @@ const LAYERS: Readonly<Record<string, (call: Call) => Said[]>> = {
   flatten: () => [{ type: "Flatten", config: {} }],
   reshape: ({ layer }) => [{ type: "Reshape", config: { target_shape: layer.output } }],
   repeat: ({ fields }) => [{ type: "RepeatVector", config: { n: fields["times"] } }],
+  batchNorm: ({ fields, take }) => [
+    {
+      type: "BatchNormalization",
+      config: {
+        ...{ axis: -1, center: true, scale: true },
+        ...{ epsilon: fields["epsilon"] ?? 1e-5, momentum: fields["momentum"] ?? 0.9 },
+      },
+      weights: {
+        ...{ gamma: take("gamma"), beta: take("beta") },
+        ...{ moving_mean: take("mean"), moving_variance: take("variance") },
+      },
+    },
+  ],
   layerNorm: ({ fields, take }) => [
     {
       type: "LayerNormalization",

@@ -3,7 +3,6 @@ import type { ActivationName } from "../../runtime/models/layers/activations.js"
 import type { Shape } from "../../runtime/models/layers/layer.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { graph, type Fields, type Graph, type Pads, type Value } from "./graph.js";
-import { foldedNorm } from "./batch-norm.js";
 import {
   MAX_LAYERS,
   refuse,
@@ -297,16 +296,15 @@ const batchNorm: LayerReader = (call) => {
     ...["moving_mean", "moving_variance"],
   ]);
   const mean = read["moving_mean"].data;
-  const folded = foldedNorm(
-    call.label,
-    {
-      ...{ mean, variance: read["moving_variance"].data },
-      gamma: read["gamma"]?.data ?? new Float32Array(mean.length).fill(1),
-      beta: read["beta"]?.data ?? new Float32Array(mean.length),
-    },
-    call.number("epsilon", 1e-3),
-  );
-  return call.network.affine(call.label, call.x, folded.scale, folded.shift);
+  const numbers = {
+    ...{ mean, variance: read["moving_variance"].data },
+    gamma: read["gamma"]?.data ?? new Float32Array(mean.length).fill(1),
+    beta: read["beta"]?.data ?? new Float32Array(mean.length),
+  };
+  return call.network.batchNorm(call.label, call.x, numbers, {
+    epsilon: call.number("epsilon", 1e-3),
+    momentum: call.number("momentum", 0.99),
+  });
 };
 
 const norm =
@@ -634,7 +632,7 @@ export function readKeras(
 ): Imported {
   const model = objectOf(topology, "model_config");
   const input = inputOf(model);
-  const network = graph(input);
+  const network = graph(input, options);
   let layers = 0;
   const output = run(model, [network.input], "layers", 0);
   return network.finish(output, options, said.loss);

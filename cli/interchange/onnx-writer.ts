@@ -365,6 +365,20 @@ const LAYERS: Readonly<Record<string, (call: Call) => Result>> = {
     const [row] = out.node("Unsqueeze", [x.name, out.constant([1])]);
     return [out.node("Tile", [row, out.constant([1, layer.output[0], 1])])[0], "last"];
   },
+  batchNorm: ({ out, x, take, fields }) => [
+    out.node(
+      "BatchNormalization",
+      [
+        as(out, x, "first"),
+        ...["gamma", "beta", "mean", "variance"].map((name) => out.constant(take(name).data)),
+      ],
+      {
+        epsilon: { float: Number(fields["epsilon"] ?? 1e-5) },
+        momentum: { float: Number(fields["momentum"] ?? 0.9) },
+      },
+    )[0],
+    "first",
+  ],
   layerNorm: ({ out, x, take, fields }) => [
     out.node(
       "LayerNormalization",

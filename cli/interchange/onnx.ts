@@ -1,7 +1,6 @@
 import type { LossDescription } from "../../runtime/models/description.js";
 import type { ActivationName } from "../../runtime/models/layers/activations.js";
 import { elements } from "../../runtime/tensors/shape.js";
-import { foldedNorm } from "./batch-norm.js";
 import { graph, type Fields, type Graph, type Pads, type Value } from "./graph.js";
 import {
   blocks,
@@ -148,7 +147,7 @@ export function readOnnx(
       shape.map((size) => size || "?").join(" x "),
     );
   const own = order === "first" && sizes.length > 1 ? [...sizes.slice(1), sizes[0]] : sizes;
-  const network = graph(own.length === 0 ? [1] : own);
+  const network = graph(own.length === 0 ? [1] : own, options);
   entries.set(name, { value: network.input, order });
   for (const node of nodes) {
     const read = reader(node, file.opset, entries);
@@ -609,12 +608,9 @@ const batchNorm: Operator = (network, node) => {
   only(node, "training_mode", [0], node.float("training_mode", 0));
   if (node.opset < 9) only(node, "spatial", [1], node.float("spatial", 1));
   if (x.order !== "first" && x.value.shape.length > 1) ordered(node, x, "first");
-  const { scale, shift } = foldedNorm(
-    node.label,
-    { gamma, beta, mean, variance },
-    node.float("epsilon", 1e-5),
-  );
-  return same(x, network.affine(node.label, x.value, scale, shift));
+  const numbers = { gamma, beta, mean, variance };
+  const fields = { epsilon: node.float("epsilon", 1e-5), momentum: node.float("momentum", 0.9) };
+  return same(x, network.batchNorm(node.label, x.value, numbers, fields));
 };
 
 const unary =

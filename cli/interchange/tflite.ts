@@ -333,7 +333,7 @@ export function readTflite(bytes: Uint8Array, options: ImportOptions = {}): Impo
       `${inputs.length} and ${outputs.length}`,
     );
   const shapeOf = (i: number) => tensors[i]?.ints(0) ?? refuse("file", "tensors", "a tensor", i);
-  const network = graph(shapeOf(inputs[0]).slice(1));
+  const network = graph(shapeOf(inputs[0]).slice(1), options);
   if (tensors[inputs[0]].byte(1) === 9 || tensors[inputs[0]].byte(1) === 3)
     refuse("input", "type", "float32", TYPES[tensors[inputs[0]].byte(1)]);
   const values = new Map<number, Value>([[inputs[0], network.input]]);

@@ -11,6 +11,7 @@ import { weightedOf, type JobOptions, type Snapshot, type Trainer } from "../tra
 import { release } from "../tensors/memory.js";
 import { random } from "../tensors/random.js";
 import { trainRound } from "../training/train-round.js";
+import { averagedIn, runningValuesForm } from "../training/running-values.js";
 import { updateForm, type CodecChoice } from "../training/transmission.js";
 import { writeSafetensors } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
@@ -86,7 +87,8 @@ export async function trainAssignment(
   options: JobOptions,
 ): Promise<Finished> {
   const { model, bytes } = base;
-  const { shared, personal } = networkOf(model.description).shares;
+  const { shares } = networkOf(model.description);
+  const { shared, personal, statistics } = shares;
   const { layout } = shared;
   const samples = part.rows.length;
   const form = updateForm(algorithm.client, codec, layout);
@@ -118,11 +120,19 @@ export async function trainAssignment(
     options,
   );
   requireFinite(result.update);
+  const averaged = averagedIn(shares, settings);
+  if (averaged !== undefined && result.statistics !== undefined) {
+    requireFinite({ statistics: result.statistics });
+    update = joined(update, runningValuesForm(averaged).encode(result.statistics));
+  }
   const { lossBefore, lossAfter, activationNorms, seconds } = result.metrics;
   const metrics = { lossBefore, lossAfter, activationNorms: [...activationNorms], seconds };
   const tensors = [
     ...blobTensors(layout, result.state),
     ...(result.personal ? blobTensors(personal.layout, { [PERSONAL]: result.personal }) : []),
+    ...(result.statistics && settings.batchNorm === "local"
+      ? blobTensors(statistics.layout, { [PERSONAL]: result.statistics })
+      : []),
   ];
   const kept = tensors.length > 0 ? writeSafetensors(tensors) : undefined;
   release(result.delta.buffer);
@@ -138,6 +148,13 @@ export async function trainAssignment(
     update,
     state: kept,
   };
+}
+
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+  const both = new Uint8Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
 }
 
 /** @throws ModelError `diverged` */

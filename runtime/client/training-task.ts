@@ -49,7 +49,7 @@ export async function train(
       build: engineBuild(),
       data,
     })));
-  const { layout } = networkOf(base.model.description).shares.learning;
+  const { layout } = networkOf(base.model.description).shares.moving;
   const from = await halfDone(participation, task, identity, layout);
   const stopTimer = timeLimit.start(passes, from?.seconds ?? 0, controller);
   const finished = await trainAssignment(

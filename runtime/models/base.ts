@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { ModelError } from "../errors.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Vector } from "../tensors/layout.js";
+import { readSafetensors } from "../tensors/safetensors.js";
 import type { ModelDescription } from "./description.js";
 import { networkOf, type Network } from "./network.js";
 import { putShare, takeShare } from "./shares.js";
@@ -66,5 +67,9 @@ export function joinBase(
     [shares.fixed, base],
   ] as const)
     putShare(share, readBlob(file, share.layout, [MODEL])[MODEL], weights);
+  // Running values that are averaged move from round to round.
+  const { statistics } = shares;
+  if (statistics.places.length > 0 && readSafetensors(bytes).tensors.has(statistics.places[0].name))
+    putShare(statistics, readBlob(bytes, statistics.layout, [MODEL])[MODEL], weights);
   return weights;
 }

@@ -105,11 +105,12 @@ export function networkOf(description: ModelDescription): Network {
     loss,
     layout,
     shares: sharesOf(
-      placed.flatMap(({ index, places, learned }) =>
+      placed.flatMap(({ index, places, learned, parameters }) =>
         places.map((place, i) => ({
           place,
           learns: learned[i],
           personal: description.layers[index].personal === true,
+          statistic: parameters[i].statistic === true && description.layers[index].frozen !== true,
         })),
       ),
     ),

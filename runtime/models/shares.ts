@@ -19,10 +19,14 @@ export interface Shares {
   readonly personal: Share;
   /** What has a gradient: `shared`, and `personal` behind it. */
   readonly learning: Share;
-  /** Neither trained nor sent. */
+  /** What no gradient moves: `statistics`, and behind them what nothing does. */
   readonly frozen: Share;
-  /** What no round moves: all but `shared`. */
+  /** What no sum of updates moves: all but `shared`. */
   readonly fixed: Share;
+  /** Running values of batchNorm in layers that are not frozen; whether they move is the run's to say. */
+  readonly statistics: Share;
+  /** What training may move: `learning`, and `statistics` behind it. */
+  readonly moving: Share;
 }
 
 /** A tensor of the model, and what decides its share. */
@@ -30,6 +34,7 @@ export interface Owned {
   readonly place: Parameter;
   readonly learns: boolean;
   readonly personal: boolean;
+  readonly statistic: boolean;
 }
 
 /** Whether a layer's tensor learns: unless its kind says otherwise, where the layer is not frozen. */
@@ -43,11 +48,15 @@ export function sharesOf(tensors: readonly Owned[]): Shares {
     tensors.filter(wanted).map(({ place }) => place);
   const shared = places(({ learns, personal }) => learns && !personal);
   const personal = places(({ learns, personal }) => learns && personal);
+  const statistics = places(({ statistic }) => statistic);
+  const learning = [...shared, ...personal];
   return {
     shared: shareOf(shared),
     personal: shareOf(personal),
-    learning: shareOf([...shared, ...personal]),
-    frozen: shareOf(places(({ learns }) => !learns)),
+    learning: shareOf(learning),
+    frozen: shareOf([...statistics, ...places(({ learns, statistic }) => !learns && !statistic)]),
+    statistics: shareOf(statistics),
+    moving: shareOf([...learning, ...statistics]),
     fixed: shareOf(places(({ learns, personal }) => !learns || personal)),
   };
 }

@@ -29,6 +29,8 @@ export const trainSettings = {
   zeta: v.optional(between(0, 1e6), 0.15),
   manIncludesLogits: v.optional(v.boolean(), false),
   shuffle: v.optional(v.boolean(), true),
+  /** What becomes of batchNorm's running values. */
+  batchNorm: v.optional(v.picklist(["frozen", "average", "local"])),
   augmentation: v.optional(v.strictObject({ flip: v.boolean(), crop: whole(0, 256) })),
 };
 

@@ -18,7 +18,7 @@ import type {
   TrainJob,
   Weighted,
 } from "./job.js";
-import { LOSS_SAMPLES, type Evaluation, type Progress } from "./local-round.js";
+import { LOSS_SAMPLES, movesBatchNorm, type Evaluation, type Progress } from "./local-round.js";
 import { compile, type Plan } from "./plan.js";
 import { memoryNeeded, type Purpose } from "./memory-plan.js";
 import { stepperMemory, stepperOf } from "./step.js";
@@ -148,7 +148,7 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
   const started = performance.now() - 1000 * (from?.seconds ?? 0);
   const seconds = () => (performance.now() - started) / 1000;
   const { network } = plan;
-  const { shared, learning } = network.shares;
+  const { shared, learning, moving } = network.shares;
   checkPart(part, partNeeds(network));
   const load = loaderOf(plan, part.dataset, job);
   const sample = part.rows.subarray(0, LOSS_SAMPLES);
@@ -161,14 +161,14 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
   const norms = new Float64Array(plan.taps.length + Number(settings.manIncludesLogits));
   let batch = 0;
   if (from !== undefined) {
-    checkSnapshot(from, batches, norms.length, learning.layout.size);
-    plan.setLearned(from.weights);
+    checkSnapshot(from, batches, norms.length, moving.layout.size);
+    plan.setMoving(from.weights);
     norms.set(from.activationNorms);
     batch = from.batch;
   }
   let chance: Random;
   const snapshot = (): Snapshot => ({
-    weights: plan.learned(),
+    weights: plan.moving(),
     batch,
     chance: chance.state(),
     activationNorms: [...norms],
@@ -207,15 +207,19 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
     stepper.free();
   }
   const lossAfter = await meanLoss();
-  const learned = plan.learned();
+  const moved = plan.moving();
   const before = takeShare(shared, job.weights);
   const { size } = shared.layout;
-  const personal = learned.length > size ? learned.slice(size) : undefined;
-  const delta = personal === undefined ? learned : learned.slice(0, size);
+  const end = learning.layout.size;
+  const personal = end > size ? moved.slice(size, end) : undefined;
+  const movesStatistics = moved.length > end && movesBatchNorm(settings);
+  const statistics = movesStatistics ? moved.slice(end) : undefined;
+  const delta = moved.length === size ? moved : moved.slice(0, size);
   for (let i = 0; i < size; i++) delta[i] -= before[i];
   return {
     delta,
     ...(personal && { personal }),
+    ...(statistics && { statistics }),
     metrics: {
       samples: part.rows.length,
       lossBefore,

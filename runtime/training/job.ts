@@ -41,7 +41,7 @@ export interface TrainJob extends Weighted {
 
 /** A local round cut between two batches: with its job, everything that the rest depends on. */
 export interface Snapshot {
-  /** theta: what learns */
+  /** theta, and the running values behind it: what training moves */
   readonly weights: Vector;
   /** Batches done, in the whole round. */
   readonly batch: number;
@@ -74,6 +74,8 @@ export interface Trained {
   readonly delta: Vector;
   /** theta_end of what is personal, where there is such. */
   readonly personal?: Vector;
+  /** Running values at the end, where the run moves them. */
+  readonly statistics?: Vector;
   readonly metrics: RoundMetrics;
 }
 

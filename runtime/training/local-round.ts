@@ -2,6 +2,16 @@ import type { NamedNumbers, NamedVectors, State } from "../algorithms/algorithm.
 import type { Augmentation } from "../data/dataset.js";
 import type { Vector } from "../tensors/layout.js";
 
+/**
+ * `frozen`: batchNorm's running values are used and stay; `average`: they are measured, sent and
+ * averaged; `local`: measured, and kept by the client.
+ */
+export type BatchNormPolicy = "frozen" | "average" | "local";
+
+/** Whether batches are normalised by themselves, and move the running values. */
+export const movesBatchNorm = ({ batchNorm = "frozen" }: Pick<RoundSettings, "batchNorm">) =>
+  batchNorm !== "frozen";
+
 /** How one local round is trained: everything that `assign.settings` says about it. */
 export interface RoundSettings {
   readonly algorithm: string;
@@ -20,6 +30,8 @@ export interface RoundSettings {
   /** Count the logits among MAN's layers (the paper's code does not). */
   readonly manIncludesLogits: boolean;
   readonly shuffle: boolean;
+  /** What becomes of batchNorm's running values; `frozen` where not given. */
+  readonly batchNorm?: BatchNormPolicy;
   readonly augmentation?: Augmentation;
   /** Mean number of samples of the run's registered clients: share = n_k / meanSamples. */
   readonly meanSamples: number;
@@ -54,6 +66,8 @@ export interface RoundResult {
   readonly delta: Vector;
   /** What is personal, trained: it becomes the client's as the state does. */
   readonly personal?: Vector;
+  /** Running values at the end, where the run moves them. */
+  readonly statistics?: Vector;
   /** Pending client state and the vectors to send, from the algorithm. */
   readonly state: State;
   readonly update: NamedVectors;

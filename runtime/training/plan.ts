@@ -89,9 +89,9 @@ export interface Plan {
   /** Copies all weights in, and out. */
   setWeights(weights: Vector): void;
   weights(): Vector;
-  /** The same of what learns. */
-  setLearned(learned: Vector): void;
-  learned(): Vector;
+  /** The same of what training may move. */
+  setMoving(weights: Vector): void;
+  moving(): Vector;
   /** The output of the batch as a view [batch, ...output]; dropout is off. */
   forward(batch: number): Float32Array;
   /** The output of the last pass, [batch, ...output]. */
@@ -137,8 +137,8 @@ const PREDICTING: PassOptions = { random: undefined, statistics: "running" };
 function weightsAt(
   run: Run,
   address: number,
-  { layout, shares: { learning, frozen } }: Network,
-): Pick<Plan, "setWeights" | "weights" | "setLearned" | "learned"> {
+  { layout, shares: { learning, frozen, moving } }: Network,
+): Pick<Plan, "setWeights" | "weights" | "setMoving" | "moving"> {
   const { size } = learning.layout;
   const learned = () => floats(run, address, size);
   const others = () => floats(run, address + 4 * size, layout.size - size);
@@ -153,8 +153,8 @@ function weightsAt(
       putShare(frozen, others(), weights);
       return weights;
     },
-    setLearned: (weights) => learned().set(weights),
-    learned: () => learned().slice(),
+    setMoving: (weights) => floats(run, address, moving.layout.size).set(weights),
+    moving: () => floats(run, address, moving.layout.size).slice(),
   };
 }
 

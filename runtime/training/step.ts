@@ -2,12 +2,12 @@ import type { LocalObjective } from "../algorithms/algorithm.js";
 import type { Shares } from "../models/shares.js";
 import type { Random } from "../tensors/random.js";
 import type { Vector } from "../tensors/layout.js";
-import type { RoundSettings } from "./local-round.js";
+import { movesBatchNorm, type RoundSettings } from "./local-round.js";
 import type { ObjectiveResult, Plan } from "./plan.js";
 
 type StepSettings = Pick<
   RoundSettings,
-  "learningRate" | "weightDecay" | "clipNorm" | "zeta" | "manIncludesLogits"
+  "learningRate" | "weightDecay" | "clipNorm" | "zeta" | "manIncludesLogits" | "batchNorm"
 >;
 
 /** Local steps on one plan, with the objective's own vectors on its heap. */
@@ -73,6 +73,8 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
     includesLogits: settings.manIncludesLogits,
   };
 
+  const moves = movesBatchNorm(settings);
+
   /** What a vector of this norm is multiplied by so that it is no longer than the limit. */
   const clipScale = (norm: number) =>
     settings.clipNorm > 0 ? Math.min(1, settings.clipNorm / norm) : 1;
@@ -112,10 +114,10 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
 
   return {
     step(batch, chance) {
-      const measured = plan.lossAndGradient(batch, penalty, chance);
+      const measured = plan.lossAndGradient(batch, penalty, chance, moves ? "learned" : "running");
       if (ascent !== undefined) {
         ascend(ascent);
-        plan.lossAndGradient(batch, penalty, chance);
+        plan.lossAndGradient(batch, penalty, chance, moves ? "batch" : "running");
         copy(theta, kept);
       }
       const scale = settings.clipNorm > 0 ? clipScale(Math.sqrt(squaredNorm())) : 1;

@@ -48,7 +48,7 @@ export async function trainRound(
     initialLearningRate: settings.initialLearningRate,
     steps: stepsOf(settings, samples),
   };
-  const { delta, personal, metrics } = await trainer.train(
+  const { delta, personal, statistics, metrics } = await trainer.train(
     {
       ...weightedOf(round),
       objective: client.objective(context),
@@ -63,7 +63,12 @@ export async function trainRound(
   const arrived = round.transmit?.(wanted) ?? wanted;
   const update = whole(client, arrived, context, settings.grid);
   const state = client.nextState?.({ ...context, sent: update, wanted }) ?? {};
-  return { delta, ...(personal && { personal }), state, update, metrics };
+  return {
+    delta,
+    ...(personal && { personal }),
+    ...(statistics && { statistics }),
+    ...{ state, update, metrics },
+  };
 }
 
 /** Every vector named, zero where it was not given. */

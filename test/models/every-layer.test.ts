@@ -229,12 +229,12 @@ for (const type of Object.keys(LAYER_CASES) as Type[])
           fill(plan, given);
           const chance = random("drop");
           const gradientAt = (weights: ArrayLike<number>) => {
-            plan.setLearned(Float32Array.from(weights));
+            plan.setMoving(Float32Array.from(weights));
             plan.lossAndGradient(BATCH, penalty, chance);
             return takeShare(learning, vectorAt(plan, plan.gradient));
           };
           const next = stepOf(layout, theta, objective, settings, gradientAt);
-          near({ layout }, stepped.learned(), new Map(next.entries()), name);
+          near({ layout }, stepped.moving(), new Map(next.entries()), name);
           stepper.free();
           stepped.free();
           plan.free();

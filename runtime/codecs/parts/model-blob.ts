@@ -9,10 +9,15 @@ const layoutAs = ({ name, shape }: Tensor): Layout => layoutOf([{ name, shape }]
 /**
  * A model's blob in half the bytes: the same tensors as halves, and before them the exponents of
  * each vector's parameters. The vectors are the model and what is broadcast beside it, in order.
+ * @param running how many tensors of running values stand behind them
  */
-export function halfModel(blob: Uint8Array, vectors: readonly string[]): Uint8Array<ArrayBuffer> {
+export function halfModel(
+  blob: Uint8Array,
+  vectors: readonly string[],
+  running = 0,
+): Uint8Array<ArrayBuffer> {
   const { tensors, metadata } = readSafetensors(blob);
-  const count = tensors.size / vectors.length;
+  const count = (tensors.size - running) / vectors.length;
   const exponents = new Int16Array(tensors.size);
   const halved = [...tensors.values()].map((tensor, i): Tensor => {
     const { name, shape, data } = tensor;
@@ -25,6 +30,12 @@ export function halfModel(blob: Uint8Array, vectors: readonly string[]): Uint8Ar
     shape: [count],
     data: exponents.subarray(i * count, (i + 1) * count),
   }));
+  if (running > 0)
+    heads.push({
+      name: `${EXPONENT}statistics`,
+      shape: [running],
+      data: exponents.subarray(tensors.size - running),
+    });
   return writeSafetensors([...heads, ...halved], metadata);
 }
 

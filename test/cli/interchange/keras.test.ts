@@ -231,8 +231,10 @@ for (const [name, build] of Object.entries(NETWORKS)) {
     if (end === "softmax") return Float32Array.from(data, Math.log);
     return end === "sigmoid" ? Float32Array.from(data, (p) => Math.log(p / (1 - p))) : data;
   };
-  const compare = async (bytes: Uint8Array, path = "file") => {
-    const imported = await readAny(bytes, { beside: filesBeside(path) });
+  const compare = async (bytes: Uint8Array, path = "file", keepBatchNorm = false) => {
+    const imported = await readAny(bytes, { beside: filesBeside(path), keepBatchNorm });
+    const kept = imported.description.layers.filter(({ type }) => type === "batchNorm").length;
+    assert.equal(kept, keepBatchNorm ? 2 : 0);
     const outputs = await outputsOf(imported, x);
     const softmax =
       imported.description.loss?.type === "softmaxCrossEntropy" && name.includes("batch");
@@ -259,6 +261,7 @@ for (const [name, build] of Object.entries(NETWORKS)) {
       },
     });
     await compare(readFileSync(path), path);
+    if (name.includes("batch")) await compare(readFileSync(path), path, true);
   });
 
   const options = { skip: hasH5py ? false : "no h5py here: python3-h5py writes Keras' files" };

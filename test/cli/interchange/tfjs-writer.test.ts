@@ -70,6 +70,16 @@ const NETWORKS: Readonly<Record<string, unknown>> = {
       { type: "dense", units: 3 },
     ],
   },
+  "batches that were normalised": {
+    input: [6, 5, 3],
+    layers: [
+      { type: "maxPool", size: 2 },
+      { type: "batchNorm", epsilon: 0.01, momentum: 0.8, activation: "relu" },
+      { type: "flatten" },
+      { type: "batchNorm" },
+      { type: "dense", units: 3 },
+    ],
+  },
   steps: {
     input: [7, 3],
     loss: { type: "meanSquaredError" },
