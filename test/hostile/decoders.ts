@@ -35,6 +35,7 @@ export interface Decoder {
   readonly name: string;
   /** Inputs that are right, to begin from. */
   readonly corpus: readonly Uint8Array[];
+  /** A value, or the promise of one. */
   read(bytes: Uint8Array): unknown;
 }
 
@@ -273,9 +274,9 @@ export function mutated({ corpus }: Decoder, chance: Random): Uint8Array {
  * Reads an input; throws where the decoder did anything but give a value or refuse it with an error
  * of ours.
  */
-export function mustRefuseOrRead({ name, read }: Decoder, bytes: Uint8Array): void {
+export async function mustRefuseOrRead({ name, read }: Decoder, bytes: Uint8Array): Promise<void> {
   try {
-    read(bytes);
+    await read(bytes);
   } catch (error) {
     if (error instanceof FedflatError && error.message.length < 4096) return;
     throw new Error(
@@ -286,7 +287,7 @@ export function mustRefuseOrRead({ name, read }: Decoder, bytes: Uint8Array): vo
 }
 
 /** So many seeded inputs to a decoder. */
-export function fuzz(decoder: Decoder, inputs: number, seed: string): void {
+export async function fuzz(decoder: Decoder, inputs: number, seed: string): Promise<void> {
   const chance = random("fuzz", decoder.name, seed);
-  for (let i = 0; i < inputs; i++) mustRefuseOrRead(decoder, mutated(decoder, chance));
+  for (let i = 0; i < inputs; i++) await mustRefuseOrRead(decoder, mutated(decoder, chance));
 }

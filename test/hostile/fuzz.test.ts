@@ -11,20 +11,24 @@ const FILES = 2_000;
 
 for (const decoder of [...DECODERS, ...MODEL_READERS]) {
   const inputs = DECODERS.includes(decoder) ? INPUTS : FILES;
-  test(`${decoder.name}: what is right is read`, () => {
-    for (const bytes of decoder.corpus) decoder.read(bytes);
+  test(`${decoder.name}: what is right is read`, async () => {
+    for (const bytes of decoder.corpus) await decoder.read(bytes);
   });
 
   test(`${decoder.name}: ${inputs} mutated inputs are read or refused`, () =>
     fuzz(decoder, inputs, "ci"));
 
-  test(`${decoder.name}: any bytes, any JSON`, () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 300 }), (bytes) => mustRefuseOrRead(decoder, bytes)),
+  test(`${decoder.name}: any bytes, any JSON`, async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), (bytes) =>
+        mustRefuseOrRead(decoder, bytes),
+      ),
       { numRuns: 500 },
     );
-    fc.assert(
-      fc.property(fc.json(), (json) => mustRefuseOrRead(decoder, new TextEncoder().encode(json))),
+    await fc.assert(
+      fc.asyncProperty(fc.json(), (json) =>
+        mustRefuseOrRead(decoder, new TextEncoder().encode(json)),
+      ),
       { numRuns: 500 },
     );
   });

@@ -8,7 +8,7 @@ console.log(`seed ${seed}`);
 for (const decoder of [...DECODERS, ...MODEL_READERS]) {
   if (!decoder.name.includes(only)) continue;
   const start = performance.now();
-  fuzz(decoder, Number(inputs), seed);
+  await fuzz(decoder, Number(inputs), seed);
   const seconds = (performance.now() - start) / 1000;
   console.log(`${decoder.name}: ${inputs} inputs in ${seconds.toFixed(1)} s`);
 }

@@ -5,7 +5,13 @@ import { modelOf } from "../../cli/interchange/imported.js";
 import { readKerasH5 } from "../../cli/interchange/keras-files.js";
 import { readKeras, variablesByName } from "../../cli/interchange/keras.js";
 import { readOnnx } from "../../cli/interchange/onnx.js";
-import { guarded } from "../../cli/interchange/read.js";
+import { writeHdf5 } from "../../cli/interchange/hdf5-writer.js";
+import { writeKeras } from "../../cli/interchange/keras-writer.js";
+import { guarded, readAny } from "../../cli/interchange/read.js";
+import { writeTfjs } from "../../cli/interchange/tfjs-writer.js";
+import { writeZip } from "../../cli/interchange/zip-writer.js";
+import { initialModel } from "../../runtime/models/initial.js";
+import { parseCard } from "../../runtime/models/model.js";
 import { readTflite } from "../../cli/interchange/tflite.js";
 import { readStateDict } from "../../cli/interchange/torch.js";
 import { writeSafetensors } from "../../runtime/tensors/safetensors.js";
@@ -26,6 +32,32 @@ const numbers = (...shape: number[]) => ({
   shape,
   data: new Float32Array(shape.reduce((a, b) => a * b)).fill(0.5),
 });
+
+const card = parseCard({
+  description: { input: [3], layers: [{ type: "dense", units: 2 }] },
+  classes: ["a", "b"],
+});
+const small = initialModel(card, "fuzz");
+const archive = writeKeras(small);
+const tfjs = writeTfjs(small);
+const weights = new Map([
+  ["layers/dense/vars/0", numbers(3, 2)],
+  ["layers/dense/vars/1", numbers(2)],
+]);
+const network = {
+  "config.json": Buffer.from(
+    JSON.stringify({
+      class_name: "Sequential",
+      config: {
+        layers: [{ class_name: "Dense", config: { units: 2, batch_input_shape: [null, 3] } }],
+      },
+    }),
+  ),
+};
+
+/** Whatever is no model file at all is refused, too. */
+const modelIn = async (bytes: Uint8Array, files: () => Promise<Uint8Array> = beside) =>
+  modelOf(await readAny(bytes, { beside: files }));
 
 /** Everything that reads another program's model. */
 export const MODEL_READERS: readonly Decoder[] = [
@@ -67,6 +99,21 @@ export const MODEL_READERS: readonly Decoder[] = [
     name: "Keras .h5 models",
     corpus: [file("keras", "two-dense.h5")],
     read: (bytes) => guarded("Keras", () => modelOf(readKerasH5(bytes, { beside }))),
+  },
+  {
+    name: "Keras archives",
+    corpus: [archive],
+    read: (bytes) => modelIn(bytes),
+  },
+  {
+    name: "Keras weights",
+    corpus: [writeHdf5(weights)],
+    read: (bytes) => modelIn(writeZip({ ...network, "model.weights.h5": bytes })),
+  },
+  {
+    name: "TensorFlow.js models",
+    corpus: [Buffer.from(tfjs["model.json"])],
+    read: (bytes) => modelIn(bytes, () => Promise.resolve(tfjs["weights.bin"])),
   },
   {
     name: "PyTorch state_dicts",
