@@ -45,8 +45,18 @@ import { openView } from "./view.js";
 /** Where simulated clients dial: they sign it as any other host. */
 const HOST = "simulation";
 
-/** No simulated round waits for a clock, since only the machine itself can be slow. */
-const PATIENCE = 2 ** 31 - 1;
+const LONGEST = 2 ** 31 - 1;
+
+/** Nothing of a simulation waits for a clock, since only the machine itself can be slow. */
+const PATIENCE = {
+  heartbeat: 3_600_000,
+  helloDeadline: LONGEST,
+  stall: LONGEST,
+  storageDeadline: LONGEST,
+  gatherDeadline: LONGEST,
+  deadline: LONGEST,
+  evaluateDeadline: LONGEST,
+};
 
 /**
  * `fedflat simulate`: a whole federation in this process and its workers. Aggregator and clients
@@ -99,15 +109,13 @@ export async function simulate(
       log: logInto(join(folder, "log.jsonl")),
       settings: {
         ...given,
+        ...PATIENCE,
         normalise: given.normalise ?? normaliseFor(dataset, parts, holdOut, ids, minimum),
         gather: parts.length,
-        gatherDeadline: PATIENCE,
         hostile: given.hostile ?? toldOf(given.aggregate, Math.min(attackers, wanted)),
         minimum,
         overSelection: 1,
         quorum: 1,
-        deadline: PATIENCE,
-        evaluateDeadline: PATIENCE,
         maxSamples: dataset.labels.length,
       },
     });

@@ -3,6 +3,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { runSettings } from "../../aggregator/settings.js";
+import { metadataOf } from "../../cli/kinds.js";
 import { random } from "../../runtime/tensors/random.js";
 import { run } from "./command.js";
 
@@ -114,4 +116,17 @@ test("targets that cannot be learned are refused in one sentence", async () => {
     ...["simulate", "--data", train, "--target", "warm,wet", "--split", "shards:2"],
   );
   assert.match(shards.stderr, /"split" expected iid or groups for data without classes/);
+});
+
+test("no clock decides a simulation: whoever is slow there, the machine is", async () => {
+  await simulated;
+  const config = JSON.parse(readFileSync(join(runFolder, "config.json"), "utf8"));
+  const clocks = Object.keys(runSettings).filter(
+    (key) =>
+      metadataOf(runSettings[key as keyof typeof runSettings].wrapped).unit === "milliseconds",
+  );
+  assert.ok(clocks.includes("heartbeat") && clocks.includes("deadline"), clocks.join());
+  // A rest and a farewell wait for nobody's work, and who is away is of a run that was resumed.
+  for (const key of clocks.filter((key) => !["pause", "farewell", "absence"].includes(key)))
+    assert.ok(config[key] >= 3_600_000, `${key} ${config[key]}`);
 });
