@@ -372,14 +372,15 @@ export async function conclude(
       `Stopped after round ${rounds}. The state is in ${folder}: the same command with --run ${folder} --resume continues it.`,
     );
   else {
+    const done = rounds === 1 ? "1 round" : `${rounds} rounds`;
     const verdict = verdictOn(run.course, last);
     if (verdict !== undefined) view.say("notice", { sentence: verdict }, verdict);
     view.say(
       "done",
       facts,
       judged === undefined
-        ? `Done after ${rounds} rounds. The model is in ${model}.${early}`
-        : `Done after ${rounds} rounds: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.${early}`,
+        ? `Done after ${done}. The model is in ${model}.${early}`
+        : `Done after ${done}: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.${early}`,
     );
   }
 }

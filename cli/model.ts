@@ -163,11 +163,16 @@ function classesOf({ classes, loss: { task } }: Network, dataset?: Dataset): rea
 }
 
 /** Makes sure that examples have the shape that a model takes. */
-function fitting(name: string, { input }: ModelCard["description"], { shape }: Dataset): void {
+function fitting(
+  name: string,
+  { input }: ModelCard["description"],
+  { shape, vocabulary }: Dataset,
+): void {
+  const way = vocabulary === undefined ? "" : ` (--window ${input[0]})`;
   if (shape.join() !== input.join())
     throw new DataError(
       "shape",
-      `"data" expected examples of ${input.join("x")} for the model ${name}, got ${shape.join("x")}`,
+      `"data" expected examples of ${input.join("x")} for the model ${name}${way}, got ${shape.join("x")}`,
     );
 }
 

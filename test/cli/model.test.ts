@@ -112,6 +112,10 @@ test("without a name the task decides before the shape, and the preset takes the
     const { description } = await modelNamed(name, of(dataset));
     assert.deepEqual(description.input, dataset.shape);
   }
+  const short = { ...text, shape: [32], inputs: new Uint8Array(32) };
+  await assert.rejects(modelNamed("characters", of(short)), {
+    message: /\(--window 64\), got 32$/,
+  });
   await assert.rejects(modelNamed("forecast", of({ ...whole, targets })), {
     code: "shape",
     message:
