@@ -28,7 +28,7 @@ test("keys: a wrong and an empty folder are said; unused tokens are listed and r
     assert.equal(missing.code, 1);
     assert.match(
       missing.stderr,
-      /^fedflat: "keys" expected a folder .*, got ".*", which does not exist\n$/,
+      /^fedflat: "--keys" expected a folder .*, got ".*", which does not exist\n$/,
     );
     assert.ok(!existsSync(keys));
     assert.match((await run("keys", "list", "--keys", folder)).stderr, /which is none\n$/);
