@@ -6,6 +6,7 @@ import {
   type RoundRecord,
   type RoundTimings,
 } from "../aggregator/run/aggregator.js";
+import { isPersonal } from "../aggregator/run/definition.js";
 import type { EvaluationRecord } from "../aggregator/run/evaluation-record.js";
 import { isFaultless } from "../aggregator/aggregation/validation.js";
 import { statisticsInWords } from "../aggregator/clients/statistics.js";
@@ -32,13 +33,20 @@ import { inSentence, judgementOf, type RoundReport, type View } from "./view.js"
 /** The paper's augmentation (docs/data.md). */
 const AUGMENTATION = { flip: true, crop: 4 };
 
+/** Whether models are tried on the test data that there are: those that clients do not complete. */
+export const isTestedBy = (
+  test: Dataset | undefined,
+  { description }: BeginningCard,
+  { batchNorm }: SettingsOf<"serve"> | SettingsOf<"simulate">,
+): boolean => test !== undefined && !isPersonal(networkOf(description).shares, batchNorm);
+
 /**
- * What the settings say about the rounds, in the aggregator's terms. Without test data the clients
- * evaluate.
+ * What the settings say about the rounds, in the aggregator's terms. Models that are not tested
+ * here the clients evaluate.
  */
 export function roundSettings(
   settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
-  test: boolean,
+  isTested: boolean,
 ) {
   const { mode, fraction, clientsPerRound, bernoulli, buffer, concurrency, maxStaleness } =
     settings;
@@ -63,7 +71,7 @@ export function roundSettings(
     codecSettings: settings.codecSet,
     augmentation: settings.augment ? AUGMENTATION : undefined,
     seed: String(settings.seed),
-    evaluateFraction: settings.evaluateFraction ?? (test ? 0 : 1),
+    evaluateFraction: settings.evaluateFraction ?? (isTested ? 0 : 1),
   } satisfies GivenSettings;
 }
 

@@ -476,7 +476,7 @@ const DATA = {
   },
   holdOut: {
     ...number(0, 0.99),
-    help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data)",
+    help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data and no layer is personal)",
     commands: ["join", "simulate"],
   },
   samples: {
@@ -569,7 +569,10 @@ const ROUND = {
   concurrency: unset(IN_RUNS.concurrency),
   maxStaleness: unset(IN_RUNS.maxStaleness),
   fraction: unset(IN_RUNS.fraction, " where neither this nor --clients-per-round is given"),
-  evaluateFraction: unset(IN_RUNS.evaluateFraction, "; 0 where there are test data"),
+  evaluateFraction: unset(
+    IN_RUNS.evaluateFraction,
+    "; 0 where there are test data and no layer is personal",
+  ),
   ...IN_SERVICES,
   codec: {
     ...IN_RUNS.codec,

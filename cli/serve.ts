@@ -16,6 +16,7 @@ import { openData, openOptions } from "./data.js";
 import {
   openAggregator,
   conclude,
+  isTestedBy,
   newRunFolder,
   roundSettings,
   sayTerms,
@@ -52,7 +53,8 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const card = await modelNamed(settings.model ?? presetFor(opened), opened, settings);
   const given = opened?.test ?? opened?.train;
   const dataset = given && matched("--test", given, expectedBy(card));
-  const rounds = roundSettings(settings, dataset !== undefined);
+  const isTested = isTestedBy(dataset, card, settings);
+  const rounds = roundSettings(settings, isTested);
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
   // What the run waits for changes with every word of a client.
   const view = crowdView(openView(settings.json), { waiting: 200 });
@@ -99,7 +101,6 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
       `Listening at ${server.url}; the run is in ${folder}.\nA client joins with: ${joinLine(settings, server.url)}\nTo watch it: ${server.url.replace(/^ws/, "http")}`,
     );
     sayRefusals(aggregator, view);
-    const isTested = dataset !== undefined;
     const run = watch(aggregator, view, isTested);
     sayTerms(aggregator, view, isTested);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);

@@ -26,6 +26,7 @@ import { openData, openOptions, type OpenedData } from "./data.js";
 import {
   openAggregator,
   conclude,
+  isTestedBy,
   newRunFolder,
   roundSettings,
   sayTerms,
@@ -77,7 +78,8 @@ export async function simulate(
       "count",
       `"data" expected a test half, or --test beside it, to measure models on, got neither`,
     );
-  const given = roundSettings(settings, test !== undefined);
+  const isTested = isTestedBy(test, card, settings);
+  const given = roundSettings(settings, isTested);
   const own = await ownAlgorithm(settings.algorithm);
   const parts = dealt(settings, dataset);
   const attack = attackNamed(settings.attack)!;
@@ -85,7 +87,7 @@ export async function simulate(
   const wanted = wantedOf(settings, parts.length);
   // A rule for hostile updates has to be sure of how many there are at least.
   const minimum = given.aggregate === mean.name ? 1 : wanted;
-  const holdOut = settings.holdOut ?? (test === undefined ? 0.1 : 0);
+  const holdOut = settings.holdOut ?? (isTested ? 0 : 0.1);
   const seed = String(settings.seed);
   const identities = parts.map((_, i) => labIdentity(seed, i + 1));
   const ids = identities.map(clientId);
@@ -125,7 +127,6 @@ export async function simulate(
       { clients: parts.length, run: folder },
       `${parts.length} clients train ${model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
     );
-    const isTested = test !== undefined;
     const run = watch(aggregator, view, isTested);
     sayTerms(aggregator, view, isTested);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);

@@ -6,6 +6,7 @@ import { metricReader, type MetricReader } from "../../runtime/models/metrics/bu
 import { BASE, writeBase } from "../../runtime/models/base.js";
 import { modelMetadata, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
+import type { Shares } from "../../runtime/models/shares.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { updateForm } from "../../runtime/training/transmission.js";
@@ -129,7 +130,7 @@ export function definitionOf({
     layout,
     averaged,
     base,
-    isPersonal: shares.personal.layout.size > 0 || batchNorm === "local",
+    isPersonal: isPersonal(shares, batchNorm),
     input: model.description.input,
     metadata: { ...modelMetadata(model), ...(base && { [BASE]: JSON.stringify(nameOf(base)) }) },
     metrics: metricReader(model),
@@ -151,6 +152,12 @@ export function definitionOf({
     takesStatistics: takes,
   };
 }
+
+/** Whether clients keep layers, or running values, of their own. */
+export const isPersonal = (
+  { personal }: Shares,
+  batchNorm: AggregatorSettings["batchNorm"],
+): boolean => personal.layout.size > 0 || batchNorm === "local";
 
 function baseOf(model: Model): Blob | undefined {
   const bytes = writeBase(model);

@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { loadModel } from "../../runtime/models/model.js";
+import { run, start } from "./command.js";
+
+const folder = mkdtempSync(join(tmpdir(), "fedflat-shares-"));
+after(() => rmSync(folder, { recursive: true }));
+
+/** Points of three classes, in a table without a test half. */
+const data = join(folder, "points.csv");
+const lines = Array.from({ length: 60 }, (_, i) => `${(i % 3) * 4 + i / 60},${-(i % 3)},c${i % 3}`);
+writeFileSync(data, ["x,y,label", ...lines, ""].join("\n"));
+const model = join(folder, "model.json");
+const dense = (units: number) => ({ type: "dense", units });
+writeFileSync(
+  model,
+  JSON.stringify({ input: [2], layers: [dense(6), { type: "flatten" }, dense(5), dense(3)] }),
+);
+const given = ["--data", data, "--model", model, "--clients", "2"];
+
+const layersIn = (path: string): Record<string, unknown>[] =>
+  loadModel(readFileSync(join(path, "weights.safetensors"))).description.layers.map((layer) => ({
+    ...layer,
+  }));
+const marked = (path: string, mark: string): number[] =>
+  layersIn(path).flatMap((layer, index) => (layer[mark] === true ? [index] : []));
+
+test("words mark layers that have parameters, and clients evaluate where some are personal", async () => {
+  const to = join(folder, "run");
+  const words = ["--freeze", "all but last 2", "--personal", "last 1"];
+  const { code, stderr } = await run(
+    ...["simulate", ...given, "--test", data, "--rounds", "2", "--run", to, ...words],
+  );
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(marked(join(to, "model"), "frozen"), [0]);
+  assert.deepEqual(marked(join(to, "model"), "personal"), [3]);
+  const evaluations = readFileSync(join(to, "evaluations.jsonl"), "utf8").trim().split("\n");
+  assert.equal(evaluations.length, 2);
+  for (const line of evaluations) {
+    const { test, federated } = JSON.parse(line);
+    assert.equal(test, undefined);
+    // Of about a tenth of the examples, which the clients held out.
+    assert.ok(federated.count > 0 && federated.count < 12, `${federated.count}`);
+  }
+});
+
+test("a served run of a model with personal layers is evaluated by its clients", async () => {
+  const to = join(folder, "served");
+  const words = ["--personal", "last 1", "--rounds", "1", "--gather", "1", "--minimum", "1"];
+  const server = start(
+    ...["serve", "--model", model, "--test", data, "--port", "0", "--run", to, ...words],
+  );
+  const [, url] = await server.until(/Listening at (ws:\S+);/);
+  const joined = await run("join", "--url", url, "--data", data, "--state", join(folder, "state"));
+  assert.equal(joined.code, 0, joined.stderr);
+  assert.equal((await server.ended).code, 0);
+  const { federated } = JSON.parse(readFileSync(join(to, "evaluations.jsonl"), "utf8"));
+  assert.ok(federated.count > 0 && federated.count < 12, `${federated.count}`);
+});
+
+test("words that mark nothing, or everything, end in one sentence", async () => {
+  for (const [flag, word, expected] of [
+    ["--freeze", "most", /"--freeze" expected "all but last N".*got "most"/],
+    ["--personal", "all but last", /"--personal" expected .*got "all but last"/],
+    ["--freeze", "conv2d", /"--freeze" expected a type that the model has, got "conv2d"/],
+    ["--personal", "last 3", /"--personal" expected 1 to 2 of the model's layers/],
+    ["--freeze", "first 0", /"--freeze" expected 1 to 2 of the model's layers/],
+  ] as const)
+    for (const command of [
+      ["simulate", ...given, "--run", join(folder, "none")],
+      ["serve", "--model", model, "--port", "0", "--run", join(folder, "none")],
+    ]) {
+      const { code, stderr } = await run(...command, flag, word);
+      assert.equal(code, 2, word);
+      assert.match(stderr, expected);
+      assert.equal(stderr.trim().split("\n").length, 1);
+    }
+});
+
+test("import marks the layers of what it reads", async () => {
+  const file = join(folder, "exported.onnx");
+  const exported = await run("export", join(folder, "run"), "--to", "onnx", "--out", file);
+  assert.equal(exported.code, 0, exported.stderr);
+  const to = join(folder, "imported");
+  const words = ["--freeze", "all but last 2", "--personal", "last 1"];
+  const imported = await run("import", file, "--to", to, ...words);
+  assert.equal(imported.code, 0, imported.stderr);
+  const kinds = (mark: string) => layersIn(to).filter((layer) => layer[mark] === true);
+  assert.deepEqual(
+    kinds("frozen").map(({ units }) => units),
+    [6],
+  );
+  assert.deepEqual(
+    kinds("personal").map(({ units }) => units),
+    [3],
+  );
+  const refused = await run("import", file, "--to", join(folder, "no"), "--freeze", "all");
+  assert.equal(refused.code, 2);
+  assert.match(refused.stderr, /"--freeze" expected .*got "all"/);
+});
