@@ -43,6 +43,8 @@ export function modelCache(
 ) {
   type Kept = { readonly sha256: string; readonly loaded: Promise<Loaded> };
   let kept: Kept | undefined;
+  /** A base that the device's store could not take. */
+  let unstored: { readonly sha256: string; readonly bytes: Uint8Array } | undefined;
 
   async function fetchBytes(blob: BlobName): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = new Uint8Array(blob.bytes);
@@ -86,7 +88,9 @@ export function modelCache(
 
   async function baseOf(name: BlobName): Promise<Uint8Array> {
     checkSize(name);
-    return keptBase(bases?.(), name, fetchChecked);
+    const { sha256 } = name;
+    if (unstored?.sha256 === sha256) return unstored.bytes;
+    return keptBase(bases?.(), name, fetchChecked, (bytes) => (unstored = { sha256, bytes }));
   }
 
   async function fetchChecked(blob: BlobName): Promise<Uint8Array<ArrayBuffer>> {
@@ -140,19 +144,27 @@ export function modelCache(
   };
 }
 
-/** A base from the device's store, else fetched, and kept there in place of any other. */
+/**
+ * A base from the device's store, else fetched, and kept there in place of any other. A full disk
+ * keeps no device from its work: `unstored` takes what the store does not.
+ */
 async function keptBase(
   store: Bases | undefined,
   name: BlobName,
   fetch: (blob: BlobName) => Promise<Uint8Array<ArrayBuffer>>,
+  unstored: (bytes: Uint8Array) => void,
 ): Promise<Uint8Array> {
   const key = `${BASES}${name.sha256}`;
   const known = await store?.get(key);
   if (known !== undefined && (await sha256(known.slice())) === name.sha256) return known;
   const bytes = await fetch(name);
-  for (const old of (await store?.list()) ?? [])
-    if (old.startsWith(BASES)) await store?.delete(old);
-  await store?.put(key, bytes);
+  try {
+    for (const old of (await store?.list()) ?? [])
+      if (old.startsWith(BASES)) await store?.delete(old);
+    await store?.put(key, bytes);
+  } catch {
+    unstored(bytes);
+  }
   return bytes;
 }
 

@@ -7,7 +7,12 @@ import {
   heldIn,
   differenceTo,
 } from "../../runtime/codecs/parts/model-difference.js";
+import { BASE, writeBase } from "../../runtime/models/base.js";
+import { initialModel } from "../../runtime/models/initial.js";
 import { modelMetadata } from "../../runtime/models/model.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { memoryStore } from "../../runtime/platform/memory-store.js";
+import type { StateStore } from "../../runtime/platform/platform.js";
 import { MODEL, writeBlob } from "../../runtime/tensors/blob.js";
 import { tinyModel } from "../aggregator/run/federation.js";
 import { sha256 } from "../aggregator/run/raw-client.js";
@@ -34,14 +39,18 @@ const differences = chain
   .map(({ difference }, i) => ({ base: names[i].sha256, ...nameOf(difference!) }));
 
 /** A cache whose aggregator has these blobs, and what was fetched of them. */
-function cacheOf(blobs = chain.flatMap(({ bytes, difference }) => [bytes, difference ?? bytes])) {
+function cacheOf(
+  blobs = chain.flatMap(({ bytes, difference }) => [bytes, difference ?? bytes]),
+  store?: StateStore,
+) {
   const fetched: string[] = [];
-  const cache = modelCache(async ({ sha256: name }, sink) => {
+  const download: Parameters<typeof modelCache>[0] = async ({ sha256: name }, sink) => {
     fetched.push(name);
     const blob = blobs.find((bytes) => sha256(bytes) === name);
     if (blob === undefined) throw new Error(`no ${name}`);
     sink(blob, 0);
-  });
+  };
+  const cache = modelCache(download, Infinity, () => store);
   return { cache, fetched };
 }
 
@@ -89,4 +98,40 @@ test("one that holds none of them, or whose differences are wrong, fetches the m
     assert.equal(sha256(bytes), names[1].sha256, what);
     assert.equal(fetched.at(-1), names[1].sha256, what);
   }
+});
+
+test("a base that a full disk does not take is fetched once, and kept in memory", async () => {
+  const partly = initialModel(
+    {
+      description: {
+        input: [4],
+        layers: [
+          { type: "dense", units: 5, frozen: true },
+          { type: "dense", units: 3 },
+        ],
+      },
+      classes: ["a", "b", "c"],
+    },
+    "1",
+  );
+  const { shared } = networkOf(partly.description).shares;
+  const base = writeBase(partly)!;
+  const metadata = { ...modelMetadata(partly), [BASE]: JSON.stringify(nameOf(base)) };
+  const rounds = [1, 2].map((round) =>
+    writeBlob(
+      shared.layout,
+      { [MODEL]: new Float32Array(shared.layout.size).fill(round) },
+      metadata,
+    ),
+  );
+  const full = async () => {
+    throw new Error("ENOSPC: no space left on device");
+  };
+  const { cache, fetched } = cacheOf([base, ...rounds], { ...memoryStore(), put: full });
+  for (const [i, bytes] of rounds.entries()) {
+    const { weights } = (await cache.load(nameOf(bytes))).model;
+    assert.deepEqual(weights.subarray(0, 25), partly.weights.subarray(0, 25));
+    assert.ok(weights.subarray(25).every((value) => value === i + 1));
+  }
+  assert.equal(fetched.filter((name) => name === sha256(base)).length, 1);
 });
