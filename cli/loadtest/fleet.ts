@@ -10,6 +10,8 @@ import { matched } from "../../runtime/data/matching.js";
 import { statisticsOf } from "../../runtime/client/statistics-task.js";
 import { DataError } from "../../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../../runtime/models/model.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { takeShare, type Shares } from "../../runtime/models/shares.js";
 import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
@@ -18,6 +20,7 @@ import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
 import { readStatisticsSettings, readTrainSettings } from "../../runtime/protocol/settings.js";
 import type { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";
+import { averagedIn, runningValuesForm } from "../../runtime/training/running-values.js";
 import type { Attack } from "../attacks.js";
 import { underAttack } from "./hostile-work.js";
 import { LightClient } from "./light-client.js";
@@ -25,7 +28,7 @@ import type { Fleet, MadeUpdate } from "./light-fleet.js";
 import { profileOf, type Mix } from "./profile.js";
 import { newRecording, type Recording } from "./recording.js";
 import { sharedModels } from "./shared-models.js";
-import { randomUpdates, wholeUpdate, type Update } from "./updates.js";
+import { followed, randomUpdates, wholeUpdate, type Update } from "./updates.js";
 
 /** What a client trains on, and what it holds out to evaluate on. */
 type Split = ReturnType<typeof holdOut>;
@@ -139,9 +142,12 @@ function worker(update: UpdateKind): Fleet["work"] {
   const invented: Fleet["work"] = async (client, assign, model, poisoned) => {
     const seed = client * 65_537 + assign.round;
     const form = formOf(assign, model);
-    if (assign.codec === DEFAULT_CODEC)
-      return { update: invent(form, seed, poisoned ? NaN : undefined) };
-    return { update: await inventedIn(form, assign, model, seed, poisoned) };
+    const update =
+      assign.codec === DEFAULT_CODEC
+        ? invent(form, seed, poisoned ? NaN : undefined)
+        : await inventedIn(form, assign, model, seed, poisoned);
+    const values = runningValues(assign, model);
+    return { update: values === undefined ? update : followed(update, values) };
   };
   if (update.kind === "random") return invented;
   if (update.kind === "replay") {
@@ -149,7 +155,7 @@ function worker(update: UpdateKind): Fleet["work"] {
     return async (client, assign, model, poisoned, attack) => {
       if (poisoned) return invented(client, assign, model, poisoned, attack);
       const update = recorded[client % recorded.length];
-      const { bytes } = formOf(assign, model);
+      const bytes = formOf(assign, model).bytes + (runningValues(assign, model)?.length ?? 0);
       if (update.bytes !== bytes)
         throw new DataError(
           "shape",
@@ -168,14 +174,14 @@ function worker(update: UpdateKind): Fleet["work"] {
 async function inventedIn(
   form: UpdateForm,
   assign: ServerMessageOf<"assign">,
-  { model: { layout } }: Loaded,
+  { model }: Loaded,
   seed: number,
   poisoned: boolean,
 ): Promise<Update> {
   const chance = random("fedflat load test", seed);
   const { grid } = readTrainSettings(assign.settings);
   const numbers = onGrid(
-    new Float32Array(layout.size).map(() => 1e-3 * chance.normal()),
+    new Float32Array(sharesOf(model).shared.layout.size).map(() => 1e-3 * chance.normal()),
     grid ?? 2 ** -40,
   );
   const drawn = await form.draw?.(workName("", assign.round, assign.attempt));
@@ -244,7 +250,20 @@ const algorithmOf = (assign: ServerMessageOf<"assign">) =>
   algorithmNamed(readTrainSettings(assign.settings).algorithm);
 
 const formOf = (assign: ServerMessageOf<"assign">, { model }: Loaded): UpdateForm =>
-  updateForm(algorithmOf(assign).client, assign, model.layout);
+  updateForm(algorithmOf(assign).client, assign, sharesOf(model).shared.layout);
+
+const sharesOf = ({ description }: ModelCard): Shares => networkOf(description).shares;
+
+/** The model's running values as an update brings them, where the run averages them. */
+function runningValues(
+  { settings }: ServerMessageOf<"assign">,
+  { model }: Loaded,
+): Uint8Array | undefined {
+  const shares = sharesOf(model);
+  const averaged = averagedIn(shares, readTrainSettings(settings));
+  if (averaged === undefined) return undefined;
+  return runningValuesForm(averaged).encode(takeShare(shares.statistics, model.weights));
+}
 
 /**
  * Trains as the real client does; an algorithm's own state begins at zero each time, for a light

@@ -1,6 +1,6 @@
 import type { UpdateForm } from "../../runtime/codecs/codec.js";
 import type { Fleet } from "./light-fleet.js";
-import { wholeUpdate, type Update } from "./updates.js";
+import { followed, wholeUpdate, type Update } from "./updates.js";
 
 /** Honest updates of a round that hostile clients look at. */
 const MOST_SEEN = 16;
@@ -37,13 +37,16 @@ export function underAttack(
       return done;
     }
     hostile.add(client);
-    const own = form.decode(bytesOf(done.update));
+    const sent = bytesOf(done.update);
+    const own = form.decode(sent.subarray(0, form.bytes));
     const [[first, delta], ...others] = Object.entries(own);
     const honest = seen.get(round) ?? seen.get(round - 1) ?? [delta];
     const { strength } = attack;
     const forged = attack.forge({ honest, hostile: hostile.size, strength });
     const update = form.encode({ [first]: forged, ...Object.fromEntries(others) });
-    return { ...done, update: wholeUpdate(update) };
+    // What lies behind the vectors, such as running values, stays as it is.
+    const behind = sent.subarray(form.bytes);
+    return { ...done, update: followed(wholeUpdate(update), behind) };
   };
 }
 
@@ -51,4 +54,4 @@ const bytesOf = ({ source, bytes }: Update): Uint8Array => Uint8Array.from(sourc
 
 /** The delta of an update, in memory of its own. */
 const numbersOf = (update: Update, form: UpdateForm): Float32Array =>
-  Object.values(form.decode(bytesOf(update)))[0];
+  Object.values(form.decode(bytesOf(update).subarray(0, form.bytes)))[0];

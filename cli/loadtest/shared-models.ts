@@ -1,15 +1,26 @@
 import type { Loaded } from "../../runtime/client/model-cache.js";
 import type { Connection } from "../../runtime/connection/connection.js";
 import { ProtocolError } from "../../runtime/errors.js";
+import { baseNamed } from "../../runtime/models/base.js";
 import { loadModel } from "../../runtime/models/model.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { BlobName } from "../../runtime/protocol/messages.js";
+import { readMetadata } from "../../runtime/tensors/safetensors.js";
+
+/** What a client fetches by. */
+type Line = Pick<Connection, "fetch">;
 
 interface Shared {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Bytes here, from the beginning. */
   held: number;
   loaded: Loaded | undefined;
+}
+
+/** What rounds have in common (runtime/models/base.ts). */
+interface SharedBase {
+  readonly sha256: string;
+  readonly bytes: Promise<Uint8Array>;
 }
 
 /** Models that are kept; older ones are fetched again. */
@@ -20,19 +31,32 @@ export interface SharedModels {
    * @throws ProtocolError `hash` where the bytes are not those named, or as `Connection.fetch`;
    * ModelError as `loadModel`
    */
-  fetch(connection: Connection, name: BlobName): Promise<Loaded>;
+  fetch(connection: Line, name: BlobName): Promise<Loaded>;
   /** One that is here. */
   get(sha256: string): Loaded | undefined;
 }
 
 /**
  * The models of a fleet, each in memory once: every client downloads all of its bytes, the first to
- * have some brings them here, and those of the others are compared with them.
+ * have some brings them here, and those of the others are compared with them. The base of a model
+ * one client fetches for all.
  */
 export function sharedModels(): SharedModels {
   const all = new Map<string, Shared>();
+  let base: SharedBase | undefined;
 
-  async function fetch(connection: Connection, name: BlobName): Promise<Loaded> {
+  function baseOf(connection: Line, name: BlobName): Promise<Uint8Array> {
+    if (base?.sha256 === name.sha256) return base.bytes;
+    const entry = { sha256: name.sha256, bytes: fetchBase(connection, name) };
+    base = entry;
+    // The next one who needs it asks again.
+    entry.bytes.catch(() => {
+      if (base === entry) base = undefined;
+    });
+    return entry.bytes;
+  }
+
+  async function fetch(connection: Line, name: BlobName): Promise<Loaded> {
     const shared = all.get(name.sha256) ?? {
       bytes: new Uint8Array(name.bytes),
       held: 0,
@@ -51,21 +75,30 @@ export function sharedModels(): SharedModels {
       shared.bytes.set(chunk.subarray(known), shared.held);
       shared.held = offset + chunk.length;
     });
-    if (shared.loaded === undefined) {
-      const { bytes } = shared;
-      same &&= sha256Hex(bytes) === name.sha256;
-      if (same)
-        shared.loaded = {
-          bytes,
-          model: { ...loadModel(bytes), sha256: name.sha256 },
-        };
-    }
-    if (!same || shared.loaded === undefined) {
+    const { bytes } = shared;
+    same &&= shared.loaded !== undefined || sha256Hex(bytes) === name.sha256;
+    if (!same) {
       all.delete(name.sha256);
-      throw new ProtocolError("hash", `"model" expected bytes of hash ${name.sha256}, got others`);
+      throw otherBytes(name);
+    }
+    if (shared.loaded === undefined) {
+      const named = baseNamed(readMetadata(bytes));
+      const rest = named && (await baseOf(connection, named));
+      // Others may have been quicker.
+      shared.loaded ??= { bytes, model: { ...loadModel(bytes, rest), sha256: name.sha256 } };
     }
     return shared.loaded;
   }
 
   return { fetch, get: (sha256) => all.get(sha256)?.loaded };
 }
+
+async function fetchBase(connection: Line, name: BlobName): Promise<Uint8Array> {
+  const bytes = new Uint8Array(name.bytes);
+  await connection.fetch(name, (chunk, offset) => bytes.set(chunk, offset));
+  if (sha256Hex(bytes) !== name.sha256) throw otherBytes(name);
+  return bytes;
+}
+
+const otherBytes = ({ sha256 }: BlobName): ProtocolError =>
+  new ProtocolError("hash", `"model" expected bytes of hash ${sha256}, got others`);

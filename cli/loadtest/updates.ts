@@ -78,6 +78,19 @@ function hashOf(source: BlobSource, bytes: number): string {
   return hash.digest("hex");
 }
 
+/** An update with more bytes behind it. */
+export function followed({ bytes, source }: Update, behind: Uint8Array): Update {
+  const both: BlobSource = (offset, length) => {
+    const first = Math.max(0, Math.min(length, bytes - offset));
+    if (first === length) return source(offset, length);
+    const from = offset + first - bytes;
+    const rest = behind.subarray(from, from + length - first);
+    return first === 0 ? rest : Uint8Array.from([...source(offset, first), ...rest]);
+  };
+  const whole = bytes + behind.length;
+  return { sha256: hashOf(both, whole), bytes: whole, source: both };
+}
+
 /** An update that lies in memory: recorded, or just trained. */
 export const wholeUpdate = (bytes: Uint8Array, sha256 = sha256Hex(bytes)): Update => ({
   sha256,

@@ -10,7 +10,12 @@ import { promisify } from "node:util";
 import { startFleet, type FleetOptions } from "../../cli/loadtest/fleet.js";
 import { profileOf, readFleet } from "../../cli/loadtest/profile.js";
 import type { Report } from "../../cli/loadtest/report.js";
+import { writeBase } from "../../runtime/models/base.js";
+import { parseDescription } from "../../runtime/models/description.js";
+import { initialModel } from "../../runtime/models/initial.js";
 import { loadModel } from "../../runtime/models/model.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { takeShare } from "../../runtime/models/shares.js";
 import { holdOut } from "../../runtime/training/batches.js";
 import { federation, type Federation } from "../aggregator/run/federation.js";
 import { updateFor } from "../aggregator/run/raw-client.js";
@@ -82,6 +87,49 @@ test("an update is counted also where its client has other work by then, as in b
     await f.end();
   }
 });
+
+/** The first layer is frozen, the last one each client's own, and between them values run. */
+const partly = initialModel(
+  {
+    description: parseDescription({
+      input: [4],
+      layers: [
+        { type: "dense", units: 5, frozen: true },
+        { type: "batchNorm" },
+        { type: "dense", units: 4 },
+        { type: "dense", units: 3, personal: true },
+      ],
+    }),
+    classes: ["a", "b", "c"],
+  },
+  "1",
+);
+
+for (const settings of [{ batchNorm: "average" }, { batchNorm: "average", codec: "int8" }] as const)
+  test(`frozen and personal layers, and running values: ${JSON.stringify(settings)}`, async () => {
+    const f = await federation(
+      { gather: 6, minimum: 6, quorum: 1, rounds: 2, evaluateFraction: 1, ...settings },
+      { model: partly },
+    );
+    try {
+      const { recording } = await withFleet(f, {
+        clients: 6,
+        profiles: readFleet("instant:4,huge:2"),
+      });
+      assert.deepEqual([recording.errors, recording.refused], [{}, {}]);
+      assert.equal(recording.counted, 12);
+      const { weights } = loadModel(f.aggregator.model.bytes, writeBase(partly));
+      const { shares } = networkOf(partly.description);
+      // Every client sent the running values that the model had.
+      assert.deepEqual(takeShare(shares.fixed, weights), takeShare(shares.fixed, partly.weights));
+      assert.notDeepEqual(
+        takeShare(shares.shared, weights),
+        takeShare(shares.shared, partly.weights),
+      );
+    } finally {
+      await f.end();
+    }
+  });
 
 test("recorded updates are replayed, byte for byte", async () => {
   const f = await federation({ gather: 4, rounds: 1 });
