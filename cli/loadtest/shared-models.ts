@@ -1,4 +1,5 @@
 import type { Loaded } from "../../runtime/client/model-cache.js";
+import { wholeModel } from "../../runtime/codecs/parts/model-blob.js";
 import type { Connection } from "../../runtime/connection/connection.js";
 import { ProtocolError } from "../../runtime/errors.js";
 import { baseNamed } from "../../runtime/models/base.js";
@@ -82,10 +83,14 @@ export function sharedModels(): SharedModels {
       throw otherBytes(name);
     }
     if (shared.loaded === undefined) {
-      const named = baseNamed(readMetadata(bytes));
+      const whole = wholeModel(bytes);
+      const named = baseNamed(readMetadata(whole));
       const rest = named && (await baseOf(connection, named));
       // Others may have been quicker.
-      shared.loaded ??= { bytes, model: { ...loadModel(bytes, rest), sha256: name.sha256 } };
+      shared.loaded ??= {
+        bytes: whole,
+        model: { ...loadModel(whole, rest), sha256: name.sha256 },
+      };
     }
     return shared.loaded;
   }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sharedModels } from "../../cli/loadtest/shared-models.js";
+import { halfModel } from "../../runtime/codecs/parts/model-blob.js";
 import { BASE, writeBase } from "../../runtime/models/base.js";
 import { parseDescription } from "../../runtime/models/description.js";
 import { initialModel } from "../../runtime/models/initial.js";
@@ -64,4 +65,11 @@ test("a base of other bytes is refused, and asked for again", async () => {
   await assert.rejects(models.fetch(wrong, nameOf(rounds[0])), { code: "hash" });
   const { model: loaded } = await models.fetch(lineTo([base, ...rounds], []), nameOf(rounds[0]));
   assert.deepEqual(takeShare(fixed, loaded.weights), takeShare(fixed, model.weights));
+});
+
+test("a model of halves is widened as the real client does", async () => {
+  const values = Float32Array.from({ length: shared.layout.size }, (_, i) => i / 8 - 2);
+  const half = halfModel(writeBlob(shared.layout, { [MODEL]: values }, metadata), ["model"]);
+  const { model: loaded } = await sharedModels().fetch(lineTo([base, half], []), nameOf(half));
+  assert.deepEqual(takeShare(shared, loaded.weights), values);
 });
