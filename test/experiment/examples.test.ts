@@ -28,7 +28,7 @@ const RUNS: Record<string, number> = {
   // Of the combinations, float32 as it is, int8 and topk-int8.
   "codecs-har.json": 3 * 3,
   "codecs-cifar.json": 3,
-  "resnet-zeta.json": 4,
+  "resnet-zeta.json": 6,
   "resnet-pytorch.json": 3,
 };
 
