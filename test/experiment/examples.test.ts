@@ -22,7 +22,7 @@ const RUNS: Record<string, number> = {
   "scaled-zeta.json": 4,
   "scaled-fedsam.json": 2,
   "uci-har.json": 3 * 5,
-  "robust.json": 5 * 9 * 3,
+  "robust.json": (3 * 5 + 9) * 3,
   // Two algorithms: FedAvg with two of the codecs, memory with all four.
   "codecs.json": (2 + 4) * 2 * 3,
   // Of the combinations, float32 as it is, int8 and topk-int8.
