@@ -7,12 +7,12 @@ import { BASE, writeBase } from "../../runtime/models/base.js";
 import { modelMetadata, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import type { Shares } from "../../runtime/models/shares.js";
-import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { updateForm } from "../../runtime/training/transmission.js";
 import { averagedIn, runningValuesForm } from "../../runtime/training/running-values.js";
 import { batchNormOf } from "./batch-norm.js";
 import { requirePair } from "./codec-pairs.js";
+import { blobOf } from "../aggregation/blob-of.js";
 import { nameOf } from "../clients/assignments.js";
 import type { Needs } from "../clients/clients.js";
 import { combiningOf, type Combining } from "./combining.js";
@@ -161,7 +161,7 @@ export const isPersonal = (
 
 function baseOf(model: Model): Blob | undefined {
   const bytes = writeBase(model);
-  return bytes && { sha256: sha256Hex(bytes), bytes };
+  return bytes && blobOf(bytes);
 }
 
 /** A private sum has a round's updates in it up to the number that it is divided by. */

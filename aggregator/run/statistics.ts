@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
-import { modelMetadata, parseCard } from "../../runtime/models/model.js";
+import type { ModelCard } from "../../runtime/models/model.js";
 import { endingInWords } from "../aggregation/validation.js";
 import { assignmentId } from "../clients/assignments.js";
 import { addTrouble, newAssignment, type Assignment, type Client } from "../clients/clients.js";
@@ -16,7 +16,7 @@ import type { Work } from "../rounds/participants.js";
 import type { Session } from "../sessions/session.js";
 import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import type { RunBase, RunContext, RunStorage } from "./context.js";
-import { withMetadata } from "./model-card.js";
+import { cardWith, modelWith } from "./model-card.js";
 
 /** What inputs are divided by before they are measured: they are numbers, not bytes of images. */
 const SCALE = 1;
@@ -185,22 +185,21 @@ function refuse(
   return { reason: wordsOf(trouble), barred };
 }
 
+/** What these statistics are in the card of a model. */
+const inCard = (statistics: StatisticsRecord): Partial<ModelCard> => ({
+  normalisation: normalisationBy(statistics),
+  ...(statistics.targets && { targets: scaleBy(statistics.targets) }),
+});
+
 /** The metadata of a model's blob, with these statistics in the card. */
 export const withStatistics = (
   metadata: Readonly<Record<string, string>>,
   statistics: StatisticsRecord,
-): Record<string, string> => ({
-  ...metadata,
-  ...modelMetadata({
-    ...parseCard(JSON.parse(metadata["model"])),
-    normalisation: normalisationBy(statistics),
-    ...(statistics.targets && { targets: scaleBy(statistics.targets) }),
-  }),
-});
+): Readonly<Record<string, string>> => cardWith(metadata, inCard(statistics));
 
-/** The same model whose card says what is done to inputs: the same bytes after each restart. */
+/** The same model whose card says what is done to inputs. */
 export const normalised = (model: Blob, statistics: StatisticsRecord): Blob =>
-  withMetadata(model, (metadata) => withStatistics(metadata, statistics));
+  modelWith(model, inCard(statistics));
 
 /** An answer with the targets' numbers behind those of the inputs. */
 const withTargets = ({ count, mean, deviation, targetMean, targetDeviation }: Answer) => ({

@@ -1,12 +1,10 @@
-import { BASE } from "../../runtime/models/base.js";
-import { modelMetadata, parseCard } from "../../runtime/models/model.js";
 import { ERROR_BINS } from "../../runtime/models/metrics/sums.js";
 import { lossCap } from "../clients/claims.js";
 import { evaluators } from "../clients/clients.js";
 import { takenBy, thresholdOf, type TakenThreshold } from "../clients/threshold.js";
 import type { Blob, ThresholdRecord } from "../storage/ledger.js";
 import type { RunContext } from "./context.js";
-import { withMetadata } from "./model-card.js";
+import { modelWith } from "./model-card.js";
 
 /**
  * The threshold of anomalies, taken after the last round: clients evaluate its model on what they
@@ -108,10 +106,4 @@ export function openThreshold(
 
 /** The same model whose card says above which error an example is out of the ordinary. */
 export const withThreshold = (model: Blob, { quantile, value }: ThresholdRecord): Blob =>
-  withMetadata(model, ({ model: described, [BASE]: base }) => ({
-    ...modelMetadata({
-      ...parseCard(JSON.parse(described)),
-      threshold: { quantile, value },
-    }),
-    ...(base !== undefined && { [BASE]: base }),
-  }));
+  modelWith(model, { threshold: { quantile, value } });
