@@ -1,7 +1,7 @@
 import type { AggregatorSettings } from "../settings.js";
 import { buffered } from "./buffered.js";
 import { roundsOf, type EngineState, type RoundEngine, type Rounds } from "./engine.js";
-import { statisticsFirst } from "./statistics.js";
+import { mayDoWithout, statisticsFirst } from "./statistics.js";
 import { synchronous } from "./synchronous.js";
 
 /** The fewest and the most updates of a round that can be combined. */
@@ -36,11 +36,7 @@ export function roundsFor(
   const after = <S extends EngineState>(engine: RoundEngine<S>): Rounds =>
     takesStatistics
       ? roundsOf(
-          statisticsFirst(
-            { ...shared, least: 1, selection },
-            engine,
-            settings.normalise === undefined,
-          ),
+          statisticsFirst({ ...shared, least: 1, selection }, engine, mayDoWithout(settings)),
         )
       : roundsOf(engine);
   if (settings.mode === "synchronous")

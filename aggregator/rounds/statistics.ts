@@ -1,3 +1,4 @@
+import type { AggregatorSettings } from "../settings.js";
 import type { EngineState, RoundEffect, RoundEngine, Step } from "./engine.js";
 import { synchronous, type RoundRules, type RoundState } from "./synchronous.js";
 import { commonOf, NOTHING_YET, stop } from "./transitions.js";
@@ -18,17 +19,17 @@ export type StatisticsState<S extends EngineState> =
 
 /**
  * @param rules of the phase, its `phase` left out
- * @param mayDoWithout the rounds begin without statistics where they cannot be had
+ * @param isOptional the rounds begin without statistics where they cannot be had
  */
 export function statisticsFirst<S extends EngineState>(
   rules: Omit<RoundRules, "phase">,
   rounds: RoundEngine<S>,
-  mayDoWithout = false,
+  isOptional = false,
 ): RoundEngine<StatisticsState<S>> {
   const phase = "statistics";
   const asking = synchronous({ ...rules, phase });
   const before = ({ state, effects }: Step<RoundState>): Step<StatisticsState<S>> =>
-    mayDoWithout && isHopeless(rules, state)
+    isOptional && isHopeless(rules, state)
       ? begin(state, [...effects, { type: "without", phase }])
       : { state: { ...state, phase, of: state }, effects };
   const then = ({ state, effects }: Step<S>): Step<StatisticsState<S>> => ({
@@ -63,6 +64,10 @@ export function statisticsFirst<S extends EngineState>(
     outstanding: (state) => (state.phase === undefined ? rounds.outstanding(state.of) : []),
   };
 }
+
+/** Whether a run begins without statistics that cannot be had: nobody asked for them by name. */
+export const mayDoWithout = ({ normalise }: Pick<AggregatorSettings, "normalise">): boolean =>
+  normalise === undefined;
 
 /** Those who have come would be enough, and too few of them can give statistics. */
 const isHopeless = ({ selection }: Pick<RoundRules, "selection">, state: RoundState): boolean => {

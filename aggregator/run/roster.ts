@@ -1,4 +1,5 @@
 import { isBarred, rosterOf, type Client } from "../clients/clients.js";
+import { mayDoWithout } from "../rounds/statistics.js";
 import { namesOf } from "../rounds/transitions.js";
 import type { RoundEvent, Rounds } from "../rounds/engine.js";
 import type { RunDefinition } from "./definition.js";
@@ -39,7 +40,7 @@ export function openRoster(options: {
     if (clients.size < gather || rounds.at === "committing") return;
     const task = rounds.phase ?? "train";
     // The rounds begin without statistics by themselves.
-    if (task === "statistics" && settings.normalise === undefined) return;
+    if (task === "statistics" && mayDoWithout(settings)) return;
     const barred = [...clients.values()].filter((client) => isBarred(client, task));
     if (clients.size - barred.length >= Math.max(1, minimum)) return;
     const names = namesOf(
