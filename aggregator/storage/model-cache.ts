@@ -1,3 +1,4 @@
+import { MOST_DIFFERENCES } from "../../runtime/protocol/messages.js";
 import type { Blob } from "./ledger.js";
 import { wholeOf } from "./whole-model.js";
 
@@ -58,7 +59,7 @@ export function openModels(base?: Blob): Models {
     },
     differencesTo(sha256) {
       const differences: ModelDifference[] = [];
-      for (let at = sha256, left = KEPT; left > 0; left--) {
+      for (let at = sha256; differences.length < MOST_DIFFERENCES;) {
         const difference = [...kept.values()].find(
           (one) => one.difference?.result === at,
         )?.difference;

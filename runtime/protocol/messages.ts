@@ -14,7 +14,7 @@ export const PROTOCOL = 1;
 export const MAX_TEXT_BYTES = 64 * 1024;
 
 /** The most differences that may lead to an assignment's model. */
-const MOST_DIFFERENCES = 3;
+export const MOST_DIFFERENCES = 3;
 
 /** The most assignments that a `hello` may say to have in hand. */
 export const MOST_PENDING = 16;
