@@ -43,8 +43,8 @@ export class FederatedClient {
       () => this.#part?.store,
     );
     const workers = workersOf(options.trainer, () => platform.startWorker());
-    const predictor = predictorOf(models, workers, events, async (model) =>
-      withPersonal(model, await this.#part?.session?.records.state()),
+    const predictor = predictorOf(models, workers, events, (model) =>
+      withPersonal(model, () => this.#part?.session?.records.state()),
     );
     let remarked = false;
     this.#device = {

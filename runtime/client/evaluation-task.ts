@@ -8,7 +8,7 @@ import { examplesFor, modelOf } from "./task-inputs.js";
 /** Measures the model on the examples that are held out, and reports that. */
 export async function evaluate(part: Participation, task: Task): Promise<void> {
   const loaded = await modelOf(part, task);
-  const model = withPersonal(loaded.model, await part.session!.records.state());
+  const model = await withPersonal(loaded.model, () => part.session!.records.state());
   const examples = await examplesFor(part, task, model, "test");
   const { sums, ...figures } = await part.workers
     .trainer()

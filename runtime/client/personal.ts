@@ -13,18 +13,21 @@ export const PERSONAL = "personal";
 /**
  * The model with this client's personal layers, and running values of its own, in place of those
  * that clients begin with.
- * @param state the client's committed state, if it has one
+ * @param state gives the client's committed state, if it has one; asked only where it may matter
  */
-export function withPersonal(model: CommittedModel, state: Uint8Array | undefined): CommittedModel {
-  if (state === undefined) return model;
+export async function withPersonal(
+  model: CommittedModel,
+  state: () => Promise<Uint8Array | undefined> | undefined,
+): Promise<CommittedModel> {
   const { personal, statistics } = networkOf(model.description).shares;
-  const { tensors } = readSafetensors(state);
-  const kept = [personal, statistics].filter(({ places: [first] }) =>
-    first === undefined ? false : tensors.has(`${PERSONAL}/${first.name}`),
-  );
+  const own = [personal, statistics].filter(({ places }) => places.length > 0);
+  const stored = own.length > 0 ? await state() : undefined;
+  if (stored === undefined) return model;
+  const { tensors } = readSafetensors(stored);
+  const kept = own.filter(({ places }) => tensors.has(`${PERSONAL}/${places[0].name}`));
   if (kept.length === 0) return model;
   const weights = model.weights.slice();
   for (const share of kept)
-    putShare(share, readBlob(state, share.layout, [PERSONAL])[PERSONAL], weights);
+    putShare(share, readBlob(stored, share.layout, [PERSONAL])[PERSONAL], weights);
   return { ...model, weights };
 }

@@ -31,13 +31,13 @@ export async function train(
   const { settings, algorithm } = given;
   const { records, run } = participation.session!;
   const loaded = await modelOf(participation, task);
-  const state = await records.state();
-  const base = { ...loaded, model: withPersonal(loaded.model, state) };
-  checkMemory(base, settings, algorithm, options.limits?.memoryBytes);
-  const part = await examplesFor(participation, task, base.model, "train");
-  participation.noteScale(part.dataset, base.model);
+  checkMemory(loaded, settings, algorithm, options.limits?.memoryBytes);
+  const part = await examplesFor(participation, task, loaded.model, "train");
+  participation.noteScale(part.dataset, loaded.model);
   const passes = settings.localEpochs * part.rows.length;
   timeLimit.check(passes);
+  const state = await records.state();
+  const base = { ...loaded, model: await withPersonal(loaded.model, async () => state) };
   const stateHash = records.record.state?.sha256 ?? "";
   let known: Promise<WorkIdentity> | undefined;
   const identity = () =>
