@@ -15,6 +15,7 @@ import { averagedIn, runningValuesForm } from "../training/running-values.js";
 import { updateForm, type CodecChoice } from "../training/transmission.js";
 import { writeSafetensors } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
+import { joined } from "./joined.js";
 import type { Loaded } from "./model-cache.js";
 import { PERSONAL } from "./personal.js";
 
@@ -148,13 +149,6 @@ export async function trainAssignment(
     update,
     state: kept,
   };
-}
-
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
-  const both = new Uint8Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }
 
 /** @throws ModelError `diverged` */

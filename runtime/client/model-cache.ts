@@ -8,6 +8,7 @@ import type { StateStore } from "../platform/platform.js";
 import type { BlobName, DifferenceName } from "../protocol/messages.js";
 import { bytesOfHeader, readMetadata } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
+import { joined } from "./joined.js";
 import type { CommittedModel } from "./options.js";
 
 /** A model that is here: read, and as the bytes it came in. */
@@ -173,10 +174,7 @@ async function headerOf(download: Download, blob: BlobName): Promise<Uint8Array>
   let bytes = new Uint8Array();
   const enough = new AbortController();
   const sink = (chunk: Uint8Array) => {
-    const longer = new Uint8Array(bytes.length + chunk.length);
-    longer.set(bytes);
-    longer.set(chunk, bytes.length);
-    bytes = longer;
+    bytes = joined(bytes, chunk);
     // Later, when the connection is done with this chunk.
     if (bytes.length >= bytesOfHeader(bytes)) queueMicrotask(() => enough.abort());
   };
