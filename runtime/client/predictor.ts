@@ -1,5 +1,6 @@
 import { ModelError } from "../errors.js";
 import { merged } from "../models/merged.js";
+import type { Model } from "../models/model.js";
 import type { BlobName } from "../protocol/messages.js";
 import type { Emitter } from "./events.js";
 import { flat } from "./examples.js";
@@ -30,6 +31,8 @@ export function predictorOf(
 ): Predictor {
   let newest: { readonly round?: number; readonly blob: BlobName } | undefined;
   let committed: CommittedModel | undefined;
+  /** The same without adapters, made when it is first asked. */
+  let whole: { readonly of: CommittedModel; readonly model: Model } | undefined;
 
   async function fetchNewest(): Promise<void> {
     while (newest !== undefined && newest.blob.sha256 !== committed?.sha256) {
@@ -59,7 +62,8 @@ export function predictorOf(
       if (committed === undefined)
         throw new ModelError("no-model", "predict: no model has been committed yet");
       const inputs = flat(x);
-      const model = merged(committed);
+      if (whole?.of !== committed) whole = { of: committed, model: merged(committed) };
+      const { model } = whole;
       const outputs = await workers.predict({ ...weightedOf(model), inputs });
       return predictionsOf(model, outputs);
     },
