@@ -9,35 +9,47 @@ import { writeWhole } from "./write.js";
 
 type Content = string | Uint8Array;
 
-/** What a format is written as: one file, or the files of a folder. */
-const FORMATS = {
-  onnx: async (model: Model): Promise<Content> =>
-    (await import("./interchange/onnx-writer.js")).writeOnnx(model),
-  keras: async (model: Model): Promise<Content> =>
-    (await import("./interchange/keras-writer.js")).writeKeras(model),
-  tfjs: async (model: Model): Promise<object> =>
-    (await import("./interchange/tfjs-writer.js")).writeTfjs(model),
-  torch: async (model: Model): Promise<object> =>
-    (await import("./interchange/torch-writer.js")).writeTorch(model),
-} as const;
+interface Format {
+  /** Where it goes unless the person says so. */
+  readonly name: string;
+  /** One file, or the files of a folder by name. */
+  write(model: Model): Promise<Content | Readonly<Record<string, Content>>>;
+}
 
-const DESTINATIONS = {
-  ...{ onnx: "model.onnx", keras: "model.keras", tfjs: "model-tfjs", torch: "model-torch" },
-} as const;
+const FORMATS: Readonly<Record<SettingsOf<"export">["to"], Format>> = {
+  onnx: {
+    name: "model.onnx",
+    write: async (model) => (await import("./interchange/onnx-writer.js")).writeOnnx(model),
+  },
+  keras: {
+    name: "model.keras",
+    write: async (model) => (await import("./interchange/keras-writer.js")).writeKeras(model),
+  },
+  tfjs: {
+    name: "model-tfjs",
+    write: async (model) => ({
+      ...(await import("./interchange/tfjs-writer.js")).writeTfjs(model),
+    }),
+  },
+  torch: {
+    name: "model-torch",
+    write: async (model) => ({
+      ...(await import("./interchange/torch-writer.js")).writeTorch(model),
+    }),
+  },
+};
 
 /** `fedflat export`: a model as the file, or the folder of files, of another program. */
 async function exportModel(settings: SettingsOf<"export">): Promise<void> {
   const { trained, to, exported, json } = settings;
   const model = merged(await readModel(trained));
-  const destination = exported ?? DESTINATIONS[to];
-  const written = await FORMATS[to](model);
+  const { name, write } = FORMATS[to];
+  const destination = exported ?? name;
+  const written = await write(model);
   const files: (readonly [string, Content])[] =
     typeof written === "string" || written instanceof Uint8Array
       ? [[destination, written]]
-      : Object.entries(written).map(([name, content]: [string, Content]) => [
-          join(destination, name),
-          content,
-        ]);
+      : Object.entries(written).map(([file, content]) => [join(destination, file), content]);
   await mkdir(dirname(files[0][0]), { recursive: true });
   for (const [path, content] of files) await writeWhole(path, content);
   const view = openView(json);
