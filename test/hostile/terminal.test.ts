@@ -45,14 +45,14 @@ for (const json of [false, true])
     }
   });
 
+/** What a view does beside saying sentences: nothing. */
+const SILENT = { progress() {}, round() {}, draw() {}, close() {} };
+
 test("what was left out of a minute is said in the next one; what no client causes is never left out", () => {
   const said: (string | undefined)[] = [];
   const plain: View = {
     say: (_event, _facts, sentence) => void said.push(sentence),
-    progress() {},
-    round() {},
-    draw() {},
-    close() {},
+    ...SILENT,
   };
   let now = 0;
   const view = crowdView(plain, { waiting: 2 }, () => now);
@@ -78,10 +78,7 @@ test("what is counted as left out are lines that would have been there: events w
   const said: { readonly facts: object; readonly sentence: string | undefined }[] = [];
   const plain: View = {
     say: (_event, facts, sentence) => void said.push({ facts, sentence }),
-    progress() {},
-    round() {},
-    draw() {},
-    close() {},
+    ...SILENT,
   };
   let now = 0;
   const view = crowdView(plain, { waiting: 2 }, () => now);

@@ -1,3 +1,6 @@
+import type { Model } from "../../../runtime/models/model.js";
+import { parameterView } from "../../../runtime/tensors/layout.js";
+
 const image = [9, 8, 3];
 const steps = [7, 4];
 const pads = [
@@ -9,6 +12,32 @@ const pads = [
 const head = { type: "dense", units: 3 };
 const seen = { type: "dense", units: 4, name: "seen" };
 const picture = { type: "conv2d", filters: 4, kernelSize: 1, name: "seen" };
+
+/** Both places that batchNorm may stand in: behind a picture, and behind a row of numbers. */
+export const BATCHES = {
+  input: [6, 5, 3],
+  layers: [
+    { type: "maxPool", size: 2 },
+    { type: "batchNorm", epsilon: 0.01, momentum: 0.8, activation: "relu" },
+    { type: "flatten" },
+    { type: "batchNorm" },
+    { type: "dense", units: 3 },
+  ],
+};
+
+/**
+ * A model as if it had been trained, where running values are concerned: no two of a layer's alike,
+ * so that whoever takes one for the other is found out.
+ */
+export function withRunningValues<M extends Pick<Model, "layout" | "weights">>(model: M): M {
+  const weights = model.weights.slice();
+  for (const place of model.layout.parameters)
+    if (/\.(mean|variance)$/.test(place.name)) {
+      const from = place.name.endsWith(".mean") ? -0.4 : 0.5;
+      parameterView(weights, place).forEach((_, i, all) => (all[i] = from + 0.07 * (i % 11)));
+    }
+  return { ...model, weights };
+}
 
 /** For each type of layer a small network that has it in more than its plainest form. */
 export const BY_LAYER: Readonly<Record<string, unknown>> = {

@@ -13,6 +13,7 @@ import { elements } from "../../../runtime/tensors/shape.js";
 import { weightedOf } from "../../../runtime/training/job.js";
 import { trainerOf } from "../../../runtime/training/trainer.js";
 import { assertNear, close, numbers, outputsOf } from "./running.js";
+import { BATCHES, withRunningValues } from "./networks.js";
 
 const trainer = trainerOf(nodePlatform({ relaxedSimd: false }).startWorker);
 after(() => {
@@ -70,16 +71,7 @@ const NETWORKS: Readonly<Record<string, unknown>> = {
       { type: "dense", units: 3 },
     ],
   },
-  "batches that were normalised": {
-    input: [6, 5, 3],
-    layers: [
-      { type: "maxPool", size: 2 },
-      { type: "batchNorm", epsilon: 0.01, momentum: 0.8, activation: "relu" },
-      { type: "flatten" },
-      { type: "batchNorm" },
-      { type: "dense", units: 3 },
-    ],
-  },
+  "batches that were normalised": BATCHES,
   steps: {
     input: [7, 3],
     loss: { type: "meanSquaredError" },
@@ -97,7 +89,7 @@ for (const [name, json] of Object.entries(NETWORKS)) {
   const description = parseDescription(json);
   const regression = description.loss?.type === "meanSquaredError";
   const model: Model = {
-    ...initialModel({ description, classes: [] }, "1"),
+    ...withRunningValues(initialModel({ description, classes: [] }, "1")),
     normalisation: { scale: 2, mean: [0.1], deviation: [0.5] },
     ...(regression && { targets: { mean: [3, 4], deviation: [2, 0.5] } }),
   };
