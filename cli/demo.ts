@@ -89,7 +89,8 @@ async function train(
         seed: String(seed),
         gather: clients,
         overSelection: 1,
-        // A client that is killed costs the round three seconds, and no more.
+        // A client that is killed costs a round three seconds, and a minute before the first.
+        gatherDeadline: 60_000,
         quorum: 0.5,
         minimum: 1,
         absence: 3000,
