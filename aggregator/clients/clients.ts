@@ -17,7 +17,7 @@ export interface Assignment {
   /** Of a round; an evaluation belongs to the round that made its model. */
   readonly work: Work;
   /** Missing where the work was given before a restart: then it cannot be sent again. */
-  readonly model: Blob | undefined;
+  model: Blob | undefined;
   readonly settings: Readonly<Record<string, unknown>>;
   /** When it is due, in the time of `performance.now()`. */
   due: number;

@@ -1,5 +1,5 @@
 import { MAX_FRAME_BYTES } from "../../runtime/protocol/chunks.js";
-import { nameOf } from "../clients/assignments.js";
+import { modelFor, nameOf } from "../clients/assignments.js";
 import { believed, lackOf, type Client } from "../clients/clients.js";
 import type { Hello } from "../sessions/handshake.js";
 import type { Session } from "../sessions/session.js";
@@ -35,6 +35,9 @@ export function welcomer(
     expect(client);
     client.build = hello.capabilities.build;
     client.reads = hello.capabilities.models;
+    // After a restart work is made before it is known again what the client reads.
+    for (const assignment of assignments.openOf(client.id))
+      if (assignment.model === models.current) assignment.model = modelFor(models, client);
     client.lacks = lackOf(needs, hello.capabilities);
     if (client.lacks !== undefined)
       othersLog.warn(

@@ -27,7 +27,7 @@ export const BATCHES = {
 
 /**
  * A model as if it had been trained, where running values are concerned: no two of a layer's alike,
- * so that whoever takes one for the other is found out.
+ * so that taking one for the other shows.
  */
 export function withRunningValues<M extends Pick<Model, "layout" | "weights">>(model: M): M {
   const weights = model.weights.slice();
