@@ -19,8 +19,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   training: ["models", "kernels", "wasm", "algorithms", "data", "tensors", "codecs", "platform"],
   flatness: ["training", "models", "wasm", "data", "tensors"],
   connection: ["protocol", "platform", "tensors"],
+  secure: ["connection", "protocol", "platform"],
   client: [
     "connection",
+    "secure",
     "training",
     "models",
     "algorithms",
@@ -33,6 +35,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ],
   aggregator: [
     "client",
+    "secure",
     "training",
     "models",
     "algorithms",
@@ -46,6 +49,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   cli: [
     "aggregator",
     "client",
+    "secure",
     "training",
     "models",
     "algorithms",

@@ -1,0 +1,40 @@
+import * as v from "valibot";
+import { ProtocolError } from "../errors.js";
+import { describe } from "../protocol/messages.js";
+import { between, whole } from "../protocol/settings.js";
+
+/**
+ * The terms of a secure round: one text for all of its clients, which sign its hash. What is not in
+ * it could differ from client to client, so that the sum is that of one of them. Strict, since a
+ * term that is not known would change what was agreed to.
+ */
+const schema = v.strictObject({
+  /** SHA-256 of the model that all train from. */
+  model: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, "64 hexadecimal digits in lower case")),
+  /** `assign.settings`, but for the seed. */
+  training: v.record(v.string(), v.unknown()),
+  /** c, Q and w_max of the quantiser. */
+  range: v.pipe(between(0, 1e30), v.gtValue(0)),
+  steps: whole(1, 2 ** 31 - 1),
+  maxWeight: whole(1, 2 ** 29 - 1),
+  /** The fewest clients with which keys are exchanged. */
+  clients: whole(4, 128),
+});
+
+export type SecureTerms = v.InferOutput<typeof schema>;
+
+/** The longest text of terms, in characters. */
+export const MOST_TERMS = 16_384;
+
+/** @throws ProtocolError `terms` */
+export function readTerms(text: string): SecureTerms {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new ProtocolError("terms", `"secure" expected JSON, got something else`);
+  }
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (!result.success) throw new ProtocolError("terms", describe("secure", result.issues[0]));
+  return result.output;
+}
