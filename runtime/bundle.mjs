@@ -50,43 +50,71 @@ const WASM_FILES = [
 
 /**
  * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, with
- * the derivatives of activations and losses that they take, and of algorithms their papers and what
- * the server does. They are left out, with what only they need.
+ * the derivatives of activations and losses that they take; of algorithms their papers and what the
+ * server does; what layers begin as, and how splits are drawn; of messages that a client only writes
+ * their schemas; and of valibot what it offers to others. They are left out, with what only they
+ * need.
  */
 const LEFT_OUT = [
   [/layers[\\/]activations\.js$/, ["value", "first", "second"]],
   [/layers[\\/](gru|lstm)\.js$/, ["products"]],
+  [/layers[\\/]/, ["initial", "remembersTangents", "tangentWords"]],
   [/losses[\\/]/, ["tangent"]],
   [/layers[\\/]linear\.js$/, ["directions", "products"]],
+  [/layers[\\/]convolution\.js$/, ["adding"]],
+  [/layers[\\/]recurrent\.js$/, ["along"]],
   [
     /memory-plan\.js$/,
-    ["xTangent", "yTangent", "dyTangent", "keptTangent", "tangentMemory", "directions", "products"],
+    [
+      ...["xTangent", "yTangent", "dxTangent", "dyTangent", "keptTangent"],
+      ...["tangentMemory", "tangentAdditions", "directions", "products"],
+    ],
   ],
   [/(models|training)[\\/]/, ["forwardTangent", "backwardTangent", "hessianProduct"]],
   [/algorithms[\\/]/, ["source", "server", "step"]],
+  [
+    /valibot[\\/]/,
+    ["reference", "async", "origin", "version", "vendor", "validate", "lang", "abortPipeEarly"],
+  ],
+  [/random\.js$/, ["normal", "gamma"]],
+  [
+    /messages\.js$/,
+    ["hello", "proof", "ready", "busy", "accept", "decline", "progress", "want", "failed", "bye"],
+  ],
+];
+
+/** What is false on a device, for the same reason. */
+const FALSE = [
+  'purpose === "curvature"',
+  "cells.tangentMemory > 0",
+  ...["requirement instanceof Date", "dataset.value instanceof Date"],
+  ...["valueSchema.fallback !== void 0", 'typeof schema.default === "function"'],
 ];
 
 /** Those that have been found: one that goes by another name now must not slip into the bundle. */
 const found = new Set();
 
-/** The code without the properties of object literals that are left out. */
+/** The code without the properties of object literals that are left out, and with what is false. */
 function lean(path, code) {
   const names = LEFT_OUT.flatMap(([folder, names]) => (folder.test(path) ? names : []));
-  const cuts = [];
-  const visit = (node) => {
-    if (node?.type === "ObjectPattern") return;
-    if (node?.type === "Property" && !node.shorthand && names.includes(node.key.name)) {
-      found.add(node.key.name);
-      cuts.push(node);
-    } else if (typeof node === "object" && node !== null) Object.values(node).forEach(visit);
-  };
-  if (names.length > 0) visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
   let left = "";
   let at = 0;
-  for (const { start, end } of cuts) {
-    left += code.slice(at, start);
-    at = end + /^\s*,?/.exec(code.slice(end))[0].length;
-  }
+  const cut = ({ start, end }, instead, behind) => {
+    left += code.slice(at, start) + instead;
+    at = end + behind.exec(code.slice(end))[0].length;
+  };
+  const visit = (node) => {
+    if (typeof node !== "object" || node === null || node.type === "ObjectPattern") return;
+    const text = node.type === "BinaryExpression" && code.slice(node.start, node.end);
+    if (node.type === "Property" && names.includes(node.key.name)) {
+      found.add(node.key.name);
+      cut(node, "", /^\s*,?/);
+    } else if (FALSE.includes(text)) {
+      found.add(text);
+      cut(node, "false", /^/);
+    } else Object.values(node).forEach(visit);
+  };
+  if (names.length > 0) visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
   return left + code.slice(at);
 }
 
@@ -106,7 +134,7 @@ const ourCode = {
     places.set(join(dist, "client-worker.js"), "client-worker.js");
     for (const { entryPoints } of BUNDLES)
       for (const [name, file] of Object.entries(entryPoints)) places.set(file, `${name}.js`);
-    onLoad({ filter: /dist[\\/]runtime[\\/].*\.js$/ }, async ({ path }) => ({
+    onLoad({ filter: /(dist[\\/]runtime|valibot)[\\/].*\.m?js$/ }, async ({ path }) => ({
       contents: lean(path, await readFile(path, "utf8")).replace(
         /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
         (_, target) => {
@@ -188,8 +216,9 @@ const bundle = async (options) => {
 };
 
 const written = (await Promise.all(BUNDLES.map(bundle))).flat();
-const missed = LEFT_OUT.flatMap(([, names]) => names).filter((name) => !found.has(name));
-if (missed.length > 0) throw new Error(`nothing of our code is named ${missed.join(", ")}`);
+const sought = [...LEFT_OUT.flatMap(([, names]) => names), ...FALSE];
+const missed = sought.filter((name) => !found.has(name));
+if (missed.length > 0) throw new Error(`nothing of the code is ${missed.join(", ")}`);
 for (const { path, contents } of written) await writeFile(path, contents);
 for (const file of WASM_FILES) await copyFile(file, join(dist, basename(file)));
 

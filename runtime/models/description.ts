@@ -13,7 +13,7 @@ import { dense } from "./layers/dense.js";
 import { depthwiseConv2d } from "./layers/depthwise-conv2d.js";
 import { dropout } from "./layers/dropout.js";
 import { embedding, positionEmbedding } from "./layers/embedding.js";
-import { positiveInteger } from "./layers/fields.js";
+import { exampleShape, listOf, trueOrFalse } from "./layers/fields.js";
 import { globalAvgPool } from "./layers/global-avg-pool.js";
 import { groupNorm, layerNorm } from "./layers/group-norm.js";
 import { gru } from "./layers/gru.js";
@@ -62,21 +62,16 @@ const NAME = "letters, digits and _, beginning with a letter";
 const name = v.pipe(
   v.string(NAME),
   v.regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, NAME),
-  v.notValue("input", `a name other than "input"`),
+  v.check((name) => name !== "input", `a name other than "input"`),
 );
 
 /** What every layer may say in addition to its own fields. */
 const COMMON = {
   name: v.optional(name),
-  inputs: v.optional(
-    v.pipe(
-      v.array(v.string("names of layers"), "names of layers"),
-      v.minLength(1, "names of layers"),
-    ),
-  ),
-  tap: v.optional(v.boolean("true or false")),
-  frozen: v.optional(v.boolean("true or false")),
-  personal: v.optional(v.boolean("true or false")),
+  inputs: v.optional(listOf(v.string("names of layers"), "names of layers")),
+  tap: trueOrFalse,
+  frozen: trueOrFalse,
+  personal: trueOrFalse,
 };
 
 /**
@@ -118,11 +113,7 @@ export function parseDescription(value: unknown): ModelDescription {
   const { input, loss, layers } = check(
     v.strictObject(
       {
-        input: v.pipe(
-          v.array(positiveInteger, "one to three positive integers"),
-          v.minLength(1, "one to three positive integers"),
-          v.maxLength(3, "one to three positive integers"),
-        ),
+        input: exampleShape,
         loss: v.optional(v.unknown()),
         layers: v.pipe(
           v.array(v.unknown(), "a list of layers"),
@@ -144,17 +135,20 @@ export function parseDescription(value: unknown): ModelDescription {
 
 /** Reads a loss. @throws ModelError `description` */
 export function parseLoss(value: unknown): LossDescription {
-  const names = Object.keys(LOSS_KINDS) as (keyof typeof LOSS_KINDS)[];
-  const { type } = check(
-    v.looseObject(
-      { type: v.picklist(names, `one of ${names.join(", ")}`) },
-      "an object with the field type",
-    ),
-    value,
-    "loss",
-  );
+  const type = typeIn(LOSS_KINDS, value, "loss");
   const schema: v.GenericSchema<unknown, LossDescription> = LOSS_KINDS[type].schema;
   return check(schema, value, "loss");
+}
+
+/** The name that a value gives of one of these kinds. */
+function typeIn<Kinds extends object>(
+  kinds: Kinds,
+  value: unknown,
+  label: string,
+): keyof Kinds & string {
+  const names = Object.keys(kinds) as (keyof Kinds & string)[];
+  const type = v.picklist(names, `one of ${names.join(", ")}`);
+  return check(v.looseObject({ type }, "an object with the field type"), value, label).type;
 }
 
 /** A kind's own schema with the fields that every layer has. */
@@ -166,19 +160,7 @@ const schemas = Object.fromEntries(
 ) as unknown as Record<LayerType, v.GenericSchema<unknown, LayerDescription>>;
 
 function parseLayer(value: unknown, index: number): LayerDescription {
-  const { type } = check(
-    v.looseObject(
-      {
-        type: v.picklist(
-          Object.keys(LAYER_KINDS) as LayerType[],
-          `one of ${Object.keys(LAYER_KINDS).join(", ")}`,
-        ),
-      },
-      "an object with the field type",
-    ),
-    value,
-    `layers[${index}]`,
-  );
+  const type = typeIn(LAYER_KINDS, value, `layers[${index}]`);
   return check(schemas[type], value, `layers[${index}].${type}`);
 }
 

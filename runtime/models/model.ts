@@ -8,6 +8,7 @@ import { readMetadata, readSafetensors } from "../tensors/safetensors.js";
 import { elements } from "../tensors/shape.js";
 import { baseNamed, joinBase } from "./base.js";
 import { check, parseDescription, type ModelDescription } from "./description.js";
+import { listOf, numberThat, positive } from "./layers/fields.js";
 import { networkOf, type Network } from "./network.js";
 
 /** A trained network and what is needed to use it. */
@@ -97,11 +98,11 @@ export const writeModel = (model: Model): Uint8Array<ArrayBuffer> =>
 
 const names = (what: string) => v.array(v.string("a name"), what);
 
-const finite = (what: string) => v.pipe(v.number(what), v.finite(what));
-const numbers = (what: string) => v.pipe(v.array(finite(what), what), v.minLength(1, what));
+const finite = (what: string) => numberThat(what, Number.isFinite);
+const numbers = (what: string) => listOf(finite(what), what);
 const deviation = v.pipe(
   numbers("a list of positive numbers"),
-  v.everyItem((number) => number > 0, "a list of positive numbers"),
+  v.check((list) => list.every((number) => number > 0), "a list of positive numbers"),
 );
 
 const card = v.looseObject(
@@ -110,11 +111,7 @@ const card = v.looseObject(
     normalisation: v.optional(
       v.looseObject(
         {
-          scale: v.pipe(
-            v.number("a positive number"),
-            v.finite("a positive number"),
-            v.gtValue(0, "a positive number"),
-          ),
+          scale: positive,
           mean: numbers("a list of numbers"),
           deviation,
         },

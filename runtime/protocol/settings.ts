@@ -60,7 +60,10 @@ const statisticsSettings = v.strictObject({
   /** Of one example. */
   shape: v.array(whole(1)),
   /** What inputs are divided by first. */
-  scale: v.pipe(between(0, 1e30), v.gtValue(0)),
+  scale: v.pipe(
+    between(0, 1e30),
+    v.check((scale) => scale > 0, "more than 0"),
+  ),
   /** Columns of the targets, where they are not the inputs' own. */
   targets: whole(0, 1024),
 });

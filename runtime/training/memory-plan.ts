@@ -9,6 +9,9 @@ import { elements } from "../tensors/shape.js";
 /** What a plan is compiled for: each purpose needs more memory than the one before it. */
 export type Purpose = "predict" | "train" | "curvature";
 
+/** There are tangent passes: never on a device, whose bundle goes without (bundle.mjs). */
+const hasTangents = (purpose: Purpose) => purpose === "curvature";
+
 /** A layer's cells, and what the plan does around its passes. */
 export interface Place extends Cells {
   /** Something in or before it learns: it has a backward pass. */
@@ -21,13 +24,13 @@ export interface Place extends Cells {
   readonly merged: boolean;
   /** Gradients of inputs that others have written already: what is added where. */
   readonly additions: readonly Addition[];
+  readonly tangentAdditions: readonly Addition[];
 }
 
 /** After a layer's backward pass: the tensor at `from`, of `size` floats an example, is added to `to`. */
 interface Addition {
   readonly from: number;
   readonly to: number;
-  readonly tangent: boolean;
   readonly size: number;
 }
 
@@ -89,8 +92,6 @@ interface Outline {
   readonly purpose: Purpose;
   /** There are backward passes. */
   readonly learning: boolean;
-  /** There are tangent passes. */
-  readonly curvature: boolean;
   /** The layers that read each layer. */
   readonly readers: readonly (readonly number[])[];
   /** Whether something in or before each layer learns, so that it has a backward pass. */
@@ -124,7 +125,6 @@ function outlineOf(
     layers,
     purpose,
     learning: purpose !== "predict",
-    curvature: purpose === "curvature",
     readers,
     learns,
     size: (i) => elements(i < 0 ? input : layers[i].output),
@@ -165,7 +165,8 @@ function activationsOf(outline: Outline): Tensors {
 function keptOf(
   outline: Outline,
 ): Record<"kept" | "keptTangent" | "memory" | "tangentMemory", Tensors> {
-  const { layers, learning, curvature, learns, size, backwardAt } = outline;
+  const { layers, learning, purpose, learns, size, backwardAt } = outline;
+  const curvature = hasTangents(purpose);
   const keep = (words: (layer: NetworkLayer, i: number) => number, wanted: boolean): Tensors =>
     layers.map((layer, i) => {
       const count = wanted && learns[i] ? words(layer, i) : 0;
@@ -267,7 +268,7 @@ function takeLasting(
     return at;
   };
   const learning = purpose !== "predict";
-  const curvature = purpose === "curvature";
+  const curvature = hasTangents(purpose);
   const example = elements(input);
   const parameters = take(layout.size);
   const gradient = learning ? take(learned.layout.size) : 0;
@@ -322,7 +323,8 @@ export function arrange(
   base: number,
 ): Arrangement {
   const outline = outlineOf(network, maxBatch, purpose);
-  const { layers, learning, curvature, learns, owner, size } = outline;
+  const { layers, learning, learns, owner, size } = outline;
+  const curvature = hasTangents(purpose);
   const y = activationsOf(outline);
   const yTangent = curvature ? activationsOf(outline) : [];
   const kept = keptOf(outline);
@@ -343,18 +345,18 @@ export function arrange(
 
   const places = layers.map((layer, i): Place => {
     const additions: Addition[] = [];
+    const tangentAdditions: Addition[] = [];
     const sources = layer.sources.map((source, k): Source => {
       const wanted = source >= 0 && learning && learns[source];
       const beside = spare[i][k];
       const to = wanted ? address(dy[source]) : 0;
       const toTangent = wanted && curvature ? address(dyTangent[source]) : 0;
       const dx = beside === undefined ? to : address(beside);
-      if (beside !== undefined)
-        additions.push({ from: dx, to, tangent: false, size: size(source) });
+      if (beside !== undefined) additions.push({ from: dx, to, size: size(source) });
       // The tangent goes the same way, when the gradient has been added.
       const dxTangent = beside === undefined ? toTangent : curvature ? dx : 0;
       if (beside !== undefined && curvature)
-        additions.push({ from: dx, to: toTangent, tangent: true, size: size(source) });
+        tangentAdditions.push({ from: dx, to: toTangent, size: size(source) });
       return {
         x: source < 0 || owner(source) < 0 ? inputs : address(y[source]),
         dx,
@@ -381,6 +383,7 @@ export function arrange(
       keptTangent: address(kept.keptTangent[i]),
       merged: merged[i],
       additions,
+      tangentAdditions,
     };
   });
   return { ...lasting, layers: places, end: start + packed };

@@ -128,9 +128,8 @@ function backwardActivationTangent(
     tangents[j] += second(z[j], out[j]) * along[j] * (dys[j] + own * out[j]);
 }
 
-const add = ({ kernels, batch }: Run, { additions }: Place, tangents: boolean): void => {
-  for (const { from, to, tangent, size } of additions)
-    if (tangent === tangents) kernels.axpy(to, from, batch * size, 1);
+const add = ({ kernels, batch }: Run, additions: Place["additions"]): void => {
+  for (const { from, to, size } of additions) kernels.axpy(to, from, batch * size, 1);
 };
 
 /** What the backward pass of a stage does for its tangent too. */
@@ -148,7 +147,7 @@ export const tangentPasses: TangentPasses = {
       const rows = (run.batch * size) / columns;
       run.kernels.sumRows(place.dyTangent, place.products[layer.bias], rows, columns);
     }
-    add(run, place, true);
+    add(run, place.tangentAdditions);
   },
 };
 
@@ -174,7 +173,7 @@ export function backward(
       const dbias = stages[source].place.gradients[bias];
       layer.backwardThroughRelu?.(run, place, dbias, penalties[source]);
     } else layer.backward(run, place, penalties[i]);
-    add(run, place, false);
+    add(run, place.additions);
     tangents?.behind(run, stage, penalties[i]);
   }
 }

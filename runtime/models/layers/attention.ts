@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { ACCUMULATE, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
-import { positiveInteger, sequenceOf } from "./fields.js";
+import { positiveInteger, sequenceOf, trueOrFalse } from "./fields.js";
 import { floats, layerKind, regions, wordsOf, type Cells, type Layer, type Run } from "./layer.js";
 import { matrixWithin, product, type Matrix } from "./linear.js";
 
@@ -13,7 +13,7 @@ export const multiHeadAttention = layerKind({
     type: v.literal("multiHeadAttention"),
     heads: positiveInteger,
     keySize: v.optional(positiveInteger),
-    causal: v.optional(v.boolean("true or false")),
+    causal: trueOrFalse,
   }),
   takesActivation: false,
   resolve({ heads, keySize, causal = false }, [input], complain) {

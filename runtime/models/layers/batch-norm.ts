@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
 import { activationName } from "./activation.js";
-import { epsilon, EPSILON } from "./fields.js";
+import { belowOne, epsilon, EPSILON } from "./fields.js";
 import { floats, layerKind, type Cells, type Layer, type Run, type Shape } from "./layer.js";
 
 /** Keeps the vectors of a pass, five of them, within the scratch memory. */
@@ -9,8 +9,6 @@ const MAX_CHANNELS = 2 ** 17;
 
 /** Of the running mean and variance. */
 const running = { learns: false, statistic: true } as const;
-
-const MOMENTUM = "a number from 0 to below 1";
 
 /**
  * Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167): y = gamma xhat + beta, xhat = (x -
@@ -21,9 +19,7 @@ export const batchNorm = layerKind({
   schema: v.strictObject({
     type: v.literal("batchNorm"),
     epsilon,
-    momentum: v.optional(
-      v.pipe(v.number(MOMENTUM), v.minValue(0, MOMENTUM), v.ltValue(1, MOMENTUM)),
-    ),
+    momentum: v.optional(belowOne),
     activation: v.optional(activationName),
   }),
   takesActivation: true,

@@ -70,7 +70,10 @@ export function convolutionLayer(
     bias: 1,
     remembers: 0,
     window,
-    ...bilinearPasses(adding(convolution, input, output, kernel.shape), convolution.apply),
+    ...bilinearPasses({
+      ...convolution,
+      adding: adding(convolution, input, output, kernel.shape),
+    }),
   };
 }
 
@@ -113,6 +116,9 @@ export function transposedConvolutionLayer(
     bias: 1,
     remembers: 0,
     window,
-    ...bilinearPasses(adding(transposed, input, output, kernel.shape)),
+    ...bilinearPasses({
+      ...transposed,
+      adding: adding(transposed, input, output, kernel.shape),
+    }),
   };
 }

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
+import { belowOne } from "./fields.js";
 import { layerKind, type Layer } from "./layer.js";
 
 /**
@@ -9,11 +10,7 @@ import { layerKind, type Layer } from "./layer.js";
 export const dropout = layerKind({
   schema: v.strictObject({
     type: v.literal("dropout"),
-    rate: v.pipe(
-      v.number("a number from 0 to below 1"),
-      v.minValue(0, "a number from 0 to below 1"),
-      v.ltValue(1, "a number from 0 to below 1"),
-    ),
+    rate: belowOne,
   }),
   takesActivation: false,
   resolve({ rate }, [input]) {

@@ -7,21 +7,38 @@ import { shapeText } from "../../tensors/shape.js";
 // The fields that several kinds of layer share. A schema's message is the end of a sentence:
 // "expected ...".
 
-export const positiveInteger = v.pipe(
-  v.number("a positive integer"),
-  v.safeInteger("a positive integer"),
-  v.minValue(1, "a positive integer"),
+/** A number that passes a test. */
+export const numberThat = <const Message extends string>(
+  message: Message,
+  passes: (value: number) => boolean,
+) => v.custom<number, Message>((value) => typeof value === "number" && passes(value), message);
+
+export const positiveInteger = numberThat(
+  "a positive integer",
+  (value) => Number.isSafeInteger(value) && value >= 1,
 );
+export const positive = numberThat("a positive number", (value) => value > 0 && value < Infinity);
+/** A share that is not the whole. */
+export const belowOne = numberThat(
+  "a number from 0 to below 1",
+  (value) => value >= 0 && value < 1,
+);
+
+/** A list that is not empty, and not longer than `most`. */
+export const listOf = <Item extends v.GenericSchema>(
+  item: Item,
+  message: string,
+  most = Infinity,
+) => v.pipe(v.array(item, message), v.minLength(1, message), v.maxLength(most, message));
+
+/** The shape of one example. */
+export const exampleShape = listOf(positiveInteger, "one to three positive integers", 3);
+
+export const trueOrFalse = v.optional(v.boolean("true or false"));
 
 /** What normalisations add to a variance: as in PyTorch. */
 export const EPSILON = 1e-5;
-export const epsilon = v.optional(
-  v.pipe(
-    v.number("a positive number"),
-    v.finite("a positive number"),
-    v.gtValue(0, "a positive number"),
-  ),
-);
+export const epsilon = v.optional(positive);
 
 const INTEGER_OR_PAIR = "a positive integer or a pair of them";
 /** One number for both axes, or [height, width]. */
@@ -31,7 +48,7 @@ export const integerOrPair = v.union(
 );
 
 const PADDING = `"valid", "same" or [[top, bottom], [left, right]]`;
-const pad = v.pipe(v.number(PADDING), v.safeInteger(PADDING), v.minValue(0, PADDING));
+const pad = numberThat(PADDING, (value) => Number.isSafeInteger(value) && value >= 0);
 const pads = v.strictTuple([pad, pad], PADDING);
 
 /** What is put around an image: a rule, or numbers of zeros. */

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ACCUMULATE, TRANSPOSE_A, TRANSPOSE_B } from "../../wasm/kernels.js";
+import { trueOrFalse } from "./fields.js";
 import { copy, floats, layerKind, type LayerParameter } from "./layer.js";
 import { product, type Matrix } from "./linear.js";
 import {
@@ -25,7 +26,7 @@ export const gru = layerKind({
   schema: v.strictObject({
     type: v.literal("gru"),
     ...recurrentFields,
-    resetAfter: v.optional(v.boolean("true or false")),
+    resetAfter: trueOrFalse,
   }),
   takesActivation: false,
   resolve: (description, [input], complain) => ({
@@ -89,12 +90,12 @@ function recurrence(form: Form, resetAfter: boolean): Recurrence<Own, OwnTangent
       kernels.gruStep(here, was[0], ...outside(form, cells.y, step), to, ...rows, kind);
     },
 
-    backward({ run, cells, kept, along, curved, d }, step, penalty) {
+    backward({ run, cells, kept, along, d }, step, penalty) {
       const { at, before } = step;
       const { kernels, batch } = run;
       const { gates, hidden, previous, dh, dReset } = kept;
       const u = cells.parameters[1];
-      const dHidden = curved ? along.dHidden : hidden;
+      const dHidden = cells.tangentMemory > 0 ? along.dHidden : hidden;
       const here = row(d, at, width);
       const was = row(previous, at, units);
       const rows = [batch, length, units] as const;
@@ -125,10 +126,10 @@ function recurrence(form: Form, resetAfter: boolean): Recurrence<Own, OwnTangent
       if (resetAfter) product(run, back, n, stateAt(dHidden, at), newOf(u), [dh, units]);
     },
 
-    gradients({ run, cells: { gradients }, kept, along, curved, d }) {
-      const dHidden = curved ? along.dHidden : kept.hidden;
-      toKernel(run, 0, kept, [d, dHidden], gradients[1]);
-      toBias(run, gradients, dHidden);
+    gradients({ run, cells, kept, along, d }) {
+      const dHidden = cells.tangentMemory > 0 ? along.dHidden : kept.hidden;
+      toKernel(run, 0, kept, [d, dHidden], cells.gradients[1]);
+      toBias(run, cells.gradients, dHidden);
     },
 
     forwardTangent: (pass, step) => forwardTangent(form, resetAfter, pass, step),

@@ -27,28 +27,33 @@ export interface Bilinear {
 
 /**
  * The passes of the layer M(x, kernel) + bias that follow from the map; the plan sums up the bias'
- * gradient. `whole` is the map of the forward pass, which is asked for ReLU and norm too.
+ * gradient. The tangent passes take `adding`, a map that can add, where M cannot.
  */
-export const bilinearPasses = (
-  { apply, toInput, toKernel }: Bilinear,
-  whole = apply,
-): Pick<Layer, "forward" | "backward" | "forwardTangent" | "backwardTangent"> => ({
+export const bilinearPasses = ({
+  adding,
+  ...map
+}: Bilinear & { readonly adding?: Bilinear }): Pick<
+  Layer,
+  "forward" | "backward" | "forwardTangent" | "backwardTangent"
+> => ({
   forward(run, cells, relu, norm) {
     const { x, y, parameters } = cells;
     const how = (relu ? RELU : 0) + (norm ? NORM : 0);
-    return whole(run, cells, how, x, parameters[0], y, parameters[1]);
+    return map.apply(run, cells, how, x, parameters[0], y, parameters[1]);
   },
   backward(run, cells) {
     const { x, dy, dx, parameters, gradients } = cells;
-    if (gradients[0] !== 0) toKernel(run, cells, 0, x, dy, gradients[0]);
-    if (dx !== 0) toInput(run, cells, 0, dy, parameters[0], dx);
+    if (gradients[0] !== 0) map.toKernel(run, cells, 0, x, dy, gradients[0]);
+    if (dx !== 0) map.toInput(run, cells, 0, dy, parameters[0], dx);
   },
   forwardTangent(run, cells) {
+    const { apply } = adding ?? map;
     const { x, xTangent, yTangent, parameters, directions } = cells;
     apply(run, cells, 0, x, directions[0], yTangent, directions[1]);
     if (xTangent !== 0) apply(run, cells, ACCUMULATE, xTangent, parameters[0], yTangent, 0);
   },
   backwardTangent(run, cells) {
+    const { toInput, toKernel } = adding ?? map;
     const { x, xTangent, dy, dyTangent, dxTangent } = cells;
     const { parameters, directions, products } = cells;
     toKernel(run, cells, 0, x, dyTangent, products[0]);

@@ -1,17 +1,15 @@
 import * as v from "valibot";
 import { ACCUMULATE, NORM, RELU } from "../../wasm/kernels.js";
 import { elements } from "../../tensors/shape.js";
-import { positiveInteger } from "./fields.js";
+import { positive, positiveInteger } from "./fields.js";
 import { floats, regions, wordsOf, type Layer, type Run, type Shape } from "./layer.js";
 import { matrixMap } from "./linear.js";
-
-const POSITIVE = "a positive number";
 
 /** The field of a layer whose kernel stays as it is, while a product of two small ones learns. */
 export const lora = v.strictObject(
   {
     rank: positiveInteger,
-    alpha: v.pipe(v.number(POSITIVE), v.finite(POSITIVE), v.gtValue(0, POSITIVE)),
+    alpha: positive,
   },
   "an object with rank and alpha",
 );

@@ -7,7 +7,7 @@ import {
   type ActivationName,
 } from "./activations.js";
 import { TRANSPOSE_B } from "../../wasm/kernels.js";
-import { positiveInteger, sequenceOf } from "./fields.js";
+import { positiveInteger, sequenceOf, trueOrFalse } from "./fields.js";
 import {
   floats,
   regions,
@@ -33,8 +33,8 @@ const activationOfStep = v.optional(v.picklist(NAMES, `one of ${NAMES.join(", ")
 
 export const recurrentFields = {
   units: positiveInteger,
-  returnSequences: v.optional(v.boolean("true or false")),
-  reverse: v.optional(v.boolean("true or false")),
+  returnSequences: trueOrFalse,
+  reverse: trueOrFalse,
   activation: activationOfStep,
   recurrentActivation: activationOfStep,
 };
@@ -85,8 +85,6 @@ export interface Pass<Name extends string, Tangent extends string> {
   readonly kept: Readonly<Record<Common | Name, number>>;
   /** What the tangent passes keep; meaningless in a plan without such. */
   readonly along: Readonly<Record<CommonTangents | Tangent, number>>;
-  /** The plan has tangent passes: the backward pass leaves what they need. */
-  readonly curved: boolean;
   /** The gradient of the gates before their activation; takes their place where nothing else needs them. */
   readonly d: number;
   /** What to add to a step's product with the recurrent kernel, where it is held packed. */
@@ -186,11 +184,13 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
   };
   const tangentWords = { ...commonTangents, ...own.tangentWords };
   const project = matrixWithin(length, channels, width, [0, 2]);
+  const tangents = ({ batch }: Run, { tangentMemory }: Cells) =>
+    regions(tangentMemory, batch, tangentWords);
   const open = (run: Run, cells: Cells): Pass<Name, Tangent> => {
     const kept = regions(cells.memory, run.batch, words);
-    const along = regions(cells.tangentMemory, run.batch, tangentWords);
-    const curved = cells.tangentMemory > 0;
-    return { run, cells, kept, along, curved, d: curved ? along.d : kept.gates, held: 0 };
+    // Tangent passes need the gates beside their gradient.
+    const d = cells.tangentMemory > 0 ? tangents(run, cells).d : kept.gates;
+    return { run, cells, kept, along: tangents(run, cells), d, held: 0 };
   };
   /** The pass with its recurrent kernel packed, until other products need the scratch memory. */
   const holding = (pass: Pass<Name, Tangent>, how: number): Pass<Name, Tangent> => {

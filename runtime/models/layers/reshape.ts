@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { elements, shapeText } from "../../tensors/shape.js";
-import { positiveInteger } from "./fields.js";
+import { exampleShape } from "./fields.js";
 import { copy, layerKind, type Layer, type Shape } from "./layer.js";
 
 /**
@@ -35,11 +35,7 @@ export const flatten = layerKind({
 export const reshape = layerKind({
   schema: v.strictObject({
     type: v.literal("reshape"),
-    shape: v.pipe(
-      v.array(positiveInteger, "one to three positive integers"),
-      v.minLength(1, "one to three positive integers"),
-      v.maxLength(3, "one to three positive integers"),
-    ),
+    shape: exampleShape,
   }),
   takesActivation: false,
   resolve({ shape }, [input], complain) {

@@ -1,9 +1,9 @@
-import * as v from "valibot";
+import { listOf, numberThat } from "../layers/fields.js";
 
 const POSITIVE = "a list of positive numbers";
 
 /** Weights of classes or columns. */
-export const weightList = v.pipe(
-  v.array(v.pipe(v.number(POSITIVE), v.finite(POSITIVE), v.gtValue(0, POSITIVE)), POSITIVE),
-  v.minLength(1, POSITIVE),
+export const weightList = listOf(
+  numberThat(POSITIVE, (value) => value > 0 && value < Infinity),
+  POSITIVE,
 );

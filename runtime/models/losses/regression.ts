@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { elements } from "../../tensors/shape.js";
+import { positive } from "../layers/fields.js";
 import { floats, type Shape } from "../layers/layer.js";
 import { lossKind, type Loss } from "./loss.js";
 
@@ -28,13 +29,7 @@ export const huber = lossKind({
   schema: v.strictObject({
     type: v.literal("huber"),
     target,
-    delta: v.optional(
-      v.pipe(
-        v.number("a positive number"),
-        v.finite("a positive number"),
-        v.gtValue(0, "a positive number"),
-      ),
-    ),
+    delta: v.optional(positive),
   }),
   takesLogits: false,
   resolve: ({ target, delta = 1 }, output, input, complain) =>
