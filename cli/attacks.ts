@@ -76,7 +76,8 @@ export function attackNamed(text: string): Attack | undefined {
   const known = KNOWN[name];
   if (given === undefined) return { name, ...known, strength: known.strength ?? 0 };
   const strength = Number(given);
-  const takes = known.forge !== undefined && Number.isFinite(strength) && strength > 0;
+  // What is sent is float32.
+  const takes = known.forge !== undefined && strength > 0 && Math.fround(strength) < Infinity;
   return takes ? { name, ...known, strength } : undefined;
 }
 

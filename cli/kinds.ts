@@ -168,6 +168,8 @@ export function numbers(names?: readonly string[]): Kind<Readonly<Record<string,
           ? Object.fromEntries(value.map((pair) => String(pair).split(/=(.*)/s, 2)))
           : value,
       ),
+      // Which a record would leave out in silence.
+      v.check((value) => !Object.hasOwn(Object(value), "__proto__")),
       v.record(name, numberFromText),
     ),
     expected: `name=number${names === undefined ? "" : `, the name one of ${names.join(", ")}`}`,

@@ -122,6 +122,10 @@ export async function simulate(
       },
     });
     remarkOn(view, settings.data, dataset, aggregator);
+    if (attackers > 0 && settings.attack === "none") {
+      const sentence = `The ${attackers} clients of --attackers train honestly, since no --attack is given`;
+      view.say("notice", { sentence }, `${sentence}.`);
+    }
     view.say(
       "simulating",
       { clients: parts.length, run: folder },

@@ -22,11 +22,15 @@ const USAGE: ReadonlySet<string> = new Set([
 /** Whether an error says that the command line was wrong. */
 export const isUsage = ({ code }: FedflatError): boolean => USAGE.has(code);
 
-/** The flags that take numbers by name, by the code of the error about such a number. */
+/** The flags that take numbers by name, by the code of an error that is about such a number. */
 const NAMED_NUMBERS: Readonly<Record<string, string>> = {
   "algorithm-settings": "--set",
-  "codec-pair": "--set",
   "codec-settings": "--codec-set",
+};
+
+/** The same, by the code of an error that may be about a setting of the run too. */
+const PERHAPS_NAMED: Readonly<Record<string, string>> = {
+  "codec-pair": "--set",
   settings: "--aggregate-set",
 };
 
@@ -49,11 +53,13 @@ export function asTyped(error: unknown, command: CommandName): string | undefine
   return message
     .replace(/^"(?:settings\.)?([^"]+)"(?= expected )/, (whole, label: string) => {
       const [name, ...numbers] = label.replace(/ [a-z]/g, (gap) => gap[1].toUpperCase()).split(".");
+      const isOwn = name in ELSEWHERE;
+      const named = isOwn ? undefined : NAMED_NUMBERS[code];
+      const perhaps = name in runSettings ? undefined : PERHAPS_NAMED[code];
       const flag =
-        flags.get(name) ??
-        (code in NAMED_NUMBERS && !(name in runSettings)
-          ? `${NAMED_NUMBERS[code]} ${name}`
-          : undefined);
+        named !== undefined
+          ? `${named} ${name}`
+          : (flags.get(name) ?? (perhaps && `${perhaps} ${name}`));
       return flag === undefined ? whole : `"${[flag, ...numbers].join(" ")}"`;
     })
     .replace(/\b[a-z]+[A-Z]\w*\b/g, (word) => flags.get(word) ?? word);

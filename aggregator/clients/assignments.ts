@@ -233,9 +233,16 @@ export const nameOf = ({ sha256, bytes }: Blob) => ({
 /**
  * An id of 128 bits that cannot be guessed without the key, and that a restart computes again. The
  * 0 is the phase: all work has one.
+ * @param terms what the answer has to be read by, so that a run resumed on other terms does not
+ * know an update that was made on these
  */
-export const assignmentId = (key: string, { round, attempt }: Work, client: string): string =>
+export const assignmentId = (
+  key: string,
+  { round, attempt }: Work,
+  client: string,
+  terms = "",
+): string =>
   createHmac("sha256", Buffer.from(key, "hex"))
-    .update(`${round} ${attempt} 0 ${client}`)
+    .update(`${round} ${attempt} 0 ${client}${terms}`)
     .digest("hex")
     .slice(0, 32);

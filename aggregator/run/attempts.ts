@@ -15,6 +15,7 @@ import { learningRateOf } from "./round-record.js";
 import { mostUpdates, type Attempt } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
 import type { AttemptRecord } from "../storage/ledger.js";
+import type { AggregatorSettings } from "../settings.js";
 import { stateGrid } from "../aggregation/weighted-mean.js";
 import type { Folds } from "./folds.js";
 
@@ -62,7 +63,8 @@ export function openAttempts(
   const { definition, log, rounds, send, tell, ledger, epoch } = context;
   const { withRetry, models, assignments, clientOf } = context;
   const { settings } = definition;
-  const { key } = options;
+  const terms = termsOf(settings);
+  const idOf = (client: string, work: Work) => assignmentId(options.key, work, client, terms);
   let { latest } = options;
   let openedAt = 0;
 
@@ -80,7 +82,7 @@ export function openAttempts(
     tell("opened", { round, attempt, selected, goal });
 
   const given = (client: string, work: Work): Assignment | undefined =>
-    assignments.get(assignmentId(key, work, client));
+    assignments.get(idOf(client, work));
 
   return {
     given,
@@ -96,7 +98,7 @@ export function openAttempts(
 
     async begin(wanted) {
       const { mode } = settings;
-      const attempt = { ...wanted, ...samplesOf(context, wanted), key, mode };
+      const attempt = { ...wanted, ...samplesOf(context, wanted), key: options.key, mode };
       await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
         await open(attempt);
@@ -110,7 +112,7 @@ export function openAttempts(
       const assignment =
         before === undefined || before.ended !== undefined
           ? newAssignment(
-              assignmentId(key, work, client),
+              idOf(client, work),
               client,
               "train",
               work,
@@ -138,7 +140,7 @@ export function openAttempts(
       if (pending.size === 0) return;
       const last = ledger.lastCounted(client.id);
       for (const work of rounds.outstanding()) {
-        const id = assignmentId(key, work, client.id);
+        const id = idOf(client.id, work);
         if (id === last?.assignment) return;
         if (!pending.has(id)) continue;
         const assignment =
@@ -159,6 +161,10 @@ export function openAttempts(
     },
   };
 }
+
+/** Everything in the settings that says how an update is made and how its bytes are read. */
+const termsOf = ({ codec, codecSettings, maxAbs, ...settings }: AggregatorSettings): string =>
+  JSON.stringify([codec, codecSettings, maxAbs, pick(settings, trainSettings)]);
 
 /**
  * What an attempt freezes of how much data its clients have. In a private run nothing that is sent

@@ -38,12 +38,10 @@ export function requirePair(
       );
   };
   if (codec.name === "randk") {
-    if (scaled === 1 ? feedback !== undefined : feedback !== "memory")
-      refuse(
-        "algorithm",
-        "memory with randk, or another without feedback with scaled=1",
-        `${name} with scaled=${scaled}`,
-      );
+    if (scaled === 1 && feedback !== undefined)
+      refuse("codecSettings.scaled", `0 for ${name}, which sends later what is left out`, "1");
+    if (scaled === 0 && feedback !== "memory")
+      refuse("algorithm", "memory with randk, or one without feedback beside scaled=1", name);
     return requireStep(fraction);
   }
   if (feedback === undefined)

@@ -1,4 +1,4 @@
-import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
+import type { Algorithm, NamedNumbers } from "../../runtime/algorithms/algorithm.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { ConfigError } from "../../runtime/errors.js";
 import { leastUpdates, streamingOf, type RuleSettings } from "../aggregation/gathering.js";
@@ -74,11 +74,29 @@ export function combiningOf(
       "mean, or centred-clipping or norm-clip with a radius, for buffered rounds, which the fastest clients fill",
       rule.name,
     );
-  const least = leastUpdates(rule, combined);
+  const needs = (change: Partial<RuleSettings> = {}) =>
+    leastUpdates(rule, { ...combined, ...change });
+  const least = needs();
+  const rounds = `rounds that may be committed with ${usual} updates (minimum times quorum)`;
+  const condition = conditionOf(rule, combined);
+  if (usual < least && needs({ numbers: rule.defaults }) <= usual)
+    wrong(
+      "aggregateSettings",
+      `numbers of ${rule.name} for ${rounds}`,
+      `${textOf(numbers)}, with which it needs ${least} (${condition})`,
+    );
+  if (usual < needs({ hostile: 0 }))
+    wrong("aggregate", `a rule for ${rounds}`, `${rule.name}, which needs ${least} (${condition})`);
+  if (bucket > 1 && usual <= bucket)
+    wrong(
+      "bucket",
+      `fewer than the ${usual} updates with which a round may be committed (minimum times quorum), which would all be in one`,
+      bucket,
+    );
   if (usual < least)
     wrong(
       "hostile",
-      `at most ${mostHostile(rule, combined, usual)} for ${rule.name} where a round may be committed with ${usual} updates (minimum times quorum), since ${hostile} hostile need ${least} (${conditionOf(rule, combined)})`,
+      `at most ${mostHostile(rule, combined, usual)} for ${rule.name} where a round may be committed with ${usual} updates (minimum times quorum), since ${hostile} hostile need ${least} (${condition})`,
       hostile,
     );
   const most = streams ? Infinity : Math.floor(settings.aggregateBytes / rowBytes);
@@ -105,6 +123,11 @@ function numbersOf(rule: Rule, given: AggregatorSettings["aggregateSettings"]) {
   const wrong = rule.refuses?.(numbers);
   return wrong === undefined ? numbers : fail(wrong);
 }
+
+const textOf = (numbers: NamedNumbers): string =>
+  Object.entries(numbers)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(" ");
 
 /** The fewest updates that a round is committed with, as far as the settings say. */
 const smallestRound = ({ mode, minimum, quorum, buffer }: AggregatorSettings): number =>

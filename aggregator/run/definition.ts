@@ -78,6 +78,8 @@ export function definitionOf({
   algorithm: own,
 }: AggregatorOptions): RunDefinition {
   const asked = readAggregatorSettings(given);
+  if (asked.learningRate === 0)
+    throw new ConfigError("settings", `"learningRate" expected more than 0, got 0`);
   const algorithm = own ?? algorithmNamed(asked.algorithm, []);
   const codec = codecNamed(asked.codec);
   const takes = takesStatistics(asked, model);

@@ -123,11 +123,16 @@ function messageHandlers(
     const assignment = assignments.own(client, id);
     if (assignment?.task === "statistics" && given !== null)
       return statistics.answered(client, session, assignment, given);
-    if (assignment?.task !== "evaluate" || evaluation === null)
-      return assignments.refuse(client, id, {
+    if (assignment?.task !== "evaluate" || evaluation === null) {
+      // No trouble for the operator: it may have been asked before a restart.
+      session.send({
+        type: "refused",
+        assignment: id,
         code: "unknown-assignment",
-        message: "this client was not asked for such a report in this run",
+        message: "this client is not asked for such a report now",
       });
+      return;
+    }
     assignments.forget(assignment);
     const { count, correct, loss } = evaluation;
     const wrong =

@@ -45,7 +45,7 @@ export function codecSettings(
     if (!Object.hasOwn(defaults, key))
       throw new ModelError(
         "codec-settings",
-        `"${key}" expected ${Object.keys(defaults).join(" or ") || "no setting"} of ${name}`,
+        `"codecSettings" expected ${Object.keys(defaults).join(" or ") || "none"} for ${name}, got "${key}"`,
       );
   return { ...defaults, ...given };
 }

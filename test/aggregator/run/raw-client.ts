@@ -31,6 +31,7 @@ export interface RawOptions {
   readonly activationNorms?: readonly number[];
   readonly algorithms?: readonly string[];
   readonly layers?: readonly string[];
+  readonly codecs?: readonly string[];
   /** The forms of models that it says it reads; says nothing where not given. */
   readonly models?: readonly string[];
   readonly token?: string;
@@ -205,7 +206,7 @@ export class RawClient {
       capabilities: {
         algorithms: algorithms ?? ["fedavg"],
         layers: layers ?? ["dense"],
-        codecs: ["float32"],
+        codecs: this.#options.codecs ?? ["float32"],
         models,
         build: "raw",
       },
