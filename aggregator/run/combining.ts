@@ -83,7 +83,7 @@ export function combiningOf(
     wrong(
       "aggregateSettings",
       `numbers of ${rule.name} for ${rounds}`,
-      `${textOf(numbers)}, with which it needs ${least} (${condition})`,
+      `${textOf(numbers)}, with which ${hostile} hostile need ${least} (${condition})`,
     );
   if (usual < needs({ hostile: 0 }))
     wrong("aggregate", `a rule for ${rounds}`, `${rule.name}, which needs ${least} (${condition})`);

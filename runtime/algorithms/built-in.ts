@@ -64,7 +64,7 @@ export function algorithmSettings(algorithm: Algorithm, given: NamedNumbers): Na
     if (!Object.hasOwn(algorithm.defaults, name))
       throw new ModelError(
         "algorithm-settings",
-        `"algorithmSettings" expected ${Object.keys(algorithm.defaults).join(" or ") || "none"} for ${algorithm.name}, got "${name}"`,
+        `"${name}" expected one of ${Object.keys(algorithm.defaults).join(", ") || "no settings"} for ${algorithm.name}, got "${name}"`,
       );
     if (!Number.isFinite(value))
       throw new ModelError(

@@ -45,7 +45,7 @@ export function codecSettings(
     if (!Object.hasOwn(defaults, key))
       throw new ModelError(
         "codec-settings",
-        `"codecSettings" expected ${Object.keys(defaults).join(" or ") || "none"} for ${name}, got "${key}"`,
+        `"${key}" expected ${Object.keys(defaults).join(" or ") || "no setting"} of ${name}, got "${key}"`,
       );
   return { ...defaults, ...given };
 }

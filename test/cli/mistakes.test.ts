@@ -127,9 +127,26 @@ test("flags that do not go together are wrong usage, and are named as they are t
     [/"--normalise" expected none beside/, "--normalise", "channels"],
     [/"--codec" expected .* for scaffold/, "--codec", "topk", "--algorithm", "scaffold"],
     [/"--codec-set block" expected/, "--codec-set", "block=4"],
+    [/"--codec-set" expected name=number, got "__proto__=1"/, "--codec-set", "__proto__=1"],
+    [/"--codec-set fraction" expected/, "--codec", "int8", "--codec-set", "fraction=0.1"],
+    [/"--learning-rate" expected more than 0/, "--learning-rate", "0"],
+    [/"--attack" expected/, "--attack", "huge:1e40", "--attackers", "1"],
+    [/"--aggregate" expected .* 2 updates/, "--aggregate", "krum", "--clients", "2"],
+    [
+      /"--bucket" expected fewer than the 4 updates/,
+      ...["--aggregate", "median", "--bucket", "4", "--hostile", "0", "--clients", "4"],
+    ],
+    [
+      /"--codec-set scaled" expected 0 for memory/,
+      ...["--algorithm", "memory", "--codec", "randk", "--codec-set", "scaled=1"],
+    ],
     [
       /"--aggregate-set" expected .* for median, got "keep"/,
       ...["--aggregate", "median", "--aggregate-set", "keep=1"],
+    ],
+    [
+      /"--aggregate-set" expected numbers of multi-krum .* got keep=99/,
+      ...["--aggregate", "multi-krum", "--aggregate-set", "keep=99", "--clients", "9"],
     ],
   ];
   for (const [sentence, ...flags] of cases) await refused(2, sentence, ...given, ...flags);
