@@ -1,4 +1,5 @@
 import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
+import type { Evaluation } from "../../runtime/training/local-round.js";
 import { printable } from "../../runtime/protocol/printable.js";
 import { addTrouble, TASKS, type Client } from "../clients/clients.js";
 import type { RunContext, RunBase } from "./context.js";
@@ -134,13 +135,7 @@ function messageHandlers(
       return;
     }
     assignments.forget(assignment);
-    const { count, correct, loss } = evaluation;
-    const wrong =
-      correct > count
-        ? `"evaluation.correct" expected at most ${count}, got ${correct}`
-        : loss < 0
-          ? `"evaluation.loss" expected 0 or more, got ${loss}`
-          : undefined;
+    const wrong = wrongIn(evaluation);
     if (wrong !== undefined) {
       const refusal = { code: "other", message: wrong };
       addTrouble(client, "evaluate", { what: "refused", ...refusal });
@@ -169,4 +164,10 @@ function messageHandlers(
     offer: updates.offer,
     report,
   };
+}
+
+/** What is wrong with a client's figures of a model. */
+function wrongIn({ count, correct, loss }: Evaluation): string | undefined {
+  if (correct > count) return `"evaluation.correct" expected at most ${count}, got ${correct}`;
+  return loss < 0 ? `"evaluation.loss" expected 0 or more, got ${loss}` : undefined;
 }

@@ -39,7 +39,7 @@ export function readScale(half: number, grid = 0): number {
   if (half >= 0x7f80 || (grid > 0 && scale % grid !== 0))
     throw new ModelError(
       "layout",
-      `"scale" expected a finite multiple of ${grid}, 0 or more, got ${scale}`,
+      `"scale" expected 0 or more, finite${grid > 0 ? ` and a multiple of ${grid}` : ""}, got ${scale}`,
     );
   return scale;
 }
