@@ -2,7 +2,8 @@ import * as v from "valibot";
 import { DEFAULT_CODEC } from "../runtime/codecs/built-in.js";
 import { ConfigError } from "../runtime/errors.js";
 import { describe } from "../runtime/protocol/messages.js";
-import { between, trainSettings, whole } from "../runtime/protocol/settings.js";
+import { between, whole } from "../runtime/protocol/numbers.js";
+import { trainSettings } from "../runtime/protocol/settings.js";
 
 const share = v.pipe(between(0, 1), v.gtValue(0));
 const milliseconds = (least: number, most?: number) =>

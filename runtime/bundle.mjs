@@ -70,8 +70,12 @@ const LEFT_OUT = [
       ...["tangentMemory", "tangentAdditions", "directions", "products"],
     ],
   ],
+  [/training[\\/](memory-)?plan\.js$/, ["direction", "product", "temporary", "weights"]],
+  [/running-values\.js$/, ["size", "bytes", "decode"]],
+  [/codecs[\\/]/, ["coarse"]],
   [/(models|training)[\\/]/, ["forwardTangent", "backwardTangent", "hessianProduct"]],
   [/algorithms[\\/]/, ["source", "server", "step"]],
+  [/(adaptive|fedavgm)\.js$/, ["state"]],
   [
     /valibot[\\/]/,
     ["reference", "async", "origin", "version", "vendor", "validate", "lang", "abortPipeEarly"],
@@ -87,6 +91,7 @@ const LEFT_OUT = [
 const FALSE = [
   'purpose === "curvature"',
   "cells.tangentMemory > 0",
+  "examples.groups !== undefined",
   ...["requirement instanceof Date", "dataset.value instanceof Date"],
   ...["valueSchema.fallback !== void 0", 'typeof schema.default === "function"'],
 ];
@@ -114,7 +119,7 @@ function lean(path, code) {
       cut(node, "false", /^/);
     } else Object.values(node).forEach(visit);
   };
-  if (names.length > 0) visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
+  visit(parse(code, { ecmaVersion: "latest", sourceType: "module" }));
   return left + code.slice(at);
 }
 
@@ -134,6 +139,10 @@ const ourCode = {
     places.set(join(dist, "client-worker.js"), "client-worker.js");
     for (const { entryPoints } of BUNDLES)
       for (const [name, file] of Object.entries(entryPoints)) places.set(file, `${name}.js`);
+    // A bundle has the tfjs that it was made and tested with.
+    onLoad({ filter: /tfjs-check\.js$/ }, () => ({
+      contents: "export const checkedBackend = (backend) => backend;",
+    }));
     onLoad({ filter: /(dist[\\/]runtime|valibot)[\\/].*\.m?js$/ }, async ({ path }) => ({
       contents: lean(path, await readFile(path, "utf8")).replace(
         /new URL\(\s*"([^"]+)",\s*import\.meta\.url,?\s*\)/g,
@@ -189,7 +198,7 @@ async function shortened({ path, text }, isModule) {
   const { code } = await minify(text, {
     module: isModule,
     ecma: 2020,
-    compress: { passes: 2 },
+    compress: { passes: 2, pure_getters: true, keep_fargs: false },
     format: { comments: false },
   });
   return { path, contents: Buffer.from(code) };

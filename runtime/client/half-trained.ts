@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { sha256, toHex } from "../connection/hash.js";
+import { digest, sha256, toHex } from "../connection/hash.js";
 import { startOf, type Part } from "../data/dataset.js";
 import { readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout } from "../tensors/layout.js";
@@ -7,7 +7,9 @@ import { readSafetensors } from "../tensors/safetensors.js";
 import { elements } from "../tensors/shape.js";
 import type { StateStore } from "../platform/platform.js";
 import type { Snapshot } from "../training/job.js";
+import { decodeJson } from "../protocol/json.js";
 import { serial } from "../serial.js";
+import { joined } from "./joined.js";
 
 /**
  * The round that a client was training when it was killed: one blob in its store, `half-trained`,
@@ -36,10 +38,11 @@ const DAMAGED = "it is damaged";
 export type WorkIdentity = Readonly<Record<keyof typeof MUST_MATCH, string>>;
 const workSchema = v.record(v.string(), v.string());
 
-const count = v.pipe(v.number(), v.safeInteger());
 const positionSchema = v.object({
-  batch: count,
-  chance: v.tuple([count, count, count, count]),
+  batch: v.pipe(v.number(), v.safeInteger()),
+  chance: v.custom<Snapshot["chance"]>(
+    (state) => Array.isArray(state) && state.length === 4 && state.every(Number.isSafeInteger),
+  ),
   activationNorms: v.array(v.number()),
   lossBefore: v.number(),
   seconds: v.number(),
@@ -107,10 +110,7 @@ export function halfTrainedIn(store: StateStore): HalfTrained {
           { weights },
           { work: JSON.stringify(work), position: JSON.stringify(position) },
         );
-        const bytes = new Uint8Array(blob.length + HASH_BYTES);
-        bytes.set(blob);
-        bytes.set(await digest(blob), blob.length);
-        await store.put(NAME, bytes);
+        await store.put(NAME, joined(blob, await digest(blob)));
         holds = work.assignment;
       }),
     drop: (assignment) =>
@@ -124,21 +124,16 @@ export function halfTrainedIn(store: StateStore): HalfTrained {
   };
 }
 
-const digest = async (bytes: Uint8Array<ArrayBuffer>) =>
-  new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-
 /** @throws any error where the bytes are not those that were written */
 async function decode(bytes: Uint8Array) {
   const whole = bytes.slice();
   const blob = whole.subarray(0, -HASH_BYTES);
-  if (toHex(await digest(blob)) !== toHex(whole.subarray(blob.length)))
-    throw new TypeError(DAMAGED);
+  if ((await sha256(blob)) !== toHex(whole.subarray(blob.length))) throw new TypeError(DAMAGED);
   const { metadata } = readSafetensors(blob);
-  return {
-    blob,
-    work: v.parse(workSchema, JSON.parse(metadata["work"])),
-    position: v.parse(positionSchema, JSON.parse(metadata["position"])),
-  };
+  const work = decodeJson(workSchema, metadata["work"]);
+  const position = decodeJson(positionSchema, metadata["position"]);
+  if (work === undefined || position === undefined) throw new TypeError(DAMAGED);
+  return { blob, work, position };
 }
 
 /**

@@ -1,7 +1,8 @@
 import * as v from "valibot";
 import { sha256 } from "../connection/hash.js";
 import type { StateStore } from "../platform/platform.js";
-import { clientMessages } from "../protocol/messages.js";
+import { decodeJson } from "../protocol/json.js";
+import { clientMessages, orNull } from "../protocol/messages.js";
 import { serial } from "../serial.js";
 
 /**
@@ -20,16 +21,16 @@ const counted = v.object({
 });
 const recordSchema = v.object({
   /** n_k when it last trained. */
-  samples: v.nullable(v.number()),
+  samples: orNull(v.number()),
   /** The last update known to be committed. */
-  counted: v.nullable(counted),
+  counted: orNull(counted),
   /** The algorithm's state after it. */
-  state: v.nullable(named),
+  state: orNull(named),
   pending: v.array(
     v.object({
       round: v.number(),
       offer: clientMessages.offer,
-      state: v.nullable(named),
+      state: orNull(named),
     }),
   ),
 });
@@ -49,18 +50,9 @@ const EMPTY: Record = {
 
 const encodeJson = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 
-function decodeJson<S extends v.GenericSchema>(
-  schema: S,
-  bytes: Uint8Array | undefined,
-): v.InferOutput<S> | undefined {
-  if (bytes === undefined) return undefined;
-  try {
-    return v.parse(schema, JSON.parse(new TextDecoder().decode(bytes)));
-  } catch {
-    // Damaged: the same as lost, which hello then says.
-    return undefined;
-  }
-}
+/** Damaged is the same as lost, which hello then says. */
+const decoded = <S extends v.GenericSchema>(schema: S, bytes: Uint8Array | undefined) =>
+  bytes && decodeJson(schema, new TextDecoder().decode(bytes));
 
 /** The records of one run. Every change is on disk when its promise resolves. */
 export interface Records {
@@ -97,7 +89,7 @@ export async function rememberRun(store: StateStore, run: string): Promise<void>
 }
 
 export async function knownRuns(store: StateStore): Promise<string[]> {
-  return decodeJson(v.array(v.string()), await store.get("runs")) ?? [];
+  return decoded(v.array(v.string()), await store.get("runs")) ?? [];
 }
 
 /** Removes the blobs that no record names. */
@@ -105,7 +97,7 @@ export async function removeOrphans(store: StateStore): Promise<void> {
   const named = new Set<string>();
   for (const run of await knownRuns(store)) {
     named.add(`run.${run}`);
-    const record = decodeJson(recordSchema, await store.get(`run.${run}`));
+    const record = decoded(recordSchema, await store.get(`run.${run}`));
     if (record?.state) named.add(record.state.name);
     for (const { offer, state } of record?.pending ?? []) {
       named.add(`update.${offer.assignment}`);
@@ -122,7 +114,7 @@ export async function removeOrphans(store: StateStore): Promise<void> {
  */
 export async function openRecords(store: StateStore, run: string): Promise<Records> {
   const name = `run.${run}`;
-  let record = decodeJson(recordSchema, await store.get(name)) ?? EMPTY;
+  let record = decoded(recordSchema, await store.get(name)) ?? EMPTY;
   const isWhole = async (name: string, hash: string) => {
     const bytes = await store.get(name);
     return bytes !== undefined && (await sha256(bytes.slice())) === hash;

@@ -1,7 +1,7 @@
 import { ModelError } from "../errors.js";
 import type { Vectors } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
-import { safetensorsHeader } from "../tensors/safetensors.js";
+import { ARRAYS, safetensorsHeader } from "../tensors/safetensors.js";
 
 /**
  * How an update's vectors become bytes. The name travels in the capabilities of `hello` and in
@@ -73,16 +73,6 @@ export interface Encoding extends Decoding {
   readonly chance?: () => number;
 }
 
-const ARRAYS = {
-  F32: Float32Array,
-  U32: Uint32Array,
-  F16: Uint16Array,
-  BF16: Uint16Array,
-  U16: Uint16Array,
-  I16: Int16Array,
-  I8: Int8Array,
-  U8: Uint8Array,
-};
 type Kind = keyof typeof ARRAYS;
 type ArrayKind = {
   new (buffer: ArrayBufferLike, at: number, length: number): ArrayBufferView;

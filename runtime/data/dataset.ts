@@ -114,7 +114,7 @@ const MAX_CLASSES = 10_000;
  */
 export function makeDataset(source: string, examples: Examples): Dataset {
   const { shape, inputs, starts, targets, columns, alphabetical } = examples;
-  const { inputsFrom = source, groupsFrom = source } = examples;
+  const { inputsFrom = source } = examples;
   const size = elements(shape);
   const count = examples.labels?.length ?? starts?.length ?? Math.floor(inputs.length / size);
   if (inputs.length === 0 || count === 0 || size === 0)
@@ -151,17 +151,16 @@ export function makeDataset(source: string, examples: Examples): Dataset {
     ...(alphabetical && { alphabetical }),
     ...(columns && { columns }),
   };
-  if (!examples.groups) return dataset;
-  if (examples.groups.length !== count)
-    throw unexpected(
-      "count",
-      groupsFrom,
-      "groups",
-      `${count}, one per example`,
-      String(examples.groups.length),
-    );
+  if (examples.groups !== undefined)
+    return { ...dataset, groups: groupsOf(examples.groupsFrom ?? source, examples.groups, count) };
+  return dataset;
+}
+
+function groupsOf(source: string, groups: ArrayLike<number>, count: number): Int32Array {
+  if (groups.length !== count)
+    throw unexpected("count", source, "groups", `${count}, one per example`, String(groups.length));
   const limit = 2 ** 31 - 1;
-  return { ...dataset, groups: integers(groupsFrom, "group", examples.groups, -limit, limit) };
+  return integers(source, "group", groups, -limit, limit);
 }
 
 /** The first text that stands there for the second time. */

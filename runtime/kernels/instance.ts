@@ -3,7 +3,8 @@ import type { Heap, KernelBuild, Kernels } from "../wasm/kernels.js";
 import { SCRATCH_BYTES } from "../wasm/kernels.js";
 import { compileKernels, instantiateKernels } from "../wasm/load.js";
 import { WINDOW_WORDS } from "../wasm/window.js";
-import { checkedBackend, heapOf, type WasmBackend } from "../wasm/tfjs-heap.js";
+import { checkedBackend, type WasmBackend } from "../wasm/tfjs-check.js";
+import { heapOf } from "../wasm/tfjs-heap.js";
 
 /** Our module on the memory of one tfjs-wasm backend. */
 interface Lent {

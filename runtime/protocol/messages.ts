@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
+import { between, whole } from "./numbers.js";
 import { printable } from "./printable.js";
 
 /**
@@ -19,10 +20,6 @@ export const MOST_DIFFERENCES = 3;
 /** The most assignments that a `hello` may say to have in hand. */
 export const MOST_PENDING = 16;
 
-const bounded = (min: number, max: number) =>
-  v.pipe(v.number(), v.finite(), v.minValue(min), v.maxValue(max));
-const whole = (min: number, max: number = Number.MAX_SAFE_INTEGER) =>
-  v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max));
 const hex = (bytes: number) =>
   v.pipe(
     v.string(),
@@ -35,7 +32,7 @@ const hex = (bytes: number) =>
 const text = (length: number) => v.pipe(v.string(), v.maxLength(length), v.transform(printable));
 /** What is only compared, as it is. */
 const secret = (length: number) => v.pipe(v.string(), v.maxLength(length));
-const orNull = <S extends v.GenericSchema>(schema: S) => v.nullish(schema, null);
+export const orNull = <S extends v.GenericSchema>(schema: S) => v.nullish(schema, null);
 
 const code = v.pipe(
   v.string(),
@@ -54,7 +51,7 @@ const difference = v.object({ base: sha256, ...blob.entries });
 const counted = v.object({ round: whole(1), assignment, sha256 });
 
 /** As many reals as an example has channels. */
-const figures = (least: number) => v.pipe(v.array(bounded(least, 1e30)), v.maxLength(1024));
+const figures = (least: number) => v.pipe(v.array(between(least, 1e30)), v.maxLength(1024));
 
 const message = <T extends string, E extends v.ObjectEntries>(type: T, entries: E) =>
   v.object({ type: v.literal(type), ...entries });
@@ -106,7 +103,7 @@ export const clientMessages = {
     epoch: whole(0),
     batch: whole(0),
     batches: whole(0),
-    loss: bounded(-1e30, 1e30),
+    loss: between(-1e30, 1e30),
   }),
   want: message("want", {
     transfer,
@@ -120,10 +117,10 @@ export const clientMessages = {
     bytes: whole(1),
     samples: whole(1),
     metrics: v.object({
-      lossBefore: bounded(-1e30, 1e30),
-      lossAfter: bounded(-1e30, 1e30),
-      activationNorms: v.pipe(v.array(bounded(0, 1e30)), v.maxLength(1024)),
-      seconds: bounded(0, 1e9),
+      lossBefore: between(-1e30, 1e30),
+      lossAfter: between(-1e30, 1e30),
+      activationNorms: v.pipe(v.array(between(0, 1e30)), v.maxLength(1024)),
+      seconds: between(0, 1e9),
     }),
   }),
   report: message("report", {
@@ -132,8 +129,8 @@ export const clientMessages = {
       v.object({
         count: whole(0),
         correct: whole(0),
-        loss: bounded(-1e30, 1e30),
-        sums: v.optional(v.pipe(v.array(bounded(-1e30, 1e30)), v.maxLength(4096))),
+        loss: between(-1e30, 1e30),
+        sums: v.optional(v.pipe(v.array(between(-1e30, 1e30)), v.maxLength(4096))),
       }),
     ),
     statistics: orNull(
@@ -181,7 +178,7 @@ export const serverMessages = {
     model: blob,
     differences: v.optional(v.pipe(v.array(difference), v.maxLength(MOST_DIFFERENCES)), []),
     codec: text(64),
-    codecSettings: v.optional(v.record(text(64), bounded(-1e12, 1e12)), {}),
+    codecSettings: v.optional(v.record(text(64), between(-1e12, 1e12)), {}),
     settings: v.record(v.string(), v.unknown()),
     deadline: milliseconds,
   }),
@@ -297,19 +294,17 @@ function decode<T extends Table>(table: T, text: string): Decoded<Incoming<T>> {
     );
   const schema: T[keyof T] = table[type as keyof T];
   const result = v.safeParse(schema, value, { abortEarly: true });
-  return result.success
-    ? { ok: true, message: result.output }
-    : {
-        ...bad("bad-field", describe(type, result.issues[0])),
-        ...("assignment" in value && v.is(assignment, value.assignment)
-          ? { assignment: value.assignment }
-          : {}),
-      };
+  if (result.success) return { ok: true, message: result.output };
+  const about = v.safeParse(v.object({ assignment }), value);
+  return {
+    ...bad("bad-field", describe(type, result.issues[0])),
+    ...(about.success && about.output),
+  };
 }
 
 /** Whether the other end will be able to read this message. */
 export const isReadable = (message: OutgoingClientMessage): boolean =>
-  v.is(clientMessages[message.type], message);
+  v.safeParse(clientMessages[message.type], message).success;
 
 /** The sentence for the first thing wrong: `"offer.samples" expected at least 1, got 0`. */
 export function describe(label: string, issue: v.BaseIssue<unknown>): string {

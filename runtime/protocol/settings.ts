@@ -1,14 +1,7 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
 import { describe } from "./messages.js";
-
-/** A number from `least` to `most`. */
-export const between = (least: number, most: number) =>
-  v.pipe(v.number(), v.finite(), v.minValue(least), v.maxValue(most));
-
-/** A whole number from `least` to `most`. */
-export const whole = (least: number, most = Number.MAX_SAFE_INTEGER) =>
-  v.pipe(v.number(), v.safeInteger(), v.minValue(least), v.maxValue(most));
+import { between, whole } from "./numbers.js";
 
 const name = v.pipe(v.string(), v.maxLength(64));
 

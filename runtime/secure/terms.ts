@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
 import { describe } from "../protocol/messages.js";
-import { between, whole } from "../protocol/settings.js";
+import { between, whole } from "../protocol/numbers.js";
 
 /**
  * The terms of a secure round: one text for all of its clients, which sign its hash. What is not in

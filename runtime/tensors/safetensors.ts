@@ -14,31 +14,29 @@ export interface TensorFile {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-const KINDS = {
-  F32: { bytes: 4, view: Float32Array },
-  F64: { bytes: 8, view: Float64Array },
-  I32: { bytes: 4, view: Int32Array },
-  U8: { bytes: 1, view: Uint8Array },
-  I16: { bytes: 2, view: Int16Array },
-  /** Halves, as their bits. */
-  F16: { bytes: 2, view: Uint16Array },
-} as const;
-type Kind = keyof typeof KINDS;
+/** The kinds of numbers in a file of tensors. */
+const KINDS = ["F32", "F64", "I32", "U8", "I16", "F16"] as const;
+type Kind = (typeof KINDS)[number];
 
-/** Bytes of a number of each kind: those above, and what codecs write into updates. */
-const WIDTHS = { F32: 4, F64: 8, I32: 4, U8: 1, U32: 4, F16: 2, BF16: 2, I16: 2, U16: 2, I8: 1 };
+/** What holds each kind's numbers: those above, and what codecs write into updates. */
+export const ARRAYS = {
+  F32: Float32Array,
+  F64: Float64Array,
+  I32: Int32Array,
+  U8: Uint8Array,
+  I16: Int16Array,
+  /** Halves, as their bits. */
+  F16: Uint16Array,
+  BF16: Uint16Array,
+  U32: Uint32Array,
+  U16: Uint16Array,
+  I8: Int8Array,
+} as const;
 
 /** The largest header that is read, in bytes: a layout of 10,000 parameters is far below it. */
 const MAX_HEADER = 4 * 1024 * 1024;
 
-function kindOf(data: Tensor["data"]): Kind {
-  if (data instanceof Float32Array) return "F32";
-  if (data instanceof Float64Array) return "F64";
-  if (data instanceof Int32Array) return "I32";
-  if (data instanceof Int16Array) return "I16";
-  if (data instanceof Uint16Array) return "F16";
-  return "U8";
-}
+const kindOf = (data: Tensor["data"]): Kind => KINDS.find((kind) => data instanceof ARRAYS[kind])!;
 
 /**
  * The first bytes of a safetensors file: the length of the header (u64, little endian) and the
@@ -48,7 +46,7 @@ function kindOf(data: Tensor["data"]): Kind {
 export function safetensorsHeader(
   tensors: readonly {
     readonly name: string;
-    readonly kind: keyof typeof WIDTHS;
+    readonly kind: keyof typeof ARRAYS;
     readonly shape: readonly number[];
   }[],
   metadata: Readonly<Record<string, string>> = {},
@@ -59,7 +57,7 @@ export function safetensorsHeader(
     header.push(["__metadata__", Object.fromEntries(keys.map((key) => [key, metadata[key]]))]);
   let offset = 0;
   for (const { name, kind, shape } of tensors) {
-    const bytes = elements(shape) * WIDTHS[kind];
+    const bytes = elements(shape) * ARRAYS[kind].BYTES_PER_ELEMENT;
     header.push([
       name,
       {
@@ -197,11 +195,11 @@ export function readSafetensors(bytes: Uint8Array): TensorFile {
     fail(`"file" expected ${start + end} bytes, got ${bytes.length}`);
   const tensors = new Map<string, Tensor>();
   for (const { name, kind, shape, from, to } of spans) {
-    const { bytes: width, view: View } = KINDS[kind];
+    const View = ARRAYS[kind];
     const at = bytes.byteOffset + start + from;
     const data =
-      at % width === 0
-        ? new View(bytes.buffer as ArrayBuffer, at, (to - from) / width)
+      at % View.BYTES_PER_ELEMENT === 0
+        ? new View(bytes.buffer as ArrayBuffer, at, (to - from) / View.BYTES_PER_ELEMENT)
         : // Not `slice`, which of a Node Buffer gives a view.
           new View(new Uint8Array(bytes.subarray(start + from, start + to)).buffer);
     tensors.set(name, { name, shape, data });
@@ -224,11 +222,11 @@ function spanOf(
     shape?: unknown;
     data_offsets?: unknown;
   };
-  if (typeof dtype !== "string" || !Object.hasOwn(KINDS, dtype))
+  const kind = KINDS.find((one) => one === dtype);
+  if (kind === undefined)
     return fail(
-      `"${name}.dtype" expected one of ${Object.keys(KINDS).join(", ")}, got ${JSON.stringify(dtype)}`,
+      `"${name}.dtype" expected one of ${KINDS.join(", ")}, got ${JSON.stringify(dtype)}`,
     );
-  const kind = dtype as Kind;
   const whole = (value: unknown): value is number =>
     Number.isSafeInteger(value) && (value as number) >= 0;
   if (!Array.isArray(shape) || !shape.every(whole))
@@ -238,10 +236,10 @@ function spanOf(
       `"${name}.data_offsets" expected two non-negative integers, got ${JSON.stringify(offsets)}`,
     );
   const [from, to] = offsets as [number, number];
-  const size = elements(shape);
-  if (to - from !== size * KINDS[kind].bytes)
+  const bytes = elements(shape) * ARRAYS[kind].BYTES_PER_ELEMENT;
+  if (to - from !== bytes)
     return fail(
-      `"${name}.data_offsets" expected ${size * KINDS[kind].bytes} bytes for ${dtype} ${shapeText(shape)}, got ${to - from}`,
+      `"${name}.data_offsets" expected ${bytes} bytes for ${kind} ${shapeText(shape)}, got ${to - from}`,
     );
   return { kind, shape: shape as number[], from, to };
 }

@@ -113,10 +113,8 @@ function outlineOf(
   purpose: Purpose,
 ): Outline & { readonly intervals: readonly Interval[] } {
   const readers: number[][] = layers.map(() => []);
-  const learns: boolean[] = [];
-  layers.forEach(({ sources, learns: one }, i) => {
+  layers.forEach(({ sources }, i) => {
     for (const source of sources) if (source >= 0) readers[source].push(i);
-    learns[i] = one;
   });
   const intervals: Interval[] = [];
   const owner = (i: number): number =>
@@ -126,7 +124,7 @@ function outlineOf(
     purpose,
     learning: purpose !== "predict",
     readers,
-    learns,
+    learns: layers.map(({ learns }) => learns),
     size: (i) => elements(i < 0 ? input : layers[i].output),
     owner,
     backwardAt: (layer) => 2 * layers.length - 1 - layer,
@@ -273,11 +271,12 @@ function takeLasting(
   const parameters = take(layout.size);
   const gradient = learning ? take(learned.layout.size) : 0;
   const inputs = take(maxBatch * example);
-  const largest = Math.max(
-    maxBatch * example,
-    ...layers.map(({ output }) => maxBatch * elements(output)),
-    ...layout.parameters.map(({ size }) => size),
-  );
+  const largest = () =>
+    Math.max(
+      maxBatch * example,
+      ...layers.map(({ output }) => maxBatch * elements(output)),
+      ...layout.parameters.map(({ size }) => size),
+    );
   const discarded = layers.flatMap(({ learns, learned, places }) =>
     places.flatMap(({ size }, i) => (learning && learns && !learned[i] ? [size] : [])),
   );
@@ -293,7 +292,7 @@ function takeLasting(
     windows: layers.map(({ window }) => (window === undefined ? 0 : take(WINDOW_WORDS))),
     direction: curvature ? take(layout.size) : 0,
     product: curvature ? take(layout.size) : 0,
-    temporary: curvature ? take(largest) : 0,
+    temporary: curvature ? take(largest()) : 0,
     discard: take(Math.max(0, ...discarded)),
     end,
   };

@@ -3,7 +3,8 @@ import { before, test } from "node:test";
 import * as tf from "@tensorflow/tfjs-core";
 import { ConfigError } from "../../runtime/errors.js";
 import type { Heap } from "../../runtime/wasm/kernels.js";
-import { changedInPlace, checkedBackend, tfjsHeap } from "../../runtime/wasm/tfjs-heap.js";
+import { checkedBackend } from "../../runtime/wasm/tfjs-check.js";
+import { changedInPlace, tfjsHeap } from "../../runtime/wasm/tfjs-heap.js";
 
 let heap: Heap;
 before(async () => {

@@ -3,7 +3,7 @@ import { before, test } from "node:test";
 import "@tensorflow/tfjs-backend-cpu";
 import * as tf from "@tensorflow/tfjs-core";
 import { kernelsReady } from "../../runtime/kernels/index.js";
-import { checkedBackend } from "../../runtime/wasm/tfjs-heap.js";
+import { checkedBackend } from "../../runtime/wasm/tfjs-check.js";
 import { registerGradients } from "./gradients.js";
 
 before(async () => {

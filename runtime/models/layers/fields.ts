@@ -13,10 +13,9 @@ export const numberThat = <const Message extends string>(
   passes: (value: number) => boolean,
 ) => v.custom<number, Message>((value) => typeof value === "number" && passes(value), message);
 
-export const positiveInteger = numberThat(
-  "a positive integer",
-  (value) => Number.isSafeInteger(value) && value >= 1,
-);
+const isWhole = (least: number) => (value: unknown) =>
+  Number.isSafeInteger(value) && (value as number) >= least;
+export const positiveInteger = numberThat("a positive integer", isWhole(1));
 export const positive = numberThat("a positive number", (value) => value > 0 && value < Infinity);
 /** A share that is not the whole. */
 export const belowOne = numberThat(
@@ -40,22 +39,25 @@ export const trueOrFalse = v.optional(v.boolean("true or false"));
 export const EPSILON = 1e-5;
 export const epsilon = v.optional(positive);
 
-const INTEGER_OR_PAIR = "a positive integer or a pair of them";
+type Pair<Item> = readonly [Item, Item];
+const isPair = (value: unknown, passes: (item: unknown) => boolean) =>
+  Array.isArray(value) && value.length === 2 && value.every(passes);
+
 /** One number for both axes, or [height, width]. */
-export const integerOrPair = v.union(
-  [positiveInteger, v.strictTuple([positiveInteger, positiveInteger])],
-  INTEGER_OR_PAIR,
+export const integerOrPair = v.custom<number | Pair<number>>(
+  (value) => isWhole(1)(value) || isPair(value, isWhole(1)),
+  "a positive integer or a pair of them",
 );
 
-const PADDING = `"valid", "same" or [[top, bottom], [left, right]]`;
-const pad = numberThat(PADDING, (value) => Number.isSafeInteger(value) && value >= 0);
-const pads = v.strictTuple([pad, pad], PADDING);
-
 /** What is put around an image: a rule, or numbers of zeros. */
-type Padding = "valid" | "same" | readonly (readonly [number, number])[];
+type Padding = "valid" | "same" | Pair<Pair<number>>;
 export const padding = v.optional(v.picklist(["valid", "same"], `"valid" or "same"`));
 export const anyPadding = v.optional(
-  v.union([v.picklist(["valid", "same"]), v.strictTuple([pads, pads])], PADDING),
+  v.custom<Padding>(
+    (value) =>
+      value === "valid" || value === "same" || isPair(value, (sides) => isPair(sides, isWhole(0))),
+    `"valid", "same" or [[top, bottom], [left, right]]`,
+  ),
 );
 
 /** A layer's input as an image; a sequence [length, channels] is an image of height 1. */
