@@ -54,6 +54,8 @@ type FromWorker<Report> =
 /** An error as it is posted; without a code where another library threw it. */
 export interface PostedError {
   readonly name: string;
+  /** Its class: the place in `KINDS`, or -1. */
+  readonly kind: number;
   readonly code?: string;
   readonly message: string;
 }
@@ -207,19 +209,21 @@ export function buffersOf(value: unknown): ArrayBuffer[] {
   return [...new Set(Object.values(value).flatMap(buffersOf))];
 }
 
+/** Classes that an error keeps on its way: told by place, since a bundle has other names for them. */
+const KINDS = [ModelError, DataError, ConfigError];
+
 export function postedError(error: unknown): PostedError {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
-  return { name, message, code: error instanceof FedflatError ? error.code : undefined };
+  const kind = KINDS.findIndex((Kind) => error instanceof Kind);
+  return { name, kind, message, code: error instanceof FedflatError ? error.code : undefined };
 }
 
 /** The error that was posted, of its own class again; any other error becomes a `failed`. */
 export function errorFrom(
-  { name, code, message }: PostedError,
+  { name, kind, code, message }: PostedError,
   expected = "finish its job",
 ): FedflatError {
   if (code === undefined)
     return new FedflatError("failed", `"worker" expected to ${expected}, got ${name}: ${message}`);
-  const Class =
-    [ModelError, DataError, ConfigError].find((one) => one.name === name) ?? FedflatError;
-  return new Class(code, message);
+  return new (KINDS[kind] ?? FedflatError)(code, message);
 }
