@@ -238,12 +238,12 @@ const WORDS = [
  * lengths.
  */
 export function mutated({ corpus }: Decoder, chance: Random): Uint8Array {
-  let bytes = Uint8Array.from(corpus[chance.integer(corpus.length)]);
+  let bytes = new Uint8Array(corpus[chance.integer(corpus.length)]);
   for (let changes = 1 + chance.integer(4); changes > 0; changes--) {
     const at = chance.integer(bytes.length + 1);
     const end = Math.min(bytes.length, at + chance.integer(16));
     const insert = (piece: Uint8Array, upTo = at) =>
-      Uint8Array.from([...bytes.subarray(0, at), ...piece, ...bytes.subarray(upTo)]);
+      new Uint8Array(Buffer.concat([bytes.subarray(0, at), piece, bytes.subarray(upTo)]));
     switch (chance.integer(7)) {
       case 0:
         if (at < bytes.length) bytes[at] ^= 1 << chance.integer(8);
