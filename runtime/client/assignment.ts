@@ -32,13 +32,16 @@ export function failureCode(error: unknown): string {
 /** What WebAssembly can address: no limit of a device lets a task have more. */
 const ADDRESSABLE = 2 ** 32;
 
-/** @throws Declined `memory` where training takes more than `limit` bytes, as far as can be told before. */
+/**
+ * The bytes that training leaves of `limit`, as far as can be told before.
+ * @throws Declined `memory` where it takes more
+ */
 export function checkMemory(
   { model, bytes }: Loaded,
   { batchSize }: TrainSettings,
   { client }: Algorithm,
   limit = Infinity,
-): void {
+): number {
   // Beyond the plan: the model's file and weights, and the update; the state in float64, the next
   // one, and its file.
   const network = networkOf(model.description);
@@ -53,6 +56,7 @@ export function checkMemory(
       "memory",
       `"memory" expected at most ${most} bytes, got a task of ${needed}`,
     );
+  return most - needed;
 }
 
 export interface TrainTask {
@@ -67,6 +71,8 @@ export interface TrainTask {
   readonly part: Part;
   /** The algorithm's committed state, if it has one. */
   readonly state: Uint8Array | undefined;
+  /** Bytes of memory that the task leaves. */
+  readonly spare?: number;
   /** Where the same assignment was cut before. */
   readonly from?: Snapshot;
 }
@@ -84,7 +90,7 @@ export interface Finished {
  */
 export async function trainAssignment(
   trainer: Trainer,
-  { assignment, settings, algorithm, codec, work, base, part, state, from }: TrainTask,
+  { assignment, settings, algorithm, codec, work, base, part, state, spare, from }: TrainTask,
   options: JobOptions,
 ): Promise<Finished> {
   const { model, bytes } = base;
@@ -106,6 +112,7 @@ export async function trainAssignment(
       algorithm,
       settings: { ...settings, meanSamples: settings.meanSamples || samples },
       part,
+      spare,
       state: state && readState(state, layout, algorithm.client.state),
       received: readBlob(bytes, layout, algorithm.client.receives),
       from,

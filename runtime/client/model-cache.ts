@@ -56,7 +56,7 @@ export function modelCache(
   async function loadedFrom(bytes: Uint8Array<ArrayBuffer>, { sha256 }: BlobName): Promise<Loaded> {
     const named = baseNamed(readMetadata(bytes));
     const base = named && (await baseOf(named));
-    return { bytes, model: { ...loadModel(bytes, base), sha256 } };
+    return { bytes, model: { ...loadModel(bytes, base), sha256, base: named?.sha256 } };
   }
 
   /**

@@ -92,6 +92,8 @@ export interface CommittedModel extends Model {
   readonly round?: number;
   /** Its name: the hash of its file. */
   readonly sha256: string;
+  /** The hash of its base, where frozen or personal layers have a file of their own. */
+  readonly base?: string;
 }
 
 /** What a model says of one example: `task` is that of its loss. */

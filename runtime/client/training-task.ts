@@ -31,7 +31,7 @@ export async function train(
   const { settings, algorithm } = given;
   const { records, run } = participation.session!;
   const loaded = await modelOf(participation, task);
-  checkMemory(loaded, settings, algorithm, options.limits?.memoryBytes);
+  const spare = checkMemory(loaded, settings, algorithm, options.limits?.memoryBytes);
   const part = await examplesFor(participation, task, loaded.model, "train");
   participation.noteScale(part.dataset, loaded.model);
   const passes = settings.localEpochs * part.rows.length;
@@ -54,7 +54,7 @@ export async function train(
   const stopTimer = timeLimit.start(passes, from?.seconds ?? 0, controller);
   const finished = await trainAssignment(
     workers.trainer(),
-    { ...given, assignment, work: workName(run, round, attempt), base, part, state, from },
+    { ...given, assignment, work: workName(run, round, attempt), base, part, state, spare, from },
     {
       signal: controller.signal,
       onProgress: reporterOf(participation, task),

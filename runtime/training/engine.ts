@@ -19,6 +19,7 @@ import type {
   Weighted,
 } from "./job.js";
 import { LOSS_SAMPLES, movesBatchNorm, type Evaluation, type Progress } from "./local-round.js";
+import { featuresFor, type Features } from "./features.js";
 import { compile, type Plan } from "./plan.js";
 import { memoryNeeded, type Purpose } from "./memory-plan.js";
 import { stepperMemory, stepperOf } from "./step.js";
@@ -58,6 +59,7 @@ export const trainingMemory = (network: Network, batchSize: number): number =>
 
 export function engineOn(kernels: Kernels, heap: Heap): Engine {
   let kept: { plan: Plan; text: string; purpose: Purpose } | undefined;
+  let features: Features | undefined;
 
   function free(): void {
     kept?.plan.free();
@@ -84,15 +86,21 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
   }
 
   return {
-    free,
+    free() {
+      free();
+      features = undefined;
+    },
     async train(job, hooks) {
-      return train(planFor(job, "train", job.settings.batchSize), job, hooks);
+      const plan = planFor(job, "train", job.settings.batchSize);
+      const changed = job.settings.augmentation !== undefined;
+      if (!changed) features = featuresFor(plan, job, features);
+      return train(plan, job, hooks, changed ? null : features);
     },
     async evaluate(job, hooks) {
       const { part } = job;
       const plan = planFor(job, "predict", FORWARD_BATCH);
       checkPart(part, partNeeds(plan.network));
-      const load = loaderOf(plan, part.dataset, job);
+      const load = loaderOf(plan, part.dataset, job, featuresFor(plan, job, features));
       const { labels } = part.dataset;
       return measure(plan, load, part.rows, FORWARD_BATCH, hooks, sumsOf(plan.network), labels);
     },
@@ -142,7 +150,12 @@ async function measure(
   };
 }
 
-async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> {
+async function train(
+  plan: Plan,
+  job: TrainJob,
+  hooks: Hooks,
+  features: Features | null | undefined,
+): Promise<Trained> {
   const { part, settings, objective, from } = job;
   const { seed, localEpochs, batchSize, augmentation } = settings;
   const started = performance.now() - 1000 * (from?.seconds ?? 0);
@@ -150,7 +163,7 @@ async function train(plan: Plan, job: TrainJob, hooks: Hooks): Promise<Trained> 
   const { network } = plan;
   const { shared, learning, moving } = network.shares;
   checkPart(part, partNeeds(network));
-  const load = loaderOf(plan, part.dataset, job);
+  const load = loaderOf(plan, part.dataset, job, features);
   const sample = part.rows.subarray(0, LOSS_SAMPLES);
   const meanLoss = async () =>
     (await measure(plan, load, sample, batchSize, hooks)).loss / sample.length;

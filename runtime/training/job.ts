@@ -12,6 +12,11 @@ export interface Weighted {
   readonly weights: Vector;
   readonly normalisation?: Normalisation;
   readonly targets?: TargetScale;
+  /**
+   * Names what is frozen in the weights, such as by its hash: where it is given, what follows from
+   * that alone may be kept for later jobs (features.ts).
+   */
+  readonly base?: string;
 }
 
 /** What a job takes of a model. */
@@ -20,11 +25,13 @@ export const weightedOf = ({
   weights,
   normalisation,
   targets,
+  base,
 }: Weighted): Weighted => ({
   description,
   weights,
   normalisation,
   targets,
+  base,
 });
 
 /** Local training of one round, as data: what an algorithm adds is in `objective`. */
@@ -32,6 +39,8 @@ export interface TrainJob extends Weighted {
   readonly objective: LocalObjective;
   readonly part: Part;
   readonly settings: RoundSettings;
+  /** Bytes of memory that the job leaves to keep features in; where not given, as many as there are. */
+  readonly spare?: number;
   /**
    * Where an earlier run of the same job was cut: this one resumes there, and ends with the same
    * bits.

@@ -1,5 +1,6 @@
 import { channelOf, startOf, type Dataset, type Normalisation } from "../data/dataset.js";
 import { elements } from "../tensors/shape.js";
+import { loadFeatures, type Features } from "./features.js";
 import type { Weighted } from "./job.js";
 import type { Plan } from "./plan.js";
 
@@ -9,12 +10,14 @@ export type LoadRows = (rows: Uint32Array) => Float32Array;
 /**
  * A loader of examples of the plan's input shape: each is copied as it is, bytes becoming floats on
  * the way, and normalised by kernels in the plan, which is several times quicker than a loop in
- * JavaScript.
+ * JavaScript. Where the plan has a border, it is their features that are put there.
+ * @param features what is kept of them; null where examples are changed, so that none may be
  */
 export function loaderOf(
   plan: Plan,
   data: Pick<Dataset, "inputs"> & Partial<Dataset>,
   { normalisation, targets: scales }: Pick<Weighted, "normalisation" | "targets">,
+  features?: Features | null,
 ): LoadRows {
   const { inputs, starts, labels, targets } = data;
   const size = elements(plan.network.input);
@@ -35,16 +38,22 @@ export function loaderOf(
       for (let i = 0; i < rows.length * targets.size; i++)
         into[i] = (into[i] - channelOf(scales.mean, i)) / channelOf(scales.deviation, i);
   };
-  return (rows) => {
+  const loadInputs = (rows: Uint32Array): void => {
     const target = plan.inputs();
     rows.forEach((row, i) => {
       const start = startOf(starts, row, size);
       target.set(inputs.subarray(start, start + size), i * size);
     });
+    if (scaling !== undefined) plan.scaleInputs(rows.length, scaling.factors, scaling.offsets);
+  };
+  const { border } = plan;
+  if (border !== undefined) border.begins = features !== null;
+  return (rows) => {
+    if (border?.begins) loadFeatures(border, rows, loadInputs, features);
+    else loadInputs(rows);
     // Where the input is the target, both are one.
     if (kind !== "input") loadTargets(rows);
-    if (scaling !== undefined) plan.scaleInputs(rows.length, scaling.factors, scaling.offsets);
-    return target;
+    return plan.inputs();
   };
 }
 

@@ -5,6 +5,7 @@ import { SCRATCH_BYTES } from "../wasm/kernels.js";
 import { WINDOW_WORDS } from "../wasm/window.js";
 import type { Parameter } from "../tensors/layout.js";
 import { elements } from "../tensors/shape.js";
+import { borderOf } from "./border.js";
 
 /** What a plan is compiled for: each purpose needs more memory than the one before it. */
 export type Purpose = "predict" | "train" | "curvature";
@@ -100,6 +101,8 @@ interface Outline {
   size(layer: number): number;
   /** The layer whose tensor a layer's output is: itself, or the one before a mere reshaping. */
   owner(layer: number): number;
+  /** How many layers stand before the border. */
+  readonly border: number;
   /** The step of the plan at which a layer is gone through backwards. */
   backwardAt(layer: number): number;
   /** A tensor of so many floats an example that is needed from one step to another. */
@@ -108,10 +111,11 @@ interface Outline {
 
 /** The outline of a network, and the list that its `tensor` writes. */
 function outlineOf(
-  { layers, input }: Network,
+  network: Network,
   maxBatch: number,
   purpose: Purpose,
 ): Outline & { readonly intervals: readonly Interval[] } {
+  const { layers, input } = network;
   const readers: number[][] = layers.map(() => []);
   layers.forEach(({ sources }, i) => {
     for (const source of sources) if (source >= 0) readers[source].push(i);
@@ -127,6 +131,7 @@ function outlineOf(
     learns: layers.map(({ learns }) => learns),
     size: (i) => elements(i < 0 ? input : layers[i].output),
     owner,
+    border: borderOf(network),
     backwardAt: (layer) => 2 * layers.length - 1 - layer,
     intervals,
     tensor(words, first, last) {
@@ -146,7 +151,7 @@ const until = (one: Interval | undefined, step: number): void => {
 
 /** Activations, or their tangents: needed by all readers, and until the layer's own backward pass. */
 function activationsOf(outline: Outline): Tensors {
-  const { layers, learning, learns, owner, size, backwardAt } = outline;
+  const { layers, learning, learns, owner, border, size, backwardAt } = outline;
   const all: (Interval | undefined)[] = [];
   layers.forEach(({ sources }, i) => {
     const last = learning && learns[i] ? backwardAt(i) : i;
@@ -156,6 +161,9 @@ function activationsOf(outline: Outline): Tensors {
     for (const source of sources) if (source >= 0) until(all[source], last);
   });
   until(all[layers.length - 1], layers.length);
+  // Features lie there from before the first pass to behind the last.
+  const features = all[border - 1];
+  if (features !== undefined) Object.assign(features, { first: 0, last: 2 * layers.length });
   return all;
 }
 

@@ -7,6 +7,7 @@ import type { Random } from "../tensors/random.js";
 import { elements } from "../tensors/shape.js";
 import type { Heap, Kernels } from "../wasm/kernels.js";
 import { writeWindow } from "../wasm/window.js";
+import { borderOf } from "./border.js";
 import { arrange, memoryNeeded, type Purpose } from "./memory-plan.js";
 import {
   backward,
@@ -16,6 +17,7 @@ import {
   stagesOf,
   tangentPasses,
   type Penalty,
+  type Stage,
 } from "./passes.js";
 
 /** What one batch measured. */
@@ -50,6 +52,16 @@ const lossesOf = (loss: Loss, run: Run, cells: LossCells, batch: number, outputS
     const target = cells.target + 4 * i * loss.target.size;
     return measured(loss, { ...run, batch: 1 }, { ...cells, output, target, gradient: 0 }).loss;
   });
+
+/** The border of a network (border.ts). */
+export interface Border {
+  /** Whether passes begin behind it, with what lies there. */
+  begins: boolean;
+  /** What lies there of an example. */
+  at(example: number): Float32Array;
+  /** Computes that of the first example, from its input. */
+  compute(): Float32Array;
+}
 
 /**
  * A network compiled for one heap and a largest batch: every buffer allocated once, every pass a
@@ -86,6 +98,7 @@ export interface Plan {
    * have one example's size.
    */
   scaleInputs(batch: number, factors: Float32Array, offsets: Float32Array): void;
+  readonly border?: Border;
   /** Copies all weights in, and out. */
   setWeights(weights: Vector): void;
   weights(): Vector;
@@ -158,6 +171,28 @@ function weightsAt(
   };
 }
 
+/** The border, where layers stand before it, and the stages that a pass runs. */
+function cutAt(
+  count: number,
+  stages: readonly Stage[],
+  run: Run,
+): { readonly border?: Border; readonly begun: () => readonly Stage[] } {
+  if (count === 0) return { begun: () => stages };
+  const behind = stages.slice(count);
+  const { place, size } = stages[count - 1];
+  const border: Border = {
+    begins: false,
+    at: (example) => floats(run, place.y + 4 * size * example, size),
+    compute() {
+      run.batch = 1;
+      run.remember = false;
+      for (const stage of stages.slice(0, count)) forward(run, stage, false);
+      return border.at(0);
+    },
+  };
+  return { border, begun: () => (border.begins ? behind : stages) };
+}
+
 /**
  * Allocates the plan's memory (in one piece) and binds the network's passes to it.
  * @throws whatever the heap throws where it cannot give `memoryNeeded` bytes.
@@ -186,18 +221,15 @@ export function compile(
     statistics: "running",
   };
   const stages = stagesOf(layers, places);
-  layers.forEach(({ window }, i) => {
-    if (window !== undefined) writeWindow(heap.memory, places[i].window, window);
-  });
-  floats(run, arrangement.constants, loss.constants.length).set(loss.constants);
+  const { border, begun } = cutAt(borderOf(network), stages, run);
+  for (const { layer, place } of stages)
+    if (layer.window !== undefined) writeWindow(heap.memory, place.window, layer.window);
   const outputSize = elements(network.output);
   if (purpose === "curvature") floats(run, arrangement.direction, layout.size).fill(0);
-  const lossCells: LossCells = {
-    output: places[last].y,
-    target: arrangement.targets,
-    constants: arrangement.constants,
-    gradient: places[last].dy,
-  };
+  const { targets: target, constants } = arrangement;
+  const { y: output, dy: gradient } = places[last];
+  const lossCells: LossCells = { output, target, constants, gradient };
+  floats(run, constants, loss.constants.length).set(loss.constants);
 
   const begin = (batch: number, remember: boolean, how: PassOptions = PREDICTING): void => {
     if (!(batch >= 1 && batch <= maxBatch))
@@ -210,7 +242,7 @@ export function compile(
   };
   const predict = (batch: number): void => {
     begin(batch, false);
-    for (const stage of stages) forward(run, stage, false);
+    for (const stage of begun()) forward(run, stage, false);
   };
   const measure = (gradient: number) => measured(loss, run, { ...lossCells, gradient });
 
@@ -237,6 +269,7 @@ export function compile(
         kernels.axpy(at, arrangement.offsets, size, 1);
       }
     },
+    border,
     ...weightsAt(run, arrangement.parameters, network),
     forward(batch) {
       predict(batch);
@@ -251,7 +284,7 @@ export function compile(
     lossAndGradient(batch, penalty, random, statistics = "running") {
       begin(batch, true, { random, statistics });
       const activationNorms: number[] = [];
-      for (const stage of stages) {
+      for (const stage of begun()) {
         const { tap } = stage.layer;
         const squares = forward(run, stage, tap !== undefined);
         if (tap !== undefined) activationNorms.push(squares / (batch * tap.size));
@@ -270,7 +303,7 @@ export function compile(
       if (purpose !== "curvature")
         throw new RangeError(`"purpose" expected "curvature", got "${purpose}"`);
       begin(batch, true);
-      for (const stage of stages) {
+      for (const stage of begun()) {
         forward(run, stage, false);
         if (stage.place.learns) forwardTangent(run, stage);
       }

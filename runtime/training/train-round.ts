@@ -16,6 +16,7 @@ interface LocalRound extends Weighted {
   readonly state?: State;
   /** What the server broadcast beside the model; a vector that is missing is zero. */
   readonly received?: NamedVectors;
+  readonly spare?: number;
   /** Where the same round was cut before. */
   readonly from?: Snapshot;
   /** What arrives of an update, which it sends; all of it where not given. */
@@ -54,6 +55,7 @@ export async function trainRound(
       objective: client.objective(context),
       part,
       settings,
+      spare: round.spare,
       from: round.from,
     },
     options,
