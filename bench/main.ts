@@ -13,6 +13,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   kernels: "Kernels against their ceiling and against tfjs-wasm",
   steps: "Whole training steps",
   device: "What a client costs its device",
+  transfer: "A frozen backbone and its head",
   "tfjs-cpu": "A training step against tfjs's cpu backend",
   codecs: "Codecs of updates",
   fleet: "One aggregator and many light clients",

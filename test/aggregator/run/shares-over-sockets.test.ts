@@ -21,7 +21,9 @@ import { sha256Hex } from "../../../runtime/platform/node-sha256.js";
 import type { StateStore } from "../../../runtime/platform/platform.js";
 import { random } from "../../../runtime/tensors/random.js";
 import { readSafetensors } from "../../../runtime/tensors/safetensors.js";
+import { elements } from "../../../runtime/tensors/shape.js";
 import type { Trainer } from "../../../runtime/training/job.js";
+import { mobilenetV2 } from "../../models/mobilenet-v2.js";
 import { trainerHere } from "../../training/engines.js";
 
 // Frozen and personal layers between real clients and a real aggregator: what crosses the line, what
@@ -57,11 +59,11 @@ const SETTINGS: GivenSettings = {
 };
 
 /** Examples whose class is their largest of three inputs; each client has its own names for them. */
-function dataOf(client: number) {
+function dataOf(client: number, size: number) {
   const chance = random("data", client);
-  const x = Float32Array.from({ length: 8 * 40 }, () => chance.normal());
+  const x = Float32Array.from({ length: size * 40 }, () => chance.normal());
   const y = Array.from({ length: 40 }, (_, i) => {
-    const three = [...x.subarray(8 * i, 8 * i + 3)];
+    const three = [...x.subarray(size * i, size * i + 3)];
     return (three.indexOf(Math.max(...three)) + client) % 3;
   });
   return { x, y };
@@ -73,12 +75,12 @@ before(async () => {
 });
 
 /** A client that notes the hash of each blob that it asks for, and the bytes of its offers. */
-function clientOf(index: number, url: string, store: StateStore = memoryStore()) {
+function clientOf(index: number, url: string, store: StateStore, size: number) {
   const node = nodePlatform({ identity: labIdentity("7", index) });
   const wanted: string[] = [];
   const offered: number[] = [];
   const client = new FederatedClient(
-    { url, state: "", data: dataOf(index), trainer, holdOut: 0.2 },
+    { url, state: "", data: dataOf(index, size), trainer, holdOut: 0.2 },
     {
       ...node,
       openState: async () => ({ ...store, close: async () => {} }),
@@ -106,6 +108,7 @@ async function run(
 ) {
   const folder = await mkdtemp(join(tmpdir(), "fedflat-shares-"));
   const model = modelOf(description);
+  const size = elements(description.input);
   const aggregator = await Aggregator.open({
     model,
     folder,
@@ -113,7 +116,7 @@ async function run(
   });
   const server = await listen(aggregator, { port: 0 });
   try {
-    const clients = stores.map((store, i) => clientOf(i, server.url, store));
+    const clients = stores.map((store, i) => clientOf(i, server.url, store, size));
     const outcomes = await Promise.all(clients.map(({ client }) => client.run()));
     for (const { reason, message } of outcomes) assert.equal(reason, "finished", message);
     const ending: Ending = await aggregator.done;
@@ -148,6 +151,23 @@ test("a frozen layer is fetched once by each client, is not sent, and stays as i
     assert.equal(wanted.filter((hash) => hash === base).length, 1);
     assert.equal(new Set(wanted).size, 1 + 4);
     for (const bytes of offered) assert.ok(bytes > trained && bytes < trained + 1024, `${bytes}`);
+  }
+});
+
+test("of a MobileNetV2 the backbone crosses the line once for each client, and updates are its head's", async () => {
+  const description = mobilenetV2(32, 3);
+  assert.equal(description.layers.length, 155);
+  const { model, clients } = await run(description, { rounds: 2 });
+  const { shared, fixed } = networkOf(description).shares;
+  const head = 1280 * 256 + 256 + 256 * 64 + 64 + 64 * 3 + 3;
+  assert.equal(shared.layout.size, head);
+  // Keras counts as many parameters without a head: 2,257,984; here a convolution has a bias.
+  assert.equal(fixed.layout.size, 2_257_984 + 17_056);
+  const base = sha256Hex(writeBase(model)!);
+  for (const { wanted, offered } of clients) {
+    assert.equal(wanted.filter((hash) => hash === base).length, 1);
+    assert.equal(offered.length, 2);
+    for (const bytes of offered) assert.ok(bytes > 4 * head && bytes < 4 * head + 1024, `${bytes}`);
   }
 });
 
