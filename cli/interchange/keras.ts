@@ -527,7 +527,7 @@ const leakyRelu: LayerReader = (call) => {
   return network.activation(label, x, "leakyRelu");
 };
 
-const LAYERS: Readonly<Record<string, LayerReader>> = {
+export const LAYERS: Readonly<Record<string, LayerReader>> = {
   ...{ Dense: dense, Conv1D: convolution("conv1d"), Conv2D: convolution("conv2d") },
   ...{ Convolution1D: convolution("conv1d"), Convolution2D: convolution("conv2d") },
   ...{ DepthwiseConv2D: depthwise, SeparableConv2D: separable },

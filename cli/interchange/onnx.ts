@@ -1201,7 +1201,7 @@ const resize: Operator = (network, node) => {
   );
 };
 
-const OPERATORS: Readonly<Record<string, Operator>> = {
+export const OPERATORS: Readonly<Record<string, Operator>> = {
   Conv: conv,
   ConvTranspose: convTranspose,
   Gemm: gemm,

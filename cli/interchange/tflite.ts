@@ -286,7 +286,7 @@ const unary =
   ({ network, label, x }: Call): Value =>
     network.activation(label, x, name);
 
-const OPERATORS: Readonly<Record<string, (call: Call) => Value>> = {
+export const OPERATORS: Readonly<Record<string, (call: Call) => Value>> = {
   ...{ ADD: several("add", "shift"), MUL: several("multiply", "scale") },
   ...{ FULLY_CONNECTED: fullyConnected, CONV_2D: convolution, DEPTHWISE_CONV_2D: depthwise },
   ...{ AVERAGE_POOL_2D: pool("avgPool"), MAX_POOL_2D: pool("maxPool"), MEAN: mean, PAD: pad },
