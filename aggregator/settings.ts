@@ -179,6 +179,25 @@ const roundSettings = {
     false,
   ),
 
+  secure: v.optional(
+    inRuns(
+      v.boolean(),
+      "secure aggregation: clients mask their updates, and the aggregator learns the sum of at least two thirds of a round's, and none of them (docs/privacy.md)",
+    ),
+    false,
+  ),
+  secureRange: v.optional(
+    inRuns(
+      v.pipe(between(0, 1e6), v.gtValue(0)),
+      "with --secure: size to which each number of an update is clipped; a smaller one is finer",
+    ),
+    4,
+  ),
+  secureDeadline: v.optional(
+    inServices(duration, "with --secure: seconds for each phase after training"),
+    60_000,
+  ),
+
   evaluateEvery: v.optional(inRuns(whole(1), "evaluate the new model every so many rounds"), 1),
   evaluateFraction: v.optional(
     inRuns(between(0, 1), "share of the clients that evaluate it on what they held out"),

@@ -263,6 +263,11 @@ const LINE = {
     help: "seconds without the aggregator after which to give up; 0 for never",
     commands: ["join"],
   },
+  secureOnly: {
+    ...integer(4, 128),
+    help: "train only in secure rounds of at least so many clients, whose aggregator sees no single update",
+    commands: ["join"],
+  },
   publicName: {
     ...texts("host:port"),
     default: [],

@@ -29,6 +29,7 @@ export async function join(settings: SettingsOf<"join">, signal: AbortSignal): P
       holdOut,
       tls: await readTls(settings),
       token: tokenFile && (await readToken(tokenFile)),
+      secureOnly: settings.secureOnly,
       patience: patience === 0 ? undefined : 1000 * patience,
     },
     nodePlatform({

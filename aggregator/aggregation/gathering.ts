@@ -1,6 +1,7 @@
 import type { Fold, NamedNumbers, ServerHalf } from "../../runtime/algorithms/algorithm.js";
 import { ConfigError } from "../../runtime/errors.js";
 import type { Vectors } from "../../runtime/tensors/blob.js";
+import type { Quantiser } from "../../runtime/secure/quantise.js";
 import { random } from "../../runtime/tensors/random.js";
 import type { Arithmetic } from "./arithmetic.js";
 import { addInSteps, clippedToGrid, gridFor, withNoise, type Protection } from "./private-sum.js";
@@ -38,6 +39,8 @@ export interface RoundLimits {
   readonly samples: number;
   /** The most commits that one may be behind. */
   readonly staleness: number;
+  /** How its updates became whole steps, where they are masked. */
+  readonly quantiser?: Quantiser | undefined;
   /** How the round is trained, where vectors of its updates are computed here. */
   readonly following?: Following | undefined;
 }
@@ -47,6 +50,8 @@ export interface GatheredUpdate {
   readonly client: string;
   readonly sha256: string;
   readonly vectors: Readonly<Record<string, ArrivedVector>>;
+  /** As it came, where it is masked: then it has no vectors. */
+  readonly bytes?: Uint8Array;
   /** Capped. */
   readonly samples: number;
   readonly staleness: number;

@@ -26,6 +26,7 @@ serveCalls<ReducerCalls>(
     check: (update) => inTurn((reducer) => reducer.check(...update)),
     fold: (update) => inTurn((reducer) => reducer.fold(...update)),
     drop: (key) => inTurn((reducer) => reducer.drop(...key)),
+    unmask: (job) => inTurn((reducer) => reducer.unmask(...job)),
     forms: (model) => inTurn((reducer) => reducer.forms(...model)),
     rest: () => inTurn((reducer) => reducer.rest()),
     finish: (model) => inTurn((reducer) => reducer.finish(...model)),

@@ -20,6 +20,7 @@ import { updateForm, type CodecChoice } from "../../runtime/training/transmissio
 import { runningValuesIn, type RunningValues } from "./running-values.js";
 import { followingIn, readArrivals, type AboutUpdate, type Kept } from "./arrivals.js";
 import { normOf, type ArrivedVector } from "./numbers.js";
+import { maskedGathering, type MaskedGathering, type UnmaskingJob } from "./masked-gathering.js";
 import { readUpdate, type Refusal } from "./validation.js";
 import { blobOf } from "./blob-of.js";
 import type { Checkpoint } from "../storage/ledger.js";
@@ -52,10 +53,14 @@ export interface Reducer {
   ): Promise<Refusal | undefined>;
   /**
    * Adds a kept update, which is `staleness` commits behind, to the fold and lets go of it.
-   * Resolves to the Euclidean norm of its first vector, the delta, as it was sent.
+   * Resolves to the Euclidean norm of its first vector, the delta, as it was sent; 0 of a masked one.
    */
   fold(key: string, client: string, samples: number, staleness: number): Promise<number>;
   drop(key: string): Promise<void>;
+  /**
+   * Takes the masks off the sum of a secure round. False where the shares do not give every secret.
+   */
+  unmask(job: UnmaskingJob): Promise<boolean>;
   /**
    * Resolves when every earlier call is done and the memory of its updates is given back.
    */
@@ -87,6 +92,8 @@ export interface ReducerSettings extends CodecChoice {
   /** Longer vectors are scaled down to this norm; Infinity for none. */
   readonly clipUpdateNorm: number;
   readonly rule: RuleSettings;
+  /** Updates come masked, as words of 32 bits. */
+  readonly secure?: boolean;
 }
 
 /** @param own the algorithm itself, where it is not one of the built-in ones. */
@@ -95,7 +102,7 @@ export function openReducer(
   arithmetic: Arithmetic,
   own?: Algorithm,
 ): Reducer {
-  const { layout, averaged, maxAbs, maxNorm, clipUpdateNorm, algorithmSettings } = settings;
+  const { layout, averaged, maxAbs, maxNorm, algorithmSettings } = settings;
   const running = runningValuesIn(averaged, maxAbs);
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
   const arrivals = readArrivals(
@@ -105,12 +112,14 @@ export function openReducer(
       ? int8Blocks(layout, client.sends, settings.codecSettings)
       : undefined,
   );
+  // Of a masked update nothing is read: it is added as it is.
+  const reader: typeof arrivals.reader = settings.secure ? async () => () => ({}) : arrivals.reader;
   const kept = new Map<string, Kept>();
   /** The vectors of the last one looked at, which is mostly the next to be folded. */
   let last:
     { readonly of: Kept; readonly vectors: Readonly<Record<string, ArrivedVector>> } | undefined;
   let state: State;
-  let gathering: Gathering | undefined;
+  let gathering: Gathering | MaskedGathering | undefined;
   let grid: number | undefined;
   /** What the rule gave in the last committed round, where it starts from it. */
   let centre: Float64Array | undefined;
@@ -128,19 +137,12 @@ export function openReducer(
       grid = client.nextState && stateGrid(limits.updates, maxAbs);
       const { following } = limits;
       arrivals.begin(grid, following && followingIn(following, layout, client.receives));
-      gathering = openGathering(
-        settings.rule,
-        server,
-        { size: layout.size, maxAbs, clipUpdateNorm },
-        limits,
-        centre ?? new Float64Array(rowSize),
-        arithmetic,
-      );
+      gathering = gatheringFor(settings, server, limits, centre, arithmetic);
       running.begin(limits);
     },
     async check(key, sha256, bytes, about) {
       const update = { sha256, bytes: running.ownOf(bytes), about };
-      const decode = await arrivals.reader(update);
+      const decode = await reader(update);
       const limits = { maxAbs, maxNorm, grid, arithmetic };
       const read = readUpdate({ bytes, sha256, decode, ...limits });
       if (read.refusal !== undefined) return read.refusal;
@@ -156,18 +158,23 @@ export function openReducer(
         throw new Error(`nothing to fold for ${key}`);
       kept.delete(key);
       // Not kept whole: a codec makes many times as much of an update's bytes.
-      const vectors = last?.of === update ? last.vectors : (await arrivals.reader(update))();
+      const vectors = last?.of === update ? last.vectors : (await reader(update))();
       last = undefined;
       const about = { client: id, sha256: update.sha256, samples, staleness };
-      const norms = gathering.add({ ...about, vectors });
+      const norms = gathering.add({ ...about, vectors, bytes: update.bytes });
       running.add(key, about);
       const [delta] = client.sends;
+      if (settings.secure) return 0;
       return norms?.[delta] ?? normOf(vectors[delta], arithmetic);
     },
     async drop(key) {
       if (last?.of === kept.get(key)) last = undefined;
       kept.delete(key);
       running.drop(key);
+    },
+    async unmask(job) {
+      if (gathering === undefined || !("unmask" in gathering)) return false;
+      return gathering.unmask(job);
     },
     async rest() {
       collectAll();
@@ -211,6 +218,20 @@ export function openReducer(
   };
 }
 
+function gatheringFor(
+  { rule, layout, maxAbs, clipUpdateNorm }: ReducerSettings,
+  server: Algorithm["server"],
+  limits: RoundLimits,
+  centre: Float64Array | undefined,
+  arithmetic: Arithmetic,
+): Gathering | MaskedGathering {
+  const { size } = layout;
+  if (limits.quantiser) return maskedGathering(limits.quantiser, server, size);
+  const zeros = () => new Float64Array(size * Object.keys(server.folds).length);
+  const form = { size, maxAbs, clipUpdateNorm };
+  return openGathering(rule, server, form, limits, centre ?? zeros(), arithmetic);
+}
+
 /** The same, which does one thing after the other, as one in a worker does. */
 export function inTurn(reducer: Reducer): Reducer {
   const { run } = serial();
@@ -221,6 +242,7 @@ export function inTurn(reducer: Reducer): Reducer {
     check: (...given) => run(() => reducer.check(...given)),
     fold: (...given) => run(() => reducer.fold(...given)),
     drop: (...given) => run(() => reducer.drop(...given)),
+    unmask: (...given) => run(() => reducer.unmask(...given)),
     rest: () => run(() => reducer.rest()),
     finish: (...given) => run(() => reducer.finish(...given)),
     forms: (...given) => run(() => reducer.forms(...given)),

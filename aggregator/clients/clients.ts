@@ -213,16 +213,19 @@ export interface Needs {
   readonly algorithm: string;
   readonly layers: ReadonlySet<string>;
   readonly codec: string;
+  /** Rounds are secure. */
+  readonly secure: boolean;
 }
 
 /** The first thing the run needs that these capabilities do not name, in words. */
 export function lackOf(
-  { algorithm, layers, codec }: Needs,
+  { algorithm, layers, codec, secure }: Needs,
   capabilities: ClientMessageOf<"hello">["capabilities"],
 ): string | undefined {
   // `fedsam+fedadam` is FedSAM to the client.
   if (!capabilities.algorithms.includes(algorithm.split("+")[0]))
     return `the algorithm ${algorithm}`;
+  if (secure && !capabilities.secure) return "secure aggregation";
   if (!capabilities.codecs.includes(codec)) return `the codec ${codec}`;
   for (const layer of layers) if (!capabilities.layers.includes(layer)) return `the layer ${layer}`;
   return undefined;

@@ -146,6 +146,11 @@ function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): St
     case "back":
       // A client that comes back with unfinished work reports it: `pending`.
       return same;
+    case "answered":
+    case "unmasked":
+    case "sealed":
+      // Of secure rounds.
+      return same;
     case "committed":
       return state.at === "committing" ? next(rules, state) : same;
     case "paused":

@@ -1,4 +1,4 @@
-import type { Members, Phase, Work } from "./participants.js";
+import type { Members, Phase, SecurePhase, Work } from "./participants.js";
 
 /**
  * The mode of a run as a pure state machine: the aggregator sends it what happened and carries out
@@ -116,6 +116,17 @@ export type RoundEvent =
       /** Asking this client again would end in the same way: the round is made without it. */
       readonly barred?: boolean;
     }
+  /** A client of a secure round has trained, or answered a phase; a masked update is `admitted`. */
+  | {
+      readonly type: "answered";
+      readonly client: string;
+      readonly work: Work;
+      readonly phase: "train" | SecurePhase;
+    }
+  /** The masks are off the sum of this work. */
+  | { readonly type: "unmasked"; readonly work: Work }
+  /** They cannot come off by what all have said, or would leave something else than the sum. */
+  | { readonly type: "sealed"; readonly work: Work; readonly reason: string }
   /** The lease of this client's work has run out. */
   | { readonly type: "expired"; readonly client: string; readonly work: Work }
   /** A client that was lost because it was away (`left`) is connected again. */
@@ -160,6 +171,15 @@ export type RoundEffect =
       /** Milliseconds after which to send `expired`; without it the work is due at the deadline. */
       readonly lease?: number;
     }
+  /** A phase of a secure round begins, for these clients, sorted: those who answered the last one. */
+  | {
+      readonly type: "enter";
+      readonly phase: SecurePhase;
+      readonly open: Attempt;
+      readonly clients: readonly string[];
+    }
+  /** Ask a client of the phase once more: it was away. */
+  | { readonly type: "ask"; readonly client: string; readonly work: Work }
   /** Add the admitted update to the fold: this client is counted. */
   | { readonly type: "fold"; readonly client: string; readonly work: Work }
   /** Tell the client that its update is not counted any more. */

@@ -1,6 +1,13 @@
 import type { AggregatorSettings } from "../settings.js";
 import { buffered } from "./buffered.js";
-import { roundsOf, type EngineState, type RoundEngine, type Rounds } from "./engine.js";
+import {
+  roundsOf,
+  type Attempt,
+  type EngineState,
+  type RoundEngine,
+  type Rounds,
+} from "./engine.js";
+import { secure } from "./secure.js";
 import { mayDoWithout, statisticsFirst } from "./statistics.js";
 import { synchronous } from "./synchronous.js";
 
@@ -13,11 +20,13 @@ interface RoundSize {
 /**
  * The rounds that the settings ask for.
  * @param takesStatistics clients are asked for statistics before the first round
+ * @param latest the attempt that was begun last, before a restart
  */
 export function roundsFor(
   settings: AggregatorSettings,
   { least, most }: RoundSize,
   takesStatistics: boolean,
+  latest?: Pick<Attempt, "round" | "attempt">,
 ): Rounds {
   const { seed, rounds, quorum, minimum, deadline } = settings;
   const shared = {
@@ -39,20 +48,23 @@ export function roundsFor(
           statisticsFirst({ ...shared, least: 1, selection }, engine, mayDoWithout(settings)),
         )
       : roundsOf(engine);
-  if (settings.mode === "synchronous")
-    return after(
-      synchronous({
-        ...shared,
-        selection: {
-          fraction: settings.fraction,
-          count: settings.clientsPerRound,
-          minimum,
-          overSelection: settings.overSelection,
-          bernoulli: settings.bernoulli,
-          most,
-        },
-      }),
-    );
+  if (settings.mode === "synchronous") {
+    const rules = {
+      ...shared,
+      selection: {
+        fraction: settings.fraction,
+        count: settings.clientsPerRound,
+        minimum,
+        overSelection: settings.overSelection,
+        bernoulli: settings.bernoulli,
+        most,
+      },
+    };
+    const { secureDeadline: phaseDeadline } = settings;
+    return settings.secure
+      ? after(secure({ ...rules, phaseDeadline, latest }))
+      : after(synchronous(rules));
+  }
   const { buffer, concurrency, maxStaleness } = settings;
   return after(buffered({ ...shared, buffer, concurrency, maxStaleness, minimum }));
 }

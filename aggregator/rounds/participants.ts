@@ -2,6 +2,14 @@
 export type Phase = "statistics";
 
 /**
+ * What clients of a secure round are asked for once they have trained, one after the other: keys,
+ * shares of their secrets, the masked update, a signature over those who are in the sum, and the
+ * shares by which the sum's masks come off.
+ */
+export const SECURE_PHASES = ["keys", "shares", "masked", "verify", "unmask"] as const;
+export type SecurePhase = (typeof SECURE_PHASES)[number];
+
+/**
  * Names a piece of a client's work: one attempt, from the model that was the newest
  * when the round opened.
  */

@@ -92,12 +92,14 @@ export const synchronous = (rules: RoundRules): RoundEngine<RoundState> => ({
 
 /**
  * Starts or resumes a run, from the last committed round and the attempt that a restart found open.
+ * @param attempt of the first round, where earlier ones were called off
  */
 export function start(
   rules: RoundRules,
   committed: number,
   reopened?: Attempt,
   after?: Common,
+  attempt = 1,
 ): Step {
   const from = after ?? NOTHING_YET;
   if (committed >= rules.rounds) return finish(from, committed);
@@ -105,7 +107,7 @@ export function start(
   // They were awaited before.
   const gathered = after === undefined ? rules.gather : 1;
   const need = Math.max(gathered, rules.selection.minimum, 1);
-  return gather(rules, from, committed + 1, 1, need, false);
+  return gather(rules, from, committed + 1, attempt, need, false);
 }
 
 /** One step of the machine. An event that does not concern the state leaves it as it is. */
@@ -126,6 +128,10 @@ export function step(rules: RoundRules, state: RoundState, event: RoundEvent): S
       return settle(rules, state, event);
     case "expired":
     case "pending":
+    // Of secure rounds.
+    case "answered":
+    case "unmasked":
+    case "sealed":
       return { state, effects: [] };
     case "back":
       return state.at === "collecting" && state.members.get(event.client)?.code === "left"
@@ -204,20 +210,28 @@ function release(rules: RoundRules, state: Running): Step {
     : { state: released, effects: [] };
 }
 
-const workOf = ({ round, attempt, phase }: Attempt): Work => ({
+export const workOf = ({ round, attempt, phase }: Attempt): Work => ({
   round,
   attempt,
   ...(phase && { phase }),
 });
+
+/** The updates that a round closes with at once, and those without which it is abandoned. */
+export function wantedOf(
+  { quorum, least = 1 }: Pick<RoundRules, "quorum" | "least">,
+  { goal, selected }: Pick<Attempt, "goal" | "selected">,
+): { readonly wanted: number; readonly quorum: number } {
+  const wanted = Math.min(goal, selected.length);
+  const share = Math.min(wanted, Math.max(1, Math.ceil(quorum * wanted)));
+  return { wanted, quorum: Math.max(least, share) };
+}
 
 /** Asks all clients that are selected. */
 function ask(rules: RoundRules, from: Opening): Step {
   const { open } = from;
   const work = workOf(open);
   const { selected } = open;
-  const wanted = Math.min(open.goal, selected.length);
-  const share = Math.min(wanted, Math.max(1, Math.ceil(rules.quorum * wanted)));
-  const quorum = Math.max(rules.least ?? 1, share);
+  const { wanted, quorum } = wantedOf(rules, open);
   const state: Collecting = {
     ...commonOf(from),
     at: "collecting",
@@ -300,7 +314,7 @@ function check(rules: RoundRules, state: Collecting): Step {
 }
 
 /** Marks clients that were still asked as late, and tells them. */
-function dismiss(state: Collecting): {
+function dismiss(state: Pick<Collecting, "open" | "members">): {
   members: Members;
   effects: RoundEffect[];
 } {
@@ -320,7 +334,12 @@ function close(rules: RoundRules, state: Collecting): Step {
   return then(effects, committing(rules, state, state.open, members));
 }
 
-function abandon(rules: RoundRules, state: Collecting, reason: string): Step {
+/** Calls the attempt off; the next one begins after a rest. */
+export function abandon(
+  rules: RoundRules,
+  state: Common & Pick<Collecting, "open" | "members">,
+  reason: string,
+): Step {
   const { members } = dismiss(state);
   const { open } = state;
   const effects: RoundEffect[] = [{ type: "abandon", open, members, reason }];

@@ -39,10 +39,12 @@ import type {
 import type { ModelStore } from "../sessions/downloads.js";
 import type { Origin, SessionContext } from "../sessions/session.js";
 import type { AggregatorSettings } from "../settings.js";
+import { secureInWords } from "./secure.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
 import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import type { Spent } from "./privacy.js";
 import { openRoster } from "./roster.js";
+import { openSecurePhases } from "./secure-phases.js";
 import { openStatistics, type StatisticsPhase } from "./statistics.js";
 import { openThreshold, type ThresholdPhase } from "./threshold.js";
 import { openUpdates } from "./updates.js";
@@ -94,7 +96,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     const opened = await openRun(definitionOf(options), options, options.log ?? silent);
     const { definition } = opened;
     const asks = asksForStatistics(definition, opened.opened);
-    const rounds = roundsFor(definition.settings, definition.combining, asks);
+    const { latest } = opened.opened;
+    const rounds = roundsFor(definition.settings, definition.combining, asks, latest);
     const aggregator = new Aggregator(options, definition, rounds, opened);
     try {
       await aggregator.#begin(opened, options.hold ?? false);
@@ -148,7 +151,8 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
         ? `the run continues with round ${attempt.round}, attempt ${attempt.attempt}`
         : "the run begins",
     );
-    if (attempt !== undefined) await reopen(attempt);
+    // A secure attempt is never opened again.
+    if (attempt !== undefined && !this.settings.secure) await reopen(attempt);
     context.roster.changed();
     driver.start(round, attempt);
     if (hold) this.hold();
@@ -249,8 +253,12 @@ export class Aggregator extends EventEmitter<AggregatorEvents> {
     return [bears, this.whoSees].filter((sentence) => sentence !== undefined).join(" ");
   }
 
-  /** In a run with differential privacy: who can see what, and what it has cost so far. */
+  /**
+   * Who can see what, in a run with secure aggregation; in one with differential privacy, what it has
+   * cost so far.
+   */
   get whoSees(): string | undefined {
+    if (this.settings.secure) return secureInWords(this.settings);
     return this.#joined.context.account?.sentence();
   }
 
@@ -433,7 +441,7 @@ function join(
     withRetry: retryWhileFull({ log, pause: settings.pause, send, isClosing: options.isClosing }),
     roster: openRoster({ definition, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
   };
-  const updates = openUpdates(context);
+  const updates = openUpdates(context, () => secure);
   const folds = openFolds(context);
   const attempts = openAttempts(context, {
     key: latest?.key ?? randomBytes(32).toString("hex"),
@@ -441,7 +449,8 @@ function join(
     folds,
     due: () => driver.due,
   });
-  const registry = openRegistry(context, (client, pending) => attempts.takeUp(client, pending));
+  const secure = openSecurePhases(context, attempts);
+  const registry = openRegistry(context, secure);
   const threshold = openThreshold(context, {
     before: opened.threshold,
     isClosing: options.isClosing,
@@ -451,7 +460,7 @@ function join(
     record: opened.statistics,
     due: () => driver.due,
   });
-  const carryOut = effectRunner(context, { attempts, statistics, folds, registry, end });
+  const carryOut = effectRunner(context, { attempts, statistics, secure, folds, registry, end });
   const fetchable: ModelStore = {
     bytesOf: (sha256) => models.bytesOf(sha256) ?? assignments.model(sha256),
   };
@@ -462,7 +471,7 @@ function join(
     sessionContext: {
       ...{ run, admission, log, othersLog, heartbeat, helloDeadline, windowBytes },
       models: fetchable,
-      handlers: sessionHandlers(context, { registry, updates, statistics, sessions }),
+      handlers: sessionHandlers(context, { registry, updates, statistics, secure, sessions }),
     },
     stopUpkeep: startUpkeep(context, { admission, clients, sessions, registry }),
   };

@@ -17,6 +17,7 @@ import type { Work } from "../rounds/participants.js";
 import type { AttemptRecord } from "../storage/ledger.js";
 import type { AggregatorSettings } from "../settings.js";
 import { stateGrid } from "../aggregation/weighted-mean.js";
+import { kindOf, termsText } from "./secure.js";
 import type { Folds } from "./folds.js";
 
 /** Attempts at rounds: written down, opened, given to clients as assignments, called off. */
@@ -34,6 +35,9 @@ export interface Attempts {
    * is due with the round.
    */
   assign(client: string, work: Work, lease: number | undefined): void;
+  /** The attempt that was opened last, and its terms where it is secure. */
+  latest(): AttemptRecord;
+  secureTerms(): string;
   /** The client's update will not be counted. */
   late(client: string, work: Work, code: "late" | "stale"): void;
   /**
@@ -86,6 +90,8 @@ export function openAttempts(
 
   return {
     given,
+    secureTerms: () => secureTermsOf(definition, latest!, models.current.sha256),
+    latest: () => latest!,
 
     async reopen(attempt) {
       await open(attempt);
@@ -97,7 +103,7 @@ export function openAttempts(
     },
 
     async begin(wanted) {
-      const { mode } = settings;
+      const mode = kindOf(settings);
       const attempt = { ...wanted, ...samplesOf(context, wanted), key: options.key, mode };
       await withRetry(async () => {
         await ledger.beginAttempt(epoch, attempt);
@@ -117,7 +123,7 @@ export function openAttempts(
               "train",
               work,
               modelFor(models, clientOf(client)),
-              trainSettingsOf(definition, latest!, client, work),
+              settingsFor(definition, latest!, models.current.sha256, client, work),
             )
           : before;
       clearTimeout(assignment.lease);
@@ -153,7 +159,10 @@ export function openAttempts(
 
     abandon({ round, attempt }, reason) {
       log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
-      tell("abandoned", { round, attempt, reason });
+      const told = () => tell("abandoned", { round, attempt, reason });
+      // An attempt from an earlier life: nobody listens yet.
+      if (openedAt === 0) setImmediate(told);
+      else told();
       const ended = assignments.of({ round, attempt });
       for (const assignment of ended) assignments.end(assignment, "abandoned");
       void withRetry(() => ledger.abandonAttempt(epoch, round, attempt));
@@ -163,8 +172,11 @@ export function openAttempts(
 }
 
 /** Everything in the settings that says how an update is made and how its bytes are read. */
-const termsOf = ({ codec, codecSettings, maxAbs, ...settings }: AggregatorSettings): string =>
-  JSON.stringify([codec, codecSettings, maxAbs, pick(settings, trainSettings)]);
+function termsOf(all: AggregatorSettings): string {
+  const { codec, codecSettings, maxAbs, secure, secureRange, ...settings } = all;
+  const masked = secure ? [secureRange] : [];
+  return JSON.stringify([codec, codecSettings, maxAbs, pick(settings, trainSettings), ...masked]);
+}
 
 /**
  * What an attempt freezes of how much data its clients have. In a private run nothing that is sent
@@ -197,21 +209,43 @@ function mostSamples(
     : Math.min(cap, 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...known))));
 }
 
-/** What an assignment says of how to train: the run's settings, and what is this client's alone. */
-function trainSettingsOf(
-  { settings, algorithm }: RunDefinition,
+/** The terms of a secure attempt. @param model its SHA-256 */
+const secureTermsOf = (definition: RunDefinition, attempt: AttemptRecord, model: string): string =>
+  termsText(
+    ...([definition.settings, definition.algorithm, attempt, model] as const),
+    trainingOf(definition, attempt),
+  );
+
+/** What an assignment says of how to train. */
+const settingsFor = (
+  definition: RunDefinition,
   attempt: AttemptRecord,
+  model: string,
   client: string,
   work: Work,
-): TrainSettings {
-  const { population, meanSamples } = attempt;
+): Assignment["settings"] => ({
+  ...(definition.settings.secure
+    ? { secure: secureTermsOf(definition, attempt, model) }
+    : trainingOf(definition, attempt)),
+  seed: seedOf(definition.settings, client, work),
+});
+
+/** For every random choice of a client's round. */
+const seedOf = ({ seed }: RunDefinition["settings"], client: string, work: Work): string =>
+  sha256Hex([seed, work.round, work.attempt, client].join("\0"));
+
+/** What assignments say of how to train, but for the seed: the same for all clients of an attempt. */
+function trainingOf(
+  { settings, algorithm }: RunDefinition,
+  attempt: AttemptRecord,
+): Omit<TrainSettings, "seed"> {
+  const { round, population, meanSamples } = attempt;
   return {
     ...pick(settings, trainSettings),
-    learningRate: learningRateOf(settings, work.round),
+    learningRate: learningRateOf(settings, round),
     initialLearningRate: settings.learningRate,
     population,
     meanSamples,
-    seed: sha256Hex([settings.seed, work.round, work.attempt, client].join("\0")),
     grid: algorithm.client.nextState ? stateGrid(mostUpdates(attempt), settings.maxAbs) : undefined,
   };
 }

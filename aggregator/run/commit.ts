@@ -71,12 +71,13 @@ export async function commitRound(
       samples: weight,
       metrics: offer!.metrics,
     }));
-    const { means, doubts } = clientMeans(measured, definition.norms);
+    // Of masked updates nothing is known that could be averaged.
+    const { means, doubts } = clientMeans(settings.secure ? [] : measured, definition.norms);
     const whole = roundRecord(settings, open, counted, means, checkpoint, {
       build: reducer.build,
       clientBuilds: [...new Set(builds.map((build) => build ?? "unknown"))].sort(),
     });
-    const discreet = definition.privacy?.discreet === true;
+    const discreet = definition.privacy?.discreet === true || settings.secure;
     const rounded = { ...(discreet ? withoutMeans(whole) : whole), ...spent };
     const record: CommitRecord = {
       round: open.round,
@@ -149,8 +150,9 @@ function refresh(
   { definition, clients, withRetry, ledger, epoch, roster }: CommitContext,
   counted: readonly Assignment[],
 ): void {
-  const { maxSamples } = definition.settings;
-  for (const { client: id, offer } of counted) {
+  const { maxSamples, secure } = definition.settings;
+  // The weight of a masked update is capped, and says less than the client's hello.
+  for (const { client: id, offer } of secure ? [] : counted) {
     const client = clients.get(id);
     const samples = believed(offer!.samples, maxSamples);
     if (client === undefined || client.samples === samples) continue;

@@ -18,6 +18,7 @@ import type { Needs } from "../clients/clients.js";
 import { combiningOf, type Combining } from "./combining.js";
 import type { AggregatorOptions } from "./options.js";
 import { privacyOf, type Privacy } from "./privacy.js";
+import { LEAST_SECURE, MOST_SECURE, requireSecure } from "./secure.js";
 import type { Blob } from "../storage/ledger.js";
 import { readAggregatorSettings, type AggregatorSettings } from "../settings.js";
 
@@ -84,7 +85,11 @@ export function definitionOf({
   const codec = codecNamed(asked.codec);
   const takes = takesStatistics(asked, model);
   const privacy = privacyOf(asked, algorithm, codec, takes);
-  const settings = privacy === undefined ? asked : { ...asked, ...privacy.settings };
+  const settings = {
+    ...asked,
+    ...privacy?.settings,
+    ...(asked.secure && { minimum: Math.max(LEAST_SECURE, asked.minimum) }),
+  };
   const { name, client } = algorithm;
   const all = algorithmSettings(algorithm, settings.algorithmSettings);
   if (settings.clipUpdateNorm > 0 && client.state.length > 0)
@@ -107,6 +112,7 @@ export function definitionOf({
     );
   const batchNorm = batchNormOf(settings, model);
   const averaged = averagedIn(shares, { batchNorm });
+  requireSecure(settings, algorithm, { takesStatistics: takes, averages: averaged !== undefined });
   if (settings.threshold !== undefined && loss.task !== "input")
     throw new ConfigError(
       "threshold",
@@ -121,9 +127,10 @@ export function definitionOf({
   const numbers = codecSettings(codec, settings.codecSettings);
   requirePair(algorithm, all, codec, numbers);
   const choice = { codec: codec.name, codecSettings: numbers };
-  const updateBytes =
-    updateForm(client, choice, layout).bytes +
-    (averaged === undefined ? 0 : runningValuesForm(averaged).bytes);
+  const updateBytes = settings.secure
+    ? 4 * layout.size * client.sends.length
+    : updateForm(client, choice, layout).bytes +
+      (averaged === undefined ? 0 : runningValuesForm(averaged).bytes);
   const base = baseOf(model);
   return {
     settings: { ...settings, ...choice, batchNorm, algorithm: name, algorithmSettings: all },
@@ -139,9 +146,10 @@ export function definitionOf({
     follows: codec.name !== DEFAULT_CODEC && client.follows !== undefined,
     updateBytes,
     isLarge: updateBytes > LARGE,
-    combining: withPrivacy(
+    combining: withSums(
       combiningOf(settings, algorithm, codec, 4 * layout.size * client.sends.length),
       privacy,
+      settings.secure,
     ),
     privacy,
     norms: tapped.length + (settings.manIncludesLogits ? 1 : 0),
@@ -149,6 +157,7 @@ export function definitionOf({
       algorithm: name,
       layers: new Set(model.description.layers.map(({ type }) => type)),
       codec: codec.name,
+      secure: settings.secure,
     },
     targets: loss.task === "numbers" && model.targets === undefined ? loss.target.size : 0,
     takesStatistics: takes,
@@ -166,15 +175,22 @@ function baseOf(model: Model): Blob | undefined {
   return bytes && blobOf(bytes);
 }
 
-/** A private sum has a round's updates in it up to the number that it is divided by. */
-const withPrivacy = (combining: Combining, privacy: Privacy | undefined): Combining =>
-  privacy === undefined
-    ? combining
-    : {
-        ...combining,
-        rule: { ...combining.rule, protection: privacy.protection },
-        most: privacy.protection.divisor,
-      };
+/**
+ * A private sum has a round's updates in it up to the number that it is divided by, and a secure
+ * one those of as many clients as have masks in common.
+ */
+const withSums = (
+  combining: Combining,
+  privacy: Privacy | undefined,
+  secure: boolean,
+): Combining => ({
+  ...combining,
+  ...(privacy && {
+    rule: { ...combining.rule, protection: privacy.protection },
+    most: privacy.protection.divisor,
+  }),
+  ...(secure && { least: LEAST_SECURE, most: MOST_SECURE }),
+});
 
 /**
  * Whether clients are asked for statistics of their inputs. Where the settings do not say, they are

@@ -6,6 +6,7 @@ import type { RunEnd } from "./ending.js";
 import type { Folds } from "./folds.js";
 import type { Registry } from "./registry.js";
 import type { Work } from "../rounds/participants.js";
+import type { SecurePhases } from "./secure-phases.js";
 import type { StatisticsPhase } from "./statistics.js";
 
 /** Carries out what an engine asks for; each effect is the work of one other file. */
@@ -14,12 +15,13 @@ export function effectRunner(
   run: {
     readonly attempts: Attempts;
     readonly statistics: StatisticsPhase;
+    readonly secure: Pick<SecurePhases, "enter" | "ask" | "end">;
     readonly folds: Pick<Folds, "fold">;
     readonly registry: Pick<Registry, "sendWait">;
     readonly end: Pick<RunEnd, "finished" | "stopped">;
   },
 ): (effect: Asked) => void {
-  const { attempts, statistics, folds, registry, end } = run;
+  const { attempts, statistics, secure, folds, registry, end } = run;
   const partOf = ({ phase }: Pick<Work, "phase">) => (phase === undefined ? attempts : statistics);
   return (effect) => {
     switch (effect.type) {
@@ -32,10 +34,16 @@ export function effectRunner(
         return void folds.fold(attempts.given(effect.client, effect.work)!);
       case "late":
         return partOf(effect.work).late(effect.client, effect.work, effect.code);
+      case "enter":
+        return secure.enter(effect);
+      case "ask":
+        return secure.ask(effect.client, effect.work);
       case "close":
+        secure.end();
         if (effect.open.phase !== undefined) return void statistics.close();
         return void commitRound(context, attempts, effect);
       case "abandon":
+        secure.end();
         for (const { client } of partOf(effect.open).abandon(effect.open, effect.reason))
           setImmediate(() => registry.sendWait(context.clientOf(client)));
         return;

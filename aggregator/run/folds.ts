@@ -4,6 +4,7 @@ import { mostUpdates } from "../rounds/engine.js";
 import type { AttemptRecord } from "../storage/ledger.js";
 import { brokenBy } from "../storage/retry.js";
 import type { RunBase, RunContext } from "./context.js";
+import { quantiserOf } from "./secure.js";
 import { learningRateOf, trainSecondsOf } from "./round-record.js";
 
 /** The sum of a round's updates. */
@@ -48,6 +49,9 @@ export function openFolds(
         updates: mostUpdates(opened),
         samples: opened.maxSamples,
         staleness: rounds.maxStaleness,
+        quantiser: settings.secure
+          ? quantiserOf(settings, definition.algorithm, opened)
+          : undefined,
         following: followingOf(opened),
       });
     },
@@ -58,7 +62,7 @@ export function openFolds(
       const { round, goal, maxSamples } = attempt!;
       const staleness = round - work.round;
       const samples = Math.min(offered, maxSamples);
-      const discreet = definition.privacy?.discreet === true;
+      const discreet = definition.privacy?.discreet === true || settings.secure;
       if (samples < offered && !discreet)
         log.info(
           { client: client.slice(0, 32), round, samples: offered, weight: samples },
@@ -92,10 +96,11 @@ export function openFolds(
         goal,
         staleness,
         bytes: updateBytes,
-        norm,
-        clipped: isClipped,
+        // What a masked update says of itself is nothing.
+        ...(settings.secure
+          ? {}
+          : { norm, clipped: isClipped, trainSeconds: trainSecondsOf(settings, assignment) }),
         foldSeconds: (performance.now() - begun) / 1000,
-        trainSeconds: trainSecondsOf(settings, assignment),
       });
       assignments.free(assignment);
     },

@@ -7,6 +7,7 @@ import { troubleInWords } from "./discretion.js";
 import type { Registry } from "./registry.js";
 import type { Sessions } from "../sessions/open-sessions.js";
 import type { Session, SessionHandlers, SessionMessage } from "../sessions/session.js";
+import type { SecurePhases } from "./secure-phases.js";
 import type { StatisticsPhase } from "./statistics.js";
 import type { Updates } from "./updates.js";
 
@@ -17,12 +18,13 @@ export function sessionHandlers(
     readonly registry: Registry;
     readonly updates: Pick<Updates, "offer" | "drop">;
     readonly statistics: Pick<StatisticsPhase, "answered">;
+    readonly secure: SecureAnswers;
     readonly sessions: Pick<Sessions, "closed">;
   },
 ): SessionHandlers {
   const { clients, clientOf, uploads, definition, tell } = context;
-  const { registry, updates, statistics, sessions } = options;
-  const handlers = messageHandlers(context, registry, updates, statistics);
+  const { registry, updates, statistics, secure, sessions } = options;
+  const handlers = messageHandlers(context, registry, updates, statistics, secure);
   return {
     hasRoomFor: (client) => clients.has(client) || clients.size < definition.settings.maxClients,
     admitted: registry.welcome,
@@ -41,6 +43,8 @@ export function sessionHandlers(
   };
 }
 
+type SecureAnswers = Pick<SecurePhases, "answers" | "gone" | "doubted">;
+
 type MessageContext = RunBase &
   Pick<RunContext, "uploads" | "assignments" | "evaluations" | "clientOf" | "roster">;
 
@@ -53,6 +57,7 @@ function messageHandlers(
   registry: Pick<Registry, "setAvailability" | "gone">,
   updates: Pick<Updates, "offer" | "drop">,
   statistics: Pick<StatisticsPhase, "answered">,
+  secure: SecureAnswers,
 ): { readonly [T in WorkMessage]: Handler<ClientMessageOf<T>> } {
   const { othersLog, send, tell, assignments, evaluations } = context;
   const { privacy } = context.definition;
@@ -75,6 +80,7 @@ function messageHandlers(
     const assignment = assignments.own(client, message.assignment);
     if (assignment === undefined) return;
     const { work } = assignment;
+    if (message.code === "lists") secure.doubted(client.id);
     const what = message.type === "decline" ? "declined" : "failed";
     const { code: given, message: words } = message;
     const facts = { client: client.id.slice(0, 32), round: work.round };
@@ -93,7 +99,7 @@ function messageHandlers(
       assignments.free(assignment);
       return evaluations.answered(assignment, undefined);
     }
-    if (assignment.folded) return;
+    if (assignment.folded) return secure.gone(client.id, given);
     updates.drop(assignment.id);
     assignments.free(assignment);
     const code = `${what}-${given}`;
@@ -163,6 +169,7 @@ function messageHandlers(
     failed: gaveUp,
     offer: updates.offer,
     report,
+    ...secure.answers,
   };
 }
 

@@ -5,6 +5,7 @@ import { takeShare } from "../../runtime/models/shares.js";
 import { readMetadata } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
 import { openAccount, type Account } from "./privacy.js";
+import { kindOf } from "./secure.js";
 import { firstCheckpoint, inTurn, openReducer, type Reducer } from "../aggregation/reducer.js";
 import { openReducerInWorker } from "../aggregation/reducer-in-worker.js";
 import type { Log } from "../log.js";
@@ -146,8 +147,8 @@ function requireSameRun(definition: RunDefinition, opened: Opened): void {
   const isPrivate = definition.privacy !== undefined;
   if (isPrivate ? charged.size < last.record.round : charged.size > 0)
     throw changed(`differential privacy (${isPrivate ? "none" : "dpNoise"})`);
-  const mode = latest?.mode ?? settings.mode;
-  if (mode !== settings.mode) throw changed(`mode (${mode})`);
+  const mode = latest?.mode ?? kindOf(settings);
+  if (mode !== kindOf(settings)) throw changed(`mode (${mode})`);
 }
 
 /** Behind a worker where blobs are large, so that the event loop does not wait for them. */
@@ -168,14 +169,16 @@ async function chooseReducer(
     maxNorm: maxNorm || Infinity,
     clipUpdateNorm: clipUpdateNorm || Infinity,
     rule: combining.rule,
+    secure: settings.secure,
   };
   // An algorithm of the caller's own is code, which cannot be sent to a worker.
   // A rule that sees all updates together looks at many small ones for as long as at a large one.
   const isMean = combining.rule.rule === mean.name;
   // How long noise takes to draw tells of it, so it is drawn where nobody waits for it.
   const isPrivate = combining.rule.protection !== undefined;
-  if ((updateBytes > WORKER_FROM || !isMean || isPrivate) && !isOwn)
-    return openReducerInWorker(reducerSettings);
+  // Masks are made again there for every client.
+  const isSlow = updateBytes > WORKER_FROM || !isMean || isPrivate || settings.secure;
+  if (isSlow && !isOwn) return openReducerInWorker(reducerSettings);
   const arithmetic = await wasmArithmetic().catch((error: unknown) => {
     log.warn({ err: error }, "folding without the WebAssembly kernels");
     return plain;

@@ -43,17 +43,24 @@ export interface Registry {
   close(): void;
 }
 
+/** What clients do, as far as it hangs on whether they are there. */
+interface WorkOfClients {
+  /** A client reports this work as unfinished. */
+  takeUp(client: Client, pending: ReadonlySet<string>): void;
+  /** A client is given up whose update may be in a sum that it has to help open. */
+  gone(client: string, code: string): void;
+}
+
 export function openRegistry(
   context: RunBase &
     RunStorage &
     Pick<RunContext, "models" | "assignments" | "evaluations" | "clients" | "clientOf" | "roster">,
-  /** Takes up the work that a client reports as unfinished. */
-  takeUp: (client: Client, pending: ReadonlySet<string>) => void,
+  work: WorkOfClients,
 ): Registry {
   const { log, othersLog, send, tell, assignments, clients, clientOf, roster } = context;
   const { settings } = context.definition;
   const notices = openNotices(context);
-  const welcome = welcomer(context, { notices, expect, takeUp });
+  const welcome = welcomer(context, { notices, expect, takeUp: work.takeUp });
   let closed = false;
 
   /** Waits for a client that is away or has not reported yet, then gives it up. */
@@ -73,6 +80,7 @@ export function openRegistry(
       if (work.phase === undefined) tell("missed", { client: client.id, round: work.round, code });
       send({ type: "gone", client: client.id, code, work });
     }
+    work.gone(client.id, code);
   }
 
   return {

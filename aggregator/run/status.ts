@@ -38,6 +38,9 @@ export function statusOf(
   };
 }
 
+/** States in which the deadline is one of clients'. */
+const CLIENTS_AT_WORK = new Set(["collecting", "securing", "buffering"]);
+
 /** @param due when the deadline of the rounds passes, in the time of `performance.now()` */
 export function situationOf(rounds: Rounds, committed: number, due: number): Situation {
   const at = rounds.at ?? "";
@@ -47,7 +50,7 @@ export function situationOf(rounds: Rounds, committed: number, due: number): Sit
     at,
     committed,
     ...rounds.progress(),
-    left: at === "collecting" || at === "buffering" ? Math.max(0, Math.round(left)) : undefined,
+    left: CLIENTS_AT_WORK.has(at) ? Math.max(0, Math.round(left)) : undefined,
     held: rounds.held,
     draining: rounds.draining,
   };

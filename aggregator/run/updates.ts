@@ -6,6 +6,7 @@ import type { RunContext, RunBase, RunStorage } from "./context.js";
 import { troubleInWords } from "./discretion.js";
 import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
 import type { Session } from "../sessions/session.js";
+import type { SecurePhases } from "./secure-phases.js";
 import { workName } from "../../runtime/training/transmission.js";
 import type { OfferedUpdate } from "../clients/uploads.js";
 
@@ -23,9 +24,10 @@ export function openUpdates(
   context: RunBase &
     Pick<RunStorage, "ledger"> &
     Pick<RunContext, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
+  secure: () => Pick<SecurePhases, "wrongIn">,
 ): Updates {
   const { log, send, ledger, reducer, models, uploads, assignments, clientOf, roster } = context;
-  const { updateBytes, privacy } = context.definition;
+  const { updateBytes, privacy, settings } = context.definition;
 
   /** The reducer may still be reading it; it takes calls in order, so this is safe. */
   const drop = (assignment: string): void => uploads.release(assignment, reducer.drop(assignment));
@@ -83,6 +85,9 @@ export function openUpdates(
       if (refusal !== undefined || assignment === undefined)
         return refuse(client, offer.assignment, refusal!);
       if (assignment.folded) return session.send({ type: "received", assignment: assignment.id });
+      const wrong = settings.secure ? secure().wrongIn(assignment, offer.samples) : undefined;
+      if (wrong !== undefined)
+        return refuse(client, offer.assignment, { code: "other", message: wrong });
       assignment.offer = offer;
       assignments.markCurrent(assignment);
       // What was given before a restart may have no time of its own.

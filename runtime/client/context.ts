@@ -2,8 +2,9 @@ import type { Connection } from "../connection/connection.js";
 import type { Dataset } from "../data/dataset.js";
 import type { ConfigError, DataError } from "../errors.js";
 import type { ModelCard } from "../models/model.js";
-import type { Platform, StateStore } from "../platform/platform.js";
+import type { Identity, Platform, StateStore } from "../platform/platform.js";
 import type { ServerMessageOf } from "../protocol/messages.js";
+import type { Participant } from "../secure/participant.js";
 import type { Emitter } from "./events.js";
 import type { LocalExamples } from "./examples.js";
 import type { HalfTrained } from "./half-trained.js";
@@ -34,6 +35,7 @@ export interface Participation extends Device {
   /** Aborted when the client has to stop. */
   readonly stopped: AbortSignal;
   readonly store: StateStore;
+  readonly identity: Identity;
   readonly halfTrained: HalfTrained;
   readonly examples: LocalExamples;
   readonly connection: Connection;
@@ -42,6 +44,8 @@ export interface Participation extends Device {
   /** The run, once the aggregator has named it, and what the client remembers of it. */
   session?: { readonly run: string; readonly records: Records };
   task?: Task;
+  /** The secure round that it is in, once it has trained. */
+  secure?: SecureRound;
   /** The newest evaluation that was reported: the answer to it names its assignment only. */
   reported?: About;
   /** Whether the examples may fit the run's model; `undefined` until that has been checked. */
@@ -59,6 +63,13 @@ export interface Task {
   /** Answered or withdrawn: nothing more is sent about it. */
   settled: boolean;
   done: Promise<void>;
+}
+
+/** A secure round between its training and its end. */
+export interface SecureRound {
+  readonly about: About;
+  readonly part: Participant;
+  readonly weight: number;
 }
 
 /** What an event says of the assignment that it is about. */

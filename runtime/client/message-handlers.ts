@@ -1,6 +1,7 @@
 import { BUILT_IN } from "../algorithms/built-in.js";
 import { CODECS } from "../codecs/built-in.js";
 import type { Introduction, Told } from "../connection/connection.js";
+import { sha256 } from "../connection/hash.js";
 import { LAYER_KINDS } from "../models/description.js";
 import { MOST_PENDING, type ServerMessageOf } from "../protocol/messages.js";
 import { engineBuild } from "../wasm/engine-build.js";
@@ -8,6 +9,7 @@ import { checkExamples } from "./availability.js";
 import { aboutOf, inBackground, type About, type Participation } from "./context.js";
 import { forgetOffer, offerPending } from "./offers.js";
 import { openRecords, rememberRun } from "./records.js";
+import { answerPhase, leaveSecure } from "./secure-round.js";
 import { assigned, withdraw } from "./task.js";
 
 /** Milliseconds without a connection after the store could not be written. */
@@ -30,6 +32,7 @@ export async function introduce(
     ({ offer: { assignment, sha256 } }) => ({ assignment, sha256 }),
   );
   if (task?.settled === false) pending.push({ assignment: task.assign.assignment });
+  if (part.secure) pending.push({ assignment: part.secure.about.assignment });
   return {
     capabilities: {
       algorithms: [...BUILT_IN, ...(options.algorithms ?? [])].map(({ name }) => name),
@@ -37,6 +40,7 @@ export async function introduce(
       codecs: Object.keys(CODECS),
       models: ["float32", "float16", "int8"],
       build: engineBuild(),
+      secure: true,
     },
     samples: examples.training ?? record?.samples,
     counted: record?.counted,
@@ -51,7 +55,10 @@ export function welcomed(part: Participation, welcome: ServerMessageOf<"welcome"
   const { records } = part.session!;
   const { counted, pending } = records.record;
   const last = lastCounted?.assignment;
-  if (lastCounted && pending.some(({ offer }) => offer.assignment === last)) {
+  const secure = part.secure?.about.assignment;
+  // It may not have been heard.
+  if (secure && secure !== last) part.connection.tell({ type: "trained", assignment: secure });
+  if (lastCounted && (last === secure || pending.some(({ offer }) => offer.assignment === last))) {
     part.connection.settle(lastCounted.assignment);
     committed(part, lastCounted.assignment, lastCounted.round);
   } else if (last !== counted?.assignment) {
@@ -69,6 +76,12 @@ export function received(part: Participation, message: Told): void {
   switch (message.type) {
     case "assign":
       return assigned(part, message);
+    case "keys":
+    case "shares":
+    case "masked":
+    case "verify":
+    case "unmask":
+      return answerPhase(part, message);
     case "received":
       return events.emit("assignment", {
         ...taskOf(part, message.assignment),
@@ -90,8 +103,16 @@ export function received(part: Participation, message: Told): void {
 
 /** An update of ours is in the model. */
 function committed(part: Participation, assignment: string, round: number): void {
+  const { records } = part.session!;
+  const masked = part.secure?.about.assignment === assignment && part.offered.get(assignment);
+  leaveSecure(part, assignment);
+  if (masked)
+    inBackground(
+      part,
+      sha256(masked.slice()).then((hash) => records.count({ round, assignment, sha256: hash })),
+    );
   forgetOffer(part, assignment);
-  part.session!.records.commit(assignment, round).catch((error: unknown) => {
+  records.commit(assignment, round).catch((error: unknown) => {
     // The aggregator has counted an update whose state could not be written here. Until it is,
     // nothing may be trained: the next welcome says so again.
     withdraw(part);
@@ -106,6 +127,7 @@ function refused(part: Participation, refusal: ServerMessageOf<"refused">): void
   if (retryAfter !== null) return;
   const about = taskOf(part, assignment);
   if (part.task?.assign.assignment === assignment) withdraw(part);
+  leaveSecure(part, assignment);
   forgetOffer(part, assignment);
   inBackground(part, part.session!.records.drop(assignment));
   inBackground(part, part.halfTrained.drop(assignment));

@@ -80,6 +80,11 @@ export interface ClientOptions {
   /** Algorithms in addition to the built-in ones. */
   readonly algorithms?: readonly Algorithm[];
   /**
+   * Train only in secure rounds of at least so many clients, whose aggregator learns the sum of
+   * their updates and none of them.
+   */
+  readonly secureOnly?: number;
+  /**
    * Trains in place of a worker of the client's own, and may be shared by several clients. It is
    * not closed.
    */

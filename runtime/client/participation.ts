@@ -8,6 +8,7 @@ import { halfTrainedIn } from "./half-trained.js";
 import { introduce, received, welcomed } from "./message-handlers.js";
 import type { Outcome } from "./options.js";
 import { knownRuns, removeOrphans } from "./records.js";
+import { leaveSecure } from "./secure-round.js";
 import { withdraw } from "./task.js";
 
 const AVAILABILITY_MS = 5000;
@@ -37,6 +38,7 @@ export async function takePart(
         ...device,
         stopped,
         store,
+        identity,
         halfTrained: halfTrainedIn(store),
         examples,
         offered: new Map(),
@@ -73,7 +75,10 @@ export async function takePart(
     };
   } finally {
     clearInterval(poll);
-    if (part !== undefined) withdraw(part);
+    if (part !== undefined) {
+      withdraw(part);
+      leaveSecure(part);
+    }
     workers.update({ running: false });
     await part?.task?.done;
     await part?.session?.records.idle();

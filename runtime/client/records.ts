@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { sha256 } from "../connection/hash.js";
+import { FedflatError } from "../errors.js";
 import type { StateStore } from "../platform/platform.js";
 import { decodeJson } from "../protocol/json.js";
 import { clientMessages, orNull } from "../protocol/messages.js";
@@ -33,10 +34,15 @@ const recordSchema = v.object({
       state: orNull(named),
     }),
   ),
+  /** The newest secure attempts that it took part in, as round/attempt. */
+  entered: v.optional(v.array(v.string()), []),
 });
 type Record = v.InferOutput<typeof recordSchema>;
 export type Counted = v.InferOutput<typeof counted>;
 export type Pending = Record["pending"][number];
+
+/** Secure attempts that are remembered. */
+const KEPT_ATTEMPTS = 64;
 
 /** Runs that are remembered. */
 const KEPT_RUNS = 4;
@@ -46,6 +52,7 @@ const EMPTY: Record = {
   counted: null,
   state: null,
   pending: [],
+  entered: [],
 };
 
 const encodeJson = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
@@ -69,6 +76,13 @@ export interface Records {
   ): Promise<void>;
   /** The update is in the model: its pending state becomes the state, at one stroke. */
   commit(assignment: string, round: number): Promise<void>;
+  /** A masked update, of which nothing is kept, is in the model. */
+  count(counted: Counted): Promise<void>;
+  /**
+   * Takes part in a secure attempt, for the first time.
+   * @throws FedflatError `entered` where an earlier life of this client did
+   */
+  enter(attempt: string): Promise<void>;
   /** The update is not and will not be in the model. */
   drop(assignment: string): Promise<void>;
   /** Starts at zero: what is remembered does not fit what the aggregator counted. */
@@ -174,6 +188,14 @@ export async function openRecords(store: StateStore, run: string): Promise<Recor
         });
         await store.delete(`update.${assignment}`);
         if (old !== null && pending.state !== null) await store.delete(old.name);
+      }),
+    count: (counted) => queue.run(() => write({ ...record, counted })),
+    enter: (attempt) =>
+      queue.run(async () => {
+        const { entered } = record;
+        if (entered.includes(attempt))
+          throw new FedflatError("entered", "the secrets of this attempt are gone");
+        await write({ ...record, entered: [attempt, ...entered].slice(0, KEPT_ATTEMPTS) });
       }),
     drop: (assignment) =>
       queue.run(async () => {

@@ -9,6 +9,8 @@ import { aboutOf, inBackground, type Participation, type Task } from "./context.
 import { Declined } from "./declined.js";
 import { evaluate } from "./evaluation-task.js";
 import { errorOf } from "./events.js";
+import { mostClients } from "../secure/quantise.js";
+import { agreedIn } from "./secure-round.js";
 import { measure } from "./statistics-task.js";
 import { train, type TrainOptions } from "./training-task.js";
 
@@ -28,6 +30,10 @@ export function assigned(part: Participation, assign: Assign): void {
   }
   if (task?.assign.assignment === assignment) {
     connection.tell({ type: "accept", assignment });
+    return;
+  }
+  if (part.secure?.about.assignment === assignment) {
+    connection.tell({ type: "trained", assignment });
     return;
   }
   if (connection.repeat(assignment)) return;
@@ -94,16 +100,31 @@ function optionsOf(part: Participation, assign: Assign): TrainOptions | undefine
     decline("task", "train, evaluate or statistics", task);
   part.models.checkSize(model);
   if (task !== "train") return undefined;
+  requireNew(part, assign);
   try {
     codecSettings(codecNamed(assign.codec), assign.codecSettings);
-    const settings = readTrainSettings(assign.settings);
+    const agreed = agreedIn(assign);
+    const { secureOnly = 0 } = options;
+    const most = agreed ? mostClients(agreed.terms) : 0;
+    if (most < secureOnly)
+      decline("settings", `a secure round of at least ${secureOnly} clients`, `one of ${most}`);
+    const given = agreed ? { ...agreed.terms.training, seed: assign.settings["seed"] } : undefined;
+    const settings = readTrainSettings(given ?? assign.settings);
     const algorithm = algorithmNamed(settings.algorithm, options.algorithms);
-    return { settings, algorithm, codec: assign };
+    return { settings, algorithm, codec: assign, agreed };
   } catch (error) {
+    if (error instanceof Declined) throw error;
     if (error instanceof ModelError)
       throw new Declined(error.code.startsWith("codec") ? "codec" : "algorithm", error.message);
     throw new Declined("settings", (error as Error).message);
   }
+}
+
+/** @throws FedflatError `entered` where an earlier life of this client began the same secure attempt */
+function requireNew({ session }: Participation, { settings, round, attempt }: Assign): void {
+  const isSecure = typeof settings["secure"] === "string";
+  if (isSecure && session!.records.record.entered.includes(`${round}/${attempt}`))
+    throw new FedflatError("entered", "the secrets of this attempt are gone");
 }
 
 /** Says that an assignment is declined or has failed. */

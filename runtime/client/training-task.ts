@@ -4,7 +4,7 @@ import { release } from "../tensors/memory.js";
 import type { Layout } from "../tensors/layout.js";
 import type { Snapshot } from "../training/job.js";
 import type { Progress } from "../training/local-round.js";
-import { workName } from "../training/transmission.js";
+import { updateForm, workName } from "../training/transmission.js";
 import { engineBuild } from "../wasm/engine-build.js";
 import { checkMemory, trainAssignment, type TrainTask } from "./assignment.js";
 import { aboutOf, inBackground, type Participation, type Task } from "./context.js";
@@ -12,12 +12,16 @@ import { errorOf } from "./events.js";
 import { dataIdentity, type WorkIdentity } from "./half-trained.js";
 import { offer } from "./offers.js";
 import { withPersonal } from "./personal.js";
+import { enterSecure, type Agreed } from "./secure-round.js";
 import { examplesFor, modelOf } from "./task-inputs.js";
 
 const PROGRESS_MS = 1000;
 
 /** What a training task is done with. */
-export type TrainOptions = Pick<TrainTask, "settings" | "algorithm" | "codec">;
+export type TrainOptions = Pick<TrainTask, "settings" | "algorithm" | "codec"> & {
+  /** The terms of a secure round. */
+  readonly agreed?: Agreed | undefined;
+};
 
 /** Trains a round, keeps the update and offers it. */
 export async function train(
@@ -63,6 +67,18 @@ export async function train(
   ).finally(stopTimer);
   if (task.settled) return;
   const { offer: message, update } = finished;
+  if (given.agreed !== undefined) {
+    const vectors = numbersOf(
+      update,
+      given,
+      networkOf(base.model.description).shares.shared.layout,
+    );
+    release(update.buffer);
+    await enterSecure(participation, assign, given.agreed, vectors, message.samples);
+    inBackground(participation, halfTrained.drop(assignment));
+    task.settled = true;
+    return;
+  }
   const keep = () => records.keep({ round, offer: message }, update, finished.state);
   await keep().catch(async (error: unknown) => {
     // Without the half-trained round there may be room on the disk.
@@ -75,6 +91,18 @@ export async function train(
   task.settled = true;
   offer(participation, message, update);
   events.emit("assignment", { ...aboutOf(assign), what: "offered" });
+}
+
+/** The numbers of an update, one vector behind the other. */
+function numbersOf(
+  update: Uint8Array,
+  { algorithm: { client }, codec }: TrainOptions,
+  layout: Layout,
+): Float32Array {
+  const vectors = updateForm(client, codec, layout).decode(update, {});
+  const numbers = new Float32Array(layout.size * client.sends.length);
+  client.sends.forEach((name, i) => numbers.set(vectors[name], i * layout.size));
+  return numbers;
 }
 
 /** Where an earlier life of this client was cut in the same work. */
@@ -118,12 +146,14 @@ function keeperOf(
 function reporterOf({ events, connection }: Participation, task: Task) {
   const { assignment, round } = task.assign;
   let sent = -Infinity;
+  // The loss of one client is nobody's business where only a sum is.
+  const isSecure = "secure" in task.assign.settings;
   return (progress: Progress) => {
     // The worker hears a batch later that the task is settled.
     if (task.settled) return;
     events.emit("progress", { round, ...progress });
     const now = performance.now();
-    if (now - sent < PROGRESS_MS) return;
+    if (isSecure || now - sent < PROGRESS_MS) return;
     sent = now;
     const { epoch, batch, batches, loss } = progress;
     connection.tell({ type: "progress", assignment, epoch, batch, batches, loss });

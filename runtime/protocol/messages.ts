@@ -50,6 +50,21 @@ const blob = v.object({ sha256, bytes: whole(1) });
 const difference = v.object({ base: sha256, ...blob.entries });
 const counted = v.object({ round: whole(1), assignment, sha256 });
 
+/** A client of a secure round, as the others are told of it. */
+const member = v.object({
+  key: hex(32),
+  cipher: hex(32),
+  mask: hex(32),
+  weight: whole(1),
+  signature: hex(64),
+});
+/** One for each member of a secure round, in rising order of their ids. */
+const ofMembers = <S extends v.GenericSchema>(schema: S) =>
+  v.pipe(v.array(schema), v.maxLength(128));
+/** Two shares under one seal. */
+const sealed = ofMembers(v.nullable(hex(81)));
+const survivors = ofMembers(sha256);
+
 /** As many reals as an example has channels. */
 const figures = (least: number) => v.pipe(v.array(between(least, 1e30)), v.maxLength(1024));
 
@@ -80,6 +95,7 @@ export const clientMessages = {
       codecs: names,
       models: v.optional(names, ["float32"]),
       build: orNull(text(64)),
+      secure: v.optional(v.boolean(), false),
     }),
     samples: orNull(whole(0)),
     counted: orNull(counted),
@@ -143,6 +159,11 @@ export const clientMessages = {
       }),
     ),
   }),
+  trained: message("trained", { assignment }),
+  keys: message("keys", { assignment, ...member.entries }),
+  shares: message("shares", { assignment, sealed, seed: sha256 }),
+  verify: message("verify", { assignment, signature: hex(64) }),
+  unmask: message("unmask", { assignment, shares: ofMembers(v.nullable(hex(32))) }),
   failed: message("failed", { assignment, code, message: orNull(text(1024)) }),
   bye: message("bye", { reason: orNull(text(1024)) }),
   ...either,
@@ -181,6 +202,15 @@ export const serverMessages = {
     codecSettings: v.optional(v.record(text(64), between(-1e12, 1e12)), {}),
     settings: v.record(v.string(), v.unknown()),
     deadline: milliseconds,
+  }),
+  keys: message("keys", { assignment }),
+  shares: message("shares", { assignment, members: ofMembers(member) }),
+  masked: message("masked", { assignment, sealed }),
+  verify: message("verify", { assignment, survivors }),
+  unmask: message("unmask", {
+    assignment,
+    survivors,
+    signatures: v.record(sha256, hex(64)),
   }),
   grant: message("grant", {
     assignment,

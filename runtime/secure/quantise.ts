@@ -11,6 +11,9 @@ export interface Quantiser {
 /** Q for the most clients that may be in a sum: their sum stays below 2^31. */
 export const stepsFor = (clients: number): number => Math.floor((2 ** 31 - 1) / clients);
 
+/** The most clients that such steps leave room for. */
+export const mostClients = ({ steps }: Pick<Quantiser, "steps">): number => stepsFor(steps);
+
 /**
  * An update as whole steps, weighted first and then rounded by chance to one of the two steps
  * beside it, so that the mean of many is not drawn to either side:

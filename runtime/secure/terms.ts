@@ -23,9 +23,6 @@ const schema = v.strictObject({
 
 export type SecureTerms = v.InferOutput<typeof schema>;
 
-/** The longest text of terms, in characters. */
-export const MOST_TERMS = 16_384;
-
 /** @throws ProtocolError `terms` */
 export function readTerms(text: string): SecureTerms {
   let value: unknown;

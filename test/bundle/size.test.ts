@@ -15,11 +15,13 @@ function assertWithin(budget: number, sizes: Record<string, number>): void {
 const sizesOf = (...files: string[]) =>
   Object.fromEntries(files.map((file) => [file, compressed(file)]));
 
-test("our own code in the browser takes at most 48.5 kB compressed", () => {
+test("our own code in the browser takes at most 52.1 kB compressed", () => {
   // Of these the codecs of updates are 2.4: a device writes what its run asks for, and one that
   // lacks a codec cannot take part.
   // Frozen and personal layers are 1.3: shares of a model, its base from the device's disk, and the
-  // layers that a client keeps to itself. BatchNorm and LoRA are 1.9: their forward and backward
+  // layers that a client keeps to itself. Secure aggregation is 3.5: its cryptography is the
+  // system's, but shares, masks, signatures and the answers of its phases are here, for a client has
+  // to look after its own secrets. BatchNorm and LoRA are 1.9: their forward and backward
   // passes, running values in updates, and the merging of LoRA's kernels for predictions.
   // What frozen layers give, kept at their border, is 0.5: an epoch of a head is then not one of the
   // whole network.
@@ -29,7 +31,7 @@ test("our own code in the browser takes at most 48.5 kB compressed", () => {
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(48_507, { [name]: sizes[name].brotli });
+  assertWithin(52_100, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {

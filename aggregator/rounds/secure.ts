@@ -1,0 +1,262 @@
+import { thresholdOf } from "../../runtime/secure/graph.js";
+import type { Attempt, Common, EngineState, RoundEngine, RoundEvent, Step } from "./engine.js";
+import { SECURE_PHASES, Members, sameWork, type Member, type SecurePhase } from "./participants.js";
+import {
+  abandon,
+  start,
+  step,
+  synchronous,
+  wantedOf,
+  workOf,
+  type RoundRules,
+  type RoundState,
+} from "./synchronous.js";
+import {
+  and,
+  arm,
+  blaming,
+  commonOf,
+  committing,
+  endedMember,
+  late,
+  stepAlike,
+  then,
+} from "./transitions.js";
+
+/**
+ * Secure rounds as a pure state machine around synchronous ones: where these would close a round,
+ * its clients go through the phases by which the aggregator learns the sum of their updates and
+ * none of them.
+ *
+ *     collecting -> securing: keys -> shares -> masked -> verify -> unmask -> committing
+ *                       |
+ *                       +-> too few: abandoned, gathering again with attempt + 1
+ *
+ * Each phase has a deadline, and needs as many as the secrets are shared for. A restart abandons the
+ * attempt that it finds open: what clients hid it by is in no journal.
+ */
+export interface SecureRules extends RoundRules {
+  /** Milliseconds that clients have for each phase. */
+  readonly phaseDeadline: number;
+  /** The last attempt that was begun before a restart: later ones have higher numbers. */
+  readonly latest?: Pick<Attempt, "round" | "attempt">;
+}
+
+export type SecureState = RoundState | Securing;
+
+interface Securing extends EngineState {
+  readonly at: "securing";
+  readonly open: Attempt;
+  /** Those counted have trained, and from `verify` on they are those in the sum. */
+  readonly members: Members;
+  readonly step: SecurePhase;
+  /** Whom the phase is for, and who of them has answered. */
+  readonly asked: readonly string[];
+  readonly answered: ReadonlySet<string>;
+  /** Clients from whom no answer will come, and how their work ended. */
+  readonly left: ReadonlyMap<string, Member>;
+  /** Without so many answers the attempt is abandoned. */
+  readonly need: number;
+}
+
+type SecureStep = Step<SecureState>;
+
+/** Rounds of which the aggregator learns the sum alone. */
+export function secure(rules: SecureRules): RoundEngine<SecureState> {
+  const { maxStaleness, waitsFor, retryAfter, outstanding } = synchronous(rules);
+  return {
+    maxStaleness,
+    start: (committed, reopened, after) => begin(rules, committed, reopened, after),
+    step: (state, event) =>
+      state.at === "securing"
+        ? secureStep(rules, state, event)
+        : secured(rules, state, step(rules, state, asTraining(event))),
+    waitsFor: (state) => (state.at === "securing" ? inWords(state) : waitsFor(state)),
+    retryAfter: (state, client) =>
+      state.at === "securing" ? rules.phaseDeadline : retryAfter(state, client),
+    outstanding: (state) => (state.at === "securing" ? [] : outstanding(state)),
+  };
+}
+
+function begin(
+  rules: SecureRules,
+  committed: number,
+  reopened: Attempt | undefined,
+  after: Common | undefined,
+): SecureStep {
+  const { latest } = rules;
+  const attempt = latest?.round === committed + 1 ? latest.attempt + 1 : 1;
+  const begun = start(rules, committed, undefined, after, attempt);
+  if (reopened === undefined) return begun;
+  const reason = "the aggregator was started anew, and no secure attempt is opened again";
+  const abandoned = { type: "abandon", open: reopened, members: Members.of(), reason } as const;
+  return then([abandoned], begun);
+}
+
+/** That a client has trained is to synchronous rounds what an update is. */
+const asTraining = (event: RoundEvent): RoundEvent =>
+  event.type === "answered" && event.phase === "train"
+    ? { type: "admitted", client: event.client, work: event.work }
+    : event;
+
+/** What synchronous rounds would do, but for closing a round: its clients have only trained. */
+function secured(
+  rules: SecureRules,
+  before: RoundState,
+  { state, effects }: Step<RoundState>,
+): SecureStep {
+  const kept = effects.filter(({ type }) => type !== "fold");
+  if (before.at === "committing" || state.at !== "committing") return { state, effects: kept };
+  const others = kept.filter(({ type }) => type !== "close" && type !== "deadline");
+  const { open, members } = state;
+  const trained = [...members].filter(([, { status }]) => status === "counted");
+  const { quorum: need } = wantedOf(rules, open);
+  const from = { ...commonOf(state), open, members, need, left: new Map() };
+  return then(others, enter(rules, from, "keys", trained.map(([id]) => id).sort()));
+}
+
+type Entering = Common & Pick<Securing, "open" | "members" | "need" | "left">;
+
+/** Asks these clients for the next answer. */
+function enter(
+  rules: SecureRules,
+  { open, members, need, left, ...common }: Entering,
+  step: SecurePhase,
+  asked: readonly string[],
+): SecureStep {
+  const state: Securing = {
+    ...commonOf(common),
+    ...{ at: "securing", open, members, step, asked, left },
+    answered: new Set(),
+    need: step === "shares" ? thresholdOf(asked.length) : need,
+  };
+  const entered = arm(state, rules.phaseDeadline);
+  const effects = [{ type: "enter", phase: step, open, clients: asked }] as const;
+  return then(and(entered, effects).effects, check(rules, entered.state));
+}
+
+function secureStep(rules: SecureRules, state: Securing, event: RoundEvent): SecureStep {
+  switch (event.type) {
+    case "roster":
+      return { state: { ...state, roster: event.roster }, effects: [] };
+    case "admitted":
+    case "answered":
+    case "refused":
+    case "gone":
+      return sameWork(workOf(state.open), event.work)
+        ? take(rules, state, event)
+        : { state, effects: event.type === "admitted" ? [late(event)] : [] };
+    case "back":
+      return comesBack(state, event.client);
+    case "unmasked":
+      if (state.step !== "unmask" || !sameWork(workOf(state.open), event.work)) break;
+      return committing(rules, state, state.open, state.members);
+    case "sealed":
+      if (!sameWork(workOf(state.open), event.work)) break;
+      // More shares may come.
+      if (state.step === "unmask" && pendingIn(state).length > 0) break;
+      return abandoned(rules, state, event.reason);
+    case "deadline":
+      if (event.number !== state.deadline) break;
+      if (state.answered.size >= state.need && state.step !== "unmask")
+        return advance(rules, state);
+      return abandoned(rules, state, `${presence(state)} at the deadline`);
+    case "broken":
+    case "hold":
+    case "stop":
+      return stepAlike(rules, state, event);
+    case "drain":
+      return { state: { ...state, draining: true }, effects: [] };
+    case "release":
+      return { state: { ...state, held: false }, effects: [] };
+  }
+  return { state, effects: [] };
+}
+
+/** A client has answered, or will not. */
+function take(
+  rules: SecureRules,
+  state: Securing,
+  event: Extract<RoundEvent, { type: "admitted" | "answered" | "refused" | "gone" }>,
+): SecureStep {
+  const { client, work } = event;
+  const { answered, left, members, step } = state;
+  const isAsked = state.asked.includes(client);
+  if (event.type !== "admitted" && event.type !== "answered")
+    return check(rules, { ...state, left: new Map(left).set(client, endedMember(event)) });
+  const isAnswer = event.type === "admitted" ? step === "masked" : event.phase === step;
+  if (isAnswer && isAsked && !answered.has(client)) {
+    const next = check(rules, { ...state, answered: new Set(answered).add(client) });
+    return event.type === "admitted" ? then([{ type: "fold", client, work }], next) : next;
+  }
+  const tooLate = event.type === "admitted" && members.get(client)?.status !== "counted";
+  return { state, effects: tooLate ? [late(event)] : [] };
+}
+
+/** It is asked again, where its answer is missing. */
+function comesBack(state: Securing, client: string): SecureStep {
+  const { asked, answered, open } = state;
+  const left = new Map(state.left);
+  left.delete(client);
+  const isMissing = asked.includes(client) && !answered.has(client);
+  return {
+    state: { ...state, left },
+    effects: isMissing ? [{ type: "ask", client, work: workOf(open) }] : [],
+  };
+}
+
+const pendingIn = ({ asked, answered, left }: Securing): string[] =>
+  asked.filter((client) => !answered.has(client) && !left.has(client));
+
+/** Continues where all have answered, and gives up where too few can. */
+function check(rules: SecureRules, state: Securing): SecureStep {
+  const pending = pendingIn(state).length;
+  if (state.answered.size + pending < state.need)
+    return abandoned(
+      rules,
+      state,
+      `${presence(state)}, and ${pending === 0 ? "no" : `only ${pending}`} more could come`,
+    );
+  return pending === 0 && state.step !== "unmask" ? advance(rules, state) : { state, effects: [] };
+}
+
+/** The next phase, for those who answered. Before `verify` the others are out of the round. */
+function advance(rules: SecureRules, state: Securing): SecureStep {
+  const { open, asked, answered, step, left } = state;
+  const next = SECURE_PHASES[SECURE_PHASES.indexOf(step) + 1];
+  const clients = asked.filter((client) => answered.has(client));
+  const work = workOf(open);
+  const isIn = step === "verify";
+  const out = isIn ? [] : asked.filter((client) => !answered.has(client));
+  const { members } = out.reduce(withoutClient, state);
+  const silent = out.filter((client) => !left.has(client));
+  return then(
+    silent.map((client) => late({ client, work })),
+    enter(rules, { ...state, members }, next, clients),
+  );
+}
+
+const withoutClient = (state: Securing, client: string): Securing => {
+  const { members, left, open } = state;
+  const ended = left.get(client) ?? { status: "late", work: workOf(open) };
+  return { ...state, members: members.with(client, ended) };
+};
+
+/** Calls the attempt off, and says of whom nothing came. */
+function abandoned(rules: SecureRules, state: Securing, reason: string): SecureStep {
+  const silent = state.asked.filter((client) => !state.answered.has(client));
+  const { members } = silent.reduce(withoutClient, state);
+  const why = blaming(members);
+  return abandon(rules, { ...commonOf(state), open: state.open, members }, `${reason}${why}`);
+}
+
+const presence = ({ answered, need, step }: Securing): string =>
+  `${answered.size} of ${need} answers needed for the phase ${step} were there`;
+
+function inWords(state: Securing): string {
+  const { open, asked, answered, need, step } = state;
+  const pending = pendingIn(state).map((id) => id.slice(0, 8));
+  const more = pending.length > 5 ? ` and ${pending.length - 5} more` : "";
+  const names = pending.slice(0, 5).join(", ") || "the sum";
+  return `Round ${open.round}, attempt ${open.attempt} (${step}) has ${answered.size} of ${asked.length} answers wanted, ${need} needed, and waits for ${names}${more}.`;
+}

@@ -1,0 +1,113 @@
+import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
+import { DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
+import { ConfigError } from "../../runtime/errors.js";
+import { MOST_COMPLETE, thresholdOf } from "../../runtime/secure/graph.js";
+import { stepsFor, type Quantiser } from "../../runtime/secure/quantise.js";
+import type { SecureTerms } from "../../runtime/secure/terms.js";
+import { wantedOf } from "../rounds/synchronous.js";
+import type { AggregatorSettings } from "../settings.js";
+import type { AttemptRecord } from "../storage/ledger.js";
+
+/** The fewest clients of a secure round: of three, two would open the third. */
+export const LEAST_SECURE = 4;
+
+/** The most clients of a secure round: each has masks with every other. */
+export const MOST_SECURE = MOST_COMPLETE;
+
+/**
+ * Looks whether the settings go with secure aggregation, where they ask for it.
+ * @throws ConfigError `settings`, or `client-state` of an algorithm whose clients keep state
+ */
+export function requireSecure(
+  settings: AggregatorSettings,
+  { name, client }: Algorithm,
+  run: { readonly takesStatistics: boolean; readonly averages: boolean },
+): void {
+  if (!settings.secure) return;
+  const wrong = (label: string, expected: string, got: unknown, code = "settings"): never => {
+    throw new ConfigError(code, `"${label}" expected ${expected}, got ${String(got)}`);
+  };
+  if (client.state.length > 0)
+    wrong(
+      "secure",
+      `an algorithm whose clients keep no state: what ${name} keeps has to be what the server sums, which masked updates are rounded to`,
+      true,
+      "client-state",
+    );
+  const { aggregate, mode, codec, modelCodec, maxNorm, clipUpdateNorm, dpNoise } = settings;
+  if (aggregate !== "mean")
+    wrong("aggregate", "mean beside secure, whose aggregator sees no single update", aggregate);
+  if (mode !== "synchronous")
+    wrong("mode", "synchronous beside secure, whose clients mask their updates together", mode);
+  if (codec !== DEFAULT_CODEC)
+    wrong("codec", `${DEFAULT_CODEC} beside secure, which sends masked words of 32 bits`, codec);
+  if (modelCodec !== "float32")
+    wrong(
+      "modelCodec",
+      "float32 beside secure, whose clients have to see that all train from one model",
+      modelCodec,
+    );
+  if (maxNorm > 0)
+    wrong("maxNorm", "0 beside secure, whose aggregator cannot measure an update", maxNorm);
+  if (clipUpdateNorm > 0)
+    wrong(
+      "clipUpdateNorm",
+      "0 beside secure, whose aggregator cannot clip an update",
+      clipUpdateNorm,
+    );
+  if (dpNoise !== undefined)
+    wrong(
+      "dpNoise",
+      "nothing beside secure: the aggregator would have to clip updates that it does not see",
+      dpNoise,
+    );
+  if (run.takesStatistics)
+    wrong(
+      "normalise",
+      "none beside secure: statistics of inputs would show the aggregator each client's own",
+      "channels",
+    );
+  if (run.averages)
+    wrong(
+      "batchNorm",
+      "frozen or local beside secure: running values would show the aggregator each client's own",
+      "average",
+    );
+}
+
+/** How the updates of an attempt become whole steps. */
+export const quantiserOf = (
+  { secureRange }: AggregatorSettings,
+  { server }: Algorithm,
+  { goal, selected, maxSamples }: AttemptRecord,
+): Quantiser => ({
+  range: secureRange,
+  steps: stepsFor(Math.min(goal, selected.length)),
+  maxWeight: Object.values(server.folds).includes("samples") ? maxSamples : 1,
+});
+
+/** The terms of an attempt, the same text for all of its clients. */
+export function termsText(
+  settings: AggregatorSettings,
+  algorithm: Algorithm,
+  attempt: AttemptRecord,
+  model: string,
+  training: Readonly<Record<string, unknown>>,
+): string {
+  const { quorum } = wantedOf({ quorum: settings.quorum, least: LEAST_SECURE }, attempt);
+  const terms: SecureTerms = {
+    ...{ model, training },
+    ...quantiserOf(settings, algorithm, attempt),
+    clients: quorum,
+  };
+  return JSON.stringify(terms);
+}
+
+/** Who can see what, in a sentence. */
+export function secureInWords({ minimum, quorum }: AggregatorSettings): string {
+  const least = Math.max(LEAST_SECURE, Math.ceil(quorum * minimum));
+  return `Updates are masked by the clients: the aggregator sees sums of at least ${thresholdOf(least)} of them, and no single one.`;
+}
+
+/** How a run's rounds go, as its journal has it: one that is resumed continues in the same way. */
+export const kindOf = ({ mode, secure }: AggregatorSettings): string => (secure ? "secure" : mode);
