@@ -32,7 +32,16 @@ async function importModel(settings: SettingsOf<"import">): Promise<void> {
     { source, model: destination, layers: layers.length, parameters: layout.size },
     `${destination}: ${layers.length} layers, ${layout.size} parameters, ${input.join("x")} to ${task.task}.`,
   );
-  for (const note of imported.notes) view.say("note", { note }, note);
+  const isTable = input.length <= 2 && !layers.some(({ type }) => type === "embedding");
+  const notes = [
+    ...imported.notes,
+    ...(isTable
+      ? [
+          "A run normalises inputs of one or two axes; --normalise none leaves them as they are here.",
+        ]
+      : []),
+  ];
+  for (const note of notes) view.say("note", { note }, note);
   view.close();
 }
 

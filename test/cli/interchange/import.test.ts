@@ -3,7 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { merged } from "../../../runtime/models/merged.js";
 import { loadModel } from "../../../runtime/models/model.js";
+import { networkOf } from "../../../runtime/models/network.js";
 import { run } from "../command.js";
 import { MODELS } from "./running.js";
 
@@ -18,6 +20,7 @@ test("a file becomes a model that a federation begins with", async () => {
   assert.equal(imported.code, 0, imported.stderr);
   assert.match(imported.stdout, /linear: 1 layers, 88 parameters, 10 to classes\./);
   assert.match(imported.stdout, /does not say the loss; softmaxCrossEntropy is taken/);
+  assert.match(imported.stdout, /--normalise none leaves them as they are/);
   const model = loadModel(readFileSync(join(to, "weights.safetensors")));
 
   // Rows whose class is the largest of eight outputs of the model itself.
@@ -48,6 +51,34 @@ test("--head puts a new layer in place of the last one", async () => {
   const { description, layout } = loadModel(readFileSync(to));
   assert.deepEqual(description.layers, [{ type: "dense", units: 3 }]);
   assert.equal(layout.size, 33);
+});
+
+test("--lora puts adapters beside the dense layers but the last, which change no output yet", async () => {
+  const file = join(MODELS, "keras", "two-dense.h5");
+  const [plain, to] = ["plain", "lora"].map((name) => join(folder, `${name}.safetensors`));
+  for (const args of [
+    ["--to", plain],
+    ["--lora", "2", "--to", to],
+  ]) {
+    const { code, stderr } = await run("import", file, ...args);
+    assert.equal(code, 0, stderr);
+  }
+  const [whole, model] = [plain, to].map((path) => loadModel(readFileSync(path)));
+  const { layers } = model.description;
+  assert.deepEqual(
+    layers.map((layer) => "lora" in layer && layer.lora),
+    [{ rank: 2, alpha: 4 }, false],
+  );
+  assert.deepEqual(
+    networkOf(model.description).shares.frozen.places.map(({ name }) => name),
+    ["0.kernel", "0.bias"],
+  );
+  assert.deepEqual(merged(model).weights, whole.weights);
+  const refused = await run("import", LINEAR, "--lora", "2", "--to", to);
+  assert.match(
+    refused.stderr,
+    /^fedflat: "--lora" expected a dense layer before the last, got none\n$/,
+  );
 });
 
 test("what cannot be read is one sentence, and leaves nothing behind", async () => {
