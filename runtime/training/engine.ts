@@ -92,9 +92,10 @@ export function engineOn(kernels: Kernels, heap: Heap): Engine {
     },
     async train(job, hooks) {
       const plan = planFor(job, "train", job.settings.batchSize);
-      const changed = job.settings.augmentation !== undefined;
-      if (!changed) features = featuresFor(plan, job, features);
-      return train(plan, job, hooks, changed ? null : features);
+      // What augmentation changes has other features each time.
+      if (job.settings.augmentation !== undefined) return train(plan, job, hooks);
+      features = featuresFor(plan, job, features);
+      return train(plan, job, hooks, features);
     },
     async evaluate(job, hooks) {
       const { part } = job;
@@ -154,7 +155,7 @@ async function train(
   plan: Plan,
   job: TrainJob,
   hooks: Hooks,
-  features: Features | null | undefined,
+  features?: Features,
 ): Promise<Trained> {
   const { part, settings, objective, from } = job;
   const { seed, localEpochs, batchSize, augmentation } = settings;

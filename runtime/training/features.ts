@@ -22,17 +22,18 @@ export interface Features {
 }
 
 /**
- * What is kept for a job on a plan: what `last` holds where that is of the same; nothing where the
- * base has no name, or the job does not say how many bytes are to spare.
+ * What is kept for a job on a plan: what `last` holds where that is of the same; else nothing yet,
+ * for as many examples as fit into what the job has to spare. Undefined where nothing can be: the
+ * examples then go through all layers together.
  */
 export function featuresFor(
   { border }: Plan,
-  { description, base, normalisation, part: { dataset }, spare }: FeaturesJob,
+  { description, base, normalisation, part: { dataset }, spare = 0 }: FeaturesJob,
   last: Features | undefined,
 ): Features | undefined {
+  if (!border || !base) return undefined;
   const name = JSON.stringify([description, base, normalisation]);
   if (last?.dataset === dataset && last.name === name) return last;
-  if (!border || !base || !spare) return undefined;
   const most = Math.min(MOST_BYTES, spare) / (4 * border.at(0).length + OVERHEAD);
   return { dataset, name, most: Math.floor(most), rows: new Map() };
 }
@@ -42,15 +43,15 @@ export function loadFeatures(
   border: Border,
   rows: Uint32Array,
   loadInputs: (rows: Uint32Array) => void,
-  kept: Features | null | undefined,
+  { rows: kept, most }: Features,
 ): void {
   // The first one last: another example's are computed in its place.
   for (let i = rows.length - 1; i >= 0; i--) {
-    let features = kept?.rows.get(rows[i]);
+    let features = kept.get(rows[i]);
     if (features === undefined) {
       loadInputs(rows.subarray(i, i + 1));
       features = border.compute();
-      if (kept && kept.rows.size < kept.most) kept.rows.set(rows[i], features.slice());
+      if (kept.size < most) kept.set(rows[i], features.slice());
     }
     border.at(i).set(features);
   }

@@ -39,7 +39,7 @@ export interface TrainJob extends Weighted {
   readonly objective: LocalObjective;
   readonly part: Part;
   readonly settings: RoundSettings;
-  /** Bytes of memory that the job leaves to keep features in; where not given, as many as there are. */
+  /** Bytes of memory that the job leaves, to keep features in; none where not given. */
   readonly spare?: number;
   /**
    * Where an earlier run of the same job was cut: this one resumes there, and ends with the same

@@ -10,14 +10,14 @@ export type LoadRows = (rows: Uint32Array) => Float32Array;
 /**
  * A loader of examples of the plan's input shape: each is copied as it is, bytes becoming floats on
  * the way, and normalised by kernels in the plan, which is several times quicker than a loop in
- * JavaScript. Where the plan has a border, it is their features that are put there.
- * @param features what is kept of them; null where examples are changed, so that none may be
+ * JavaScript.
+ * @param features what is kept of the examples; then it is theirs that are put, at the border
  */
 export function loaderOf(
   plan: Plan,
   data: Pick<Dataset, "inputs"> & Partial<Dataset>,
   { normalisation, targets: scales }: Pick<Weighted, "normalisation" | "targets">,
-  features?: Features | null,
+  features?: Features,
 ): LoadRows {
   const { inputs, starts, labels, targets } = data;
   const size = elements(plan.network.input);
@@ -47,9 +47,9 @@ export function loaderOf(
     if (scaling !== undefined) plan.scaleInputs(rows.length, scaling.factors, scaling.offsets);
   };
   const { border } = plan;
-  if (border !== undefined) border.begins = features !== null;
+  if (border !== undefined) border.begins = features !== undefined;
   return (rows) => {
-    if (border?.begins) loadFeatures(border, rows, loadInputs, features);
+    if (border && features) loadFeatures(border, rows, loadInputs, features);
     else loadInputs(rows);
     // Where the input is the target, both are one.
     if (kind !== "input") loadTargets(rows);

@@ -110,7 +110,7 @@ for (const build of BUILDS)
         const bits = await rounds(engineOn(kernels, heap), part, objective, keep);
         return { bits, reads: reads() };
       };
-      const without = await of({});
+      const without = await of({ base: "b" });
       const some = await of({ base: "b", spare: SEVEN });
       const all = await of({ base: "b", spare: ALL });
       assert.equal(all.bits, without.bits);
@@ -118,6 +118,8 @@ for (const build of BUILDS)
       // Each of 20 examples, and the two held out that are not among them, once.
       assert.equal(all.reads, COUNT - 1);
       assert.ok(some.reads > all.reads && some.reads < without.reads);
+      // A base without a name keeps nothing.
+      assert.equal((await of({ spare: ALL })).reads, without.reads);
     });
 
 test("another base, another network or other data have features of their own; an evaluation alone keeps none", async () => {
