@@ -9,6 +9,8 @@ export const id = "0123456789abcdef".repeat(2);
 export const hash = "0123456789abcdef".repeat(4);
 const blob = { sha256: hash, bytes: 1234 };
 
+const member = { key: hash, cipher: hash, mask: hash, weight: 7, signature: hash + hash };
+
 export const fromClient: OutgoingClientMessage[] = [
   {
     type: "hello",
@@ -22,6 +24,7 @@ export const fromClient: OutgoingClientMessage[] = [
       codecs: ["float32"],
       models: ["float32", "float16"],
       build: "simd",
+      secure: true,
     },
     samples: 120,
     counted: { round: 3, assignment: id, sha256: hash },
@@ -59,6 +62,11 @@ export const fromClient: OutgoingClientMessage[] = [
     assignment: id,
     evaluation: { count: 12, correct: 9, loss: 7.25 },
   },
+  { type: "trained", assignment: id },
+  { type: "keys", assignment: id, ...member },
+  { type: "shares", assignment: id, sealed: [null, "5a".repeat(81)], seed: hash },
+  { type: "verify", assignment: id, signature: hash + hash },
+  { type: "unmask", assignment: id, shares: [hash, null] },
   { type: "failed", assignment: id, code: "trap", message: "unreachable" },
   { type: "bye" },
   { type: "busy", reason: "labels of another kind", code: "data" },
@@ -111,6 +119,11 @@ export const fromServer: OutgoingServerMessage[] = [
     deadline: 60000,
   },
   { type: "grant", assignment: id, transfer: 2, offset: 0, window: 65536 },
+  { type: "keys", assignment: id },
+  { type: "shares", assignment: id, members: [member] },
+  { type: "masked", assignment: id, sealed: ["5a".repeat(81), null] },
+  { type: "verify", assignment: id, survivors: [hash] },
+  { type: "unmask", assignment: id, survivors: [hash], signatures: { [hash]: hash + hash } },
   { type: "received", assignment: id },
   { type: "committed", assignment: id, round: 2, model: blob },
   { type: "refused", assignment: id, code: "late" },
