@@ -1,5 +1,6 @@
 import {
   agreed,
+  agreementKey,
   fromHex,
   pairKey,
   selfKey,
@@ -34,12 +35,14 @@ export async function unmask(
 ): Promise<void> {
   const known = new Map(clients.map((client) => [client.id, client]));
   for (const seed of seeds.values()) await addMask(sum, await selfKey(seed, attempt), -1);
-  for (const [gone, secret] of keys)
+  for (const [gone, secret] of keys) {
+    const key = await agreementKey(secret);
     for (const id of known.get(gone)!.neighbours) {
       if (!seeds.has(id)) continue;
-      const shared = await agreed(secret, fromHex(known.get(id)!.mask));
+      const shared = await agreed(key, fromHex(known.get(id)!.mask));
       await addMask(sum, await pairKey(shared, attempt, id, gone), id < gone ? -1 : 1);
     }
+  }
 }
 
 /** Adds a masked update, little-endian words of 32 bits, in Z_2^32. */

@@ -37,15 +37,24 @@ const PKCS8_PREFIX = fromHex("302e020100300506032b656e04220420");
 /** u = 9. */
 const BASE = Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? 9 : 0));
 
+/** A secret key of 32 bytes, read once for many agreements: to read it takes as long as one. */
+export async function agreementKey(secret: Uint8Array): Promise<CryptoKey> {
+  const pkcs8 = new Uint8Array([...PKCS8_PREFIX, ...secret]);
+  const key = await crypto.subtle.importKey("pkcs8", pkcs8, "X25519", false, ["deriveBits"]);
+  pkcs8.fill(0);
+  return key;
+}
+
 /**
- * X25519 of a secret key and a public one, 32 bytes each.
+ * X25519 of a secret key and a public one of 32 bytes.
  * @throws ProtocolError `key` where the result is zero: the public key is of small order
  */
-export async function agreed(secret: Uint8Array, publicKey: Uint8Array): Promise<Bytes> {
-  const pkcs8 = new Uint8Array([...PKCS8_PREFIX, ...secret]);
-  const own = await crypto.subtle.importKey("pkcs8", pkcs8, "X25519", false, ["deriveBits"]);
+export async function agreed(
+  secret: CryptoKey | Uint8Array,
+  publicKey: Uint8Array,
+): Promise<Bytes> {
+  const own = secret instanceof Uint8Array ? await agreementKey(secret) : secret;
   const other = await crypto.subtle.importKey("raw", publicKey.slice(), "X25519", false, []);
-  pkcs8.fill(0);
   let shared = new Uint8Array(32);
   try {
     const algorithm = { name: "X25519", public: other };

@@ -16,8 +16,12 @@ export async function addMask(sum: Uint32Array, key: Bytes, sign: 1 | -1): Promi
     new DataView(counter.buffer).setUint32(12, from / 4);
     const algorithm = { name: "AES-CTR", counter, length: 64 };
     const stream = await crypto.subtle.encrypt(algorithm, aes, zeros.subarray(0, 4 * count));
-    const words = new Uint32Array(stream);
-    if (sign > 0) for (let i = 0; i < count; i++) sum[from + i] += words[i];
-    else for (let i = 0; i < count; i++) sum[from + i] -= words[i];
+    add(sum.subarray(from, from + count), new Uint32Array(stream), sign);
   }
+}
+
+/** By itself: in a function that awaits, the loop takes twice as long as the cipher. */
+function add(sum: Uint32Array, words: Uint32Array, sign: 1 | -1): void {
+  if (sign > 0) for (let i = 0; i < sum.length; i++) sum[i] += words[i];
+  else for (let i = 0; i < sum.length; i++) sum[i] -= words[i];
 }

@@ -4,6 +4,7 @@ import type { Identity } from "../platform/platform.js";
 import { MOST_COMPLETE, thresholdOf } from "./graph.js";
 import {
   agreed,
+  agreementKey,
   commitmentOf,
   digest,
   fromHex,
@@ -89,6 +90,7 @@ export function participant(options: ParticipantOptions): Participant {
   const { attempt, terms, identity, weight, least, threshold = thresholdOf } = options;
   const random = options.random ?? ((bytes) => crypto.getRandomValues(new Uint8Array(bytes)));
   const secrets: Secrets = { cipher: random(32), mask: random(32), seed: random(32) };
+  const cipherKey = agreementKey(secrets.cipher);
   const { once, listsOf, forget } = answersOnce();
   let update: Int32Array | undefined = options.update;
   let own: IdentifiedMember | undefined;
@@ -127,7 +129,7 @@ export function participant(options: ParticipantOptions): Participant {
         held = members.map(({ id }, i) => (id === own!.id ? dealt[i] : undefined));
         const sealedFor = async ({ id, cipher }: IdentifiedMember, i: number) => {
           if (id === own!.id) return null;
-          const shared = await agreed(secrets.cipher, fromHex(cipher));
+          const shared = await agreed(await cipherKey, fromHex(cipher));
           return toHex(await sealed(dealt[i], shared, attempt, own!.id, id));
         };
         const messages = await Promise.all(members.map(sealedFor));
@@ -146,7 +148,7 @@ export function participant(options: ParticipantOptions): Participant {
         const heldOf = async ({ id, cipher }: IdentifiedMember, i: number) => {
           const message = messages[i];
           if (i === at || message === null) return held[i];
-          const shared = await agreed(secrets.cipher, fromHex(cipher));
+          const shared = await agreed(await cipherKey, fromHex(cipher));
           const shares = await opened(fromHex(message), shared, attempt, id, own!.id);
           // Of a member who deals what is none: a share that is missing.
           return shares?.x === at + 1 ? shares : undefined;
@@ -247,9 +249,10 @@ async function addMasks(
   present: readonly IdentifiedMember[],
 ): Promise<void> {
   await addMask(sum, await selfKey(secrets.seed, attempt), 1);
+  const maskKey = await agreementKey(secrets.mask);
   for (const { id, mask } of present) {
     if (id === own) continue;
-    const shared = await agreed(secrets.mask, fromHex(mask));
+    const shared = await agreed(maskKey, fromHex(mask));
     await addMask(sum, await pairKey(shared, attempt, own, id), own < id ? 1 : -1);
   }
 }
