@@ -98,13 +98,15 @@ function optionsOf(part: Participation, assign: Assign): TrainOptions | undefine
   if (available !== true) decline("busy", "a free client", available);
   if (!["train", "evaluate", "statistics"].includes(task))
     decline("task", "train, evaluate or statistics", task);
+  const { secureOnly = 0 } = options;
+  if (task === "statistics" && secureOnly > 0)
+    decline("task", "none that shows this client's inputs by themselves", task);
   part.models.checkSize(model);
   if (task !== "train") return undefined;
   requireNew(part, assign);
   try {
     codecSettings(codecNamed(assign.codec), assign.codecSettings);
     const agreed = agreedIn(assign);
-    const { secureOnly = 0 } = options;
     const most = agreed ? mostClients(agreed.terms) : 0;
     if (most < secureOnly)
       decline("settings", `a secure round of at least ${secureOnly} clients`, `one of ${most}`);

@@ -366,6 +366,15 @@ test("a client that demands secure rounds declines others", () =>
     assert.ok(fleet.clients.every((client) => messagesOf(client, "offer").length === 0));
   }));
 
+test("a client that demands secure rounds gives no statistics of its own", () =>
+  withFleet(
+    secureFleet(4, { secure: false, normalise: "channels" }, {}, { secureOnly: 4 }),
+    async (fleet) => {
+      await until(() => messagesOf(fleet.clients[0], "decline").length > 0);
+      assert.ok(fleet.clients.every((client) => messagesOf(client, "report").length === 0));
+    },
+  ));
+
 test("a client that cannot take part in secure rounds is told so", async () => {
   const f = await federation({ ...SECURE, minimum: 4 });
   try {
