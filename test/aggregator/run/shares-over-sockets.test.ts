@@ -22,7 +22,7 @@ import type { StateStore } from "../../../runtime/platform/platform.js";
 import { random } from "../../../runtime/tensors/random.js";
 import { readSafetensors } from "../../../runtime/tensors/safetensors.js";
 import { elements } from "../../../runtime/tensors/shape.js";
-import type { Trainer } from "../../../runtime/training/job.js";
+import type { EvaluateJob, Trainer, TrainJob } from "../../../runtime/training/job.js";
 import { mobilenetV2 } from "../../models/mobilenet-v2.js";
 import { trainerHere } from "../../training/engines.js";
 
@@ -69,9 +69,17 @@ function dataOf(client: number, size: number) {
   return { x, y };
 }
 
+const MEMORY = 500e6;
 let trainer: Trainer;
+/** What was trained and evaluated. */
+let jobs: (TrainJob | EvaluateJob)[] = [];
 before(async () => {
-  trainer = await trainerHere("simd");
+  const here = await trainerHere("simd");
+  trainer = {
+    ...here,
+    train: (job, options) => (jobs.push(job), here.train(job, options)),
+    evaluate: (job, options) => (jobs.push(job), here.evaluate(job, options)),
+  };
 });
 
 /** A client that notes the hash of each blob that it asks for, and the bytes of its offers. */
@@ -80,7 +88,14 @@ function clientOf(index: number, url: string, store: StateStore, size: number) {
   const wanted: string[] = [];
   const offered: number[] = [];
   const client = new FederatedClient(
-    { url, state: "", data: dataOf(index, size), trainer, holdOut: 0.2 },
+    {
+      url,
+      state: "",
+      data: dataOf(index, size),
+      trainer,
+      holdOut: 0.2,
+      limits: { memoryBytes: MEMORY },
+    },
     {
       ...node,
       openState: async () => ({ ...store, close: async () => {} }),
@@ -135,6 +150,7 @@ async function run(
 }
 
 test("a frozen layer is fetched once by each client, is not sent, and stays as it is", async () => {
+  jobs = [];
   const { model, ending, clients, file } = await run(FROZEN, {});
   const { shares, layout } = networkOf(FROZEN);
   const after = loadModel(ending.model);
@@ -147,6 +163,12 @@ test("a frozen layer is fetched once by each client, is not sent, and stays as i
   const trained = 4 * shares.shared.layout.size;
   assert.ok(trained < 4 * layout.size);
   const base = sha256Hex(writeBase(model)!);
+  // By that name, and in what training leaves of the memory, its features are kept.
+  assert.ok(jobs.length >= 3 * CLIENTS);
+  for (const job of jobs) {
+    assert.equal(job.base, base);
+    if ("spare" in job) assert.ok(job.spare! > MEMORY / 2 && job.spare! < MEMORY, `${job.spare}`);
+  }
   for (const { wanted, offered } of clients) {
     assert.equal(wanted.filter((hash) => hash === base).length, 1);
     assert.equal(new Set(wanted).size, 1 + 4);
