@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ruleNamed } from "../aggregator/aggregation/rules/built-in.js";
 import { mean } from "../aggregator/aggregation/rules/mean.js";
+import { LEAST_SECURE } from "../aggregator/run/secure.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { runSettings } from "../aggregator/settings.js";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
@@ -41,7 +42,7 @@ import { remarkOn } from "./remarks.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { writeTensorBoard } from "./tensorboard.js";
-import { openView } from "./view.js";
+import { openView, type View } from "./view.js";
 
 /** Where simulated clients dial: they sign it as any other host. */
 const HOST = "simulation";
@@ -85,6 +86,7 @@ export async function simulate(
   const attack = attackNamed(settings.attack)!;
   const attackers = attackersOf(settings, parts.length);
   const wanted = wantedOf(settings, parts.length);
+  requireEnough(settings, parts.length);
   // A rule for hostile updates has to be sure of how many there are at least.
   const minimum = given.aggregate === mean.name ? 1 : wanted;
   const holdOut = settings.holdOut ?? (isTested ? 0 : 0.1);
@@ -122,10 +124,7 @@ export async function simulate(
       },
     });
     remarkOn(view, settings.data, dataset, aggregator);
-    if (attackers > 0 && settings.attack === "none") {
-      const sentence = `The ${attackers} clients of --attackers train honestly, since no --attack is given`;
-      view.say("notice", { sentence }, `${sentence}.`);
-    }
+    remarkOnAttackers(view, settings.attack, attackers);
     view.say(
       "simulating",
       { clients: parts.length, run: folder },
@@ -184,6 +183,15 @@ export async function simulate(
   }
 }
 
+/** @throws ConfigError `clients` */
+function requireEnough({ secure }: SettingsOf<"simulate">, clients: number): void {
+  if (secure && clients < LEAST_SECURE)
+    throw new ConfigError(
+      "clients",
+      `"--clients" expected at least ${LEAST_SECURE} beside --secure, got ${clients}`,
+    );
+}
+
 /** How many of the clients are hostile. */
 function attackersOf({ attack, attackers, mode }: SettingsOf<"simulate">, clients: number): number {
   const wrong = (flag: string, expected: string, got: unknown) =>
@@ -199,6 +207,12 @@ function attackersOf({ attack, attackers, mode }: SettingsOf<"simulate">, client
       attack,
     );
   return attackers;
+}
+
+function remarkOnAttackers(view: View, attack: string, attackers: number): void {
+  if (attack !== "none" || attackers === 0) return;
+  const sentence = `The ${attackers} clients of --attackers train honestly, since no --attack is given`;
+  view.say("notice", { sentence }, `${sentence}.`);
 }
 
 /** The number of hostile clients, for a rule that bears some. */

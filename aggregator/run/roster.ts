@@ -43,6 +43,10 @@ export function openRoster(options: {
     if (task === "statistics" && mayDoWithout(settings)) return;
     const barred = [...clients.values()].filter((client) => isBarred(client, task));
     if (clients.size - barred.length >= Math.max(1, minimum)) return;
+    if (barred.length === 0) {
+      const reason = `there are ${clients.size} clients, and a round takes at least ${minimum}`;
+      return send({ type: "broken", reason });
+    }
     const names = namesOf(
       barred.map(({ id, troubles }) => [id, troubleInWords(privacy, troubles[task]!)]),
     );

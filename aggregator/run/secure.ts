@@ -29,12 +29,15 @@ export function requireSecure(
   };
   if (client.state.length > 0)
     wrong(
-      "secure",
-      `an algorithm whose clients keep no state: what ${name} keeps has to be what the server sums, which masked updates are rounded to`,
-      true,
+      "algorithm",
+      `one whose clients keep no state beside secure, which rounds updates to whole steps`,
+      name,
       "client-state",
     );
   const { aggregate, mode, codec, modelCodec, maxNorm, clipUpdateNorm, dpNoise } = settings;
+  const { clientsPerRound = LEAST_SECURE } = settings;
+  if (clientsPerRound < LEAST_SECURE)
+    wrong("clientsPerRound", `at least ${LEAST_SECURE} beside secure`, clientsPerRound);
   if (aggregate !== "mean")
     wrong("aggregate", "mean beside secure, whose aggregator sees no single update", aggregate);
   if (mode !== "synchronous")

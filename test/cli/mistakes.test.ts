@@ -130,6 +130,9 @@ test("flags that do not go together are wrong usage, and are named as they are t
     [/"--codec-set" expected name=number, got "__proto__=1"/, "--codec-set", "__proto__=1"],
     [/"--codec-set fraction" expected/, "--codec", "int8", "--codec-set", "fraction=0.1"],
     [/"--learning-rate" expected more than 0/, "--learning-rate", "0"],
+    [/"--codec" expected float32 beside --secure/, "--secure", "--codec", "int8"],
+    [/"--algorithm" expected .* got scaffold/, "--secure", "--algorithm", "scaffold"],
+    [/"--clients" expected at least 4/, "--secure", "--clients", "3"],
     [/"--attack" expected/, "--attack", "huge:1e40", "--attackers", "1"],
     [/"--aggregate" expected .* 2 updates/, "--aggregate", "krum", "--clients", "2"],
     [
