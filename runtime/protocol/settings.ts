@@ -14,6 +14,8 @@ export const trainSettings = {
   algorithm: v.optional(name, "fedavg"),
   algorithmSettings: v.optional(v.record(name, between(-1e12, 1e12)), {}),
   localEpochs: v.optional(whole(1, 10_000), 5),
+  /** Epochs before them in which only personal layers move (FedRep). */
+  headEpochs: v.optional(whole(1, 10_000)),
   batchSize: v.optional(whole(1, 65_536), 50),
   /** Of the run's first round; an assignment has its round's. */
   learningRate: v.optional(between(0, 1e6), 0.1),

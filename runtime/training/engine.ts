@@ -158,7 +158,7 @@ async function train(
   features?: Features,
 ): Promise<Trained> {
   const { part, settings, objective, from } = job;
-  const { seed, localEpochs, batchSize, augmentation } = settings;
+  const { seed, localEpochs, headEpochs, batchSize, augmentation } = settings;
   const started = performance.now() - 1000 * (from?.seconds ?? 0);
   const seconds = () => (performance.now() - started) / 1000;
   const { network } = plan;
@@ -171,7 +171,7 @@ async function train(
 
   const lossBefore = from?.lossBefore ?? (await meanLoss());
   const epochBatches = Math.ceil(part.rows.length / batchSize);
-  const batches = localEpochs * epochBatches;
+  const batches = ((headEpochs ?? 0) + localEpochs) * epochBatches;
   const norms = new Float64Array(plan.taps.length + Number(settings.manIncludesLogits));
   let batch = 0;
   if (from !== undefined) {
@@ -194,6 +194,7 @@ async function train(
     while (batch < batches) {
       const epoch = Math.floor(batch / epochBatches);
       const done = batch % epochBatches;
+      const moving = headEpochs ? (epoch < headEpochs ? "personal" : "shared") : undefined;
       chance = random(seed, "epoch", epoch);
       const order = settings.shuffle ? chance.shuffle(part.rows.slice()) : part.rows;
       if (from !== undefined && done > 0) chance.restore(from.chance);
@@ -203,7 +204,7 @@ async function train(
         const target = load(rows);
         if (augmentation !== undefined && network.input.length === 3)
           augment(target, rows.length, network.input, augmentation, chance);
-        const measured = stepper.step(rows.length, chance);
+        const measured = stepper.step(rows.length, chance, moving);
         const { loss, activationNorms } = measured;
         if (!Number.isFinite(loss))
           throw new ModelError(

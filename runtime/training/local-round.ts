@@ -18,6 +18,11 @@ export interface RoundSettings {
   /** The algorithm's own numbers (alpha, mu, rho ...). */
   readonly algorithmSettings: NamedNumbers;
   readonly localEpochs: number;
+  /**
+   * FedRep: so many epochs come first in which only personal layers move; in the others they are
+   * held. Where not given, all move together.
+   */
+  readonly headEpochs?: number;
   readonly batchSize: number;
   /** eta_t, constant inside the round, and eta_0. */
   readonly learningRate: number;

@@ -15,8 +15,9 @@ interface Stepper {
   /**
    * One step on the first `batch` examples of the plan; what is measured is measured before the
    * step.
+   * @param moving what moves, if not all: the rest is held as if it were frozen
    */
-  step(batch: number, chance: Random): ObjectiveResult;
+  step(batch: number, chance: Random, moving?: "shared" | "personal"): ObjectiveResult;
   free(): void;
 }
 
@@ -34,10 +35,9 @@ export const stepperMemory = ({ shared, learning }: Shares): number =>
  */
 export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepSettings): Stepper {
   const { kernels, heap, parameters: theta, gradient } = plan;
-  const { shared, learning } = plan.network.shares;
-  const { layout } = learning;
-  const { size } = shared.layout;
-  const personal = layout.size - size;
+  const { shares } = plan.network;
+  const { layout } = shares.learning;
+  const { size } = shares.shared.layout;
   const { proximal, linear, ascent } = objective;
   const bytes = 4 * layout.size;
   const held: number[] = [];
@@ -79,31 +79,38 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
   const clipScale = (norm: number) =>
     settings.clipNorm > 0 ? Math.min(1, settings.clipNorm / norm) : 1;
 
+  /** How many of either kind move: all, or those of one kind alone. */
+  let [shared, personal] = [0, 0];
+
   /** Of the gradient that is clipped, personal parameters' included. */
-  function squaredNorm(): number {
-    const own = kernels.stepSquaredNorm(gradient, theta, center, correction, size, proximity);
-    return personal > 0 ? own + kernels.squaredNorm(gradient + 4 * size, personal) : own;
-  }
+  const squaredNorm = (): number =>
+    kernels.stepSquaredNorm(gradient, theta, center, correction, shared, proximity) +
+    kernels.squaredNorm(gradient + 4 * size, personal);
 
   /** Moves theta to theta + e, having kept it. */
   function ascend({ kind, radius, eta = 0, clipped }: NonNullable<LocalObjective["ascent"]>): void {
     copy(kept, theta);
-    const squares = kernels.squaredNorm(gradient, layout.size);
+    const first = shared > 0 ? 0 : size;
+    const count = shared + personal;
+    const at = 4 * first;
+    const squares = kernels.squaredNorm(gradient + at, count);
     const scale = clipped ? clipScale(Math.sqrt(squares)) : 1;
     // Keeps a gradient of zero at zero; the two values are those of the authors' code.
     const tiny = clipped ? 1e-16 : 1e-7;
     const factor = (squaredNorm: number) =>
       (radius * scale) / (scale * Math.sqrt(squaredNorm) + tiny);
     if (kind === "sam") {
-      kernels.samAscent(theta, kept, gradient, layout.size, factor(squares));
+      kernels.samAscent(theta + at, kept + at, gradient + at, count, factor(squares));
       return;
     }
-    const parts = layout.parameters.map(({ name, offset, size }) => ({
-      at: 4 * offset,
-      size,
-      // T = 1 is asked for by a negative eta.
-      eta: /kernel$/i.test(name) ? eta : -1,
-    }));
+    const parts = layout.parameters
+      .filter(({ offset }) => offset >= first && offset < first + count)
+      .map(({ name, offset, size }) => ({
+        at: 4 * offset,
+        size,
+        // T = 1 is asked for by a negative eta.
+        eta: /kernel$/i.test(name) ? eta : -1,
+      }));
     let sum = 0;
     for (const { at, size, eta } of parts)
       sum += kernels.asamSquaredNorm(kept + at, gradient + at, size, eta);
@@ -113,7 +120,9 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
   }
 
   return {
-    step(batch, chance) {
+    step(batch, chance, moving) {
+      shared = moving === "personal" ? 0 : size;
+      personal = moving === "shared" ? 0 : layout.size - size;
       const measured = plan.lossAndGradient(batch, penalty, chance, moves ? "learned" : "running");
       if (ascent !== undefined) {
         ascend(ascent);
@@ -122,9 +131,8 @@ export function stepperOf(plan: Plan, objective: LocalObjective, settings: StepS
       }
       const scale = settings.clipNorm > 0 ? clipScale(Math.sqrt(squaredNorm())) : 1;
       const rates = [scale, settings.learningRate, weightDecay] as const;
-      kernels.step(theta, gradient, center, correction, size, proximity, ...rates);
-      if (personal > 0)
-        kernels.step(theta + 4 * size, gradient + 4 * size, 0, 0, personal, 0, ...rates);
+      kernels.step(theta, gradient, center, correction, shared, proximity, ...rates);
+      kernels.step(theta + 4 * size, gradient + 4 * size, 0, 0, personal, 0, ...rates);
       return measured;
     },
     free,
