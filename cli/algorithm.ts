@@ -36,6 +36,7 @@ const form = v.object(
         objective: callable,
         update: callable,
         nextState: v.optional(callable),
+        personal: v.optional(callable),
       },
       "an object with state, receives, sends, objective and update",
     ),
@@ -94,6 +95,8 @@ export async function ownAlgorithm(name: string): Promise<Algorithm | undefined>
       refuse("server.folds", `a weighting of "${sent}", which is sent`, "none");
   if (client.state.length > 0 && client.nextState === undefined)
     refuse("client.nextState", `a function that gives ${client.state.join(", ")}`, "nothing");
+  if (client.personal !== undefined && !client.state.includes("personal"))
+    refuse("client.state", `"personal" beside client.personal`, client.state.join(", ") || "none");
   if (client.receives.length > 0 && server.broadcast === undefined)
     refuse("server.broadcast", `a function that gives ${client.receives.join(", ")}`, "nothing");
   return algorithm;

@@ -1,6 +1,7 @@
 import type { Algorithm, NamedNumbers } from "../../runtime/algorithms/algorithm.js";
 import type { Codec } from "../../runtime/codecs/codec.js";
 import { ConfigError } from "../../runtime/errors.js";
+import { keepsSent } from "./client-state.js";
 
 /** The largest step of the server with `sign` and a residual: a tenth of the mean of the updates. */
 const SIGN_STEP = 0.1;
@@ -21,7 +22,7 @@ export function requirePair(
     throw new ConfigError("codec-pair", `"${setting}" expected ${expected}, got ${got}`);
   };
   const { feedback } = client;
-  if (client.state.length > 0 && feedback === undefined)
+  if (keepsSent(client) && feedback === undefined)
     refuse(
       "codec",
       `float32, float16, bfloat16 or int8 for ${name}, whose clients would remember the little that ${codec.name} sends and drift by it`,

@@ -6,6 +6,7 @@ import { ruleNamed } from "../aggregation/rules/built-in.js";
 import { mean } from "../aggregation/rules/mean.js";
 import type { Rule } from "../aggregation/rules/rule.js";
 import type { AggregatorSettings } from "../settings.js";
+import { keepsSent } from "./client-state.js";
 
 /** How the updates of a run are combined, and what that asks of its rounds. */
 export interface Combining {
@@ -50,7 +51,7 @@ export function combiningOf(
       wrong("bucket", "another rule than the mean, which buckets do not change", bucket);
     return { rule: combined, least: 1, most: Infinity, bears };
   }
-  if (client.state.length > 0)
+  if (keepsSent(client))
     throw new ConfigError(
       "client-state",
       `"aggregate" expected mean for ${name}, whose server keeps the sum of its clients' states and so what is hostile in it, got ${rule.name}`,

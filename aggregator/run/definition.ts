@@ -10,6 +10,7 @@ import type { Shares } from "../../runtime/models/shares.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { updateForm } from "../../runtime/training/transmission.js";
 import { averagedIn, runningValuesForm } from "../../runtime/training/running-values.js";
+import { keepsSent } from "./client-state.js";
 import { batchNormOf } from "./batch-norm.js";
 import { requirePair } from "./codec-pairs.js";
 import { blobOf } from "../aggregation/blob-of.js";
@@ -92,7 +93,7 @@ export function definitionOf({
   };
   const { name, client } = algorithm;
   const all = algorithmSettings(algorithm, settings.algorithmSettings);
-  if (settings.clipUpdateNorm > 0 && client.state.length > 0)
+  if (settings.clipUpdateNorm > 0 && keepsSent(client))
     throw new ConfigError(
       "client-state",
       `"clipUpdateNorm" expected an algorithm whose clients keep no state, got ${name}, whose clients would keep what is clipped here`,
@@ -109,6 +110,11 @@ export function definitionOf({
     throw new ConfigError(
       "nothing-shared",
       `"model" expected a layer that is trained and sent, got frozen and personal ones only`,
+    );
+  if (settings.headEpochs !== undefined && shares.personal.layout.size === 0)
+    throw new ConfigError(
+      "settings",
+      `"headEpochs" expected a model with personal layers, got none that is`,
     );
   const batchNorm = batchNormOf(settings, model);
   const averaged = averagedIn(shares, { batchNorm });

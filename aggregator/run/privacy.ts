@@ -5,6 +5,7 @@ import type { Protection } from "../aggregation/private-sum.js";
 import { epsilonOf } from "../privacy/accountant.js";
 import type { AggregatorSettings } from "../settings.js";
 import type { Charge } from "../storage/ledger.js";
+import { keepsSent } from "./client-state.js";
 
 /** How a run is differentially private: what it publishes, for all data of one client. */
 export interface Privacy {
@@ -41,7 +42,7 @@ export function privacyOf(
   }
   if (clip === undefined)
     return wrong("dpClip", "the norm to which updates are clipped, beside dpNoise", "nothing");
-  if (client.state.length > 0)
+  if (keepsSent(client))
     wrong(
       "dpNoise",
       `an algorithm whose clients keep no state: with ${name} the server's sum over all rounds has to be that of its clients' states, and noise would pile up in it`,

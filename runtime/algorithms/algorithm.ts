@@ -91,16 +91,27 @@ export interface ClientHalf {
    */
   readonly feedback?: "memory" | "residual";
   objective(context: ClientContext): LocalObjective;
+  /**
+   * The objective of a second model, the client's own, which predicts there and is never sent. Each
+   * round trains it after the shared one, from the vector `personal` of the client's state, where
+   * `nextState` keeps it; the first time from the global model.
+   */
+  personal?(context: ClientContext): LocalObjective;
   /** What is sent; delta = theta_end - w_t. */
   update(context: ClientContext & { readonly delta: Vector }): NamedVectors;
   /**
    * The next state, pending until the server says `committed`; there where `state` names any.
    * `sent` is the update as the server will add it, each number on the round's grid: where state
    * and server add up the same `sent`, in float64, the server's sum is that of the clients' states
-   * to the bit. `wanted` is the same before the codec.
+   * to the bit. `wanted` is the same before the codec; `personal` is the client's own model, where
+   * the algorithm has such.
    */
   nextState?(
-    context: ClientContext & { readonly sent: NamedVectors; readonly wanted: NamedVectors },
+    context: ClientContext & {
+      readonly sent: NamedVectors;
+      readonly wanted: NamedVectors;
+      readonly personal?: Vector;
+    },
   ): State;
 }
 

@@ -1,5 +1,6 @@
 import { ModelError } from "../errors.js";
 import type { Algorithm, NamedNumbers } from "./algorithm.js";
+import { ditto } from "./ditto.js";
 import { fedadagrad, serverAdagrad } from "./fedadagrad.js";
 import { fedadam, serverAdam } from "./fedadam.js";
 import { fedasam } from "./fedasam.js";
@@ -30,6 +31,7 @@ export const BUILT_IN: readonly Algorithm[] = [
   fedadam,
   fedyogi,
   fedadagrad,
+  ditto,
   memory,
   residual,
 ];

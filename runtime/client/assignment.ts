@@ -1,8 +1,9 @@
-import type { Algorithm, NamedVectors } from "../algorithms/algorithm.js";
+import type { Algorithm } from "../algorithms/algorithm.js";
 import { sha256 } from "../connection/hash.js";
 import type { Part } from "../data/dataset.js";
 import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js";
 import { networkOf } from "../models/network.js";
+import type { Vector } from "../tensors/layout.js";
 import { blobTensors, readBlob, readState } from "../tensors/blob.js";
 import { isReadable, type OutgoingClientMessage } from "../protocol/messages.js";
 import type { TrainSettings } from "../protocol/settings.js";
@@ -127,7 +128,7 @@ export async function trainAssignment(
     },
     options,
   );
-  requireFinite(result.update);
+  requireFinite({ ...result.update, ...result.state });
   const averaged = averagedIn(shares, settings);
   if (averaged !== undefined && result.statistics !== undefined) {
     requireFinite({ statistics: result.statistics });
@@ -159,7 +160,7 @@ export async function trainAssignment(
 }
 
 /** @throws ModelError `diverged` */
-function requireFinite(vectors: NamedVectors): void {
+export function requireFinite(vectors: Readonly<Record<string, Vector | Float64Array>>): void {
   for (const vector of Object.values(vectors))
     if (!vector.every(Number.isFinite))
       throw new ModelError(

@@ -38,10 +38,10 @@ export async function train(
   const spare = checkMemory(loaded, settings, algorithm, options.limits?.memoryBytes);
   const part = await examplesFor(participation, task, loaded.model, "train");
   participation.noteScale(part.dataset, loaded.model);
-  const passes = settings.localEpochs * part.rows.length;
+  const passes = ((settings.headEpochs ?? 0) + settings.localEpochs) * part.rows.length;
   timeLimit.check(passes);
   const state = await records.state();
-  const base = { ...loaded, model: await withPersonal(loaded.model, async () => state) };
+  const base = { ...loaded, model: await withPersonal(loaded.model, async () => state, true) };
   const stateHash = records.record.state?.sha256 ?? "";
   let known: Promise<WorkIdentity> | undefined;
   const identity = () =>

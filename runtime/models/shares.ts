@@ -73,7 +73,11 @@ export function takeShare({ places, layout }: Share, whole: Vector): Vector {
 }
 
 /** Writes the share's part of a vector of all tensors. */
-export const putShare = ({ places, layout }: Share, part: Vector, whole: Vector): void =>
+export const putShare = (
+  { places, layout }: Share,
+  part: Vector | Float64Array,
+  whole: Vector,
+): void =>
   places.forEach(({ offset, size }, i) => {
     const from = layout.parameters[i].offset;
     whole.set(part.subarray(from, from + size), offset);

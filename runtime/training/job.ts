@@ -37,6 +37,8 @@ export const weightedOf = ({
 /** Local training of one round, as data: what an algorithm adds is in `objective`. */
 export interface TrainJob extends Weighted {
   readonly objective: LocalObjective;
+  /** The client's own model is trained, of which nothing is sent. */
+  readonly isOwn?: true;
   readonly part: Part;
   readonly settings: RoundSettings;
   /** Bytes of memory that the job leaves, to keep features in; none where not given. */

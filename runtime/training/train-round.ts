@@ -1,8 +1,14 @@
-import type { Algorithm, ClientContext, NamedVectors, State } from "../algorithms/algorithm.js";
-import { onGrid } from "../algorithms/vectors.js";
+import type {
+  Algorithm,
+  ClientContext,
+  LocalObjective,
+  NamedVectors,
+  State,
+} from "../algorithms/algorithm.js";
+import { combine, onGrid } from "../algorithms/vectors.js";
 import type { Part } from "../data/dataset.js";
 import { networkOf } from "../models/network.js";
-import { takeShare } from "../models/shares.js";
+import { putShare, takeShare } from "../models/shares.js";
 import { weightedOf, type JobOptions, type Snapshot, type Trainer, type Weighted } from "./job.js";
 import type { RoundResult, RoundSettings } from "./local-round.js";
 import { shareOf, stepsOf, whole } from "./transmission.js";
@@ -49,22 +55,33 @@ export async function trainRound(
     initialLearningRate: settings.initialLearningRate,
     steps: stepsOf(settings, samples),
   };
-  const { delta, personal, statistics, metrics } = await trainer.train(
-    {
-      ...weightedOf(round),
-      objective: client.objective(context),
-      part,
-      settings,
-      spare: round.spare,
-      from: round.from,
-    },
+  const job = { ...weightedOf(round), part, settings, spare: round.spare };
+  /** The client's own model; a round that was cut trains it from its first batch on. */
+  const trainOwn = async (objective: LocalObjective) => {
+    const start = round.state?.personal ?? context.global;
+    const own = weights.slice();
+    putShare(shared, start, own);
+    const trained = await trainer.train(
+      { ...job, weights: own, objective, isOwn: true },
+      { ...options, onSnapshot: undefined },
+    );
+    return { trained, model: combine([1, start], [1, trained.delta]) };
+  };
+  const trained = await trainer.train(
+    { ...job, objective: client.objective(context), from: round.from },
     options,
   );
+  const { delta, metrics } = trained;
+  const own = client.personal && (await trainOwn(client.personal(context)));
   const exact = client.update({ ...context, delta });
   const wanted = settings.grid === undefined ? exact : rounded(exact, settings.grid);
   const arrived = round.transmit?.(wanted) ?? wanted;
   const update = whole(client, arrived, context, settings.grid);
-  const state = client.nextState?.({ ...context, sent: update, wanted }) ?? {};
+  const state =
+    client.nextState?.({ ...context, sent: update, wanted, personal: own?.model }) ?? {};
+  // What the client keeps of layers and running values goes with the model that it predicts with.
+  const { personal } = own?.trained ?? trained;
+  const { statistics } = (settings.batchNorm === "local" && own?.trained) || trained;
   return {
     delta,
     ...(personal && { personal }),
