@@ -2,10 +2,13 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../runtime/errors.js";
 import type { MetricValues } from "../runtime/models/metrics/built-in.js";
+import { putShare, takeShare, type Shares } from "../runtime/models/shares.js";
 import { serial } from "../runtime/serial.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { Trainer } from "../runtime/training/job.js";
 import { writeWhole } from "./write.js";
+
+const plus = (a: Vector, b: Vector): Vector => a.map((x, i) => x + b[i]);
 
 /** How good a mean of weights is on the test data. */
 export interface MeanFigures {
@@ -53,11 +56,13 @@ export function openMeans(options: {
   readonly trainer: Trainer;
   /** Ids of all clients. */
   readonly clients: readonly string[];
+  readonly shares: Pick<Shares, "shared" | "statistics">;
   /** The global model before the first round. */
   readonly initial: Vector;
   readonly test: (weights: Vector) => Promise<MeanFigures>;
 }): Means {
   const { folder, trainer, clients, initial, test } = options;
+  const { shared, statistics } = options.shares;
   const fileOf = (client: string) => join(folder, `${client}.f32`);
   const queue = serial();
   /**
@@ -103,8 +108,10 @@ export function openMeans(options: {
       ...trainer,
       async train(job, options) {
         const trained = await trainer.train(job, options);
-        const { delta } = trained;
-        const weights = delta.map((change, i) => job.weights[i] + change);
+        if (job.isOwn) return trained;
+        const weights = job.weights.slice();
+        putShare(shared, plus(takeShare(shared, weights), trained.delta), weights);
+        if (trained.statistics) putShare(statistics, trained.statistics, weights);
         await keep(client, weights);
         fresh.set(client, weights);
         return trained;

@@ -11,7 +11,7 @@ import { serial } from "../runtime/serial.js";
 import { weightedOf, type Trainer } from "../runtime/training/job.js";
 import type { Evaluation } from "../runtime/training/local-round.js";
 import { openMeans, type MeanFigures, type MeansLine } from "./averages.js";
-import { spreadOf, type Spread } from "./spread.js";
+import { byClient, type ByClient } from "./spread.js";
 import { writeWhole } from "./write.js";
 
 /**
@@ -29,7 +29,7 @@ export interface Lab {
   /** A round is committed. */
   round(record: RoundRecord): void;
   /** The run is finished with this model: what is still missing is measured. */
-  end(model: Uint8Array): Promise<Spread | undefined>;
+  end(model: Uint8Array): Promise<ByClient | undefined>;
 }
 
 export function openLab(options: {
@@ -61,11 +61,13 @@ export function openLab(options: {
   }
   const weighted = (weights: Float32Array) =>
     weightedOf({ ...card, normalisation: options.normalisation(), weights });
+  const network = networkOf(description);
   const means = openMeans({
     folder: join(folder, "newest"),
     trainer,
     clients: options.clients,
-    initial: initialWeights(networkOf(description), seed),
+    shares: network.shares,
+    initial: initialWeights(network, seed),
     test: async (weights) =>
       figuresOf(await trainer.evaluate({ ...weighted(weights), part: test })),
   });
@@ -110,7 +112,7 @@ export function openLab(options: {
       const predicted = Int32Array.from(labels, (_, i) =>
         indexOfLargest(logits.subarray(i * classes.length, (i + 1) * classes.length)),
       );
-      const spread = spreadOf(test.dataset, predicted, options.dataset.labels, options.parts);
+      const spread = byClient(test.dataset, predicted, options.dataset.labels, options.parts);
       await writeWhole(
         join(folder, "clients.json"),
         `${JSON.stringify(spread)}

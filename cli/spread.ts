@@ -1,12 +1,10 @@
+import { spreadOf, type Spread } from "../aggregator/run/spread.js";
 import type { Dataset } from "../runtime/data/dataset.js";
 
-/** How well one model serves each client. Accuracies from 0 to 1. */
-export interface Spread {
+/** How well models serve each client. Accuracies from 0 to 1. */
+export interface ByClient extends Spread {
   /** In the order of the clients. */
   readonly clients: readonly number[];
-  readonly mean: number;
-  /** Mean over the tenth of the clients (at least one) whom the model serves worst. */
-  readonly worstTenth: number;
 }
 
 /**
@@ -15,12 +13,12 @@ export interface Spread {
  * Classes that the test data lack are left out.
  * @param predicted class of each test example
  */
-export function spreadOf(
+export function byClient(
   test: Pick<Dataset, "labels" | "classes">,
   predicted: ArrayLike<number>,
   labels: Int32Array,
   parts: readonly Uint32Array[],
-): Spread {
+): ByClient {
   const count = test.classes.length;
   const seen = new Float64Array(count);
   const right = new Float64Array(count);
@@ -38,9 +36,5 @@ export function spreadOf(
     }
     return known === 0 ? [] : [sum / known];
   });
-  const mean = (values: readonly number[]) =>
-    values.reduce((sum, value) => sum + value, 0) / values.length;
-  const tenth = Math.max(1, Math.round(clients.length / 10));
-  const worst = [...clients].sort((a, b) => a - b).slice(0, tenth);
-  return { clients, mean: mean(clients), worstTenth: mean(worst) };
+  return { clients, ...(spreadOf(clients) ?? { mean: NaN, worstTenth: NaN }) };
 }

@@ -1,5 +1,6 @@
 import { MultiBar, type SingleBar } from "cli-progress";
 import Table from "cli-table3";
+import type { Spread } from "../aggregator/run/spread.js";
 import {
   METRICS,
   metricText,
@@ -18,6 +19,8 @@ export interface RoundReport {
   readonly loss?: number;
   /** The task's other metrics. */
   readonly metrics?: MetricValues;
+  /** The same by client, on hold-outs: of what it is judged by. */
+  readonly spread?: Spread;
   /** What the model is judged by: one of these. */
   readonly judgedBy: MetricName;
   /** Sum over the layers of the clients' mean activation norms. */

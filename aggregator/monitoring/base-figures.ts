@@ -7,6 +7,7 @@ const evaluated = v.optional(
     loss: v.number(),
     metrics: v.optional(v.record(v.string(), v.number())),
     topEigenvalue: number,
+    spread: v.optional(v.object({ mean: v.number(), worstTenth: v.number() })),
   }),
 );
 
@@ -80,6 +81,11 @@ const LOSS: Family = {
   help: "Mean loss of the last evaluated model",
 };
 
+const BY_CLIENT: Family = {
+  name: "fedflat_by_client",
+  help: "What models are judged by, on each client's hold-out by itself: mean of the clients, and of the worst tenth of them",
+};
+
 const EPSILON: Family = {
   name: "fedflat_epsilon",
   help: "Epsilon that a run with differential privacy has spent, at its delta",
@@ -118,6 +124,20 @@ export const BASE_FIGURES = {
     scalar: "accuracy/federated",
     series: { family: ACCURACY, labels: { on: "federated" } },
     of: ({ evaluations }) => evaluations?.federated?.accuracy,
+  },
+  clientMean: {
+    unit: "",
+    help: "What models are judged by, each client's hold-out by itself: mean of the clients",
+    scalar: "by client/mean",
+    series: { family: BY_CLIENT, labels: { of: "all" } },
+    of: ({ evaluations }) => evaluations?.federated?.spread?.mean,
+  },
+  clientWorstTenth: {
+    unit: "",
+    help: "The same: mean of the worst tenth of the clients",
+    scalar: "by client/worst tenth",
+    series: { family: BY_CLIENT, labels: { of: "worst tenth" } },
+    of: ({ evaluations }) => evaluations?.federated?.spread?.worstTenth,
   },
   testLoss: {
     unit: "",

@@ -1,13 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { random } from "../../runtime/tensors/random.js";
-import type { MetricReader } from "../../runtime/models/metrics/built-in.js";
+import { METRICS, type MetricReader } from "../../runtime/models/metrics/built-in.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 import { assignmentId } from "../clients/assignments.js";
 import { isDiverged, lossCap, sampleCap } from "../clients/claims.js";
 import { newAssignment, type Assignment } from "../clients/clients.js";
 import type { Blob } from "../storage/ledger.js";
 import type { Doubt } from "./client-means.js";
-import { resultOf, type EvaluationRecord } from "./evaluation-record.js";
+import { headlineIn, resultOf, type EvaluationRecord } from "./evaluation-record.js";
+import { spreadOf } from "./spread.js";
 
 export interface ClientEvaluationOptions {
   readonly seed: string;
@@ -126,6 +127,7 @@ function sumOf(
   const isModelBad = isDiverged(losses);
   const doubts: Doubt[] = [];
   let [count, correct, loss] = [0, 0, 0];
+  const own: number[] = [];
   const sums = { values: new Array<number>(reader.length).fill(0), count: 0 };
   for (const [client, result] of given.sort(([a], [b]) => (a < b ? -1 : 1))) {
     const weight = Math.min(result.count, mostCount);
@@ -139,8 +141,12 @@ function sumOf(
     count += weight;
     correct += part * result.correct;
     loss += mean > mostLoss ? weight * mostLoss : part * result.loss;
+    const wrong = result.sums && reader.doubt(result.sums, result.count, mostLoss);
+    if (mean <= mostLoss && wrong === undefined) {
+      const value = headlineIn(reader, result);
+      if (value !== undefined) own.push(value);
+    }
     if (result.sums === undefined) continue;
-    const wrong = reader.doubt(result.sums, result.count, mostLoss);
     if (wrong !== undefined) doubts.push({ client, reason: `"evaluation.sums" expected ${wrong}` });
     else if (mean <= mostLoss) {
       sums.count += weight;
@@ -149,5 +155,9 @@ function sumOf(
   }
   if (count === 0) return { sum: undefined, doubts };
   const all = { count, correct, loss, ...(sums.count > 0 && { sums }) };
-  return { sum: { ...resultOf(reader, all), clients: results.size }, doubts };
+  const spread = spreadOf(own, METRICS[reader.headline].better);
+  return {
+    sum: { ...resultOf(reader, all), clients: results.size, ...(spread && { spread }) },
+    doubts,
+  };
 }

@@ -33,7 +33,7 @@ export function openEnd(
   async function summarise(end: string): Promise<void> {
     folder?.summary(() => {
       const { population } = rosterOf(clients.values(), settings);
-      return summaryOf(settings, models, population, last, end);
+      return summaryOf(settings, models, population, last, definition.metrics.headline, end);
     });
     await folder?.written();
   }

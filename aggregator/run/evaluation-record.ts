@@ -4,6 +4,7 @@ import type {
   MetricValues,
 } from "../../runtime/models/metrics/built-in.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
+import type { Spread } from "./spread.js";
 
 /** How good a model is over `count` examples: what the metrics of its task say. */
 export interface EvaluationResult {
@@ -29,8 +30,12 @@ export interface EvaluationRecord {
   readonly round: number;
   /** On the test data of the server. */
   readonly test?: EvaluationResult;
-  /** On the hold-outs of so many clients. */
-  readonly federated?: EvaluationResult & { readonly clients: number };
+  /** On the hold-outs of so many clients, each with the model that it predicts with. */
+  readonly federated?: EvaluationResult & {
+    readonly clients: number;
+    /** Of what models are judged by, on each client's hold-out by itself. */
+    readonly spread?: Spread;
+  };
 }
 
 /** An evaluation's sums as means. */
@@ -48,3 +53,13 @@ export function resultOf(
     ...(Object.keys(columns).length > 0 && { columns }),
   };
 }
+
+/** What models are judged by, as one evaluation says it. */
+export const headlineIn = (
+  reader: MetricReader,
+  { count, correct, loss, sums }: Evaluation,
+): number | undefined =>
+  reader.read({
+    ...{ count, correct, loss: loss / count },
+    ...(sums && { sums: { values: sums, count } }),
+  }).values[reader.headline];

@@ -1,6 +1,12 @@
-import { METRIC_NAMES, METRICS, metricText } from "../../runtime/models/metrics/built-in.js";
+import {
+  METRIC_NAMES,
+  METRICS,
+  metricText,
+  type MetricName,
+} from "../../runtime/models/metrics/built-in.js";
 import { figureText } from "../../runtime/models/figure-text.js";
 import type { EvaluationRecord, EvaluationResult } from "./evaluation-record.js";
+import type { Spread } from "./spread.js";
 import type { Models } from "../storage/model-cache.js";
 import type { AggregatorSettings } from "../settings.js";
 
@@ -8,6 +14,7 @@ import type { AggregatorSettings } from "../settings.js";
  * A run's `summary.md`.
  * @param population clients registered
  * @param evaluated the last evaluation
+ * @param headline what models are judged by
  * @param end how the run came to its end, in a sentence
  */
 export const summaryOf = (
@@ -15,6 +22,7 @@ export const summaryOf = (
   { round, current }: Models,
   population: number,
   evaluated: EvaluationRecord | undefined,
+  headline: MetricName,
   end: string,
 ): string =>
   [
@@ -24,12 +32,16 @@ export const summaryOf = (
     `- Algorithm: ${algorithm}, MAN's coefficient ${zeta}`,
     `- Registered clients: ${population}`,
     `- Model: model/weights.safetensors (SHA-256 ${current.sha256})`,
-    ...resultLines(evaluated),
+    ...resultLines(evaluated, headline),
     `- ${end}`,
     "",
   ].join("\n");
 
-function resultLines(evaluated: EvaluationRecord | undefined): string[] {
+/** `mean of the clients 80.1 %, of the worst tenth of them 52.0 %` */
+export const spreadText = (judgedBy: MetricName, { mean, worstTenth }: Spread): string =>
+  `mean of the clients ${metricText(judgedBy, mean)}, of the worst tenth of them ${metricText(judgedBy, worstTenth)}`;
+
+function resultLines(evaluated: EvaluationRecord | undefined, headline: MetricName): string[] {
   if (evaluated === undefined) return [];
   const { round, test, federated } = evaluated;
   const line = (where: string, { accuracy, metrics, loss, count }: EvaluationResult) => {
@@ -44,5 +56,8 @@ function resultLines(evaluated: EvaluationRecord | undefined): string[] {
   return [
     ...(test ? [line("on the test data", test)] : []),
     ...(federated ? [line(`on the hold-outs of ${federated.clients} clients`, federated)] : []),
+    ...(federated?.spread
+      ? [`- Round ${round} by client: ${spreadText(headline, federated.spread)}`]
+      : []),
   ];
 }

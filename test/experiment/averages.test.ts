@@ -4,7 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { openMeans } from "../../cli/averages.js";
-import { spreadOf } from "../../cli/spread.js";
+import type { ModelDescription } from "../../runtime/models/description.js";
+import { networkOf } from "../../runtime/models/network.js";
+import { byClient } from "../../cli/spread.js";
 import type { Trainer, TrainJob } from "../../runtime/training/job.js";
 
 const folder = mkdtempSync(join(tmpdir(), "fedflat-means-"));
@@ -18,12 +20,19 @@ const trainer = (step: number) =>
     }),
   }) as unknown as Trainer;
 
+/** Two weights. */
+const description: ModelDescription = {
+  ...{ input: [1], layers: [{ type: "dense", units: 1 }] },
+  loss: { type: "meanSquaredError" },
+};
+
 /** The accuracy of a model is its first weight. */
 const means = (step: number) =>
   openMeans({
     folder,
     trainer: trainer(step),
     clients: ["a", "b", "c", "d"],
+    shares: networkOf(description).shares,
     initial: Float32Array.of(0, 7),
     test: async ([first]) => ({ accuracy: first, loss: 2 }),
   });
@@ -54,7 +63,7 @@ test("a client's accuracy is the test's in its own mix of classes", () => {
   // Class 0: 3 of 4 right; class 1: 1 of 2.
   const predicted = [0, 0, 0, 1, 1, 0];
   const labels = Int32Array.of(0, 1, 2, 1, 1);
-  const spread = spreadOf(dataset, predicted, labels, [
+  const spread = byClient(dataset, predicted, labels, [
     Uint32Array.of(0),
     Uint32Array.of(0, 1, 2),
     Uint32Array.of(3, 4),

@@ -62,13 +62,21 @@ async function evaluated(meanSquares: readonly number[]) {
   });
   evaluations.begin(1, { sha256: "", bytes: new Uint8Array() }, ["0", "1", "2"]);
   await evaluations.idle();
-  return { r2: lines[0].federated?.metrics?.r2, doubted };
+  const { metrics, spread } = lines[0].federated ?? {};
+  return { r2: metrics?.r2, doubted, spread };
 }
 
 test("where the model has diverged its errors count, and no client is blamed for them", async () => {
-  assert.deepEqual(await evaluated([20_000, 30_000, 40_000]), { r2: 1 - 30_000, doubted: [] });
+  const { r2, doubted } = await evaluated([20_000, 30_000, 40_000]);
+  assert.deepEqual([r2, doubted], [1 - 30_000, []]);
   assert.deepEqual((await evaluated([500, 600, 90_000])).doubted, []);
   // One client alone is doubted.
   const alone = await evaluated([1, 1, 90_000]);
-  assert.deepEqual(alone, { r2: 0, doubted: ["2", "2"] });
+  assert.deepEqual([alone.r2, alone.doubted], [0, ["2", "2"]]);
+});
+
+test("what models are judged by is said of each client by itself, but for those that are doubted", async () => {
+  const { spread } = await evaluated([0.25, 0.5, 3]);
+  assert.ok(Math.abs(spread!.mean - (1 - 3.75 / 3)) < 1e-9 && spread!.worstTenth === -2);
+  assert.deepEqual((await evaluated([1, 1, 90_000])).spread, { mean: 0, worstTenth: 0 });
 });

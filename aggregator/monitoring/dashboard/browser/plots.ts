@@ -52,6 +52,8 @@ function plotsOf({ layers, metric }: Subject): readonly Plot[] {
       lines: [
         { ...ON_TEST, of: (p) => numberOf(p, metric.test) },
         { ...ON_HOLD_OUTS, of: (p) => numberOf(p, metric.client) },
+        { name: "mean of the clients", of: (p) => p.clientMean, color: 3, dash: DOTTED },
+        { name: "worst tenth of them", of: (p) => p.clientWorstTenth, color: 4 },
       ],
     },
     {
