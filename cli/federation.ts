@@ -8,10 +8,13 @@ import {
 } from "../aggregator/run/aggregator.js";
 import { isPersonal } from "../aggregator/run/definition.js";
 import type { EvaluationRecord } from "../aggregator/run/evaluation-record.js";
+import { spreadText } from "../aggregator/run/summary.js";
 import { isFaultless } from "../aggregator/aggregation/validation.js";
 import { statisticsInWords } from "../aggregator/clients/statistics.js";
 import { thresholdInWords } from "../aggregator/clients/threshold.js";
 import { runSettings, type GivenSettings } from "../aggregator/settings.js";
+import type { Algorithm } from "../runtime/algorithms/algorithm.js";
+import { algorithmNamed } from "../runtime/algorithms/built-in.js";
 import type { Dataset, Part } from "../runtime/data/dataset.js";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import { topEigenvalue } from "../runtime/flatness/top-eigenvalue.js";
@@ -33,16 +36,27 @@ import { inSentence, judgementOf, type RoundReport, type View } from "./view.js"
 /** The paper's augmentation (docs/data.md). */
 const AUGMENTATION = { flip: true, crop: 4 };
 
+/** Whether the run's model is a whole one: no layer or running value is a client's own. */
+export const isComplete = (
+  { description }: BeginningCard,
+  { batchNorm }: SettingsOf<"serve"> | SettingsOf<"simulate">,
+): boolean => !isPersonal(networkOf(description).shares, batchNorm);
+
 /** Whether models are tried on the test data that there are: those that clients do not complete. */
 export const isTestedBy = (
   test: Dataset | undefined,
-  { description }: BeginningCard,
-  { batchNorm }: SettingsOf<"serve"> | SettingsOf<"simulate">,
-): boolean => test !== undefined && !isPersonal(networkOf(description).shares, batchNorm);
+  card: BeginningCard,
+  settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
+): boolean => test !== undefined && isComplete(card, settings);
+
+/** Whether clients predict with models of their own, which nobody else can try. */
+export const keepsOwn = (own: Algorithm | undefined, name: string): boolean =>
+  (own ?? algorithmNamed(name)).client.personal !== undefined;
 
 /**
  * What the settings say about the rounds, in the aggregator's terms. Models that are not tested
  * here the clients evaluate.
+ * @param isTested the models that clients predict with
  */
 export function roundSettings(
   settings: SettingsOf<"serve"> | SettingsOf<"simulate">,
@@ -208,7 +222,13 @@ export function watch(aggregator: Aggregator, view: View, isTested: boolean): Wa
     const at = waiting.findIndex((report) => report.round === round);
     if (at < 0 || result === undefined) return;
     const { accuracy, loss, metrics } = result;
-    waiting[at] = { ...waiting[at], accuracy, loss, ...(metrics && { metrics }) };
+    const spread = federated?.spread;
+    waiting[at] = {
+      ...waiting[at],
+      ...{ accuracy, loss },
+      ...(metrics && { metrics }),
+      ...(spread && { spread }),
+    };
     waiting.splice(0, at + 1).forEach(show);
   });
   aggregator.on("abandoned", ({ round, attempt, reason, phase }) => {
@@ -362,14 +382,16 @@ export async function conclude(
   const model = join(folder, "model");
   const last = run.reports.at(-1);
   const judged = last && judgementOf(last);
-  const { accuracy, metrics } = last ?? {};
+  const { accuracy, metrics, spread } = last ?? {};
   const { whoSees, endsEarly, privacy } = aggregator;
   const early = `${endsEarly ? ` It ended there: ${endsEarly}.` : ""}${whoSees ? `\n${whoSees}` : ""}`;
+  const byClient = spread ? `; on hold-outs, ${spreadText(last!.judgedBy, spread)}` : "";
   const facts = {
     rounds,
     accuracy,
     ...(privacy && { privacy }),
     ...(metrics && { metrics }),
+    ...(spread && { spread }),
     model,
     run: folder,
   };
@@ -388,7 +410,7 @@ export async function conclude(
       facts,
       judged === undefined
         ? `Done after ${done}. The model is in ${model}.${early}`
-        : `Done after ${done}: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}. The model is in ${model}.${early}`,
+        : `Done after ${done}: ${inSentence(last!.judgedBy)} ${metricText(last!.judgedBy, judged)}${byClient}. The model is in ${model}.${early}`,
     );
   }
 }

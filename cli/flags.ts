@@ -481,7 +481,7 @@ const DATA = {
   },
   holdOut: {
     ...number(0, 0.99),
-    help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data and no layer is personal)",
+    help: "share of a client's examples that it never trains on and evaluates with (0.1; in simulate 0 where there are test data and nothing is personal)",
     commands: ["join", "simulate"],
   },
   samples: {
@@ -513,6 +513,22 @@ const TRAINING = {
     ...text("layers"),
     help: 'layers that stay as they are, which clients fetch once: "all but last 2", "first 3", or a type such as batchNorm',
     commands: ["serve", "simulate", "import"],
+  },
+  ...ofRun(ROUNDS, {
+    headEpochs:
+      "FedRep: passes that train the personal layers alone, before those of --local-epochs, which then train the others alone",
+  }),
+  personalise: {
+    ...integer(0, 10_000),
+    placeholder: "epochs",
+    help: "after the run, fine-tune its last model in so many passes over a client's own examples, and tell what that is worth on those held out",
+    commands: ["join", "simulate"],
+  },
+  personaliseRate: {
+    ...number(0, 1e6),
+    default: 0.01,
+    help: "learning rate of --personalise",
+    commands: ["join", "simulate"],
   },
   personal: {
     ...text("layers"),

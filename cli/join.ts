@@ -1,12 +1,15 @@
+import { join as inFolder } from "node:path";
 import { ConfigError, ProtocolError } from "../runtime/errors.js";
 import type { Part } from "../runtime/data/dataset.js";
 import { parseSplit, splitRows } from "../runtime/data/split.js";
 import { FederatedClient } from "../runtime/client.js";
 import { figureText } from "../runtime/models/figure-text.js";
+import { metricReader } from "../runtime/models/metrics/built-in.js";
 import { labIdentity } from "../runtime/platform/node-identity.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { ownAlgorithm } from "./algorithm.js";
 import { openData, openOptions } from "./data.js";
+import { personaliseOne, personaliseOptions } from "./personal.js";
 import { proxyFor } from "./proxy.js";
 import type { SettingsOf } from "./settings.js";
 import { readTls, readToken } from "./token.js";
@@ -47,16 +50,22 @@ export async function join(settings: SettingsOf<"join">, signal: AbortSignal): P
   signal.addEventListener("abort", () => void client.stop());
   show(client, view, proxy === undefined ? url : `${url} through the proxy ${proxy.name}`);
   try {
-    const { reason, message } = await client.run();
+    const { reason, message, model } = await client.run();
     if (reason === "stopped")
       view.say(
         "stopped",
         { state },
         `Stopped. The client's key and unfinished work are in ${state}.`,
       );
-    else if (reason === "finished")
+    else if (reason === "finished") {
       view.say("finished", { message }, `The run is finished. ${message}`);
-    else if (reason === "unreachable")
+      const tuning = personaliseOptions(settings);
+      if (tuning !== undefined && model !== undefined) {
+        const { sentence, ...worth } = await personaliseOne(client, tuning, metricReader(model));
+        const file = inFolder(state, "personal");
+        view.say("personalised", { ...worth, file }, `${sentence} It is in ${file}.`);
+      }
+    } else if (reason === "unreachable")
       throw new ProtocolError(
         reason,
         `"--url" expected an aggregator at ${url}, got none for ${patience} s: ${message}`,

@@ -17,6 +17,7 @@ import {
   openAggregator,
   conclude,
   isTestedBy,
+  keepsOwn,
   newRunFolder,
   roundSettings,
   sayTerms,
@@ -54,11 +55,11 @@ export async function serve(settings: SettingsOf<"serve">, signal: AbortSignal):
   const given = opened?.test ?? opened?.train;
   const dataset = given && matched("--test", given, expectedBy(card));
   const isTested = isTestedBy(dataset, card, settings);
-  const rounds = roundSettings(settings, isTested);
+  const algorithm = await ownAlgorithm(settings.algorithm);
+  const rounds = roundSettings(settings, isTested && !keepsOwn(algorithm, settings.algorithm));
   const trainer = trainerOf(nodePlatform({ relaxedSimd: true }).startWorker);
   // What the run waits for changes with every word of a client.
   const view = crowdView(openView(settings.json), { waiting: 200 });
-  const algorithm = await ownAlgorithm(settings.algorithm);
   const admission = await admissionOf(settings);
   // Bind the port first: a port in use then leaves no empty run folder.
   const server = await openPort({

@@ -27,7 +27,9 @@ import { openData, openOptions, type OpenedData } from "./data.js";
 import {
   openAggregator,
   conclude,
+  isComplete,
   isTestedBy,
+  keepsOwn,
   newRunFolder,
   roundSettings,
   sayTerms,
@@ -38,10 +40,12 @@ import { openHostileClients } from "./hostile-clients.js";
 import { logInto } from "./log-file.js";
 import { openLab } from "./comparison.js";
 import { modelNamed, presetFor } from "./model.js";
+import { personaliseAll, personaliseOptions } from "./personal.js";
 import { remarkOn } from "./remarks.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
 import { writeTensorBoard } from "./tensorboard.js";
+import type { ByClient } from "./spread.js";
 import { openView, type View } from "./view.js";
 
 /** Where simulated clients dial: they sign it as any other host. */
@@ -80,8 +84,10 @@ export async function simulate(
       `"data" expected a test half, or --test beside it, to measure models on, got neither`,
     );
   const isTested = isTestedBy(test, card, settings);
-  const given = roundSettings(settings, isTested);
   const own = await ownAlgorithm(settings.algorithm);
+  const isTestedWhole = isTested && !keepsOwn(own, settings.algorithm);
+  const given = roundSettings(settings, isTestedWhole);
+  const tuning = personaliseOptions(settings);
   const parts = dealt(settings, dataset);
   const attack = attackNamed(settings.attack)!;
   const attackers = attackersOf(settings, parts.length);
@@ -89,7 +95,7 @@ export async function simulate(
   requireEnough(settings, parts.length);
   // A rule for hostile updates has to be sure of how many there are at least.
   const minimum = given.aggregate === mean.name ? 1 : wanted;
-  const holdOut = settings.holdOut ?? (isTested ? 0 : 0.1);
+  const holdOut = settings.holdOut ?? (isTestedWhole && tuning === undefined ? 0 : 0.1);
   const seed = String(settings.seed);
   const identities = parts.map((_, i) => labIdentity(seed, i + 1));
   const ids = identities.map(clientId);
@@ -134,9 +140,9 @@ export async function simulate(
     sayTerms(aggregator, view, isTested);
     if (settings.tensorboard !== undefined) writeTensorBoard(aggregator, settings.tensorboard);
     const { client } = own ?? algorithmNamed(settings.algorithm);
-    const stateful = client.state.length > 0;
+    const stateful = client.state.length > 0 || !isComplete(card, settings);
     const lab =
-      settings.lab && test !== undefined
+      settings.lab && test !== undefined && isTested
         ? openLab({
             ...{ folder, card, seed, trainer, dataset, parts, clients: ids },
             normalisation: () => aggregator.normalisation,
@@ -152,7 +158,7 @@ export async function simulate(
       clients.push(
         simulatedClient(aggregator, identities[i], {
           data: { dataset, rows },
-          // What an algorithm keeps on its clients has to be there after a resume.
+          // What clients keep has to be there after a resume.
           state: stateful ? join(folder, "clients", String(i + 1)) : "",
           holdOut,
           trainer: hostile.trainerOf(ids[i], lab?.trainerOf(ids[i]) ?? trainer),
@@ -165,16 +171,9 @@ export async function simulate(
     });
     await Promise.all([...clients.map((client) => client.stop()), ...running]);
     const { reason, model: last } = await aggregator.done;
-    if (lab !== undefined && reason === "finished") {
-      const spread = await lab.end(last);
-      if (spread !== undefined) {
-        const { worstTenth, mean } = spread;
-        view.say(
-          "clients",
-          { worstTenth, mean },
-          `Accuracy in the clients' own mixes of classes: ${(100 * mean).toFixed(1)} %, for the worst tenth of them ${(100 * worstTenth).toFixed(1)} %.`,
-        );
-      }
+    if (reason === "finished") {
+      sayMixes(await lab?.end(last), view);
+      if (tuning !== undefined) await personaliseAll(clients, tuning, last, folder, view);
     }
   } finally {
     await Promise.all(clients.map((client) => client.stop()));
@@ -190,6 +189,17 @@ function requireEnough({ secure }: SettingsOf<"simulate">, clients: number): voi
       "clients",
       `"--clients" expected at least ${LEAST_SECURE} beside --secure, got ${clients}`,
     );
+}
+
+/** Says how the last model serves the clients by their own mixes of classes. */
+function sayMixes(spread: ByClient | undefined, view: View): void {
+  if (spread === undefined) return;
+  const { worstTenth, mean } = spread;
+  view.say(
+    "clients",
+    { worstTenth, mean },
+    `Accuracy in the clients' own mixes of classes: ${(100 * mean).toFixed(1)} %, for the worst tenth of them ${(100 * worstTenth).toFixed(1)} %.`,
+  );
 }
 
 /** How many of the clients are hostile. */

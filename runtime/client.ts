@@ -1,9 +1,18 @@
 import type { Device, Participation } from "./client/context.js";
 import { clientEvents } from "./client/events.js";
 import { modelCache } from "./client/model-cache.js";
-import type { ClientEvents, ClientOptions, Inputs, Outcome, Prediction } from "./client/options.js";
+import type {
+  ClientEvents,
+  ClientOptions,
+  Inputs,
+  Outcome,
+  Personalised,
+  PersonaliseOptions,
+  Prediction,
+} from "./client/options.js";
 import { takePart } from "./client/participation.js";
-import { withPersonal } from "./client/personal.js";
+import { tunedIn, withPersonal } from "./client/personal.js";
+import { personalise } from "./client/personalise.js";
 import { predictorOf } from "./client/predictor.js";
 import { timeLimitOf } from "./client/time-limit.js";
 import { workersOf } from "./client/workers.js";
@@ -43,8 +52,10 @@ export class FederatedClient {
       () => this.#part?.store,
     );
     const workers = workersOf(options.trainer, () => platform.startWorker());
-    const predictor = predictorOf(models, workers, events, (model) =>
-      withPersonal(model, () => this.#part?.session?.records.state()),
+    const predictor = predictorOf(
+      ...([models, workers, events] as const),
+      (model) => withPersonal(model, () => this.#part?.session?.records.state()),
+      (model) => tunedIn(this.#part?.store, model),
     );
     let remarked = false;
     this.#device = {
@@ -119,6 +130,18 @@ export class FederatedClient {
    */
   predict(x: Inputs): Promise<Prediction[]> {
     return this.#device.predictor.predict(x);
+  }
+
+  /**
+   * Fine-tunes the newest global model on the device's own training examples, and tells what the
+   * two are worth on those held out. `predict` uses the personal model, also after a restart, until
+   * a newer global one is committed or `personalise({ epochs: 0 })` drops it. May be called during
+   * a run and after it; another call begins with the global model again.
+   * @throws ConfigError `personalise`, and as `run` where no run is under way; ModelError
+   * `no-model`, `diverged`; DataError where the examples do not fit
+   */
+  personalise(options: PersonaliseOptions = {}): Promise<Personalised> {
+    return personalise(this.#device, this.#part, options);
   }
 }
 

@@ -12,5 +12,7 @@ export type {
   Inputs,
   Limits,
   Outcome,
+  Personalised,
+  PersonaliseOptions,
   Prediction,
 } from "./client.js";

@@ -1,8 +1,10 @@
+import { sha256 } from "../connection/hash.js";
 import { makeDataset, unexpected, type Dataset, type Part } from "../data/dataset.js";
 import { labelsOf } from "../data/labels.js";
 import { matched, type Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
-import { checkPart, holdOut } from "../training/batches.js";
+import type { Identity } from "../platform/platform.js";
+import { checkPart, HOLD_OUT, holdOut } from "../training/batches.js";
 import { elements } from "../tensors/shape.js";
 import type { ClientData, ClientOptions, DataRequest, Inputs, Numbers } from "./options.js";
 
@@ -24,6 +26,12 @@ export interface LocalExamples {
   /** @throws whatever the host's function throws, and as `partFor` */
   split(request: DataRequest): Promise<{ train: Part; test: Part }>;
 }
+
+/** The examples of a client, whose key decides which of them are held out. */
+export const ownExamples = async (
+  { data, holdOut = HOLD_OUT }: ClientOptions,
+  { publicKey }: Identity,
+): Promise<LocalExamples> => examplesOf(data, holdOut, await sha256(publicKey.slice()));
 
 /** `seed` decides which examples are held out, whatever is added behind them. */
 export function examplesOf(

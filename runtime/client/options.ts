@@ -5,7 +5,7 @@ import type { Expected } from "../data/matching.js";
 import type { Model } from "../models/model.js";
 import type { SocketOptions } from "../platform/platform.js";
 import type { Trainer } from "../training/job.js";
-import type { Progress } from "../training/local-round.js";
+import type { Evaluation, Progress } from "../training/local-round.js";
 
 /** Any typed array of numbers; a Buffer is none, since its bytes may be those of other numbers. */
 export type Numbers =
@@ -188,6 +188,23 @@ export interface ClientEvents {
   wait: { readonly reason: string };
   /** Something went wrong that did not end the client. */
   problem: Error;
+}
+
+/** How `personalise` fine-tunes: by SGD in batches of 32, gradients clipped to norm 10. */
+export interface PersonaliseOptions {
+  /** Passes over the examples; 0 drops the personal model. Default 5. */
+  readonly epochs?: number;
+  /** Default 0.01. */
+  readonly learningRate?: number;
+}
+
+/**
+ * What the model before and the personal one are worth on the examples that the client holds out:
+ * `correct` and `loss` are sums over `count` of them. Nothing where none is held out.
+ */
+export interface Personalised {
+  readonly global: Evaluation | undefined;
+  readonly personal: Evaluation | undefined;
 }
 
 /** How a run ended for this client. */

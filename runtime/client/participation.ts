@@ -1,9 +1,7 @@
 import { Connection, type EndReason } from "../connection/connection.js";
-import { sha256 } from "../connection/hash.js";
-import { HOLD_OUT } from "../training/batches.js";
 import { checkAvailability } from "./availability.js";
 import type { Device, Participation } from "./context.js";
-import { examplesOf } from "./examples.js";
+import { ownExamples } from "./examples.js";
 import { halfTrainedIn } from "./half-trained.js";
 import { introduce, received, welcomed } from "./message-handlers.js";
 import type { Outcome } from "./options.js";
@@ -24,13 +22,13 @@ export async function takePart(
   joined: (part: Participation) => void,
 ): Promise<Outcome> {
   const { options, platform, events, workers, predictor } = device;
-  const { url, state, token, tls, patience, data, holdOut = HOLD_OUT } = options;
+  const { url, state, token, tls, patience } = options;
   const store = await platform.openState(state);
   let part: Participation | undefined;
   let poll: ReturnType<typeof setInterval> | undefined;
   try {
     const identity = await platform.identity(store);
-    const examples = examplesOf(data, holdOut, await sha256(identity.publicKey.slice()));
+    const examples = await ownExamples(options, identity);
     await removeOrphans(store);
     const [run] = await knownRuns(store);
     const end = await new Promise<{ reason: EndReason; message: string }>((resolve) => {

@@ -11,6 +11,8 @@ export interface Workers {
   trainer(): Trainer;
   /** As `Trainer.predict`, also while an assignment is under way. */
   predict(job: PredictJob): Promise<Float32Array>;
+  /** Does work that is no assignment with the trainer of assignments, which stays for it. */
+  tune<T>(work: (trainer: Trainer) => Promise<T>): Promise<T>;
   /** Whether the client takes part in a run, and whether it works on an assignment. */
   update(use: { readonly running?: boolean; readonly working?: boolean }): void;
   /** Ends the worker of assignments at once. */
@@ -22,34 +24,42 @@ export function workersOf(own: Trainer | undefined, start: () => WorkerPort): Wo
   let tasks: Trainer | undefined;
   let aside: Trainer | undefined;
   let use = { running: false, working: false };
-  /** Predictions under way, which the end of a run must not cut off. */
-  let predicting = 0;
+  /** Predictions and tunings under way, which the end of a run must not cut off. */
+  let held = 0;
+  let tuning = 0;
   const trainer = () => own ?? (tasks ??= trainerOf(start));
   const kill = () => {
     tasks?.close();
     tasks = undefined;
   };
   const free = () => {
-    if (predicting > 0) return;
+    if (held > 0) return;
     if (!use.running) kill();
     if (use.working) return;
     aside?.close();
     aside = undefined;
   };
+  async function hold<T>(work: Promise<T>): Promise<T> {
+    held++;
+    try {
+      return await work;
+    } finally {
+      held--;
+      free();
+    }
+  }
   return {
     trainer,
-    async predict(job) {
+    tune(work) {
+      tuning++;
+      return hold(work(trainer()).finally(() => tuning--));
+    },
+    predict(job) {
       // While one of them is under way aside, the next waits for it there: answers keep the order
       // of their questions.
-      const isAside = use.working || aside !== undefined;
+      const isAside = use.working || tuning > 0 || aside !== undefined;
       const worker = own ?? (isAside ? (aside ??= trainerOf(start)) : trainer());
-      predicting++;
-      try {
-        return await worker.predict(job);
-      } finally {
-        predicting--;
-        free();
-      }
+      return hold(worker.predict(job));
     },
     update(change) {
       use = { ...use, ...change };

@@ -15,7 +15,7 @@ function assertWithin(budget: number, sizes: Record<string, number>): void {
 const sizesOf = (...files: string[]) =>
   Object.fromEntries(files.map((file) => [file, compressed(file)]));
 
-test("our own code in the browser takes at most 52.1 kB compressed", () => {
+test("our own code in the browser takes at most 52.8 kB compressed", () => {
   // Of these the codecs of updates are 2.4: a device writes what its run asks for, and one that
   // lacks a codec cannot take part.
   // Frozen and personal layers are 1.3: shares of a model, its base from the device's disk, and the
@@ -25,13 +25,15 @@ test("our own code in the browser takes at most 52.1 kB compressed", () => {
   // passes, running values in updates, and the merging of LoRA's kernels for predictions.
   // What frozen layers give, kept at their border, is 0.5: an epoch of a head is then not one of the
   // whole network.
+  // A model of the client's own is 0.7 (736 bytes): the halves of FedRep's round, Ditto, and
+  // personalise() with its place on the disk.
   // Without tfjs the files are not written; the bundler reports what they would be.
   const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
     string,
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(52_100, { [name]: sizes[name].brotli });
+  assertWithin(52_836, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {
