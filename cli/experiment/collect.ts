@@ -25,10 +25,15 @@ const measured = v.looseObject({
 
 type Measured = v.InferOutput<typeof measured>;
 
+const spread = v.looseObject({ mean: v.number(), worstTenth: v.number() });
+
 const EvaluationFile = v.looseObject({
   round: v.number(),
   test: v.optional(measured),
+  federated: v.optional(v.looseObject({ ...measured.entries, spread: v.optional(spread) })),
 });
+
+const PersonalFile = v.looseObject({ personal: spread });
 
 const MeansFile = v.looseObject({
   round: v.number(),
@@ -66,15 +71,27 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   const rounds = await lines(folder, "rounds.jsonl", Round);
   const timings = await lines(folder, "timings.jsonl", Timing);
   const evaluations = await lines(folder, "evaluations.jsonl", EvaluationFile);
-  const means = await lines(folder, "means.jsonl", MeansFile);
-  const judgedBy = judgedIn(means.map(({ sel }) => sel));
+  // Of models with personal layers there is no mean to measure on test data.
+  const means = (await exists(join(folder, "means.jsonl")))
+    ? await lines(folder, "means.jsonl", MeansFile)
+    : [];
+  const judgedBy = judgedIn([
+    ...means.map(({ sel }) => sel),
+    ...evaluations.map(({ federated = {} }) => federated),
+  ]);
+  const scaled = (value: number) => (METRICS[judgedBy].unit === "share" ? 100 * value : value);
   const of = (one: Measured | undefined): number | undefined => {
     const value = one && judgementOf({ ...one, judgedBy });
-    return METRICS[judgedBy].unit === "share" ? percent(value) : value;
+    return value === undefined ? undefined : scaled(value);
   };
+  const own = (await exists(join(folder, "personal.json")))
+    ? (await whole(folder, "personal.json", PersonalFile)).personal
+    : evaluations.at(-1)?.federated?.spread;
   // How a model serves each client is known by its own mix of classes.
   const clients =
-    judgedBy === "accuracy" ? await whole(folder, "clients.json", Clients) : undefined;
+    judgedBy === "accuracy" && means.length > 0
+      ? await whole(folder, "clients.json", Clients)
+      : undefined;
   // Older runs do not say it: every participant was sent the whole model.
   const { size } = await stat(join(folder, "model", "weights.safetensors"));
   const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
@@ -85,18 +102,20 @@ export async function collect(folder: string): Promise<Omit<RunResult, "cpuSecon
   );
   return {
     rounds: rounds.map(({ round, activationNorms }): RoundMeasures => {
-      const { test } = evaluations.find((one) => one.round === round) ?? {};
+      const { test, federated } = evaluations.find((one) => one.round === round) ?? {};
       const { sel, all } = means.findLast((one) => one.round === round) ?? {};
       return {
         round,
         model: of(test),
         sel: of(sel),
         all: of(all),
+        ...(federated?.spread && { own: scaled(federated.spread.mean) }),
         activationNorm: total(activationNorms),
       };
     }),
     ...(judgedBy !== "accuracy" && { judgedBy }),
     worstTenth: percent(clients?.worstTenth),
+    ...(own && { own: { mean: scaled(own.mean), worstTenth: scaled(own.worstTenth) } }),
     bytes: up + down,
     updateBytes: up / updates,
     modelBytes: down / updates,
@@ -130,6 +149,12 @@ async function lines<S extends v.GenericSchema>(
     .filter((line) => line !== "")
     .map((line) => checked(join(folder, name), line, schema));
 }
+
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 const text = (folder: string, name: string): Promise<string> =>
   readFile(join(folder, name), "utf8").catch(() => {

@@ -25,6 +25,8 @@ export interface ExperimentFile {
   readonly settings: Readonly<Record<string, unknown>>;
   /** Settings with the values they take: one run for each combination. Seeds are averaged over. */
   readonly grid: Readonly<Record<string, readonly SettingValue[]>>;
+  /** Methods by name, each some settings: an axis of the grid beside the others. */
+  readonly variants?: Readonly<Record<string, Readonly<Record<string, SettingValue>>>>;
   /**
    * Of the grid's combinations only those that have all the values of one of these; all of them
    * where there is nothing here.
@@ -73,6 +75,13 @@ const schema = v.strictObject(
       ),
       "an object with lists of values",
     ),
+    variants: v.optional(
+      v.record(
+        v.string(),
+        v.record(v.string(), value, "an object of settings"),
+        "an object with the settings of each method",
+      ),
+    ),
     only: v.optional(
       v.pipe(
         v.array(v.record(v.string(), value), "a list of values by setting"),
@@ -105,7 +114,7 @@ const schema = v.strictObject(
     source: v.optional(v.string("a text")),
     remarks: v.optional(v.array(v.string("a text"), "a list of paragraphs"), []),
   },
-  "an object with title, settings, grid, only, set, target, flatness, published, source, remarks",
+  "an object with title, settings, variants, grid, only, set, target, flatness, published, source, remarks",
 );
 
 /**
@@ -140,11 +149,16 @@ export async function readExperiment(path: string): Promise<ExperimentFile> {
   const folder = dirname(path);
   const located = (value: unknown) =>
     typeof value === "string" && /^\.\.?\//.test(value) ? resolve(folder, value) : value;
-  const { title, settings, grid, only, set, ...rest } = checked.output;
+  const { title, settings, variants, grid, only, set, ...rest } = checked.output;
   const locatedIn = <T>(given: Readonly<Record<string, T>>): Record<string, T> =>
     Object.fromEntries(Object.entries(given).map(([key, one]) => [key, located(one) as T]));
   return {
     ...rest,
+    ...(variants && {
+      variants: Object.fromEntries(
+        Object.entries(variants).map(([name, one]) => [name, locatedIn(one)]),
+      ),
+    }),
     ...(only && { only: only.map(locatedIn) }),
     set: Object.fromEntries(
       Object.entries(set).map(([name, numbers]) => [String(located(name)), numbers]),

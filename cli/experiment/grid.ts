@@ -14,7 +14,7 @@ export interface Cell {
    * Where it stands in the grid: each of its settings with one value, as tables show it.
    */
   readonly at: Readonly<Record<string, SettingValue>>;
-  /** What its algorithm is called: its name, or that of its file. */
+  /** What its method is called: its variant's name, else its algorithm's, or that of its file. */
   readonly algorithm: string;
   /** A folder's name: readable, and another one as soon as any setting of the run changes. */
   readonly name: string;
@@ -36,23 +36,33 @@ const NOT_OF_THE_RUN = ["run", "resume", "json", "workers"];
  * take, and for a setting that stands in two places.
  */
 export function cellsOf(file: ExperimentFile, source: string): Cell[] {
+  const { variants = {} } = file;
   const refuse = (key: string, expected: string, got: string): never => {
     throw new ConfigError("usage", `"${key}" in "${source}" expected ${expected}, got ${got}`);
   };
-  for (const key of [...Object.keys(file.settings), ...Object.keys(file.grid)])
+  const varied = Object.values(variants).flatMap(Object.keys);
+  for (const key of [...Object.keys(file.settings), ...varied, ...Object.keys(file.grid)])
     if (NOT_OF_THE_RUN.includes(key)) refuse(key, "to be left to the experiment", "a value");
   for (const key of Object.keys(file.grid)) {
     if (key in file.settings) refuse(key, "to stand in settings or in grid", "both");
     if (key === "set") refuse(`grid.${key}`, "to be set by algorithm", "a list");
   }
+  for (const key of ["variant", ...varied])
+    if (key in file.grid) refuse(key, "to stand in variants or in grid", "both");
   const namesIn = (key: string): string[] =>
-    [file.grid[key] ?? file.settings[key] ?? []].flat().map(String);
+    [
+      file.grid[key] ?? file.settings[key] ?? [],
+      ...Object.values(variants).map((one) => one[key] ?? []),
+    ]
+      .flat()
+      .map(String);
   const [algorithms, codecs] = [namesIn("algorithm"), namesIn("codec")];
   const named = [...algorithms, ...codecs];
   for (const name of Object.keys(file.set))
     if (!named.includes(name))
       refuse(`set.${name}`, `one of the algorithms and codecs ${named.join(", ")}`, `"${name}"`);
   let places: Readonly<Record<string, SettingValue>>[] = [{}];
+  if (file.variants) places = Object.keys(variants).map((variant) => ({ variant }));
   for (const [key, values] of Object.entries(file.grid))
     places = places.flatMap((at) => values.map((value) => ({ ...at, [key]: value })));
   for (const [key, given] of (file.only ?? []).flatMap(Object.entries<SettingValue>))
@@ -64,12 +74,17 @@ export function cellsOf(file: ExperimentFile, source: string): Cell[] {
       );
   const called = namesOf(algorithms);
   const cells = places.filter(isWanted(file)).map((place): Cell => {
-    const base: Readonly<Record<string, unknown>> = { ...file.settings, ...place };
+    const { variant, ...rest } = place;
+    const base: Readonly<Record<string, unknown>> = {
+      ...file.settings,
+      ...variants[String(variant)],
+      ...rest,
+    };
     const own = file.set[String(base["algorithm"])];
     const codecs = file.set[String(base["codec"])];
     const given = { ...base, ...(own && { set: own }), ...(codecs && { "codec-set": codecs }) };
     const settings = checkSettings("simulate", {}, given, source);
-    const algorithm = called(settings.algorithm);
+    const algorithm = variant === undefined ? called(settings.algorithm) : String(variant);
     const at = "algorithm" in place ? { ...place, algorithm } : place;
     return { at, algorithm, name: nameOf(at, settings), given, settings };
   });
@@ -124,7 +139,7 @@ function nameOf(
     .sort(([a], [b]) => (a < b ? -1 : 1));
   const hash = sha256Hex(JSON.stringify(outcome)).slice(0, 8);
   const words = Object.entries(at).map(([key, value]) =>
-    key === "algorithm" ? String(value) : `${key}-${value}`,
+    ["algorithm", "variant"].includes(key) ? String(value) : `${key}-${value}`,
   );
   return [...words, hash].join("_").replace(/[^\w.+-]+/g, "-");
 }

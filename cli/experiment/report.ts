@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { METRICS, type MetricName } from "../../runtime/models/metrics/built-in.js";
 import { inSentence } from "../view.js";
 import { csvField } from "../write.js";
@@ -51,7 +52,7 @@ interface Picture {
 
 const wordsOf = (at: Readonly<Record<string, SettingValue>>): string =>
   Object.entries(at)
-    .filter(([key]) => !["algorithm", "aggregate", "zeta", "seed"].includes(key))
+    .filter(([key]) => !["variant", "algorithm", "aggregate", "zeta", "seed"].includes(key))
     .map(([key, value]) => `${key} ${value}`)
     .join(", ");
 
@@ -66,10 +67,13 @@ const judgedBy = ([row]: readonly Row[]): MetricName => row.runs[0].result.judge
 
 /**
  * The model whose figure pictures show. A mean of participants' weights says nothing of what a rule
- * makes of them, or of hostile ones.
+ * makes of them, or of hostile ones, and where some models are personal only clients can try them.
  */
-const shownOf = ({ at }: Cell): "sel" | "model" =>
-  "aggregate" in at || "attack" in at ? "model" : "sel";
+function shownOf(rows: readonly Row[]): "sel" | "model" | "own" {
+  const { at } = rows[0].runs[0].cell;
+  if ("aggregate" in at || "attack" in at) return "model";
+  return rows.every((row) => valuesOf(row, "sel") !== undefined) ? "sel" : "own";
+}
 
 function rowsOf(finished: readonly FinishedCell[]): Row[] {
   const rows = new Map<string, Row & { runs: FinishedCell[] }>();
@@ -103,7 +107,13 @@ const csvOf = (rows: readonly (readonly unknown[])[]): string =>
 /** One line a run. Shares, such as accuracies, in percent. */
 export function resultsCsv(finished: readonly FinishedCell[], target: number | undefined): string {
   const axes = Object.keys(finished[0]?.cell.at ?? {});
-  const measures = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
+  const all = Object.keys(MEASURES) as (keyof typeof MEASURES)[];
+  // Where clients hold nothing out there is nothing of their own to show.
+  const measures = all.filter(
+    (name) =>
+      !name.startsWith("own") ||
+      finished.some(({ result }) => MEASURES[name](result) !== undefined),
+  );
   return csvOf([
     [...axes, ...measures, "roundsToTarget", "run"],
     ...finished.map(({ cell, result }) => [
@@ -195,6 +205,7 @@ function inRounds(title: string, rows: readonly Row[]): Picture[] {
     const positive = zetas.filter((zeta) => zeta > 0);
     const bars = seeds > 1 ? [`bars: ± deviation, n=${seeds} seeds`] : [];
     const judged = judgedBy(here);
+    const shown = shownOf(here);
     const unit = METRICS[judged].unit === "share" ? " (%)" : "";
     const curve: Picture = {
       name: fileName(judged, condition),
@@ -202,12 +213,12 @@ function inRounds(title: string, rows: readonly Row[]): Picture[] {
       svg: lineChart({
         title: titled(title, condition),
         x: "round",
-        y: `test ${inSentence(judged)}, ${shownOf(here[0].runs[0].cell)}${unit}`,
+        y: `${shown === "own" ? "clients' own" : "test"} ${inSentence(judged)}, ${shown === "own" ? "mean" : shown}${unit}`,
         series: here.map((row) => ({
           name: method(row, zetas),
           family: positive.length > 1 ? method(row, zetas) : row.algorithm,
           dashed: row.zeta === 0 && positive.length > 0,
-          points: curveOf(row),
+          points: curveOf(row, shown),
         })),
         notes: [
           ...(positive.length === 1 ? [`solid: with MAN, zeta ${positive[0]}`] : []),
@@ -235,10 +246,7 @@ function inRounds(title: string, rows: readonly Row[]): Picture[] {
 }
 
 /** Mean and deviation over the seeds of each round that all of them have. */
-function curveOf(
-  { runs }: Row,
-  measure: "sel" | "model" = shownOf(runs[0].cell),
-): Series["points"] {
+function curveOf({ runs }: Row, measure: ReturnType<typeof shownOf>): Series["points"] {
   const [first] = runs;
   return first.result.rounds.flatMap(({ round }) => {
     const values = runs.map(
@@ -319,6 +327,7 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
   const paper = (row: Row) => publishedFor(row, published);
   const judged = judgedBy(rows);
   const digits = digitsOf(judged);
+  const what = shownOf(rows);
   const head = (of: string) =>
     judged === "accuracy" ? `${of} %` : `${inSentence(judged)}, ${of}${unitOf(judged)}`;
   return tableOf(
@@ -328,6 +337,8 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
       head("all"),
       head("model"),
       "worst tenth %",
+      `own hold-outs${unitOf(judged)}`,
+      `worst tenth of own${unitOf(judged)}`,
       `rounds to ${target}${unitOf(judged)}`,
       "top eigenvalue",
       "trace",
@@ -343,10 +354,14 @@ function resultTable(rows: readonly Row[], { target, published }: ExperimentFile
     rows.map((row) => [
       method(row, zetas),
       ...(["sel", "all"] as const).map((measure) =>
-        shownOf(row.runs[0].cell) === "sel" ? statistic(valuesOf(row, measure), digits) : NONE,
+        what === "sel" && shownOf([row]) === "sel"
+          ? statistic(valuesOf(row, measure), digits)
+          : NONE,
       ),
       statistic(valuesOf(row, "model"), digits),
-      statistic(valuesOf(row, "worstTenth"), 2),
+      what === "own" ? NONE : statistic(valuesOf(row, "worstTenth"), 2),
+      statistic(valuesOf(row, "own"), digits),
+      statistic(valuesOf(row, "ownWorstTenth"), digits),
       reached(row, target),
       statistic(valuesOf(row, "eigenvalue"), 2),
       statistic(valuesOf(row, "trace"), 0),
@@ -458,6 +473,10 @@ export function intoDocument(text: string, name: string, table: string): string 
 function legendOf(rows: readonly Row[]): string {
   const metrics = distinct(rows.map((row) => judgedBy([row])));
   const isAccuracy = metrics.includes("accuracy");
+  const means =
+    shownOf(rows) === "own"
+      ? ""
+      : "**sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, ";
   const figures = metrics.map((name) => {
     const { title, help, better } = METRICS[name];
     return name === "accuracy"
@@ -466,10 +485,15 @@ function legendOf(rows: readonly Row[]): string {
   });
   return [
     "Mean over the seeds, ± the sample standard deviation of that many (n).",
-    `${figures.join(", ")} ${isAccuracy || metrics.length > 1 ? "are" : "is"} on the test data after the last round: **sel** of the mean of that round's participants' weights, **all** of the mean of all clients' newest weights, **model** of the global model itself.`,
-    ...(isAccuracy
+    `${figures.join(", ")} ${isAccuracy || metrics.length > 1 ? "are" : "is"} on the test data after the last round: ${means}**model** of the global model itself.`,
+    ...(isAccuracy && means !== ""
       ? [
           "**Worst tenth**: the mean over the tenth of the clients for whom the final model is worst, each client's accuracy being that on the test data in its own mix of classes.",
+        ]
+      : []),
+    ...(rows.some((row) => valuesOf(row, "own") !== undefined)
+      ? [
+          "**Own hold-outs**: each client with the model that it predicts with, on examples of its own that nobody trains on; mean of the clients, and of the worst tenth of them.",
         ]
       : []),
     `Eigenvalue and trace are of the Hessian of the plain ${isAccuracy ? "cross-entropy" : "loss"} over training data. MB are models and updates over the line, both ways; CPU seconds are those of the whole run with its measurements.`,
@@ -699,7 +723,7 @@ export function resultsTex(file: ExperimentFile, finished: readonly FinishedCell
   return [`% ${title}. Needs \\usepackage{booktabs}.`, ...tables, ""].join("\n");
 }
 
-function settingsTable({ settings, grid, set, flatness }: ExperimentFile) {
+function settingsTable({ settings, variants, grid, set, flatness }: ExperimentFile) {
   const called = namesOf([grid["algorithm"] ?? settings["algorithm"] ?? []].flat().map(String));
   const shown = (key: string, value: unknown) =>
     key === "algorithm" ? called(String(value)) : String(value);
@@ -707,6 +731,15 @@ function settingsTable({ settings, grid, set, flatness }: ExperimentFile) {
     ...Object.entries(grid).map(([key, values]) => [
       key,
       values.map((value) => shown(key, value)).join(", "),
+    ]),
+    ...Object.entries(variants ?? {}).map(([name, given]) => [
+      name,
+      Object.entries(given)
+        .map(
+          ([key, value]) =>
+            `${key} ${key === "model" ? basename(String(value)) : shown(key, value)}`,
+        )
+        .join(", ") || "-",
     ]),
     ...Object.entries(settings)
       .filter(([key]) => !["data", "test"].includes(key))

@@ -10,6 +10,10 @@ export interface RunResult {
    * client's accuracy being that on the test data weighted by its own mix of classes.
    */
   readonly worstTenth?: number;
+  /**
+   * The same after the last round and all personalising, and for the worst tenth of the clients.
+   */
+  readonly own?: { readonly mean: number; readonly worstTenth: number };
   readonly flatness?: {
     /** Largest eigenvalues of the Hessian of the plain loss, descending. */
     readonly eigenvalues: readonly number[];
@@ -35,6 +39,8 @@ export interface RoundMeasures {
   readonly model?: number;
   readonly sel?: number;
   readonly all?: number;
+  /** On the clients' own hold-outs, with the models that they predict with: their mean. */
+  readonly own?: number;
   readonly activationNorm?: number;
 }
 
@@ -53,6 +59,8 @@ export const MEASURES = {
   seconds: (run: RunResult) => run.seconds,
   updateBytes: (run: RunResult) => run.updateBytes,
   modelBytes: (run: RunResult) => run.modelBytes,
+  own: (run: RunResult) => run.own?.mean,
+  ownWorstTenth: (run: RunResult) => run.own?.worstTenth,
 } satisfies Record<string, (run: RunResult) => number | undefined>;
 
 /** The value of the last round that has one. */

@@ -62,6 +62,32 @@ test("a cell for each combination, each algorithm with its own numbers", async (
   assert.match(all[23].name, /^feddyn_zeta-0.15_split-dirichlet-0.3_seed-3_/);
 });
 
+test("variants are an axis of named methods, each with its settings before the grid's", async () => {
+  const all = await cells({
+    settings,
+    variants: { plain: {}, Ditto: { algorithm: "ditto", "hold-out": 0.2 } },
+    grid: { seed: [1, 2] },
+    set: { ditto: { lambda: 0.5 } },
+  });
+  assert.deepEqual(
+    all.map(({ algorithm, at, settings: { seed, set, holdOut } }) => [
+      ...[algorithm, at["variant"], seed],
+      ...[set, holdOut],
+    ]),
+    [
+      ["plain", "plain", 1, {}, undefined],
+      ["plain", "plain", 2, {}, undefined],
+      ["Ditto", "Ditto", 1, { lambda: 0.5 }, 0.2],
+      ["Ditto", "Ditto", 2, { lambda: 0.5 }, 0.2],
+    ],
+  );
+  await refuses(
+    { settings, variants: { one: { seed: 1 } }, grid: { seed: [1, 2] } },
+    /"seed" .* expected to stand in variants or in grid, got both/,
+  );
+  await refuses({ settings, variants: { one: { run: "x" } }, grid: {} }, /"run" .* expected to be/);
+});
+
 test("YAML says the same as JSON, and a path with a dot is one beside the file", async () => {
   const [cell] = await cells(
     "settings:\n  data: ./images\n  algorithm: ./mine.js\ngrid:\n  seed: [7]\nset:\n  ./mine.js: { beta: 2 }\n",
