@@ -130,6 +130,7 @@ export default defineConfig({
           item("Strength of MAN", "/results-zeta"),
           item("FedSAM", "/results-fedsam"),
           item("UCI HAR", "/results-uci-har"),
+          item("Personal models", "/results-personal"),
           item("Beside other systems", "/comparison"),
         ],
       },

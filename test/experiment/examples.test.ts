@@ -6,6 +6,7 @@ import { readExperiment } from "../../cli/experiment/file.js";
 import { cellsOf } from "../../cli/experiment/grid.js";
 import { checkSettings } from "../../cli/settings.js";
 import { parseDescription } from "../../runtime/models/description.js";
+import { parseCard } from "../../runtime/models/model.js";
 import { repository } from "../cli/command.js";
 
 const folder = repository("examples/experiments");
@@ -30,6 +31,8 @@ const RUNS: Record<string, number> = {
   "codecs-cifar.json": 3,
   "resnet-zeta.json": 6,
   "resnet-pytorch.json": 3,
+  // Seven methods.
+  "personal.json": 7 * 3,
 };
 
 for (const [name, runs] of Object.entries(RUNS))
@@ -63,7 +66,10 @@ test("the paper's set-up is what the paper says", async () => {
   );
 });
 
-test("every file of the folder is an experiment or a model's description", () => {
-  for (const file of files.filter((file) => !(file in RUNS)))
-    parseDescription(JSON.parse(readFileSync(join(folder, file), "utf8")));
+test("every file of the folder is an experiment, or a model's description or card", () => {
+  for (const file of files.filter((file) => !(file in RUNS))) {
+    const json = JSON.parse(readFileSync(join(folder, file), "utf8"));
+    if ("description" in json) parseCard(json);
+    else parseDescription(json);
+  }
 });
