@@ -25,7 +25,7 @@ test("our own code in the browser takes at most 52.8 kB compressed", () => {
   // passes, running values in updates, and the merging of LoRA's kernels for predictions.
   // What frozen layers give, kept at their border, is 0.5: an epoch of a head is then not one of the
   // whole network.
-  // A model of the client's own is 0.7 (736 bytes): the halves of FedRep's round, Ditto, and
+  // A model of the client's own is 0.7 (745 bytes): the halves of FedRep's round, Ditto, and
   // personalise() with its place on the disk.
   // Without tfjs the files are not written; the bundler reports what they would be.
   const sizes = JSON.parse(readFileSync(new URL("client-sizes.json", dist), "utf8")) as Record<
@@ -33,7 +33,7 @@ test("our own code in the browser takes at most 52.8 kB compressed", () => {
     { brotli: number }
   >;
   const name = "our own code in the browser";
-  assertWithin(52_836, { [name]: sizes[name].brotli });
+  assertWithin(52_845, { [name]: sizes[name].brotli });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {
