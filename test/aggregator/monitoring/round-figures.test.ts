@@ -33,13 +33,14 @@ test("a figure is there where its source is, and only there", () => {
   };
   assert.deepEqual(figuresOf({ timings }), timings);
   const federated = { accuracy: 0.5, loss: 1.5 };
+  const spread = { mean: 0.5, worstTenth: 0.25 };
   assert.deepEqual(figuresOf({ evaluations: { federated } }), {
     clientAccuracy: 0.5,
     clientLoss: 1.5,
   });
   const metrics = Object.fromEntries(METRIC_NAMES.map((name) => [name, 0.5]));
   const tested = { test: { accuracy: 0.75, loss: 1, metrics, topEigenvalue: 9 } };
-  const evaluations = { federated: { ...federated, metrics }, ...tested };
+  const evaluations = { federated: { ...federated, metrics, spread }, ...tested };
   const found = figuresOf({ rounds, timings, evaluations });
   assert.deepEqual(Object.keys(found).sort(), rows.map(([name]) => name).sort());
 });

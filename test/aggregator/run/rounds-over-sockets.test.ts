@@ -437,7 +437,10 @@ test(
         {
           round: 1,
           test: { count: 4, accuracy: 0.75, loss: 0.5 },
-          federated: { count: 20, accuracy: 0.5, loss: 0.75, clients: 2 },
+          federated: {
+            ...{ count: 20, accuracy: 0.5, loss: 0.75, clients: 2 },
+            spread: { mean: 0.5, worstTenth: 0.5 },
+          },
         },
       ]);
     },

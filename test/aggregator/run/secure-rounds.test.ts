@@ -388,7 +388,7 @@ test("a client that cannot take part in secure rounds is told so", async () => {
 });
 
 const REFUSED: readonly [string, GivenSettings, RegExp][] = [
-  ["clients keep state", { algorithm: "scaffold" }, /"secure" expected an algorithm whose clients/],
+  ["clients keep state", { algorithm: "scaffold" }, /"algorithm" expected one whose clients keep/],
   ["a rule looks at updates", { aggregate: "median", hostile: 0 }, /"aggregate" expected mean/],
   ["rounds are buffered", { mode: "buffered" }, /"mode" expected synchronous/],
   ["a codec shortens updates", { codec: "int8" }, /"codec" expected float32/],
