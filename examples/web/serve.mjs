@@ -1,14 +1,17 @@
 // Serves the page, fedflat's bundle for browsers and the example's images, on loopback.
-//   node serve.mjs [--port 8080] [--aggregator ws://127.0.0.1:7400]
-import { createReadStream } from "node:fs";
+//   node serve.mjs [--port 8080] [--aggregator ws://127.0.0.1:7400] [--pictures MODEL]
+// With --pictures the page is the one for visitors' own pictures; MODEL is the folder of the model
+// that the run began with, which says their size and the classes.
+import { createReadStream, readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { extname } from "node:path";
+import { extname, join } from "node:path";
 import { parseArgs } from "node:util";
 
-const { port, aggregator } = parseArgs({
+const { port, aggregator, pictures } = parseArgs({
   options: {
     port: { type: "string", default: "8080" },
     aggregator: { type: "string", default: "ws://127.0.0.1:7400" },
+    pictures: { type: "string" },
   },
 }).values;
 
@@ -17,10 +20,22 @@ const bundle = new URL("dist/", import.meta.resolve("fedflat/package.json"));
 const demo = import.meta.resolve("fedflat-cli/package.json");
 const images = new URL("examples/data/fashion-mnist/", demo);
 
+/** What the page for own pictures has to know of the model. */
+function modelIn(folder) {
+  try {
+    const { description, classes } = JSON.parse(readFileSync(join(folder, "model.json"), "utf8"));
+    return { input: description.input, classes };
+  } catch (error) {
+    console.error(`serve: "--pictures" expected a folder of a model: ${error.message}`);
+    process.exit(2);
+  }
+}
+const settings = { aggregator, ...(pictures !== undefined && { model: modelIn(pictures) }) };
+
 /** The files it serves, by address. */
 const files = new Map([
-  ["/", new URL("index.html", page)],
-  ...["app.js", "images.js", "view.js", "style.css"].map((name) => [
+  ["/", new URL(pictures === undefined ? "index.html" : "pictures.html", page)],
+  ...["app.js", "images.js", "pictures.js", "view.js", "style.css"].map((name) => [
     `/${name}`,
     new URL(name, page),
   ]),
@@ -55,7 +70,7 @@ const headers = {
     "script-src 'self' 'wasm-unsafe-eval'",
     "worker-src 'self'",
     "style-src 'self'",
-    "img-src data:",
+    "img-src data: blob:",
     `connect-src 'self' ${aggregator}`,
     "base-uri 'none'",
     "form-action 'none'",
@@ -72,7 +87,7 @@ const server = createServer(({ method, url }, response) => {
   if (pathname === "/settings.json")
     return response
       .writeHead(200, { ...headers, "content-type": "application/json" })
-      .end(JSON.stringify({ aggregator }));
+      .end(JSON.stringify(settings));
   const file = files.get(pathname);
   if (file === undefined) return response.writeHead(404, headers).end();
   const type = types[extname(file.pathname)];
