@@ -62,6 +62,7 @@ const PATIENCE = {
   gatherDeadline: LONGEST,
   deadline: LONGEST,
   evaluateDeadline: LONGEST,
+  secureDeadline: LONGEST,
 };
 
 /**
