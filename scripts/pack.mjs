@@ -43,6 +43,8 @@ const filesIn = (path) =>
     .map((name) => join(path, name))
     .filter((file) => statSync(file).isFile());
 const IMPORTS = /\b(from |import |import\()"(\.\.?\/[^"]+)"/g;
+/** Docstrings, which the declarations have too: a device is spared the twentieth that they take. */
+const DOCSTRINGS = /^[ \t]*\/\*\*[^]*?\*\/\n/gm;
 
 await packLibrary();
 for (const file of filesIn(cli).filter((name) => name.endsWith(".js"))) {
@@ -105,7 +107,10 @@ async function packLibrary() {
 /** A compiled file or declaration of fedflat, which has valibot and the kernels in `dist/`. */
 function ofLibrary(file) {
   const toDist = relative(dirname(file), dist).replaceAll(sep, "/") || ".";
-  return importedFrom(`${toDist}/valibot.js`, read(file)).replace(
+  const text = file.endsWith(".d.ts")
+    ? read(file)
+    : read(file).replace(DOCSTRINGS, (comment) => (comment.includes("@license") ? comment : ""));
+  return importedFrom(`${toDist}/valibot.js`, text).replace(
     /new URL\("\.\.\/wasm\/(kernels\.\w+\.wasm)"/g,
     `new URL("${toDist}/$1"`,
   );
