@@ -62,5 +62,5 @@ export function asTyped(error: unknown, command: CommandName): string | undefine
           : (flags.get(name) ?? (perhaps && `${perhaps} ${name}`));
       return flag === undefined ? whole : `"${[flag, ...numbers].join(" ")}"`;
     })
-    .replace(/\b[a-z]+[A-Z]\w*\b|(?<=beside )[a-z]+\b/g, (word) => flags.get(word) ?? word);
+    .replace(/(?<!")\b[a-z]+[A-Z]\w*\b|(?<=beside )[a-z]+\b/g, (word) => flags.get(word) ?? word);
 }

@@ -107,13 +107,16 @@ async function packLibrary() {
 /** A compiled file or declaration of fedflat, which has valibot and the kernels in `dist/`. */
 function ofLibrary(file) {
   const toDist = relative(dirname(file), dist).replaceAll(sep, "/") || ".";
-  const text = file.endsWith(".d.ts")
-    ? read(file)
-    : read(file).replace(DOCSTRINGS, (comment) => (comment.includes("@license") ? comment : ""));
+  const text = file.endsWith(".d.ts") ? read(file) : script(file);
   return importedFrom(`${toDist}/valibot.js`, text).replace(
     /new URL\("\.\.\/wasm\/(kernels\.\w+\.wasm)"/g,
     `new URL("${toDist}/$1"`,
   );
+}
+
+/** A script without its docstrings. */
+function script(file) {
+  return read(file).replace(DOCSTRINGS, (text) => (text.includes("@license") ? text : ""));
 }
 
 /** The declarations that these reach by their imports, with themselves. */
@@ -131,7 +134,7 @@ function reached(declarations, seen = new Set()) {
 
 /** A compiled file of cli/ whose imports from outside of it name the files of fedflat. */
 function ofCommandLine(file) {
-  const text = importedFrom("fedflat/internal/valibot.js", read(file));
+  const text = importedFrom("fedflat/internal/valibot.js", script(file));
   return text.replace(IMPORTS, (whole, keyword, target) => {
     const path = resolve(dirname(file), target);
     if (path.startsWith(cli + sep)) return whole;

@@ -20,7 +20,9 @@ export function batchNormOf(
     throw new ConfigError("settings", `"batchNorm" expected ${expected}, got ${got}`);
   };
   if (statistics.places.length === 0)
-    return given === undefined ? given : wrong("a model with batchNorm layers that learn", given);
+    return given === undefined
+      ? given
+      : wrong("a model with batch normalisations that learn", given);
   const isNew = statistics.places.every((place) => {
     const initial = place.name.endsWith(".variance") ? 1 : 0;
     return parameterView(weights, place).every((value) => value === initial);

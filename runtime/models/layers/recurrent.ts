@@ -170,7 +170,9 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
     state: activationNamed(activation),
     gate: activationNamed(recurrentActivation),
   });
-  const steps = stepsOf(length, reverse);
+  // Made when first gone through, since a description may claim any length.
+  let made: readonly TimeStep[] | undefined;
+  const steps = () => (made ??= stepsOf(length, reverse));
   const width = own.blocks * units;
   const output = returnSequences ? [length, units] : [units];
   const common: Words<Common> = { gates: width * length, previous: units * length, dh: units };
@@ -222,11 +224,11 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
       project.forward(run, { ...cells, y: gates });
       const first = floats(run, previous, batch * length * units);
       for (let b = 0; b < batch; b++) {
-        const at = (b * length + steps[0].at) * units;
+        const at = (b * length + steps()[0].at) * units;
         first.fill(0, at, at + units);
       }
       const held = holding(pass, 0);
-      for (const step of steps) own.forward(held, step);
+      for (const step of steps()) own.forward(held, step);
       if (!norm) return 0;
       const rest = returnSequences ? 0 : kernels.squaredNorm(previous, batch * length * units);
       return rest + kernels.squaredNorm(cells.y, batch * elements(output));
@@ -236,7 +238,7 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
       const pass = open(run, cells);
       floats(run, pass.kept.dh, run.batch * units).fill(0);
       const held = holding(pass, TRANSPOSE_B);
-      for (const step of steps.toReversed()) own.backward(held, step, penalty);
+      for (const step of steps().toReversed()) own.backward(held, step, penalty);
       project.backward(run, { ...cells, dy: pass.d });
       if (cells.gradients[1] !== 0) own.gradients(pass);
     },
@@ -245,7 +247,7 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
       const pass = open(run, cells);
       project.forwardTangent(run, { ...cells, yTangent: pass.along.gates });
       floats(run, pass.along.previous, run.batch * length * units).fill(0);
-      for (const step of steps) own.forwardTangent(pass, step);
+      for (const step of steps()) own.forwardTangent(pass, step);
     },
 
     backwardTangent(run, cells, penalty) {
@@ -253,7 +255,7 @@ export function recurrentLayer<Name extends string, Tangent extends string>(
       const { d, dTangent, dhTangent } = pass.along;
       for (const carried of [pass.kept.dh, dhTangent])
         floats(run, carried, run.batch * units).fill(0);
-      for (const step of steps.toReversed()) own.backwardTangent(pass, step, penalty);
+      for (const step of steps().toReversed()) own.backwardTangent(pass, step, penalty);
       project.backwardTangent(run, { ...cells, dy: d, dyTangent: dTangent });
       own.products(pass);
     },
