@@ -52,9 +52,10 @@ for (const file of filesIn(cli).filter((name) => name.endsWith(".js"))) {
   mkdirSync(dirname(target), { recursive: true });
   writeFileSync(target, ofCommandLine(file));
 }
-const notApi = (path) => path !== join(root, "docs/api");
+/** Pages show the results' pictures as SVG; their PNG twins are for who takes them elsewhere. */
+const isPacked = (path) => path !== join(root, "docs/api") && !/-pictures[/\\].*\.png$/.test(path);
 for (const path of ["LICENSE", "docs", "examples"])
-  cpSync(join(root, path), join(staged, path), { recursive: true, filter: notApi });
+  cpSync(join(root, path), join(staged, path), { recursive: true, filter: isPacked });
 cpSync(join(root, "cli/README.md"), join(staged, "README.md"));
 writeManifest(staged, "cli", ({ dependencies: { valibot: _, ...needed }, ...own }, version) => ({
   ...own,
