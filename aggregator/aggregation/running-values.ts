@@ -12,7 +12,13 @@ import { contributionOf, domainOf, foldFor } from "./weighted-mean.js";
 /** Weighted as a mean of models is. */
 const WEIGHTED: Pick<ServerHalf, "folds"> = { folds: { values: "samples" } };
 
-/** Why a client's running values are refused, if they are: a variance is no less than zero. */
+const isVariance = (name: string): boolean => name.endsWith(".variance");
+
+/**
+ * Why a client's running values are refused, if they are. They are of activations, not of changes to
+ * weights: a mean is at most `maxAbs` in size and a variance at most its square, which leaves room
+ * for images of 0 to 255; no variance is less than zero.
+ */
 export function refusalOfValues(
   { parameters }: Layout,
   values: Vector,
@@ -25,12 +31,12 @@ export function refusalOfValues(
       message: `"statistics" has ${infinite} numbers that are not finite`,
     };
   for (const place of parameters) {
-    const least = place.name.endsWith(".variance") ? 0 : -maxAbs;
-    const wrong = parameterView(values, place).find((value) => value < least || value > maxAbs);
+    const [least, most] = isVariance(place.name) ? [0, maxAbs ** 2] : [-maxAbs, maxAbs];
+    const wrong = parameterView(values, place).find((value) => value < least || value > most);
     if (wrong !== undefined)
       return {
         code: "range",
-        message: `"${place.name}" expected numbers from ${least} to ${maxAbs}, got ${wrong}`,
+        message: `"${place.name}" expected numbers from ${least} to ${most}, got ${wrong}: smaller inputs, or --batch-norm frozen or local, may help`,
       };
   }
   return undefined;
@@ -46,15 +52,26 @@ export interface RunningMean {
   result(old: Vector): Vector;
 }
 
-export function openRunningMean(size: number, maxAbs: number, limits: RoundLimits): RunningMean {
+export function openRunningMean(
+  { size, parameters }: Layout,
+  maxAbs: number,
+  limits: RoundLimits,
+): RunningMean {
   // A few numbers: added in plain code, for the kernels' memory is the update's.
   // Behind the values stands a one, whose sum is that of the weights as staleness leaves them.
-  const domain = domainOf(WEIGHTED, { size: size + 1, ...limits, maxAbs: Math.max(1, maxAbs) });
+  const most = Math.max(1, maxAbs);
+  const domain = domainOf(WEIGHTED, { size: size + 1, ...limits, maxAbs: most });
   const fold: RoundFold = emptyFold(domain);
+  // Variances are squares: so divided, they lie within the same bound. By a power of two no bit of
+  // theirs is lost.
+  const unit = 2 ** Math.ceil(Math.log2(most));
+  const units = new Float64Array(size).fill(1);
+  for (const { name, offset, size } of parameters)
+    if (isVariance(name)) units.fill(unit, offset, offset + size);
   return {
     add({ client, sha256, samples, staleness }, given) {
       const values = new Float32Array(size + 1).fill(1);
-      values.set(given);
+      given.forEach((value, i) => (values[i] = value / units[i]));
       const contribution = contributionOf(WEIGHTED, { values }, samples, { staleness, domain });
       addToFold(fold, client, sha256, contribution);
     },
@@ -63,7 +80,7 @@ export function openRunningMean(size: number, maxAbs: number, limits: RoundLimit
       const [sum, whole] = [sums["values"], weights["values"]];
       if (whole === 0) return old;
       const kept = 1 - sum[size] / whole;
-      return old.map((value, i) => kept * value + sum[i] / whole);
+      return old.map((value, i) => kept * value + (units[i] * sum[i]) / whole);
     },
   };
 }
@@ -83,7 +100,7 @@ export function runningValuesIn(layout: Layout | undefined, maxAbs: number) {
   const endOf = ({ length }: Uint8Array) => Math.max(0, length - (form?.bytes ?? 0));
   return {
     begin(limits: RoundLimits): void {
-      mean = layout && openRunningMean(layout.size, maxAbs, limits);
+      mean = layout && openRunningMean(layout, maxAbs, limits);
     },
     ownOf: (bytes: Uint8Array): Uint8Array => bytes.subarray(0, endOf(bytes)),
     /** Why an update's are refused; else they are kept under the key. */
