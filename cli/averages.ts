@@ -1,8 +1,9 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ModelError } from "../runtime/errors.js";
 import type { MetricValues } from "../runtime/models/metrics/built-in.js";
 import { putShare, takeShare, type Shares } from "../runtime/models/shares.js";
+import { makeFolder } from "../runtime/platform/node-files.js";
 import { serial } from "../runtime/serial.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { Trainer } from "../runtime/training/job.js";
@@ -72,7 +73,7 @@ export function openMeans(options: {
   let fresh = new Map<string, Vector>();
 
   async function keep(client: string, weights: Vector): Promise<void> {
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
     await writeWhole(fileOf(client), weights);
   }
 

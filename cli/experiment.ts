@@ -1,9 +1,11 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { basename, dirname, extname, join, parse, relative } from "node:path";
 import { ConfigError, FedflatError } from "../runtime/errors.js";
 import { METRIC_NAMES, metricText } from "../runtime/models/metrics/built-in.js";
+import { makeFolder } from "../runtime/platform/node-files.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
+import { counted } from "./counted.js";
 import { finishedResult, runCell } from "./experiment/cell.js";
 import { runCommand, type Fact } from "./experiment/command.js";
 import { readExperiment, type ExperimentFile } from "./experiment/file.js";
@@ -52,7 +54,7 @@ export async function experiment(
   if (settings.into !== undefined) await documentFor(settings.into, name, "");
   const out = settings.out ?? join("runs", name);
   const folderOf = (cell: Cell) => join(out, "runs", cell.name);
-  await mkdir(join(out, "runs"), { recursive: true });
+  makeFolder(join(out, "runs"));
   const hold = await holdOf(out);
 
   const finished = new Map<Cell, FinishedCell>();
@@ -77,7 +79,7 @@ export async function experiment(
     view.say(
       "begin",
       { runs: cells.length, finished: finished.size, folder: out },
-      `${cells.length} runs, ${finished.size} finished already, ${lanes} at once; results in ${out}`,
+      `${counted(cells.length, "run")}, ${finished.size} finished already, ${lanes} at once; results in ${out}`,
     );
     view.total(finished.size, cells.length);
     const ended = await inLanes(waiting, lanes, signal, async (cell, lane) => {
@@ -134,8 +136,8 @@ export async function experiment(
       signal.aborted ? "stopped" : "done",
       { finished: finished.size, failed: failed.length, pages },
       signal.aborted
-        ? `Stopped with ${finished.size} of ${cells.length} runs finished; the same command continues from there.${results}`
-        : `${finished.size} of ${cells.length} runs finished.${results}`,
+        ? `Stopped with ${finished.size} of ${counted(cells.length, "run")} finished; the same command continues from there.${results}`
+        : `${finished.size} of ${counted(cells.length, "run")} finished.${results}`,
     );
   } finally {
     view.close();
@@ -230,7 +232,7 @@ async function writePages(
     await writeWhole(settings.into, await documentFor(settings.into, name, table));
   }
   for (const { path, pictures: folder } of pages) {
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
     for (const { name, svg } of pictures) await savePicture(join(folder, name), svg);
     const shown = relative(dirname(path), folder);
     await writeWhole(

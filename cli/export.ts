@@ -1,38 +1,38 @@
-import { mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { merged } from "../runtime/models/merged.js";
 import type { Model } from "../runtime/models/model.js";
 import { readModel } from "./model-file.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
-import { writeWhole } from "./write.js";
+import { requireNew, writeFiles } from "./write.js";
 
 type Content = string | Uint8Array;
 
 interface Format {
   /** Where it goes unless the person says so. */
   readonly name: string;
-  /** One file, or the files of a folder by name. */
+  readonly what: "file" | "folder";
+  /** The bytes of a file, or the files of a folder by name. */
   write(model: Model): Promise<Content | Readonly<Record<string, Content>>>;
 }
 
 const FORMATS: Readonly<Record<SettingsOf<"export">["to"], Format>> = {
   onnx: {
-    name: "model.onnx",
+    ...{ name: "model.onnx", what: "file" },
     write: async (model) => (await import("./interchange/onnx-writer.js")).writeOnnx(model),
   },
   keras: {
-    name: "model.keras",
+    ...{ name: "model.keras", what: "file" },
     write: async (model) => (await import("./interchange/keras-writer.js")).writeKeras(model),
   },
   tfjs: {
-    name: "model-tfjs",
+    ...{ name: "model-tfjs", what: "folder" },
     write: async (model) => ({
       ...(await import("./interchange/tfjs-writer.js")).writeTfjs(model),
     }),
   },
   torch: {
-    name: "model-torch",
+    ...{ name: "model-torch", what: "folder" },
     write: async (model) => ({
       ...(await import("./interchange/torch-writer.js")).writeTorch(model),
     }),
@@ -42,16 +42,16 @@ const FORMATS: Readonly<Record<SettingsOf<"export">["to"], Format>> = {
 /** `fedflat export`: a model as the file, or the folder of files, of another program. */
 async function exportModel(settings: SettingsOf<"export">): Promise<void> {
   const { trained, to, exported, json } = settings;
-  const model = merged(await readModel(trained));
-  const { name, write } = FORMATS[to];
+  const { name, what, write } = FORMATS[to];
   const destination = exported ?? name;
+  await requireNew("--out", destination, what);
+  const model = merged(await readModel(trained, "trained"));
   const written = await write(model);
-  const files: (readonly [string, Content])[] =
+  await writeFiles(
     typeof written === "string" || written instanceof Uint8Array
       ? [[destination, written]]
-      : Object.entries(written).map(([file, content]) => [join(destination, file), content]);
-  await mkdir(dirname(files[0][0]), { recursive: true });
-  for (const [path, content] of files) await writeWhole(path, content);
+      : Object.entries(written).map(([file, content]) => [join(destination, file), content]),
+  );
   const view = openView(json);
   view.say(
     "exported",

@@ -24,6 +24,7 @@ import { networkOf } from "../runtime/models/network.js";
 import { loadModel } from "../runtime/models/model.js";
 import { pick } from "../runtime/protocol/settings.js";
 import { weightedOf, type Trainer } from "../runtime/training/job.js";
+import { counted } from "./counted.js";
 import type { BeginningCard } from "./model.js";
 import { sampleOf } from "./sample.js";
 import type { SettingsOf } from "./settings.js";
@@ -402,7 +403,7 @@ export async function conclude(
       `Stopped after round ${rounds}. The state is in ${folder}: the same command with --run ${folder} --resume continues it.`,
     );
   else {
-    const done = rounds === 1 ? "1 round" : `${rounds} rounds`;
+    const done = counted(rounds, "round");
     const verdict = verdictOn(run.course, last);
     if (verdict !== undefined) view.say("notice", { sentence: verdict }, verdict);
     view.say(

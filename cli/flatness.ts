@@ -1,5 +1,4 @@
 import { setMaxListeners } from "node:events";
-import { mkdir } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SingleBar } from "cli-progress";
@@ -13,6 +12,7 @@ import { EXACT_UP_TO, trace } from "../runtime/flatness/trace.js";
 import { ConfigError } from "../runtime/errors.js";
 import { expectedBy, type Model } from "../runtime/models/model.js";
 import { networkOf } from "../runtime/models/network.js";
+import { makeFolder } from "../runtime/platform/node-files.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import { trainerOf } from "../runtime/training/trainer.js";
 import { openData, openOptions, optionsFor } from "./data.js";
@@ -103,7 +103,7 @@ export async function flatness(
         products: spectrum.steps + found.products,
       });
     }
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
     const result: Flatness = { examples: part.rows.length, seed, blocks };
     await writeJson(join(folder, "flatness.json"), result);
     const files = [join(folder, "flatness.json")];

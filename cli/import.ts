@@ -1,10 +1,12 @@
 import { basename } from "node:path";
 import { ConfigError } from "../runtime/errors.js";
 import { networkOf } from "../runtime/models/network.js";
+import { counted } from "./counted.js";
 import { adapted } from "./interchange/adapted.js";
 import { modelOf } from "./interchange/imported.js";
 import { filesBeside, readAny, readFileBounded } from "./interchange/read.js";
-import { writeModelTo } from "./model-file.js";
+import { parseJson } from "./json.js";
+import { requireNewModel, writeModelTo } from "./model-file.js";
 import { withShares } from "./shares.js";
 import type { SettingsOf } from "./settings.js";
 import { openView } from "./view.js";
@@ -12,6 +14,10 @@ import { openView } from "./view.js";
 /** `fedflat import`: a file of another program becomes a model that a run begins with. */
 async function importModel(settings: SettingsOf<"import">): Promise<void> {
   const { source, head, loss, keepBatchNorm, lora, network: described, json } = settings;
+  const destination = settings.destination ?? basename(source).replace(/\.[a-z0-9]+$/i, "");
+  if (destination === basename(source))
+    throw new ConfigError("usage", `"--to" expected a folder for the model, got nothing`);
+  await requireNewModel("--to", destination);
   const bytes = await readFileBounded(source);
   const network = described === undefined ? undefined : await readJson(described);
   const imported = await readAny(bytes, {
@@ -21,16 +27,13 @@ async function importModel(settings: SettingsOf<"import">): Promise<void> {
   const whole = modelOf(imported);
   const read = { ...whole, description: withShares(whole.description, settings) };
   const model = lora === undefined ? read : adapted(read, lora);
-  const destination = settings.destination ?? basename(source).replace(/\.[a-z0-9]+$/i, "");
-  if (destination === basename(source))
-    throw new ConfigError("usage", `"--to" expected a folder for the model, got nothing`);
   await writeModelTo(destination, model);
   const { layers, layout, input, loss: task } = networkOf(model.description);
   const view = openView(json);
   view.say(
     "imported",
     { source, model: destination, layers: layers.length, parameters: layout.size },
-    `${destination}: ${layers.length} layers, ${layout.size} parameters, ${input.join("x")} to ${task.task}.`,
+    `${destination}: ${counted(layers.length, "layer")}, ${counted(layout.size, "parameter")}, ${input.join("x")} to ${task.task}.`,
   );
   const isTable = input.length <= 2 && !layers.some(({ type }) => type === "embedding");
   const notes = [
@@ -47,11 +50,7 @@ async function importModel(settings: SettingsOf<"import">): Promise<void> {
 
 async function readJson(path: string): Promise<unknown> {
   const text = new TextDecoder().decode(await readFileBounded(path));
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ConfigError("usage", `"${path}" expected JSON, got ${(error as Error).message}`);
-  }
+  return parseJson(text, (got) => new ConfigError("usage", `"${path}" expected JSON, got ${got}`));
 }
 
 export { importModel as import };

@@ -1,9 +1,10 @@
-import { mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
+import { open, readdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { ConfigError } from "../runtime/errors.js";
 import { splitRows } from "../runtime/data/split.js";
+import { makeFolder } from "../runtime/platform/node-files.js";
 import { HOLD_OUT, holdOut } from "../runtime/training/batches.js";
 import { nodePlatform } from "../runtime/platform/node.js";
 import type { Trainer } from "../runtime/training/job.js";
@@ -255,7 +256,7 @@ async function updatesOf(
   const dataset = opened.train ?? opened.test!;
   const most = Math.min(lightClients, dataset.labels.length);
   const parts = splitRows(dataset, { kind: "iid" }, most, seed);
-  if (record !== undefined) await mkdir(record, { recursive: true });
+  if (record !== undefined) makeFolder(record);
   const platform = nodePlatform({ relaxedSimd: true });
   for (let i = 0; i < availableParallelism(); i++) trainers.push(trainerOf(platform.startWorker));
   return {

@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, mkdirSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { pino } from "pino";
 import type { Log } from "../aggregator/log.js";
+import { makeFolder } from "../runtime/platform/node-files.js";
 import { inWords } from "../runtime/platform/system-errors.js";
 import { printableJson } from "../runtime/protocol/printable.js";
 
@@ -52,7 +53,7 @@ function toFile(file: string, most: number): (line: string) => void {
       renameSync(file, `${file}.1`);
     }
     if (open === undefined) {
-      mkdirSync(dirname(file), { recursive: true });
+      makeFolder(dirname(file));
       open = openSync(file, "a");
       ({ size } = fstatSync(open));
     }

@@ -1,34 +1,45 @@
-import { mkdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { FedflatError, ModelError } from "../runtime/errors.js";
 import { loadModel, modelMetadata, writeModel, type Model } from "../runtime/models/model.js";
 import { inWords } from "../runtime/platform/system-errors.js";
-import { writeJson, writeWhole } from "./write.js";
+import { inFile } from "./in-file.js";
+import { requireNew, writeFiles } from "./write.js";
 
 /** Where a model's file lies: itself, its folder, or the folder of a run. */
 const PLACES = ["", "weights.safetensors", join("model", "weights.safetensors")];
 
 /**
- * The model of a run, of its model folder, or of a file. @throws ModelError `model-file` where
- * there is none or it is damaged.
+ * The model of a run, of its model folder, or of a file.
+ * @param flag by which the path was given
+ * @throws ModelError `model-file` where there is none, else what is wrong with the file, by its path
  */
-export async function readModel(path: string): Promise<Model> {
+export async function readModel(path: string, flag = "--model"): Promise<Model> {
   let problem: unknown;
-  for (const place of PLACES)
+  for (const place of PLACES) {
+    const file = join(path, place);
     try {
-      return loadModel(await readFile(join(path, place)));
+      return loadModel(await readFile(file));
     } catch (error) {
-      if (error instanceof FedflatError) throw error;
+      if (error instanceof FedflatError) throw inFile(file, error);
       problem ??= isCode(error, "EISDIR") ? undefined : error;
     }
+  }
   throw new ModelError(
     "model-file",
-    `"--model" expected a run's folder, a model's folder or its weights.safetensors, got ${problem === undefined || isCode(problem, "ENOENT") ? `"${path}", where there is none` : `${inWords(problem)}, "${path}"`}`,
+    `"${flag}" expected a run's folder, a model's folder or its weights.safetensors, got ${problem === undefined || isCode(problem, "ENOENT") ? `"${path}", where there is none` : `${inWords(problem)}, "${path}"`}`,
   );
 }
 
 const isCode = (error: unknown, code: string): boolean =>
   error instanceof Error && "code" in error && error.code === code;
+
+/** Whether a path is of a model's one file, and not of the folder of one. */
+const isFile = (path: string): boolean => path.endsWith(".safetensors");
+
+/** @throws ConfigError `usage` where a model would be written over or beside something */
+export const requireNewModel = (flag: string, path: string): Promise<void> =>
+  requireNew(flag, path, isFile(path) ? "file" : "folder");
 
 /**
  * Writes a model: to a file, where the path ends in `.safetensors`, else into a folder as a run
@@ -36,9 +47,10 @@ const isCode = (error: unknown, code: string): boolean =>
  */
 export async function writeModelTo(path: string, model: Model): Promise<void> {
   const bytes = writeModel(model);
-  const file = path.endsWith(".safetensors");
-  await mkdir(file ? dirname(path) : path, { recursive: true });
-  if (file) return writeWhole(path, bytes);
-  await writeWhole(join(path, "weights.safetensors"), bytes);
-  await writeJson(join(path, "model.json"), JSON.parse(modelMetadata(model)["model"]));
+  if (isFile(path)) return writeFiles([[path, bytes]]);
+  const card: unknown = JSON.parse(modelMetadata(model)["model"]);
+  await writeFiles([
+    [join(path, "weights.safetensors"), bytes],
+    [join(path, "model.json"), `${JSON.stringify(card, null, 2)}\n`],
+  ]);
 }

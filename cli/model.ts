@@ -9,6 +9,7 @@ import { networkOf, type Network } from "../runtime/models/network.js";
 import { PRESET_NAMES, preset, takesAnyInput } from "../runtime/models/presets.js";
 import type { Vector } from "../runtime/tensors/layout.js";
 import type { OpenedData } from "./data.js";
+import { parseJson } from "./json.js";
 import { withShares, type ShareWords } from "./shares.js";
 import { readModel } from "./model-file.js";
 
@@ -192,9 +193,8 @@ async function readJson(file: string): Promise<unknown> {
       `"--model" expected one of ${PRESET_NAMES.join(", ")} or a file that can be read, got "${file}"`,
     );
   }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new ModelError("model-file", `"${file}" expected JSON, got ${(error as Error).message}`);
-  }
+  return parseJson(
+    text,
+    (got) => new ModelError("model-file", `"${file}" expected JSON, got ${got}`),
+  );
 }

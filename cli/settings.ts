@@ -3,6 +3,7 @@ import { Option, type Command } from "commander";
 import * as v from "valibot";
 import { ConfigError } from "../runtime/errors.js";
 import { flagsOf, type CommandName, type Table } from "./flags.js";
+import { parseJson } from "./json.js";
 import type { Kind } from "./kinds.js";
 
 type ValueOf<S, C extends CommandName> =
@@ -130,12 +131,10 @@ function readConfig(file: string): Readonly<Record<string, unknown>> {
   } catch {
     throw new ConfigError("usage", `"--config" expected a file that can be read, got "${file}"`);
   }
-  let config: unknown;
-  try {
-    config = JSON.parse(text);
-  } catch (error) {
-    throw new ConfigError("usage", `"${file}" expected JSON, got ${(error as Error).message}`);
-  }
+  const config = parseJson(
+    text,
+    (got) => new ConfigError("usage", `"${file}" expected JSON, got ${got}`),
+  );
   if (typeof config !== "object" || config === null || Array.isArray(config))
     throw new ConfigError(
       "usage",

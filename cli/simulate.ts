@@ -39,6 +39,7 @@ import {
 import { openHostileClients } from "./hostile-clients.js";
 import { logInto } from "./log-file.js";
 import { openLab } from "./comparison.js";
+import { counted } from "./counted.js";
 import { modelNamed, presetFor } from "./model.js";
 import { personaliseAll, personaliseOptions } from "./personal.js";
 import { remarkOn } from "./remarks.js";
@@ -135,7 +136,7 @@ export async function simulate(
     view.say(
       "simulating",
       { clients: parts.length, run: folder },
-      `${parts.length} clients train ${model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
+      `${counted(parts.length, "client")} ${parts.length === 1 ? "trains" : "train"} ${model} with ${settings.algorithm}, zeta ${settings.zeta}; the run is in ${folder}.`,
     );
     const run = watch(aggregator, view, isTested);
     sayTerms(aggregator, view, isTested);

@@ -1,16 +1,17 @@
-import { appendFileSync, mkdirSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { ALL_FIGURES, type RoundSources } from "../aggregator/monitoring/round-figures.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { crc32c } from "../runtime/crc.js";
+import { makeFolder } from "../runtime/platform/node-files.js";
 
 /**
  * Writes what a run measures as TensorBoard scalars against the round: a new event file in the
  * folder, which `tensorboard --logdir` of it or of a folder above shows beside those of other runs.
  */
 export function writeTensorBoard(aggregator: Aggregator, folder: string): void {
-  mkdirSync(folder, { recursive: true });
+  makeFolder(folder);
   const seconds = Math.floor(Date.now() / 1000);
   const file = join(folder, `events.out.tfevents.${seconds}.${hostname()}.${process.pid}`);
   const write = (event: Uint8Array) => appendFileSync(file, record(event));

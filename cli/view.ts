@@ -9,6 +9,7 @@ import {
 } from "../runtime/models/metrics/built-in.js";
 import { figureText } from "../runtime/models/figure-text.js";
 import { printable, printableJson, printableLines } from "../runtime/protocol/printable.js";
+import { counted } from "./counted.js";
 
 /** What a finished round has to show. */
 export interface RoundReport {
@@ -92,7 +93,7 @@ const judgement = (report: RoundReport) => metricText(report.judgedBy, judgement
 
 const sentenceOf = (report: RoundReport) => {
   const { round, rounds, judgedBy, loss, activationNorm, participants, seconds } = report;
-  return `round ${round}/${rounds}: ${inSentence(judgedBy)} ${judgement(report)}, loss ${figureText(loss)}, activation norm ${figureText(activationNorm)}, ${participants} ${participants === 1 ? "client" : "clients"}, ${seconds.toFixed(1)} s`;
+  return `round ${round}/${rounds}: ${inSentence(judgedBy)} ${judgement(report)}, loss ${figureText(loss)}, activation norm ${figureText(activationNorm)}, ${counted(participants, "client")}, ${seconds.toFixed(1)} s`;
 };
 
 function plainView(): View {

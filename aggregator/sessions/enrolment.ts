@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, unlink } from "node:fs/promises";
+import { readdir, readFile, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { ConfigError } from "../../runtime/errors.js";
-import { nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
+import { makeFolder, nodeFiles, writeWhole } from "../../runtime/platform/node-files.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 
 /**
@@ -79,8 +79,7 @@ export async function openKeyRing(
       "keys-folder",
       `"keys" expected a folder that fedflat enroll or serve --keys has made, got "${folder}", ${existsSync(folder) ? "which is none" : "which does not exist"}`,
     );
-  for (const kind of ["tokens", "enrolled", "revoked"] as const)
-    await mkdir(inside(kind), { recursive: true, mode: 0o700 });
+  for (const kind of ["tokens", "enrolled", "revoked"] as const) makeFolder(inside(kind), 0o700);
 
   async function read(path: string): Promise<{ label: string; expires: number } | undefined> {
     try {

@@ -1,5 +1,6 @@
-import { mkdir, readFile, rm, stat } from "node:fs/promises";
+import { readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../../runtime/platform/node-files.js";
 import { writeJson } from "../write.js";
 import { collect, flatnessIn } from "./collect.js";
 import { cpuSeconds, type Fact } from "./command.js";
@@ -65,7 +66,7 @@ export async function runCell(
   onFact: (fact: Fact) => void,
   run: RunCommand,
 ): Promise<RunResult> {
-  await mkdir(folder, { recursive: true });
+  makeFolder(folder);
   const trained = join(folder, "run");
   const done = join(folder, "trained");
   const config = join(folder, "settings.json");

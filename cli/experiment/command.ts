@@ -1,9 +1,10 @@
 import { fork } from "node:child_process";
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { ConfigError } from "../../runtime/errors.js";
+import { makeFolder } from "../../runtime/platform/node-files.js";
 
 const MAIN = fileURLToPath(new URL("../main.js", import.meta.url));
 const CHILD = new URL("./child.js", import.meta.url).href;
@@ -25,7 +26,7 @@ export async function runCommand(
   main = MAIN,
 ): Promise<void> {
   const cpu = join(folder, "cpu");
-  await mkdir(cpu, { recursive: true });
+  makeFolder(cpu);
   const child = fork(main, [...args, "--json"], {
     execArgv: ["--import", CHILD],
     stdio: ["ignore", "pipe", "pipe", "ipc"],

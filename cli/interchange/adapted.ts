@@ -2,7 +2,7 @@ import { initialWeights } from "../../runtime/models/initial.js";
 import type { Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
-import { refuse } from "./imported.js";
+import { refuseFlag } from "./imported.js";
 
 /**
  * The model with adapters of this rank on its dense layers (alpha twice the rank), but the last,
@@ -17,7 +17,7 @@ export function adapted(model: Model, rank: number): Model {
       : layer,
   );
   if (layers.every((layer, index) => layer === description.layers[index]))
-    refuse("lora", "", "a dense layer before the last", "none");
+    refuseFlag("lora", "a dense layer before the last", "none");
   const network = networkOf({ ...description, layers });
   const next = initialWeights(network, "lora");
   for (const place of layout.parameters) {

@@ -17,15 +17,18 @@ import { initialWeights } from "../../runtime/models/initial.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
 import { elements } from "../../runtime/tensors/shape.js";
+import { counted } from "../counted.js";
 import { foldedNorm, type BatchNormNumbers } from "./batch-norm.js";
 import {
   MAX_LAYERS,
   MAX_PARAMETERS,
   refuse,
+  refuseFlag,
   rowsOf,
   type Imported,
   type ImportOptions,
 } from "./imported.js";
+import { cardWith, type Notes } from "./notes.js";
 
 /** Zeros around an image: [[top, bottom], [left, right]]. */
 export type Pads = readonly [readonly [number, number], readonly [number, number]];
@@ -218,7 +221,7 @@ export function graph(input: Shape, { keepBatchNorm = false }: ImportOptions) {
     },
 
     /** The network that ends in `output`. */
-    finish(output: Value, { head, loss: asked }: ImportOptions, said?: LossDescription): Imported {
+    finish(output: Value, { head, loss: asked }: ImportOptions, noted: Notes = {}): Imported {
       let last = output.at;
       if (last < 0) last = add("output", { type: "flatten" }, [{ ...output, softmax: false }]).at;
       if (output.channelsFirst !== undefined)
@@ -230,13 +233,21 @@ export function graph(input: Shape, { keepBatchNorm = false }: ImportOptions) {
       if (layers.length > MAX_LAYERS)
         refuse("file", "", `at most ${MAX_LAYERS} layers`, String(layers.length));
       const final = layers[layers.length - 1];
-      const loss = lossFor(final, output, asked, said, head, notes);
+      const loss = lossFor(final, output, asked, noted.loss, head, notes);
+      const outputs = head ?? output.shape[output.shape.length - 1];
+      const one = outputs === 1 && loss.type === "softmaxCrossEntropy";
+      if (one && head !== undefined)
+        refuseFlag("head", "2 or more, or beside it another --loss, for one output", head);
+      if (one && asked !== undefined) refuseFlag("loss", "another one for one output", asked);
       // Logits have no activation of their own.
       if (loss.type.endsWith("CrossEntropy") && final["activation"] !== undefined)
         layers.push({ type: "reshape", shape: output.shape });
       const description = { input, loss, layers };
       if (head !== undefined) replaceHead(description, tensors, head, notes);
-      return { description: parsed(description), tensors, notes };
+      const read = parsed(description);
+      // A new layer's classes are others than the file's.
+      const names = head === undefined ? noted.names : { columns: noted.names?.columns };
+      return { description: read, tensors, notes, card: cardWith(read, names) };
     },
   };
 }
@@ -457,7 +468,7 @@ function lossFor(
   const numbers = said !== undefined && !said.type.endsWith("CrossEntropy");
   const name = LOSSES.find((one) => one === asked);
   if (asked !== undefined && name === undefined)
-    refuse("loss", "", `one of ${LOSSES.join(", ")}`, asked);
+    refuseFlag("loss", `one of ${LOSSES.join(", ")}`, asked);
   if (head !== undefined) return { type: name ?? "softmaxCrossEntropy" };
   const sigmoid = final["activation"] === "sigmoid" || final["activation"] === "hardSigmoid";
   let loss: LossDescription;
@@ -477,7 +488,7 @@ function lossFor(
     if (final["type"] === "activation") Object.assign(final, { type: "reshape", shape });
   }
   if (softmax && !loss.type.endsWith("CrossEntropy"))
-    refuse("loss", "", "softmaxCrossEntropy behind Softmax", loss.type);
+    refuseFlag("loss", "softmaxCrossEntropy behind Softmax", loss.type);
   return loss;
 }
 
@@ -495,12 +506,12 @@ function replaceHead(
   const { layers } = description;
   const place = layers.length - 1;
   const { type, inputs, name } = layers[place];
-  if (type !== "dense") refuse("head", "", "a dense layer at the network's end", String(type));
+  if (type !== "dense") refuseFlag("head", "a dense layer at the network's end", type);
   layers[place] = { type, units, ...(name ? { name } : {}), ...(inputs ? { inputs } : {}) };
   const network = networkOf(parseDescription(description));
   const weights = initialWeights(network, "head");
   for (const parameter of network.layout.parameters)
     if (parameter.name.startsWith(`${place}.`))
       tensors.set(parameter.name, parameterView(weights, parameter).slice());
-  notes.push(`Layer ${place} is new: dense with ${units} outputs and random weights.`);
+  notes.push(`Layer ${place} is new: dense with ${counted(units, "output")} and random weights.`);
 }

@@ -1,10 +1,6 @@
-import { ModelError } from "../../runtime/errors.js";
+import { ConfigError, ModelError } from "../../runtime/errors.js";
 import type { Model, ModelCard } from "../../runtime/models/model.js";
-import {
-  parseLoss,
-  type LossDescription,
-  type ModelDescription,
-} from "../../runtime/models/description.js";
+import type { ModelDescription } from "../../runtime/models/description.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { elements } from "../../runtime/tensors/shape.js";
 
@@ -58,6 +54,11 @@ export function refuse(node: string, field: string, expected: string, got: unkno
   throw new ModelError("import", `"${where}" expected ${expected}, got ${shown(got)}`);
 }
 
+/** The same of what was asked for, by the flag that asked. @throws ConfigError `usage` */
+export function refuseFlag(flag: string, expected: string, got: unknown): never {
+  throw new ConfigError("usage", `"--${flag}" expected ${expected}, got ${shown(got)}`);
+}
+
 function shown(value: unknown): string {
   let text: string | undefined;
   try {
@@ -84,7 +85,7 @@ export function modelOf({ description, tensors, card }: Imported): Model {
     if (wrong >= 0) refuse(name, "", "finite numbers", `${data[wrong]} at place ${wrong}`);
     weights.set(data, offset);
   }
-  const classes = card?.classes.length ? card.classes : namesFor(description);
+  const classes = card?.classes ?? namesFor(description);
   return { ...card, description, layout, weights, classes };
 }
 
@@ -133,13 +134,4 @@ export function blocks({ shape, data }: FileTensor, order: readonly number[]): F
       to.set(data.subarray(row + from * block, row + (from + 1) * block), row + i * block),
     );
   return { shape, data: to };
-}
-
-/** A loss that one of our writers noted beside a network; nothing where it is none. */
-export function lossNoted(value: unknown): LossDescription | undefined {
-  try {
-    return value === undefined ? undefined : parseLoss(value);
-  } catch {
-    return undefined;
-  }
 }

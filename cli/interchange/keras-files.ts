@@ -1,10 +1,12 @@
 import { float16 } from "../../runtime/data/npy.js";
 import { readZip } from "../../runtime/data/zip.js";
+import { ModelError } from "../../runtime/errors.js";
+import { parseJson } from "../json.js";
 import { readHdf5 } from "./hdf5.js";
 import { elements } from "../../runtime/tensors/shape.js";
+import { readNotes } from "./notes.js";
 import { lossSaid, readKeras, variablesByName, variablesByPlace } from "./keras.js";
 import {
-  lossNoted,
   MAX_FILE,
   MAX_PARAMETERS,
   refuse,
@@ -18,12 +20,10 @@ type Json = Readonly<Record<string, unknown>>;
 const decoder = new TextDecoder();
 
 function parse(text: string, what: string): Json {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (error) {
-    refuse(what, "", "JSON", (error as Error).message);
-  }
+  const value = parseJson(
+    text,
+    (got) => new ModelError("import", `"${what}" expected JSON, got ${got}`),
+  );
   return typeof value === "object" && value !== null
     ? (value as Json)
     : refuse(what, "", "an object", value);
@@ -44,13 +44,20 @@ export function readKerasH5(bytes: Uint8Array, options: ReadOptions): Imported {
   const { training_config: training, keras_version: version = "2" } = attributes;
   const loss = lossSaid(training === undefined ? undefined : parse(training, "training_config"));
   const topology = parse(config, "model_config");
-  return readKeras(topology, variablesByName(numbers), { version, loss }, options);
+  return readKeras(topology, variablesByName(numbers), { version, notes: { loss } }, options);
 }
+
+/**
+ * The most that a `.keras` archive may unpack to. Weights hardly shrink, so that much more than the
+ * archive itself is a bomb.
+ */
+const unpackedAtMost = ({ length }: Uint8Array): number =>
+  Math.min(MAX_FILE, Math.max(2 ** 25, 16 * length));
 
 /** A `.keras` archive of Keras 3. @throws ModelError `import`, DataError where the archive is damaged */
 export async function readKerasZip(bytes: Uint8Array, options: ReadOptions): Promise<Imported> {
   const names = ["config.json", "metadata.json", "model.weights.h5"];
-  const files = await readZip("file", bytes, MAX_FILE, (name) => names.includes(name));
+  const files = await readZip("file", bytes, unpackedAtMost(bytes), (name) => names.includes(name));
   const [config, metadata, weights] = names.map((name) => files.get(name));
   if (config === undefined || weights === undefined)
     return refuse(
@@ -62,17 +69,18 @@ export async function readKerasZip(bytes: Uint8Array, options: ReadOptions): Pro
   const topology = parse(decoder.decode(config), "config.json");
   const about = metadata && parse(decoder.decode(metadata), "metadata.json");
   const said = about?.["keras_version"];
-  const noted = (about?.["fedflat"] as Json | undefined)?.["loss"];
-  const loss = lossNoted(noted) ?? lossSaid(topology["compile_config"]);
+  const notes = { loss: lossSaid(topology["compile_config"]), ...readNotes(about?.["fedflat"]) };
   const { numbers } = readHdf5(weights, (path) => !path.startsWith("optimizer"));
   const version = typeof said === "string" ? said : "3";
-  return readKeras(topology, variablesByPlace(numbers), { version, loss }, options);
+  return readKeras(topology, variablesByPlace(numbers), { version, notes }, options);
 }
 
 /** A layers-model of TensorFlow.js: model.json, its shards beside it. @throws ModelError `import` */
 export async function readTfjs(bytes: Uint8Array, options: ReadOptions): Promise<Imported> {
   const model = parse(decoder.decode(bytes), "model.json");
   const { format, weightsManifest } = model;
+  if (model["modelTopology"] === undefined)
+    return refuse("file", "modelTopology", "the network beside its weights", "a manifest alone");
   const topology = parse(JSON.stringify(model["modelTopology"] ?? null), "modelTopology");
   if (format === "graph-model" || "node" in topology || "library" in topology)
     return refuse("model.json", "format", "layers-model", "graph-model");
@@ -80,9 +88,8 @@ export async function readTfjs(bytes: Uint8Array, options: ReadOptions): Promise
   const inner = (topology["model_config"] ?? topology) as Json;
   const training = topology["training_config"] ?? model["trainingConfig"];
   const version = String(topology["keras_version"] ?? "2");
-  const noted = (model["userDefinedMetadata"] as Json | undefined)?.["loss"];
-  const loss = lossNoted(noted) ?? lossSaid(training);
-  return readKeras(inner, variablesByName(numbers), { version, loss }, options);
+  const notes = { loss: lossSaid(training), ...readNotes(model["userDefinedMetadata"]) };
+  return readKeras(inner, variablesByName(numbers), { version, notes }, options);
 }
 
 /** Numbers of a weights manifest, quantised ones too. @throws ModelError `import` */

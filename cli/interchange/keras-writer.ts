@@ -4,6 +4,7 @@ import { writeHdf5 } from "./hdf5-writer.js";
 import type { FileTensor } from "./imported.js";
 import { snakeCase } from "./keras.js";
 import { sayNetwork, type PlacedLayer } from "./keras-layers.js";
+import { notesOf } from "./notes.js";
 import { writeZip } from "./zip-writer.js";
 
 /**
@@ -53,10 +54,9 @@ export function writeKeras(model: Model): Uint8Array {
     },
     registered_name: "Functional",
   };
-  const loss = model.description.loss ?? { type: "softmaxCrossEntropy" };
   const json = (value: unknown) => Buffer.from(JSON.stringify(value));
   return writeZip({
-    "metadata.json": json({ keras_version: "3.0.0", fedflat: { loss } }),
+    "metadata.json": json({ keras_version: "3.0.0", fedflat: notesOf(model) }),
     "config.json": json(config),
     "model.weights.h5": writeHdf5(variablesOf(layers)),
   });

@@ -10,6 +10,7 @@ import {
   type ImportOptions,
   type FileTensor,
 } from "./imported.js";
+import type { Notes } from "./notes.js";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -39,7 +40,7 @@ export interface InnerLayer {
 export interface Said {
   /** `2.4.0`, `3.10.0`, or what tfjs says. */
   readonly version: string;
-  readonly loss?: LossDescription;
+  readonly notes?: Notes;
 }
 
 const isObject = (value: unknown): value is Json =>
@@ -381,8 +382,8 @@ function recurrent(
 
 /** Reads the layer inside of a wrapper. */
 function inner(call: Call, field: string): { readonly type: string; readonly call: Call } {
-  const layer = objectOf(call.config[field], call.label);
-  const config = objectOf(layer["config"], call.label);
+  const layer = objectOf(call.config[field], `${call.label}.${field}`);
+  const config = objectOf(layer["config"], `${call.label}.${field}.config`);
   return { type: String(layer["class_name"]), call: { ...call, ...configOf(call.label, config) } };
 }
 
@@ -635,7 +636,7 @@ export function readKeras(
   const network = graph(input, options);
   let layers = 0;
   const output = run(model, [network.input], "layers", 0);
-  return network.finish(output, options, said.loss);
+  return network.finish(output, options, said.notes);
 
   /** A network, or one inside of another, applied to its inputs. */
   function run(described: Json, inputs: readonly Value[], group: string, depth: number): Value {
@@ -646,9 +647,9 @@ export function readKeras(
     const masked: Masked = {};
     const apply = (layer: Json, from: readonly Value[], named: Json): Value => {
       const className = String(layer["class_name"]);
-      const config = objectOf(layer["config"], className);
-      const name = String(layer["name"] ?? config["name"] ?? className);
-      const label = `${name} (${className})`;
+      const name = nameOf(layer);
+      const label = labelOf(layer);
+      const config = objectOf(layer["config"], `${label}.config`);
       const snake = snakeCase(className);
       const count = groups.get(snake) ?? 0;
       groups.set(snake, count + 1);
@@ -671,7 +672,7 @@ export function readKeras(
     const values = new Map<string, Value>();
     const outside = [...inputs];
     for (const layer of list) {
-      const name = String(layer["name"] ?? objectOf(layer["config"], "layer")["name"]);
+      const name = nameOf(layer);
       const calls = layer["inbound_nodes"];
       if (!Array.isArray(calls)) return refuse(name, "inbound_nodes", "a list", calls);
       if (layer["class_name"] === "InputLayer") {
@@ -690,7 +691,7 @@ export function readKeras(
       );
       values.set(name, apply(layer, from, named));
     }
-    const ends = objectOf(described["config"], type)["output_layers"];
+    const ends = objectOf(described["config"], `${type}.config`)["output_layers"];
     const end: unknown = Array.isArray(ends) && Array.isArray(ends[0]) ? ends[0] : ends;
     if (!Array.isArray(end) || (Array.isArray(ends) && Array.isArray(ends[0]) && ends.length !== 1))
       return refuse(type, "output_layers", "one output", ends);
@@ -710,12 +711,22 @@ const found = (
     ]),
   );
 
+/** A layer's name: its own, that in its configuration, or its class. */
+function nameOf(layer: Json): string {
+  const { name, config, class_name } = layer;
+  return String(name ?? (isObject(config) ? config["name"] : undefined) ?? class_name);
+}
+
+const labelOf = (layer: Json): string => `${nameOf(layer)} (${String(layer["class_name"])})`;
+
 function layersOf(model: Json): readonly Json[] {
   const type = String(model["class_name"]);
   if (!["Sequential", "Functional", "Model"].includes(type))
     return refuse("model_config", "class_name", "Sequential, Functional or Model", type);
   const { config } = model;
-  const list = Array.isArray(config) ? (config as unknown[]) : objectOf(config, type)["layers"];
+  const list = Array.isArray(config)
+    ? (config as unknown[])
+    : objectOf(config, `${type}.config`)["layers"];
   if (!Array.isArray(list) || list.length === 0 || !list.every(isObject))
     return refuse(type, "layers", "a list of layers", list);
   return list;
@@ -734,7 +745,7 @@ function inputOf(model: Json): Shape {
     );
   const [first] = list;
   const layer = inputs[0] ?? first;
-  const config = objectOf(layer["config"], "layers");
+  const config = objectOf(layer["config"], `${labelOf(layer)}.config`);
   const build = isObject(layer["build_config"]) ? layer["build_config"]["input_shape"] : undefined;
   const outer = isObject(model["config"]) ? model["config"]["build_input_shape"] : undefined;
   let shape = config["batch_input_shape"] ?? config["batch_shape"] ?? build ?? outer;
@@ -769,7 +780,7 @@ function callOf(name: string, call: unknown): { readonly names: string[]; readon
     const [first] = list as unknown[][];
     return { names, named: isObject(first?.[3]) ? first[3] : {} };
   }
-  const { args, kwargs } = objectOf(call, name);
+  const { args, kwargs } = objectOf(call, `${name}.inbound_nodes`);
   const visit = (value: unknown, depth: number): void => {
     if (depth > 6) return;
     if (Array.isArray(value)) for (const one of value) visit(one, depth + 1);

@@ -40,6 +40,9 @@ export interface OnnxFile {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
+/** How the keys of our own metadata begin. */
+export const NOTED = "fedflat.";
+
 type Raw = bigint | Uint8Array;
 type Message = ReadonlyMap<number, readonly Raw[]>;
 

@@ -4,7 +4,8 @@ import type { Model } from "../../runtime/models/model.js";
 import { networkOf, type NetworkLayer } from "../../runtime/models/network.js";
 import { parameterView } from "../../runtime/tensors/layout.js";
 import { blocks, permute, refuse, type FileTensor } from "./imported.js";
-import { encode } from "./onnx-file.js";
+import { notesOf } from "./notes.js";
+import { encode, NOTED } from "./onnx-file.js";
 import { inputUnits, outputUnits } from "./units.js";
 
 /** A tensor of the file, and whether its channels stand before its places or behind them. */
@@ -479,19 +480,14 @@ export function writeOnnx(model: Model): Uint8Array {
   let exit = as(out, end, "last");
   if (after !== undefined) exit = scaled(out, exit, after.deviation, after.mean);
   out.node("Identity", [exit]);
-  return modelProto(
-    out,
-    network.input,
-    network.output,
-    JSON.stringify(description.loss ?? { type: "softmaxCrossEntropy" }),
-  );
+  return modelProto(out, network.input, network.output, notesOf(model));
 }
 
 function modelProto(
   out: File,
   input: readonly number[],
   output: readonly number[],
-  loss: string,
+  notes: Readonly<Record<string, unknown>>,
 ): Uint8Array {
   const { bytes, text, int } = out;
   const value = (name: string, shape: readonly number[]) =>
@@ -534,10 +530,11 @@ function modelProto(
       8,
       encode((o) => int(text(o, 1, ""), 2, 17)),
     );
-    bytes(
-      w,
-      14,
-      encode((m) => text(text(m, 1, "fedflat.loss"), 2, loss)),
-    );
+    for (const [key, note] of Object.entries(notes))
+      bytes(
+        w,
+        14,
+        encode((m) => text(text(m, 1, `${NOTED}${key}`), 2, JSON.stringify(note))),
+      );
   });
 }

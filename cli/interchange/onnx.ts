@@ -1,10 +1,8 @@
-import type { LossDescription } from "../../runtime/models/description.js";
 import type { ActivationName } from "../../runtime/models/layers/activations.js";
 import { elements } from "../../runtime/tensors/shape.js";
 import { graph, type Fields, type Graph, type Pads, type Value } from "./graph.js";
 import {
   blocks,
-  lossNoted,
   permute,
   refuse,
   type Imported,
@@ -12,7 +10,8 @@ import {
   type FileTensor,
 } from "./imported.js";
 import { ATTENTION, withAttention } from "./onnx-attention.js";
-import { readOnnxFile, type OnnxNode, type OnnxTensor } from "./onnx-file.js";
+import { readNotes } from "./notes.js";
+import { NOTED, readOnnxFile, type OnnxNode, type OnnxTensor } from "./onnx-file.js";
 
 /**
  * How ONNX orders the axes of a value that lies channels-last with us: [B, C, places ..], [B,
@@ -132,6 +131,14 @@ export function readOnnx(
   const nodes = withAttention(file.nodes, file.tensors);
   const entries = new Map<string, Entry>([...file.tensors, ...given]);
   const inputs = file.inputs.filter(({ name }) => !entries.has(name));
+  const weights = inputs.filter(({ name }) => nodes.some((node) => readsAsWeight(node, name)));
+  if (weights.length > 0)
+    refuse(
+      "file",
+      "inputs",
+      "weights inside the file, as initializers",
+      `inputs for them: ${weights.map(({ name }) => name).join(", ")}`,
+    );
   if (inputs.length !== 1)
     refuse("file", "inputs", "one input", inputs.map(({ name }) => name).join(", ") || "none");
   if (file.outputs.length === 0) refuse("file", "outputs", "one output", "none");
@@ -167,16 +174,34 @@ export function readOnnx(
     return refuse("file", "outputs", "a tensor that the network computes", output);
   if (end.order === "first" && end.value.shape.length > 1)
     network.notes.push("The output has its channels last here, where the file has them first.");
-  return network.finish(end.value, options, lossIn(file.metadata.get("fedflat.loss")));
+  return network.finish(end.value, options, readNotes(notedIn(file.metadata)));
 }
 
-/** The loss that our own writer notes. */
-function lossIn(text: string | undefined): LossDescription | undefined {
-  try {
-    return text === undefined ? undefined : lossNoted(JSON.parse(text));
-  } catch {
-    return undefined;
-  }
+/** Operators whose inputs behind the first are weights. */
+const WEIGHTED = new Set([
+  "Conv",
+  "ConvTranspose",
+  "Gemm",
+  "MatMul",
+  "GRU",
+  "LSTM",
+  "BatchNormalization",
+]);
+
+const readsAsWeight = ({ op, inputs }: OnnxNode, name: string): boolean =>
+  inputs.includes(name, 1) && WEIGHTED.has(op);
+
+/** What our own writer notes, each under a key of its own as JSON. */
+function notedIn(metadata: ReadonlyMap<string, string>): Readonly<Record<string, unknown>> {
+  const noted: Record<string, unknown> = Object.create(null);
+  for (const [key, text] of metadata)
+    if (key.startsWith(NOTED))
+      try {
+        noted[key.slice(NOTED.length)] = JSON.parse(text);
+      } catch {
+        // Not by our writer.
+      }
+  return noted;
 }
 
 /** How the input's axes are ordered: told by the first operator that minds. */

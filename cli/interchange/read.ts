@@ -2,7 +2,8 @@ import { open } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, FedflatError, ModelError } from "../../runtime/errors.js";
 import { inWords } from "../../runtime/platform/system-errors.js";
-import { MAX_FILE, refuse, type Imported, type ReadOptions } from "./imported.js";
+import { inFile } from "../in-file.js";
+import { MAX_FILE, refuse, refuseFlag, type Imported, type ReadOptions } from "./imported.js";
 import { looksLikeOnnx } from "./onnx-file.js";
 
 type Reader = (bytes: Uint8Array, options: ReadOptions) => Imported | Promise<Imported>;
@@ -10,12 +11,16 @@ type Reader = (bytes: Uint8Array, options: ReadOptions) => Imported | Promise<Im
 interface Format {
   readonly name: string;
   readonly is: (bytes: Uint8Array) => boolean;
+  /** It holds numbers only: what they are of a description says. */
+  readonly isDescribed?: boolean;
   /** The reader, loaded only when there is such a file. */
   readonly reader: () => Promise<Reader>;
 }
 
 const starts = (bytes: Uint8Array, text: string, at = 0): boolean =>
   [...text].every((letter, i) => bytes[at + i] === letter.charCodeAt(0));
+
+const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
 // In this order: the later ones are told less surely.
 const FORMATS: readonly Format[] = [
@@ -32,8 +37,8 @@ const FORMATS: readonly Format[] = [
   {
     name: "TensorFlow.js model.json",
     is: (bytes) =>
-      starts(bytes, "{") &&
-      new TextDecoder().decode(bytes.subarray(0, 1 << 26)).includes('"modelTopology"'),
+      /^\s*[{[]/.test(textOf(bytes.subarray(0, 100))) &&
+      /"modelTopology"|"weightsManifest"|"paths"/.test(textOf(bytes.subarray(0, 1 << 26))),
     reader: async () => (await import("./keras-files.js")).readTfjs,
   },
   {
@@ -45,6 +50,7 @@ const FORMATS: readonly Format[] = [
     name: "a PyTorch state_dict in safetensors",
     // The header's length, then the header.
     is: (bytes) => bytes.length > 10 && bytes[7] === 0 && starts(bytes, "{", 8),
+    isDescribed: true,
     reader: async () => (await import("./torch.js")).readStateDict,
   },
   {
@@ -72,19 +78,15 @@ export async function readAny(
         `a model of ${FORMATS.map(({ name }) => name).join(", ")}`,
         "something else",
       );
+    if (options.network !== undefined && !format.isDescribed)
+      refuseFlag("description", "a state_dict beside it, not a whole model", format.name);
     return await (
       await format.reader()
     )(bytes, options);
   } catch (error) {
-    throw naming(options.path, asRefusal(format?.name ?? "", error));
+    const refusal = asRefusal(format?.name ?? "", error);
+    throw options.path === undefined ? refusal : inFile(options.path, refusal);
   }
-}
-
-/** Readers call what they are given `file`; a person is told its path. */
-function naming(path: string | undefined, error: FedflatError): FedflatError {
-  if (path !== undefined)
-    error.message = error.message.replace(/^"file(?=["./])/, () => `"${path}`);
-  return error;
 }
 
 /** Libraries throw errors of any kind at damaged files. */

@@ -1,6 +1,7 @@
 import type { Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { sayNetwork } from "./keras-layers.js";
+import { notesOf } from "./notes.js";
 
 /** The files of a layers-model. */
 export interface TfjsFiles {
@@ -52,7 +53,7 @@ export function writeTfjs(model: Model): TfjsFiles {
         weights: tensors.map(({ name, shape }) => ({ name, shape, dtype: "float32" })),
       },
     ],
-    userDefinedMetadata: { loss: model.description.loss ?? { type: "softmaxCrossEntropy" } },
+    userDefinedMetadata: notesOf(model),
   };
   const bytes = tensors.map(
     ({ data: { buffer, byteOffset, byteLength } }) =>

@@ -9,6 +9,7 @@ import {
   namesFor,
   permute,
   refuse,
+  refuseFlag,
   rowsOf,
   type FileTensor,
   type Imported,
@@ -105,14 +106,17 @@ export function readStateDict(
   { network: json, head, loss }: ReadOptions,
 ): Imported {
   if (json === undefined)
-    return refuse(
-      "file",
-      "",
-      "--description beside a state_dict, which holds numbers only",
-      "none",
+    return refuseFlag(
+      "description",
+      "JSON beside a state_dict, which holds numbers only",
+      undefined,
     );
   if (head !== undefined || loss !== undefined)
-    refuse(head === undefined ? "loss" : "head", "", "the description to say it", "the flag");
+    refuseFlag(
+      head === undefined ? "loss" : "head",
+      "--description to say it for a state_dict",
+      head ?? loss,
+    );
   const { description, ...card } = cardOf(json);
   const { layers } = networkOf(description);
   const modules = modulesOf(bytes);
@@ -164,9 +168,10 @@ export function readStateDict(
 /** A description alone, or the card of a model with what was done to its inputs. */
 function cardOf(json: unknown): ModelCard {
   if (typeof json !== "object" || json === null || !("description" in json))
-    return { description: parseDescription(json), classes: [] };
+    return cardOf({ description: json });
   const description = parseDescription(json.description);
-  return parseCard({ classes: namesFor(description), ...json });
+  // Tokens have the names of the vocabulary.
+  return parseCard({ ...(!("vocabulary" in json) && { classes: namesFor(description) }), ...json });
 }
 
 /** The modules of a state_dict in its order, each with its tensors. */

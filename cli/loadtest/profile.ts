@@ -1,8 +1,10 @@
 import { readFileSync } from "node:fs";
 import * as v from "valibot";
 import { ConfigError } from "../../runtime/errors.js";
+import { inWords } from "../../runtime/platform/system-errors.js";
 import type { Random } from "../../runtime/tensors/random.js";
 import { attackNamed, ATTACKS } from "../attacks.js";
+import { parseJson } from "../json.js";
 
 const positive = v.pipe(v.number(), v.finite(), v.minValue(0));
 const share = v.pipe(v.number(), v.minValue(0), v.maxValue(1));
@@ -143,15 +145,15 @@ export function readFleet(given: string): Mix[] {
         profile: v.parse(profile, PRESETS[name]),
       };
     });
-  let json: unknown;
+  const wrongFile = (got: string) =>
+    new ConfigError("usage", `"--profiles" expected a JSON file, got "${given}" (${got})`);
+  let text: string;
   try {
-    json = JSON.parse(readFileSync(given, "utf8"));
+    text = readFileSync(given, "utf8");
   } catch (error) {
-    throw new ConfigError(
-      "usage",
-      `"--profiles" expected a JSON file, got "${given}" (${(error as Error).message})`,
-    );
+    throw wrongFile(inWords(error));
   }
+  const json = parseJson(text, wrongFile);
   const wrong = (issue: v.InferIssue<typeof fleetFile | typeof profile>, ...kind: string[]) => {
     const path = [...kind, v.getDotPath(issue) ?? []].flat().join(".");
     const { expected, message, input } = issue;

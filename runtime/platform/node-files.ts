@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ConfigError } from "../errors.js";
@@ -54,7 +54,7 @@ const nodeCalls = (fileMode?: number, folderMode?: number): FileLayer => ({
     return (await stat(path).catch(() => undefined))?.size ?? 0;
   },
   list: (folder) => readdir(folder),
-  makeFolder: (path) => makeFolder(path, folderMode),
+  makeFolder: async (path) => makeFolder(path, folderMode),
   async open(path, how) {
     const handle = await open(path, FLAGS[how], fileMode);
     return {
@@ -83,18 +83,18 @@ const nodeCalls = (fileMode?: number, folderMode?: number): FileLayer => ({
 });
 
 /**
- * The folder and those above it. Node's own `recursive` never ends where a file system refuses with
- * ENOENT (/proc).
+ * Makes the folder, and those above it where they are missing. Node's own `recursive` never ends
+ * where a file system refuses with ENOENT (/proc).
  */
-async function makeFolder(path: string, mode?: number): Promise<void> {
+export function makeFolder(path: string, mode?: number): void {
   try {
-    await mkdir(path, { mode });
+    mkdirSync(path, { mode });
   } catch (error) {
-    if (isCode(error, "EEXIST") && (await stat(path)).isDirectory()) return;
+    if (isCode(error, "EEXIST") && statSync(path).isDirectory()) return;
     const above = dirname(path);
     if (!isCode(error, "ENOENT") || above === path) throw error;
-    await makeFolder(above, mode);
-    await mkdir(path, { mode });
+    makeFolder(above, mode);
+    mkdirSync(path, { mode });
   }
 }
 

@@ -90,12 +90,21 @@ test("a folder without a model, and a damaged model, are refused", async () => {
   const damaged = join(folder, "damaged");
   mkdirSync(damaged);
   writeFileSync(join(damaged, "weights.safetensors"), "not a model at all");
-  const outcome = await run("predict", "--model", damaged, "--data", data);
-  assert.equal(outcome.code, 1);
-  assert.match(
-    outcome.stderr,
-    /^fedflat: "header" expected .* \(no model's file, or one cut off\?\)\n$/,
-  );
+  const file = join(damaged, "weights.safetensors");
+  for (const argv of [
+    ["predict", "--model", damaged, "--data", data],
+    ["export", damaged, "--to", "onnx", "--out", join(folder, "damaged.onnx")],
+  ]) {
+    const outcome = await run(...argv);
+    assert.equal(outcome.code, 1);
+    assert.ok(outcome.stderr.startsWith(`fedflat: "header" in "${file}" expected at most `));
+    assert.match(outcome.stderr, /\(no model's file, or one cut off\?\)\n$/);
+  }
+  writeFileSync(file, "");
+  const nothing = await run("predict", "--model", damaged, "--data", data);
+  assert.equal(nothing.stderr, `fedflat: "${file}" expected at least 8 bytes, got 0\n`);
+  const nowhere = await run("export", join(folder, "nowhere"), "--to", "onnx");
+  assert.match(nowhere.stderr, /^fedflat: "trained" expected a run's folder/);
 });
 
 test("a model whose numbers are not finite is refused by tensor and place", async () => {
@@ -116,7 +125,7 @@ test("a model whose numbers are not finite is refused by tensor and place", asyn
     assert.equal(outcome.stdout, "");
     assert.equal(
       outcome.stderr,
-      'fedflat: "0.kernel" expected finite numbers, got NaN at [1, 0]\n',
+      `fedflat: "0.kernel" in "${join(diverged, "weights.safetensors")}" expected finite numbers, got NaN at [1, 0]\n`,
     );
   }
 });

@@ -79,8 +79,8 @@ test(
     const beside = filesBeside(path);
     const bytes = readFileSync(path);
     await assert.rejects(async () => readAny(bytes, { beside }), {
-      code: "import",
-      message: /expected --description beside a state_dict/,
+      code: "usage",
+      message: /^"--description" expected JSON beside a state_dict/,
     });
     await assert.rejects(async () => readAny(bytes, { network: NETWORKS["gru"], beside }), {
       code: "import",
