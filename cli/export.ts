@@ -45,7 +45,8 @@ async function exportModel(settings: SettingsOf<"export">): Promise<void> {
   const { name, what, write } = FORMATS[to];
   const destination = exported ?? name;
   await requireNew("--out", destination, what);
-  const model = merged(await readModel(trained, "trained"));
+  const notes: string[] = [];
+  const model = merged(await readModel(trained, "trained", (note) => notes.push(note)));
   const written = await write(model);
   await writeFiles(
     typeof written === "string" || written instanceof Uint8Array
@@ -58,6 +59,7 @@ async function exportModel(settings: SettingsOf<"export">): Promise<void> {
     { model: trained, to, path: destination },
     `${trained} is in ${destination}.`,
   );
+  for (const note of notes) view.say("note", { note }, note);
   view.close();
 }
 

@@ -526,8 +526,7 @@ const TRAINING = {
   },
   personaliseRate: {
     ...number(0, 1e6),
-    default: 0.01,
-    help: "learning rate of --personalise",
+    help: "learning rate of --personalise (0.01)",
     commands: ["join", "simulate"],
   },
   personal: {

@@ -3,23 +3,37 @@ import { join } from "node:path";
 import { FedflatError, ModelError } from "../runtime/errors.js";
 import { loadModel, modelMetadata, writeModel, type Model } from "../runtime/models/model.js";
 import { inWords } from "../runtime/platform/system-errors.js";
+import { readMetadata } from "../runtime/tensors/safetensors.js";
 import { inFile } from "./in-file.js";
 import { requireNew, writeFiles } from "./write.js";
 
-/** Where a model's file lies: itself, its folder, or the folder of a run. */
-const PLACES = ["", "weights.safetensors", join("model", "weights.safetensors")];
+/**
+ * Where a model's file lies: itself, its folder, the folder of a run, or of the state of a client
+ * that made a personal one.
+ */
+const PLACES = ["", "weights.safetensors", join("model", "weights.safetensors"), "personal"];
 
 /**
- * The model of a run, of its model folder, or of a file.
+ * The model of a run, of its model folder, of a client's state, or of a file.
  * @param flag by which the path was given
+ * @param say told what of the model is not as it was trained, if anything
  * @throws ModelError `model-file` where there is none, else what is wrong with the file, by its path
  */
-export async function readModel(path: string, flag = "--model"): Promise<Model> {
+export async function readModel(
+  path: string,
+  flag = "--model",
+  say: (note: string) => void = () => {},
+): Promise<Model> {
   let problem: unknown;
   for (const place of PLACES) {
     const file = join(path, place);
     try {
-      return loadModel(await readFile(file));
+      const bytes = await readFile(file);
+      const model = loadModel(bytes);
+      const note = noteOn(model);
+      // What a client personalised has its own layers.
+      if (note !== undefined && readMetadata(bytes)["of"] === undefined) say(note);
+      return model;
     } catch (error) {
       if (error instanceof FedflatError) throw inFile(file, error);
       problem ??= isCode(error, "EISDIR") ? undefined : error;
@@ -27,8 +41,18 @@ export async function readModel(path: string, flag = "--model"): Promise<Model> 
   }
   throw new ModelError(
     "model-file",
-    `"${flag}" expected a run's folder, a model's folder or its weights.safetensors, got ${problem === undefined || isCode(problem, "ENOENT") ? `"${path}", where there is none` : `${inWords(problem)}, "${path}"`}`,
+    `"${flag}" expected a run's folder, a model's folder, its weights.safetensors, or the state folder of a client that made a personal model (join --personalise), got ${problem === undefined || isCode(problem, "ENOENT") ? `"${path}", where there is none` : `${inWords(problem)}, "${path}"`}`,
   );
+}
+
+function noteOn({ description }: Model): string | undefined {
+  const own = description.layers.flatMap((layer, index) => (layer.personal ? [index] : []));
+  if (own.length === 0) return undefined;
+  const [subject, are] =
+    own.length === 1
+      ? [`Layer ${own[0]} is`, "it is"]
+      : [`Layers ${own.join(", ")} are`, "they are"];
+  return `${subject} personal: here ${are} as a run begins with, untrained by it. Each client has its own; join --personalise leaves a client's whole model as the file personal in its state folder.`;
 }
 
 const isCode = (error: unknown, code: string): boolean =>

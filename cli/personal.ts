@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { headlineIn } from "../aggregator/run/evaluation-record.js";
 import { spreadOf, type Spread } from "../aggregator/run/spread.js";
 import { spreadText } from "../aggregator/run/summary.js";
+import { ConfigError } from "../runtime/errors.js";
 import type { FederatedClient, PersonaliseOptions } from "../runtime/client.js";
 import {
   METRICS,
@@ -14,12 +15,18 @@ import type { SettingsOf } from "./settings.js";
 import { inSentence, type View } from "./view.js";
 import { writeJson } from "./write.js";
 
-/** What `--personalise` asks for; nothing where it is not given. */
-export const personaliseOptions = ({
+/** What `--personalise` asks for; nothing where it is not given. @throws ConfigError `usage` */
+export function personaliseOptions({
   personalise: epochs,
   personaliseRate: learningRate,
-}: SettingsOf<"join"> | SettingsOf<"simulate">): PersonaliseOptions | undefined =>
-  epochs === undefined ? undefined : { epochs, learningRate };
+}: SettingsOf<"join"> | SettingsOf<"simulate">): PersonaliseOptions | undefined {
+  const wrong = (expected: string) =>
+    new ConfigError("usage", `"--personalise-rate" expected ${expected}, got ${learningRate}`);
+  if (learningRate === 0) throw wrong("more than 0");
+  if (epochs !== undefined) return { epochs, learningRate };
+  if (learningRate !== undefined) throw wrong("--personalise beside it");
+  return undefined;
+}
 
 /** `personal.json`: how good the last model and the personal ones are on clients' own hold-outs. */
 interface PersonalFile {

@@ -26,7 +26,9 @@ import { csvField } from "./write.js";
  * numbers, or an error), and the metrics where the data say what is right.
  */
 export async function predict(settings: SettingsOf<"predict">, signal: AbortSignal): Promise<void> {
-  const model = merged(await readModel(settings.modelFolder));
+  const model = merged(
+    await readModel(settings.modelFolder, "--model", (note) => process.stderr.write(`${note}\n`)),
+  );
   const expected = expectedBy(model);
   const { test, train } = await openData(settings.data, {
     ...optionsFor(model, openOptions(settings)),

@@ -34,7 +34,19 @@ export function withShares(
     ...(frozen.has(index) && { frozen: true }),
     ...(own.has(index) && { personal: true }),
   }));
-  return { ...description, layers };
+  const both = layers.findIndex((layer) => layer.frozen && layer.personal);
+  if (both >= 0)
+    throw personal === undefined
+      ? wrong("--freeze", `layers that are not personal, as layer ${both} is`, freeze!)
+      : wrong("--personal", `layers that are not frozen, as layer ${both} is`, personal);
+  const marked = { ...description, layers };
+  if (networkOf(marked).shares.shared.layout.size === 0)
+    throw wrong(
+      own.size > 0 ? "--personal" : "--freeze",
+      "to leave a layer that is trained and sent",
+      own.size > 0 ? personal! : freeze!,
+    );
+  return marked;
 }
 
 function chosen(

@@ -7,6 +7,7 @@ const USAGE: ReadonlySet<string> = new Set([
   "usage",
   "settings",
   "client-state",
+  "nothing-shared",
   "codec-pair",
   "normalisation",
   "threshold",
@@ -38,6 +39,7 @@ const PERHAPS_NAMED: Readonly<Record<string, string>> = {
 const ELSEWHERE: Readonly<Record<string, string>> = {
   algorithmSettings: "--set",
   codecSettings: "--codec-set",
+  frozen: "--freeze",
 };
 
 /**

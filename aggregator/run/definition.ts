@@ -1,7 +1,7 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import { algorithmNamed, algorithmSettings, BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import { codecNamed, codecSettings, DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
-import { ConfigError } from "../../runtime/errors.js";
+import { ConfigError, ModelError } from "../../runtime/errors.js";
 import { metricReader, type MetricReader } from "../../runtime/models/metrics/built-in.js";
 import { BASE, writeBase } from "../../runtime/models/base.js";
 import { modelMetadata, type Model } from "../../runtime/models/model.js";
@@ -93,6 +93,14 @@ export function definitionOf({
   };
   const { name, client } = algorithm;
   const all = algorithmSettings(algorithm, settings.algorithmSettings);
+  const isOwn = own !== undefined && !BUILT_IN.includes(own);
+  // Coefficients, radii and rates: of ours none has a meaning below zero.
+  const negative = Object.entries(all).find(([, value]) => value < 0);
+  if (negative !== undefined && !isOwn)
+    throw new ModelError(
+      "algorithm-settings",
+      `"${negative[0]}" expected 0 or more for ${name}, got ${negative[1]}`,
+    );
   if (settings.clipUpdateNorm > 0 && keepsSent(client))
     throw new ConfigError(
       "client-state",
@@ -105,6 +113,12 @@ export function definitionOf({
       `"mode" expected synchronous for ${name}, whose clients keep a state from round to round, got buffered`,
     );
   const { layers, loss, shares } = networkOf(model.description);
+  const both = model.description.layers.findIndex((layer) => layer.frozen && layer.personal);
+  if (both >= 0)
+    throw new ConfigError(
+      "settings",
+      `"model" expected layers that are frozen or personal, got layer ${both} that is both`,
+    );
   const { layout } = shares.shared;
   if (layout.size === 0)
     throw new ConfigError(
@@ -141,7 +155,7 @@ export function definitionOf({
   return {
     settings: { ...settings, ...choice, batchNorm, algorithm: name, algorithmSettings: all },
     algorithm,
-    isOwn: own !== undefined && !BUILT_IN.includes(own),
+    isOwn,
     layout,
     averaged,
     base,

@@ -1,8 +1,10 @@
 import { ConfigError } from "../../runtime/errors.js";
 import { BASE } from "../../runtime/models/base.js";
+import type { ModelDescription } from "../../runtime/models/description.js";
+import { readCard } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import { takeShare } from "../../runtime/models/shares.js";
-import { readMetadata } from "../../runtime/tensors/safetensors.js";
+import { readMetadata, readSafetensors } from "../../runtime/tensors/safetensors.js";
 import type { RunDefinition } from "./definition.js";
 import { openAccount, type Account } from "./privacy.js";
 import { kindOf } from "./secure.js";
@@ -73,7 +75,7 @@ export async function openRun(
   let reducer: Reducer | undefined;
   try {
     for (const note of opened.notes) log.warn({ run }, note);
-    requireSameRun(definition, opened);
+    requireSameRun(definition, opened, initial.description);
     reducer = await chooseReducer(definition, log);
     await reducer.load(last.state.bytes);
     let folder: RunFolder | undefined;
@@ -125,31 +127,56 @@ export const asksForStatistics = (
 ): boolean =>
   takesStatistics && statistics === undefined && last.record.round === 0 && latest === undefined;
 
-function requireSameRun(definition: RunDefinition, opened: Opened): void {
+function requireSameRun(
+  definition: RunDefinition,
+  opened: Opened,
+  description: ModelDescription,
+): void {
   const { settings, metadata, takesStatistics } = definition;
   const { last, latest, history, statistics } = opened;
-  const changed = (what: string) =>
+  const changed = (setting: string, what: string, got = "another") =>
     new ConfigError(
       "resume",
-      `"run" expected the ${what} that the run was begun with, got another`,
+      `"${setting}" expected the ${what} that the run was begun with, got ${got}`,
     );
   const begunWithout = statistics === undefined && !asksForStatistics(definition, opened);
   if (statistics ? !takesStatistics : begunWithout && settings.normalise === "channels")
-    throw changed(`normalisation (${statistics ? "channels" : "none"})`);
+    throw changed("normalise", `normalisation (${statistics ? "channels" : "none"})`);
   const expected = statistics ? withStatistics(metadata, statistics) : metadata;
   const found = readMetadata(last.model.bytes);
-  if (found["model"] !== expected["model"]) throw changed("model");
-  if (found[BASE] !== expected[BASE]) throw changed("model's frozen and personal layers");
-  const begun = history.at(-1)?.line["algorithm"] ?? settings.algorithm;
-  if (begun !== settings.algorithm) throw changed(`algorithm (${String(begun)})`);
+  if (found["model"] !== expected["model"]) {
+    const before = readCard(last.model.bytes).description;
+    for (const mark of ["frozen", "personal"] as const) {
+      const [was, now] = [before, description].map((one) => markedIn(one, mark));
+      if (was !== now) throw changed(mark, `${mark} layers (${was})`, now);
+    }
+    throw changed("model", "model");
+  }
+  if (found[BASE] !== expected[BASE]) throw changed("model", "numbers of the layers");
+  const { algorithm = settings.algorithm, batchNorm = settings.batchNorm } =
+    history.at(-1)?.line ?? {};
+  if (algorithm !== settings.algorithm)
+    throw changed("algorithm", `algorithm (${String(algorithm)})`);
+  if (batchNorm !== settings.batchNorm)
+    throw changed("batchNorm", `running values (${String(batchNorm)})`);
+  // Before the first round the model itself says whether they are averaged.
+  const [running] = networkOf(description).shares.statistics.places;
+  const averages =
+    running !== undefined && readSafetensors(last.model.bytes).tensors.has(running.name);
+  if (averages !== (definition.averaged !== undefined))
+    throw changed("batchNorm", `running values (${averages ? "average" : "frozen or local"})`);
   const charged = new Set(opened.charges.map(({ round }) => round));
   // Of what was published without noise no epsilon can be told, and what follows would tell more.
   const isPrivate = definition.privacy !== undefined;
   if (isPrivate ? charged.size < last.record.round : charged.size > 0)
-    throw changed(`differential privacy (${isPrivate ? "none" : "dpNoise"})`);
+    throw changed("dpNoise", `differential privacy (${isPrivate ? "none" : "dpNoise"})`);
   const mode = latest?.mode ?? kindOf(settings);
-  if (mode !== kindOf(settings)) throw changed(`mode (${mode})`);
+  if (mode !== kindOf(settings)) throw changed("mode", `mode (${mode})`);
 }
+
+/** The layers that are marked so, in words. */
+const markedIn = ({ layers }: ModelDescription, mark: "frozen" | "personal"): string =>
+  layers.flatMap((layer, index) => (layer[mark] === true ? [index] : [])).join(", ") || "none";
 
 /** Behind a worker where blobs are large, so that the event loop does not wait for them. */
 async function chooseReducer(

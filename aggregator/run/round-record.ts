@@ -11,6 +11,8 @@ export interface RoundRecord extends Partial<ClientMeans> {
   readonly round: number;
   readonly attempt: number;
   readonly algorithm: string;
+  /** What becomes of batchNorm's running values, where the model has any that could move. */
+  readonly batchNorm?: string;
   /** Ids of the clients counted, sorted, and the hashes of their updates. */
   readonly participants: readonly string[];
   readonly updates: readonly string[];
@@ -62,6 +64,7 @@ export function roundRecord(
     round,
     attempt,
     algorithm: settings.algorithm,
+    ...(settings.batchNorm && { batchNorm: settings.batchNorm }),
     participants: assignments.map(({ client }) => client),
     updates: assignments.map(({ offer }) => offer!.sha256),
     ...means,

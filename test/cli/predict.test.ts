@@ -85,7 +85,7 @@ test("a folder without a model, and a damaged model, are refused", async () => {
   assert.equal(empty.code, 1);
   assert.match(
     empty.stderr,
-    /^fedflat: "--model" expected a run's folder, a model's folder or its weights.safetensors, got "[^"]+", where there is none\n$/,
+    /^fedflat: "--model" expected a run's folder, a model's folder, its weights.safetensors, or .* got "[^"]+", where there is none\n$/,
   );
   const damaged = join(folder, "damaged");
   mkdirSync(damaged);

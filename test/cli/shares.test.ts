@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -35,6 +35,13 @@ test("words mark layers that have parameters, and clients evaluate where some ar
     ...["simulate", ...given, "--test", data, "--rounds", "2", "--run", to, ...words],
   );
   assert.equal(code, 0, stderr);
+  for (const command of [
+    ["predict", "--model", to, "--data", data],
+    ["export", to, "--to", "keras", "--out", join(folder, "noted.keras")],
+  ]) {
+    const { stdout, stderr } = await run(...command);
+    assert.match(stdout + stderr, /^Layer 3 is personal: here it is as a run begins with/m);
+  }
   assert.deepEqual(marked(join(to, "model"), "frozen"), [0]);
   assert.deepEqual(marked(join(to, "model"), "personal"), [3]);
   const evaluations = readFileSync(join(to, "evaluations.jsonl"), "utf8").trim().split("\n");
@@ -78,6 +85,46 @@ test("words that mark nothing, or everything, end in one sentence", async () => 
       assert.match(stderr, expected);
       assert.equal(stderr.trim().split("\n").length, 1);
     }
+});
+
+test("words that contradict each other, or leave nothing to send, end in one sentence", async () => {
+  for (const [words, expected] of [
+    [["--freeze", "first 2", "--personal", "last 2"], /"--personal" expected layers that are not/],
+    [
+      ["--freeze", "all but last 1", "--personal", "last 1"],
+      /"--personal" expected to leave a layer that is trained and sent, got "last 1"/,
+    ],
+    [["--freeze", "dense"], /"--freeze" expected to leave a layer/],
+    [["--personalise-rate", "0.1"], /"--personalise-rate" expected --personalise beside it/],
+    [["--personalise", "1", "--personalise-rate", "0"], /"--personalise-rate" expected more/],
+    [["--algorithm", "ditto", "--set", "lambda=-1"], /"--set lambda" expected 0 or more for ditto/],
+  ] as const) {
+    const none = join(folder, "none");
+    const { code, stderr } = await run("simulate", ...given, "--run", none, ...words);
+    assert.equal(code, 2, stderr);
+    assert.match(stderr, expected);
+    assert.equal(stderr.trim().split("\n").length, 1);
+    assert.ok(!existsSync(none));
+  }
+});
+
+test("a run is resumed with the frozen and personal layers that it was begun with, by their flags", async () => {
+  const to = join(folder, "begun");
+  const command = ["simulate", ...given, "--run", to];
+  const begun = await run(...command, "--rounds", "1", "--personal", "last 1");
+  assert.equal(begun.code, 0, begun.stderr);
+  const again = [...command, "--rounds", "2", "--resume"];
+  for (const [words, expected] of [
+    [[], /"--personal" expected the personal layers \(3\) .* got none/],
+    [["--personal", "last 2"], /"--personal" expected the personal layers \(3\) .* got 2, 3/],
+    [["--personal", "last 1", "--freeze", "first 1"], /"--freeze" expected .*\(none\).* got 0/],
+  ] as const) {
+    const { code, stderr } = await run(...again, ...words);
+    assert.equal(code, 1);
+    assert.match(stderr, expected);
+  }
+  const epochs = await run(...again, "--personal", "last 1", "--head-epochs", "1");
+  assert.equal(epochs.code, 0, epochs.stderr);
 });
 
 test("import marks the layers of what it reads", async () => {

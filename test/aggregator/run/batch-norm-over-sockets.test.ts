@@ -192,6 +192,25 @@ test("frozen running values stay as the model brings them", async () => {
   assert.deepEqual([...takeShare(shares.statistics, weights)], INITIAL);
 });
 
+test("a run goes on with what becomes of running values as it was begun", async () => {
+  const [average, local] = [memoryLedger(), memoryLedger()];
+  await until(1, average, storesOf(), {});
+  await until(1, local, storesOf(), { batchNorm: "local" });
+  const resumed = (ledger: Ledger, batchNorm: GivenSettings["batchNorm"]) =>
+    Aggregator.open({ model, ledger, settings: { ...SETTINGS, batchNorm, rounds: 2 } });
+  for (const [ledger, batchNorm] of [
+    [average, "local"],
+    [average, "frozen"],
+    [local, "frozen"],
+    [local, "average"],
+  ] as const)
+    await assert.rejects(resumed(ledger, batchNorm), { code: "resume", message: /^"batchNorm"/ });
+  // Before the first round too, of which no record says it.
+  const unbegun = memoryLedger();
+  await (await Aggregator.open({ model, ledger: unbegun, settings: SETTINGS })).stop();
+  await assert.rejects(resumed(unbegun, "local"), { code: "resume", message: /^"batchNorm"/ });
+});
+
 test("averages are refused beside noise and beside rules that would not see them", async () => {
   const open = (settings: GivenSettings) =>
     Aggregator.open({ model, ledger: memoryLedger(), settings: { ...SETTINGS, ...settings } });
