@@ -27,6 +27,8 @@ export interface Assignment {
   offer: ClientMessageOf<"offer"> | undefined;
   /** Samples that the update counts with: those offered, up to the round's cap. */
   weight: number;
+  /** The store was asked for permission to fold its update, and has not let it wait. */
+  claimed: boolean;
   /** In the sum of the round that is open. */
   folded: boolean;
   /** How it ended without being counted: `late`, `abandoned`, or the code of its refusal. */
@@ -47,6 +49,7 @@ export const newAssignment = (
   lease: undefined,
   offer: undefined,
   weight: 0,
+  claimed: false,
   folded: false,
   ended: undefined,
 });

@@ -22,6 +22,7 @@ import {
   NOTHING_YET,
   opening,
   retryWithin,
+  sealing,
   stepAlike,
   stop,
   storageIsSilent,
@@ -31,6 +32,7 @@ import {
   type Ended,
   type ModeRules,
   type Opening,
+  type Sealing,
 } from "./transitions.js";
 
 /**
@@ -40,7 +42,7 @@ import {
  * round: it is committed, and clients that are training continue with their older model; an update
  * is as stale as the rounds that were committed since.
  *
- *     gathering -> opening -> buffering -> committing -> opening ... -> finished
+ *     gathering -> opening -> buffering -> sealing -> committing -> opening ... -> finished
  *
  * Nothing is abandoned: a buffer stays open until it is committed. A client is in a buffer once at
  * most, and a client that gave up its work is not asked again before the next buffer, unless the
@@ -65,7 +67,8 @@ export interface BufferedRules extends ModeRules {
 }
 
 export type BufferedState = Running | Ended;
-type Running = Gathering | (Opening & { readonly members: Members }) | Buffering | Committing;
+type Running =
+  Gathering | (Opening & { readonly members: Members }) | Buffering | Sealing | Committing;
 
 interface Gathering extends EngineState {
   readonly at: "gathering";
@@ -75,6 +78,8 @@ interface Gathering extends EngineState {
   /** Ready clients without which no buffer opens. */
   readonly need: number;
 }
+
+type Opened = Common & Pick<Buffering, "open" | "members">;
 
 interface Buffering extends EngineState {
   readonly at: "buffering";
@@ -127,14 +132,12 @@ function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): St
   const same: Step = { state, effects: [] };
   if (state.at === "stopped") return same;
   if (state.at === "finished")
-    return event.type === "admitted" || event.type === "pending"
-      ? { state, effects: [late(event)] }
-      : same;
+    return event.type === "pending" ? { state, effects: [late(event)] } : same;
   switch (event.type) {
     case "roster":
       return settled(rules, { ...state, roster: event.roster });
     case "begun":
-      return state.at === "opening" ? begun(rules, state) : same;
+      return state.at === "opening" ? buffer(rules, state) : same;
     case "admitted":
       return admitted(rules, state, event);
     case "pending":
@@ -150,6 +153,11 @@ function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): St
     case "unmasked":
     case "sealed":
       // Of secure rounds.
+      return same;
+    case "gathered":
+      return state.at === "sealing" ? committing(rules, state, state.open, state.members) : same;
+    case "short":
+      // It is sealed for what is counted.
       return same;
     case "committed":
       return state.at === "committing" ? next(rules, state) : same;
@@ -177,7 +185,7 @@ function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): St
 const roundOf = (state: Running): number =>
   state.at === "gathering"
     ? state.round
-    : state.at === "committing"
+    : state.at === "sealing" || state.at === "committing"
       ? state.open.round + 1
       : state.open.round;
 
@@ -220,27 +228,12 @@ function open(rules: BufferedRules, from: Running, round: number, members: Membe
   return opening(rules, from, attempt, { members });
 }
 
-/**
- * The buffer stands in the journal: what was admitted meanwhile goes into it, as far as there is
- * room.
- */
-function begun(rules: BufferedRules, from: Opening & { readonly members: Members }): Step {
-  let { members } = from;
-  const folds: RoundEffect[] = [];
-  for (const [client, { status, work }] of from.members)
-    if (status === "waiting" && folds.length < rules.buffer) {
-      members = members.with(client, { status: "counted", work });
-      folds.push({ type: "fold", client, work });
-    }
-  const state: Buffering = {
-    ...commonOf(from),
-    at: "buffering",
-    open: from.open,
-    members,
-    resting: false,
-  };
+/** The buffer is open: it stands in the journal. */
+function buffer(rules: BufferedRules, from: Opened): Step {
+  const { open, members } = from;
+  const state: Buffering = { ...commonOf(from), at: "buffering", open, members, resting: false };
   const armed = arm(state, rules.deadline);
-  return then([...folds, ...armed.effects], fill(rules, armed.state));
+  return then(armed.effects, fill(rules, armed.state));
 }
 
 /** Commits a full buffer; else gives work to clients that are ready, as many as may train. */
@@ -315,7 +308,7 @@ function enough(rules: BufferedRules, state: Buffering): boolean {
 }
 
 const close = (rules: BufferedRules, from: Buffering): Step =>
-  committing(rules, from, from.open, from.members);
+  sealing(rules, from, from.members.count("counted"), {});
 
 /**
  * The round is committed: those who are still at work continue, unless the model has moved too far
@@ -323,7 +316,7 @@ const close = (rules: BufferedRules, from: Buffering): Step =>
  */
 function next(rules: BufferedRules, from: Committing): Step {
   const { round } = from.open;
-  const atWork = from.members.without(({ status }) => status !== "asked" && status !== "waiting");
+  const atWork = from.members.without(({ status }) => status !== "asked");
   if (round >= rules.rounds)
     return then<BufferedState>(
       [...atWork].map(([client, { work }]) => late({ client, work })),
@@ -352,25 +345,13 @@ const isStale = (rules: BufferedRules, round: number, work: Work): boolean =>
 
 type About<T extends RoundEvent["type"]> = Extract<RoundEvent, { type: T }>;
 
+/** Also of a client that was lost, and of one that began before a restart. */
 function admitted(rules: BufferedRules, state: Running, { client, work }: About<"admitted">): Step {
   const member = state.members.get(client);
-  if (member !== undefined && !sameWork(member.work, work))
-    return { state, effects: [late({ client, work })] };
-  if (member?.status === "counted" || member?.status === "waiting") return { state, effects: [] };
-  if (isStale(rules, roundOf(state), work))
-    return {
-      state: { ...state, members: state.members.without((m) => m === member) },
-      effects: [late({ client, work }, "stale")],
-    };
-  if (state.at !== "buffering")
-    return {
-      state: withMember(state, client, { status: "waiting", work }),
-      effects: [],
-    };
-  return then(
-    [{ type: "fold", client, work }],
-    fill(rules, withMember(state, client, { status: "counted", work })),
-  );
+  const isOther = member !== undefined && !sameWork(member.work, work);
+  return isOther || member?.status === "counted"
+    ? { state, effects: [] }
+    : settled(rules, withMember(state, client, { status: "counted", work }));
 }
 
 /** A client continues with work from before; it takes one of the places of `concurrency`. */
@@ -418,6 +399,7 @@ function expire(rules: BufferedRules, state: Running): Step {
         need: state.held ? state.need : Math.max(1, rules.minimum),
       });
     case "opening":
+    case "sealing":
     case "committing":
       return storageIsSilent(rules, state);
     case "buffering": {

@@ -100,8 +100,12 @@ export type RoundEvent =
   | { readonly type: "roster"; readonly roster: Roster }
   /** The attempt stands in the journal. */
   | { readonly type: "begun" }
-  /** A client's update is whole and has passed every check. */
+  /** A client's update is whole, has passed every check, and is counted: the store has said so. */
   | { readonly type: "admitted"; readonly client: string; readonly work: Work }
+  /** The attempt is sealed, and all that is counted in it is in one fold. */
+  | { readonly type: "gathered" }
+  /** It is not sealed: too few updates are counted. */
+  | { readonly type: "short" }
   /**
    * A client's update was refused for good (`refused`); a client left for longer than it may,
    * declined, or failed (`gone`).
@@ -180,8 +184,11 @@ export type RoundEffect =
     }
   /** Ask a client of the phase once more: it was away. */
   | { readonly type: "ask"; readonly client: string; readonly work: Work }
-  /** Add the admitted update to the fold: this client is counted. */
-  | { readonly type: "fold"; readonly client: string; readonly work: Work }
+  /**
+   * Count no further update, where at least so many are counted, and bring together what is:
+   * answer `gathered`, else `short`.
+   */
+  | { readonly type: "seal"; readonly open: Attempt; readonly least: number }
   /** Tell the client that its update is not counted any more. */
   | {
       readonly type: "late";

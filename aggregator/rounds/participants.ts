@@ -24,8 +24,8 @@ export const sameWork = (a: Work, b: Work): boolean =>
   a.round === b.round && a.attempt === b.attempt && a.phase === b.phase;
 
 export interface Member {
-  /** `asked`: works on it. `waiting`: admitted while no fold is open. The others are ends. */
-  readonly status: "asked" | "waiting" | "counted" | "late" | "lost" | "refused";
+  /** `asked`: works on it. The others are ends. */
+  readonly status: "asked" | "counted" | "late" | "lost" | "refused";
   readonly work: Work;
   /** Why it was lost or refused: the code, and the same in words. */
   readonly code?: string;
@@ -63,7 +63,6 @@ export class Members implements Iterable<[string, Member]> {
     const own = new Map(entries);
     const counts = {
       asked: 0,
-      waiting: 0,
       counted: 0,
       late: 0,
       lost: 0,

@@ -3,6 +3,7 @@ import type { Attempt, Common, EngineState, RoundEngine, RoundEvent, Step } from
 import { SECURE_PHASES, Members, sameWork, type Member, type SecurePhase } from "./participants.js";
 import {
   abandon,
+  dismiss,
   start,
   step,
   synchronous,
@@ -20,6 +21,7 @@ import {
   endedMember,
   late,
   stepAlike,
+  storageIsSilent,
   then,
 } from "./transitions.js";
 
@@ -28,7 +30,7 @@ import {
  * its clients go through the phases by which the aggregator learns the sum of their updates and
  * none of them.
  *
- *     collecting -> securing: keys -> shares -> masked -> verify -> unmask -> committing
+ *     collecting -> securing: keys -> shares -> masked (sealed) -> verify -> unmask -> committing
  *                       |
  *                       +-> too few: abandoned, gathering again with attempt + 1
  *
@@ -57,6 +59,8 @@ interface Securing extends EngineState {
   readonly left: ReadonlyMap<string, Member>;
   /** Without so many answers the attempt is abandoned. */
   readonly need: number;
+  /** The masked updates that came are brought together. */
+  readonly sealing: boolean;
 }
 
 type SecureStep = Step<SecureState>;
@@ -99,20 +103,20 @@ const asTraining = (event: RoundEvent): RoundEvent =>
     ? { type: "admitted", client: event.client, work: event.work }
     : event;
 
-/** What synchronous rounds would do, but for closing a round: its clients have only trained. */
+/** What synchronous rounds would do, but for sealing a round: its clients have only trained. */
 function secured(
   rules: SecureRules,
   before: RoundState,
   { state, effects }: Step<RoundState>,
 ): SecureStep {
-  const kept = effects.filter(({ type }) => type !== "fold");
-  if (before.at === "committing" || state.at !== "committing") return { state, effects: kept };
-  const others = kept.filter(({ type }) => type !== "close" && type !== "deadline");
-  const { open, members } = state;
-  const trained = [...members].filter(([, { status }]) => status === "counted");
+  if (before.at === "sealing" || state.at !== "sealing") return { state, effects };
+  const trained = [...state.members].filter(([, { status }]) => status === "counted");
+  if (trained.length < state.quorum) return step(rules, state, { type: "short" });
+  const { members, effects: told } = dismiss(state);
+  const { open } = state;
   const { quorum: need } = wantedOf(rules, open);
   const from = { ...commonOf(state), open, members, need, left: new Map() };
-  return then(others, enter(rules, from, "keys", trained.map(([id]) => id).sort()));
+  return then(told, enter(rules, from, "keys", trained.map(([id]) => id).sort()));
 }
 
 type Entering = Common & Pick<Securing, "open" | "members" | "need" | "left">;
@@ -129,6 +133,7 @@ function enter(
     ...{ at: "securing", open, members, step, asked, left },
     answered: new Set(),
     need: step === "shares" ? thresholdOf(asked.length) : need,
+    sealing: false,
   };
   const entered = arm(state, rules.phaseDeadline);
   const effects = [{ type: "enter", phase: step, open, clients: asked }] as const;
@@ -145,7 +150,11 @@ function secureStep(rules: SecureRules, state: Securing, event: RoundEvent): Sec
     case "gone":
       return sameWork(workOf(state.open), event.work)
         ? take(rules, state, event)
-        : { state, effects: event.type === "admitted" ? [late(event)] : [] };
+        : { state, effects: [] };
+    case "gathered":
+      return state.sealing ? advance(rules, state) : { state, effects: [] };
+    case "short":
+      return state.sealing ? abandoned(rules, state, presence(state)) : { state, effects: [] };
     case "back":
       return comesBack(state, event.client);
     case "unmasked":
@@ -158,8 +167,9 @@ function secureStep(rules: SecureRules, state: Securing, event: RoundEvent): Sec
       return abandoned(rules, state, event.reason);
     case "deadline":
       if (event.number !== state.deadline) break;
+      if (state.sealing) return storageIsSilent(rules, state);
       if (state.answered.size >= state.need && state.step !== "unmask")
-        return advance(rules, state);
+        return proceed(rules, state);
       return abandoned(rules, state, `${presence(state)} at the deadline`);
     case "broken":
     case "hold":
@@ -179,18 +189,15 @@ function take(
   state: Securing,
   event: Extract<RoundEvent, { type: "admitted" | "answered" | "refused" | "gone" }>,
 ): SecureStep {
-  const { client, work } = event;
-  const { answered, left, members, step } = state;
+  const { client } = event;
+  const { answered, left, step } = state;
   const isAsked = state.asked.includes(client);
   if (event.type !== "admitted" && event.type !== "answered")
     return check(rules, { ...state, left: new Map(left).set(client, endedMember(event)) });
   const isAnswer = event.type === "admitted" ? step === "masked" : event.phase === step;
-  if (isAnswer && isAsked && !answered.has(client)) {
-    const next = check(rules, { ...state, answered: new Set(answered).add(client) });
-    return event.type === "admitted" ? then([{ type: "fold", client, work }], next) : next;
-  }
-  const tooLate = event.type === "admitted" && members.get(client)?.status !== "counted";
-  return { state, effects: tooLate ? [late(event)] : [] };
+  return isAnswer && isAsked && !answered.has(client)
+    ? check(rules, { ...state, answered: new Set(answered).add(client) })
+    : { state, effects: [] };
 }
 
 /** It is asked again, where its answer is missing. */
@@ -217,8 +224,18 @@ function check(rules: SecureRules, state: Securing): SecureStep {
       state,
       `${presence(state)}, and ${pending === 0 ? "no" : `only ${pending}`} more could come`,
     );
-  return pending === 0 && state.step !== "unmask" ? advance(rules, state) : { state, effects: [] };
+  return pending === 0 && state.step !== "unmask" && !state.sealing
+    ? proceed(rules, state)
+    : { state, effects: [] };
 }
+
+/** To the next phase; what is in the sum has to stand before anybody opens it. */
+const proceed = (rules: SecureRules, state: Securing): SecureStep =>
+  state.step === "masked"
+    ? and(arm({ ...state, sealing: true }, rules.storageDeadline), [
+        { type: "seal", open: state.open, least: state.need },
+      ])
+    : advance(rules, state);
 
 /** The next phase, for those who answered. Before `verify` the others are out of the round. */
 function advance(rules: SecureRules, state: Securing): SecureStep {

@@ -24,6 +24,7 @@ import {
   NOTHING_YET,
   opening,
   retryWithin,
+  sealing,
   stepAlike,
   stop,
   storageIsSilent,
@@ -33,15 +34,17 @@ import {
   type Ended,
   type ModeRules,
   type Opening,
+  type Sealing,
 } from "./transitions.js";
 
 /**
  * Synchronous rounds as a pure state machine: `step(rules, state, event)` gives the next state and
  * the effects to carry out.
  *
- *     gathering -> opening -> collecting -> committing -> gathering ... -> finished
- *                                  |
- *                                  +-> quorum not reached: abandoned, gathering again with attempt + 1
+ *     gathering -> opening -> collecting -> sealing -> committing -> gathering ... -> finished
+ *                                  |           |
+ *                                  +-----------+-> quorum not reached: abandoned, gathering again
+ *                                                  with attempt + 1
  *
  * Every state but the two last ones (`finished`, `stopped`) has exactly one deadline armed, so
  * nothing waits for ever.
@@ -57,7 +60,7 @@ export interface RoundRules extends ModeRules {
 }
 
 export type RoundState = Running | Ended;
-type Running = Gathering | Opening | Collecting | Committing;
+type Running = Gathering | Opening | Collecting | SealingRound | Committing;
 
 interface Gathering extends EngineState {
   readonly at: "gathering";
@@ -76,6 +79,8 @@ interface Collecting extends EngineState {
   readonly goal: number;
   readonly quorum: number;
 }
+
+type SealingRound = Sealing & Pick<Collecting, "goal" | "quorum">;
 
 type Step = EngineStep<RoundState>;
 
@@ -112,11 +117,7 @@ export function start(
 
 /** One step of the machine. An event that does not concern the state leaves it as it is. */
 export function step(rules: RoundRules, state: RoundState, event: RoundEvent): Step {
-  if (state.at === "finished" || state.at === "stopped")
-    return {
-      state,
-      effects: event.type === "admitted" ? [late(event)] : [],
-    };
+  if (state.at === "finished" || state.at === "stopped") return { state, effects: [] };
   switch (event.type) {
     case "roster":
       return tryToOpen(rules, { ...state, roster: event.roster });
@@ -140,6 +141,10 @@ export function step(rules: RoundRules, state: RoundState, event: RoundEvent): S
             effects: [{ type: "assign", client: event.client, work: workOf(state.open) }],
           }
         : { state, effects: [] };
+    case "gathered":
+      return state.at === "sealing" ? close(rules, state) : { state, effects: [] };
+    case "short":
+      return state.at === "sealing" ? tooFew(rules, state) : { state, effects: [] };
     case "committed":
       return state.at === "committing" ? next(rules, state) : { state, effects: [] };
     case "paused":
@@ -246,11 +251,11 @@ function ask(rules: RoundRules, from: Opening): Step {
   );
 }
 
-const withMember = (
-  state: Collecting,
+const withMember = <S extends Collecting | SealingRound>(
+  state: S,
   client: string,
   member: Omit<Member, "work">,
-): Collecting => ({
+): S => ({
   ...state,
   members: state.members.with(client, { ...member, work: workOf(state.open) }),
 });
@@ -262,20 +267,16 @@ function settle(
   event: Extract<RoundEvent, { type: "admitted" | "refused" | "gone" }>,
 ): Step {
   const { client, work } = event;
-  const concerns = state.at === "collecting" && sameWork(workOf(state.open), work);
-  const status = concerns ? state.members.get(client)?.status : undefined;
+  const same: Step = { state, effects: [] };
+  if (state.at !== "collecting" && state.at !== "sealing") return same;
+  const status = sameWork(workOf(state.open), work) && state.members.get(client)?.status;
   // A client that was lost and comes back with its update in time is counted all the same.
-  if (!concerns || (status !== "asked" && status !== "lost")) {
-    const tooLate = event.type === "admitted" && status !== "counted";
-    return { state, effects: tooLate ? [late(event)] : [] };
-  }
-  if (event.type === "admitted")
-    return then(
-      [{ type: "fold", client, work }],
-      check(rules, withMember(state, client, { status: "counted" })),
-    );
-  const lost = withMember(state, client, endedMember(event));
-  return check(rules, event.barred ? withoutBarred(rules, lost) : lost);
+  if (status !== "asked" && status !== "lost") return same;
+  const ended = event.type === "admitted" ? { status: "counted" as const } : endedMember(event);
+  if (state.at === "sealing") return { state: withMember(state, client, ended), effects: [] };
+  const settled = withMember(state, client, ended);
+  const barred = event.type !== "admitted" && event.barred === true;
+  return check(rules, barred ? withoutBarred(rules, settled) : settled);
 }
 
 /**
@@ -297,24 +298,29 @@ function withoutBarred(
 }
 
 /**
- * Closes the round when it has what it wants, or abandons the attempt when it can no longer have
+ * Seals the round when it has what it wants, or abandons the attempt when it can no longer have
  * what it needs.
  */
 function check(rules: RoundRules, state: Collecting): Step {
   const counted = state.members.count("counted");
   const asked = state.members.count("asked");
-  if (counted >= state.goal) return close(rules, state);
+  if (counted >= state.goal) return seal(rules, state);
   if (counted + asked < state.quorum)
     return abandon(
       rules,
       state,
       `${presence(rules, state)}, and ${asked === 0 ? "no" : `only ${asked}`} more could come${blaming(state.members)}`,
     );
-  return asked === 0 ? close(rules, state) : { state, effects: [] };
+  return asked === 0 ? seal(rules, state) : { state, effects: [] };
 }
 
+const seal = (rules: RoundRules, state: Collecting): Step => {
+  const { goal, quorum } = state;
+  return sealing(rules, state, quorum, { goal, quorum });
+};
+
 /** Marks clients that were still asked as late, and tells them. */
-function dismiss(state: Pick<Collecting, "open" | "members">): {
+export function dismiss(state: Pick<Collecting, "open" | "members">): {
   members: Members;
   effects: RoundEffect[];
 } {
@@ -329,10 +335,18 @@ function dismiss(state: Pick<Collecting, "open" | "members">): {
   return { members, effects };
 }
 
-function close(rules: RoundRules, state: Collecting): Step {
+/** Those still asked were a reserve until now. */
+function close(rules: RoundRules, state: SealingRound): Step {
   const { members, effects } = dismiss(state);
   return then(effects, committing(rules, state, state.open, members));
 }
+
+const tooFew = (rules: RoundRules, state: SealingRound): Step =>
+  abandon(
+    rules,
+    state,
+    `${presence(rules, state)} at the deadline${blaming(dismiss(state).members)}`,
+  );
 
 /** Calls the attempt off; the next one begins after a rest. */
 export function abandon(
@@ -371,23 +385,19 @@ function expire(rules: RoundRules, state: Running): Step {
         false,
       );
     case "opening":
+    case "sealing":
     case "committing":
       return storageIsSilent(rules, state);
-    case "collecting": {
-      const counted = state.members.count("counted");
-      return counted >= state.quorum
-        ? close(rules, state)
-        : abandon(
-            rules,
-            state,
-            `${presence(rules, state)} at the deadline${blaming(dismiss(state).members)}`,
-          );
-    }
+    case "collecting":
+      return seal(rules, state);
   }
 }
 
 /** How many came of those without whom there is no round, and by what share that is. */
-const presence = (rules: RoundRules, { members, goal, quorum }: Collecting): string =>
+const presence = (
+  rules: RoundRules,
+  { members, goal, quorum }: Pick<Collecting, "members" | "goal" | "quorum">,
+): string =>
   `${members.count("counted")} of ${quorum} ${answersTo(rules)} needed${rules.quorum < 1 ? ` (quorum ${rules.quorum} of ${goal})` : ""} were there`;
 
 /** What clients are asked for, in words. */

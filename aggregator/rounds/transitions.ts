@@ -101,6 +101,14 @@ export interface Opening extends EngineState {
   readonly paused?: string;
 }
 
+/** What is counted is brought together; nothing further is counted, once the store says so. */
+export interface Sealing extends EngineState {
+  readonly at: "sealing";
+  readonly open: Attempt;
+  readonly members: Members;
+  readonly paused?: string;
+}
+
 /** The new model waits to be written down. */
 export interface Committing extends EngineState {
   readonly at: "committing";
@@ -124,6 +132,18 @@ export const opening = <More extends object>(
     { type: "begin", open },
   ]);
 
+/** @param least updates, without which the attempt is not sealed */
+export const sealing = <More extends object>(
+  { storageDeadline }: StorageRules,
+  from: Common & Pick<Sealing, "open" | "members">,
+  least: number,
+  more: More,
+): Step<Sealing & More> => {
+  const { open, members } = from;
+  const state = { ...commonOf(from), at: "sealing" as const, open, members, ...more };
+  return and(arm(state, storageDeadline), [{ type: "seal", open, least }]);
+};
+
 export const committing = (
   { storageDeadline }: StorageRules,
   from: Common,
@@ -137,7 +157,7 @@ export const committing = (
 /** The storage's deadline has passed. */
 export const storageIsSilent = (
   { storageDeadline }: StorageRules,
-  state: Opening | Committing,
+  state: EngineState,
 ): Step<Ended> =>
   stop(state, committedOf(state), `the storage did not answer within ${storageDeadline} ms`, true);
 
@@ -153,7 +173,7 @@ export function stepAlike<S extends EngineState>(
 ): Step<S | Ended> {
   switch (event.type) {
     case "paused":
-      return state.at === "opening" || state.at === "committing"
+      return state.at === "opening" || state.at === "sealing" || state.at === "committing"
         ? arm({ ...state, paused: event.reason }, storageDeadline)
         : { state, effects: [] };
     case "broken":
@@ -163,7 +183,7 @@ export function stepAlike<S extends EngineState>(
     case "stop":
       // What the storage is writing down will be written down: that end is near and has its own
       // deadline.
-      return state.at === "committing"
+      return state.at === "sealing" || state.at === "committing"
         ? { state: { ...state, draining: true }, effects: [] }
         : stop(state, committedOf(state), event.reason);
   }
@@ -219,8 +239,10 @@ export const barredIn = ({ barred = 0 }: Roster, phase?: Phase): string =>
       : `; ${barred} cannot give ${phase} (--normalise none begins without)`;
 
 /** What the run waits for, in a sentence. */
-export function waitsForAlike(state: Committing | Ended): string {
+export function waitsForAlike(state: Sealing | Committing | Ended): string {
   switch (state.at) {
+    case "sealing":
+      return `Round ${state.open.round} waits for the storage to bring its updates together${state.paused ? `: ${state.paused}` : ""}.`;
     case "committing":
       return `Round ${state.open.round} waits for the storage to take the new model${state.paused ? `: ${state.paused}` : ""}.`;
     case "finished":

@@ -41,6 +41,7 @@ import type { Origin, SessionContext } from "../sessions/session.js";
 import type { AggregatorSettings } from "../settings.js";
 import { secureInWords } from "./secure.js";
 import { loadOf, situationOf, statusOf } from "./status.js";
+import { openEmbedded } from "../storage/embedded.js";
 import type { Blob, StatisticsRecord } from "../storage/ledger.js";
 import type { Spent } from "./privacy.js";
 import { openRoster } from "./roster.js";
@@ -378,6 +379,7 @@ function join(
   const { settings, updateBytes } = definition;
   const { admission, log, othersLog, tell } = options;
   const { run, epoch, latest } = opened;
+  const store = openEmbedded(ledger, opened);
   const clients = new Map<string, Client>();
   const clientOf = clientIn(clients);
   const models = openModels(definition.base);
@@ -436,17 +438,19 @@ function join(
     },
   });
   const context: RunContext = {
-    ...{ run, definition, rounds, send, tell, log, othersLog, ledger, epoch },
+    ...{ run, definition, rounds, send, tell, log, othersLog, ledger, epoch, store },
+    leaf: store.join(),
     ...{ reducer, models, uploads, assignments, evaluations, folder, clients, clientOf, account },
     withRetry: retryWhileFull({ log, pause: settings.pause, send, isClosing: options.isClosing }),
     roster: openRoster({ definition, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
   };
-  const updates = openUpdates(context, () => secure);
   const folds = openFolds(context);
+  const updates = openUpdates(context, folds, () => secure);
   const attempts = openAttempts(context, {
     key: latest?.key ?? randomBytes(32).toString("hex"),
     latest,
     folds,
+    updates,
     due: () => driver.due,
   });
   const secure = openSecurePhases(context, attempts);
@@ -460,7 +464,7 @@ function join(
     record: opened.statistics,
     due: () => driver.due,
   });
-  const carryOut = effectRunner(context, { attempts, statistics, secure, folds, registry, end });
+  const carryOut = effectRunner(context, { attempts, updates, statistics, secure, registry, end });
   const fetchable: ModelStore = {
     bytesOf: (sha256) => models.bytesOf(sha256) ?? assignments.model(sha256),
   };

@@ -19,6 +19,7 @@ import type { AggregatorSettings } from "../settings.js";
 import { stateGrid } from "../aggregation/weighted-mean.js";
 import { kindOf, termsText } from "./secure.js";
 import type { Folds } from "./folds.js";
+import type { Updates } from "./updates.js";
 
 /** Attempts at rounds: written down, opened, given to clients as assignments, called off. */
 export interface Attempts {
@@ -26,6 +27,8 @@ export interface Attempts {
   readonly openedAt: number;
   /** Writes an attempt down and opens it: `begun`. */
   begin(open: Attempt): Promise<void>;
+  /** Counts no further update where so many are counted: `gathered`, or `short`. */
+  seal(open: Attempt, least: number): Promise<void>;
   /** Opens the one that a restart found open; listeners hear of it in the next turn. */
   reopen(attempt: AttemptRecord): Promise<void>;
   /** This client's assignment of that work. */
@@ -59,14 +62,16 @@ export function openAttempts(
     readonly key: string;
     /** The last attempt that was begun before a restart. */
     readonly latest: AttemptRecord | undefined;
-    readonly folds: Pick<Folds, "open">;
+    readonly folds: Pick<Folds, "open" | "ship">;
+    readonly updates: Pick<Updates, "claimAgain">;
     /** When the deadline of the rounds passes, in the time of `performance.now()`. */
     readonly due: () => number;
   },
 ): Attempts {
-  const { definition, log, rounds, send, tell, ledger, epoch } = context;
+  const { definition, log, rounds, send, tell, ledger, store } = context;
   const { withRetry, models, assignments, clientOf } = context;
-  const { settings } = definition;
+  const { folds, updates } = options;
+  const { settings, combining } = definition;
   const terms = termsOf(settings);
   const idOf = (client: string, work: Work) => assignmentId(options.key, work, client, terms);
   let { latest } = options;
@@ -78,9 +83,20 @@ export function openAttempts(
     latest = attempt;
     openedAt = performance.now();
     const { round, selected } = attempt;
-    await options.folds.open(attempt);
+    const terms = {
+      goal: Math.max(attempt.goal, combining.least),
+      staleness: rounds.maxStaleness,
+    };
+    const asked = selected.map((client) => askedOf(client, { round, attempt: attempt.attempt }));
+    // Before the store lets anything be claimed for it.
+    await folds.open(attempt);
+    await store.begin(attempt, terms, asked);
     log.info({ round, attempt: attempt.attempt, selected: selected.length }, "a round opens");
   }
+
+  const askedOf = (client: string, work: Work, lease?: number) => ({
+    ...{ id: idOf(client, work), client, work, lease },
+  });
 
   const tellOpened = ({ round, attempt, selected, goal }: AttemptRecord): void =>
     tell("opened", { round, attempt, selected, goal });
@@ -106,14 +122,22 @@ export function openAttempts(
       const mode = kindOf(settings);
       const attempt = { ...wanted, ...samplesOf(context, wanted), key: options.key, mode };
       await withRetry(async () => {
-        await ledger.beginAttempt(epoch, attempt);
         await open(attempt);
         tellOpened(attempt);
+        await updates.claimAgain();
         send({ type: "begun" });
       });
     },
 
+    seal: (attempt, least) =>
+      withRetry(async () => {
+        if (!(await store.seal(attempt, least))) return send({ type: "short" });
+        await folds.ship();
+        send({ type: "gathered" });
+      }),
+
     assign(client, work, lease) {
+      void store.ask([askedOf(client, work, lease)]);
       const before = given(client, work);
       const assignment =
         before === undefined || before.ended !== undefined
@@ -133,11 +157,14 @@ export function openAttempts(
         assignment.lease = setTimeout(() => send({ type: "expired", client, work }), lease);
       }
       assignments.give(assignment);
+      void updates.claimAgain(client);
     },
 
     late(client, work, code) {
+      void store.end([{ client, work }], code);
       const assignment = given(client, work);
-      if (assignment === undefined) return;
+      // The store answers the claim of one that is under way.
+      if (assignment === undefined || assignment.claimed) return;
       assignments.end(assignment, code);
       tell("missed", { client, round: work.round, code });
     },
@@ -165,7 +192,7 @@ export function openAttempts(
       else told();
       const ended = assignments.of({ round, attempt });
       for (const assignment of ended) assignments.end(assignment, "abandoned");
-      void withRetry(() => ledger.abandonAttempt(epoch, round, attempt));
+      void withRetry(() => store.abandon({ round, attempt }));
       return ended;
     },
   };

@@ -94,7 +94,12 @@ export async function commitRound(
     };
     const forms = await reducer.forms(checkpoint.model.bytes);
     await withRetry(async () => {
-      await context.ledger.commit(context.epoch, record, checkpoint);
+      const partials = await context.store.partials(open);
+      await context.store.commit(
+        record,
+        checkpoint,
+        partials.map(({ name }) => name),
+      );
       const commitSeconds = (performance.now() - finished) / 1000;
       models.keep(open.round, checkpoint.model, forms);
       refresh(context, counted);

@@ -11,6 +11,7 @@ import type { RoundEvent, Rounds } from "../rounds/engine.js";
 import type { Tell } from "./options.js";
 import type { RosterTeller } from "./roster.js";
 import type { RunFolder } from "../storage/run-folder.js";
+import type { EmbeddedLeaf, EmbeddedStore } from "../storage/embedded.js";
 import type { Ledger } from "../storage/ledger.js";
 import type { Uploads } from "../clients/uploads.js";
 
@@ -31,6 +32,9 @@ export interface RunBase {
 
 /** Where a run is remembered. */
 export interface RunStorage {
+  /** Of the coordinator, and of the leaf beside it. */
+  readonly store: EmbeddedStore;
+  readonly leaf: EmbeddedLeaf;
   readonly ledger: Ledger;
   /** Of the ledger, that of this process. */
   readonly epoch: number;

@@ -3,25 +3,25 @@ import { commitRound, type CommitContext } from "./commit.js";
 import type { RunContext } from "./context.js";
 import type { Asked } from "./driver.js";
 import type { RunEnd } from "./ending.js";
-import type { Folds } from "./folds.js";
 import type { Registry } from "./registry.js";
 import type { Work } from "../rounds/participants.js";
 import type { SecurePhases } from "./secure-phases.js";
 import type { StatisticsPhase } from "./statistics.js";
+import type { Updates } from "./updates.js";
 
 /** Carries out what an engine asks for; each effect is the work of one other file. */
 export function effectRunner(
   context: CommitContext & Pick<RunContext, "clientOf">,
   run: {
     readonly attempts: Attempts;
+    readonly updates: Pick<Updates, "claimAgain">;
     readonly statistics: StatisticsPhase;
     readonly secure: Pick<SecurePhases, "enter" | "ask" | "end">;
-    readonly folds: Pick<Folds, "fold">;
     readonly registry: Pick<Registry, "sendWait">;
     readonly end: Pick<RunEnd, "finished" | "stopped">;
   },
 ): (effect: Asked) => void {
-  const { attempts, statistics, secure, folds, registry, end } = run;
+  const { attempts, updates, statistics, secure, registry, end } = run;
   const partOf = ({ phase }: Pick<Work, "phase">) => (phase === undefined ? attempts : statistics);
   return (effect) => {
     switch (effect.type) {
@@ -29,9 +29,8 @@ export function effectRunner(
         return void partOf(effect.open).begin(effect.open);
       case "assign":
         return partOf(effect.work).assign(effect.client, effect.work, effect.lease);
-      case "fold":
-        if (effect.work.phase !== undefined) return statistics.fold(effect.client, effect.work);
-        return void folds.fold(attempts.given(effect.client, effect.work)!);
+      case "seal":
+        return void partOf(effect.open).seal(effect.open, effect.least);
       case "late":
         return partOf(effect.work).late(effect.client, effect.work, effect.code);
       case "enter":
@@ -41,7 +40,8 @@ export function effectRunner(
       case "close":
         secure.end();
         if (effect.open.phase !== undefined) return void statistics.close();
-        return void commitRound(context, attempts, effect);
+        // A claim that waits may have come to its end by the commit.
+        return void commitRound(context, attempts, effect).then(() => updates.claimAgain());
       case "abandon":
         secure.end();
         for (const { client } of partOf(effect.open).abandon(effect.open, effect.reason))

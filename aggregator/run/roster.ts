@@ -37,7 +37,8 @@ export function openRoster(options: {
   /** Where too few can train, and nothing can change that, there is nothing to wait for. */
   function endIfStuck(): void {
     stuckDue = undefined;
-    if (clients.size < gather || rounds.at === "committing") return;
+    // What is on its way into a round is committed first.
+    if (clients.size < gather || rounds.at === "sealing" || rounds.at === "committing") return;
     const task = rounds.phase ?? "train";
     // The rounds begin without statistics by themselves.
     if (task === "statistics" && mayDoWithout(settings)) return;

@@ -34,11 +34,11 @@ export interface StatisticsPhase {
   begin(open: Attempt): void;
   /** Asks a client. */
   assign(client: string, work: Work): void;
-  /** A client answers: it is refused, or `admitted`. */
+  /** A client answers: it is refused, or counted. */
   answered(client: Client, session: Session, assignment: Assignment, statistics: Answer): void;
-  /** The client's answer counts. */
-  fold(client: string, work: Work): void;
-  /** It does not. */
+  /** Counts no further answer where so many are counted: `gathered`, or `short`. */
+  seal(attempt: Attempt, least: number): void;
+  /** The client's answer does not count. */
   late(client: string, work: Work, code: "late" | "stale"): void;
   /** Makes one of the answers, writes it down and has the model bear it: `committed`. */
   close(): Promise<void>;
@@ -51,7 +51,7 @@ export interface StatisticsPhase {
 export function openStatistics(
   context: RunBase &
     RunStorage &
-    Pick<RunContext, "reducer" | "models" | "assignments" | "clientOf" | "roster" | "folder">,
+    Pick<RunContext, "reducer" | "models" | "assignments" | "roster" | "folder">,
   options: {
     /** Taken before a restart. */
     readonly record: StatisticsRecord | undefined;
@@ -60,12 +60,13 @@ export function openStatistics(
   },
 ): StatisticsPhase {
   const { definition, log, othersLog, send, tell, ledger, epoch } = context;
-  const { withRetry, models, assignments, clientOf, roster, folder } = context;
+  const { withRetry, models, assignments, roster, folder } = context;
   const { settings, input, targets } = definition;
   const channels = input[input.length - 1];
   const key = randomBytes(32).toString("hex");
-  const arrived = new Map<string, ClientStatistics>();
   const counted = new Map<string, ClientStatistics>();
+  /** Answers are counted. */
+  let open = false;
   let { record } = options;
 
   const idOf = (client: string, work: Work) => assignmentId(key, work, client);
@@ -83,8 +84,8 @@ export function openStatistics(
     },
 
     begin({ round, attempt, selected, goal, phase }) {
-      arrived.clear();
       counted.clear();
+      open = true;
       log.info({ attempt, selected: selected.length }, "clients are asked for statistics");
       tell("opened", { round, attempt, selected, goal, phase });
       send({ type: "begun" });
@@ -112,19 +113,20 @@ export function openStatistics(
         const { reason, barred } = refuse(context, client, assignment, message);
         return send({ type: "refused", client: client.id, work, code: "other", reason, barred });
       }
-      arrived.set(client.id, withTargets(statistics));
+      // It is told as soon as it is decided what becomes of the attempt.
+      if (!open) return;
+      counted.set(client.id, withTargets(statistics));
+      assignment.folded = true;
+      delete client.troubles.statistics;
+      session.send({ type: "received", assignment: id });
+      othersLog.info({ client: client.id.slice(0, 32) }, "a client has given statistics");
+      assignments.free(assignment);
       send({ type: "admitted", client: client.id, work });
     },
 
-    fold(id, work) {
-      const client = clientOf(id);
-      const assignment = given(id, work)!;
-      counted.set(id, arrived.get(id)!);
-      assignment.folded = true;
-      delete client.troubles.statistics;
-      client.session?.send({ type: "received", assignment: assignment.id });
-      othersLog.info({ client: id.slice(0, 32) }, "a client has given statistics");
-      assignments.free(assignment);
+    seal(_attempt, least) {
+      open = counted.size < least;
+      send({ type: open ? "short" : "gathered" });
     },
 
     late(client, work, code) {

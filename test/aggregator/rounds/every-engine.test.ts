@@ -78,9 +78,15 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
    * to an end.
    */
   const given = new Map<string, { client: string; work: Work }>();
-  /** Everything that was ever folded. */
+  /** Everything that was ever counted. */
   const folded = new Set<string>();
-  const round = { open: committed + 1, members: new Set<string>() };
+  /** What the store knows of the attempt: whether it counts updates, and whose it has. */
+  const round = {
+    open: committed + 1,
+    goal: reopened?.goal ?? 0,
+    counts: reopened !== undefined,
+    members: new Set<string>(),
+  };
   const nameOf = (client: string, work: Work) => `${client} ${work.round} ${work.attempt}`;
 
   function take(effects: readonly RoundEffect[]): void {
@@ -96,6 +102,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           assert.equal(effect.open.round, committed + 1);
           assert.ok(!rounds.held, "opened during a hold");
           round.open = effect.open.round;
+          round.goal = effect.open.goal;
           round.members = new Set();
           awaited = { type: "begun" };
           break;
@@ -103,17 +110,10 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           assert.ok(effect.work.round <= round.open);
           given.set(nameOf(effect.client, effect.work), effect);
           break;
-        case "fold": {
-          const name = nameOf(effect.client, effect.work);
-          assert.ok(!folded.has(name), `${name} is folded twice`);
-          assert.ok(!round.members.has(effect.client), "twice in a round");
-          const behind = round.open - effect.work.round;
-          assert.ok(behind >= 0 && behind <= rounds.maxStaleness);
-          folded.add(name);
-          round.members.add(effect.client);
-          given.delete(name);
+        case "seal":
+          round.counts = round.members.size < effect.least;
+          awaited = { type: round.counts ? "short" : "gathered" };
           break;
-        }
         case "late":
           given.delete(nameOf(effect.client, effect.work));
           break;
@@ -129,6 +129,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
         }
         case "abandon":
           round.members = new Set();
+          round.counts = false;
           given.clear();
           break;
       }
@@ -141,7 +142,21 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
 
   function send(event: RoundEvent): void {
     if (event.type === "committed") committed++;
+    if (event.type === "begun") round.counts = true;
     take(rounds.step(event));
+  }
+
+  /** A client's update is whole: the store counts it, or lets it wait. */
+  function claim(client: string, work: Work): void {
+    const name = nameOf(client, work);
+    const behind = round.open - work.round;
+    if (!given.has(name) || folded.has(name) || round.members.has(client)) return;
+    if (!round.counts || behind < 0 || behind > rounds.maxStaleness) return;
+    folded.add(name);
+    round.members.add(client);
+    given.delete(name);
+    if (round.members.size === round.goal) round.counts = false;
+    send({ type: "admitted", client, work });
   }
 
   function answer(): void {
@@ -156,9 +171,8 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     log,
     send,
     answer,
+    claim,
     given,
-    folded,
-    nameOf,
     get committed() {
       return committed;
     },
@@ -168,8 +182,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     expire: () => send({ type: "deadline", number: deadline }),
     /** Clients deliver what they have in hand, at most so many. */
     deliver(most = Infinity): void {
-      for (const { client, work } of [...given.values()].slice(0, most))
-        send({ type: "admitted", client, work });
+      for (const { client, work } of [...given.values()].slice(0, most)) claim(client, work);
     },
     of: <T extends RoundEffect["type"]>(type: T) =>
       log.filter((e): e is Extract<RoundEffect, { type: T }> => e.type === type),
@@ -233,6 +246,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
       if (at === "close") {
         run.answer();
         run.deliver();
+        run.answer();
       }
       assert.equal(run.log.filter(({ type }) => type === at).length, 1);
       return run;
@@ -257,6 +271,7 @@ for (const [name, engine] of Object.entries(ENGINES)) {
       if (at === "close") {
         run.answer();
         run.deliver();
+        run.answer();
       }
       const before = run.deadline;
       run.send({ type: "paused", reason: "the disk is full" });
@@ -338,12 +353,13 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     run.answer();
     run.deliver();
     run.send({ type: "stop", reason: "now" });
+    run.answer();
     assert.equal(run.of("stopped").length, 0);
     run.answer();
     assert.deepEqual([run.committed, run.of("stopped").length], [1, 1]);
   });
 
-  test(`${name}: whatever happens, a deadline is armed or the run is over, and each update is folded once or told`, () => {
+  test(`${name}: whatever happens, a deadline is armed or the run is over, and each update is counted once or told`, () => {
     fc.assert(
       fc.property(fc.array(anyAct(8), { maxLength: 120 }), (acts) => {
         const rounds = engine();
@@ -377,23 +393,20 @@ for (const [name, engine] of Object.entries(ENGINES)) {
               if (from.length === 0) break;
               const { client, work } = from[act.who % from.length];
               if (!act.old) old.push({ client, work });
-              if (act.what === "admitted") {
-                // The aggregator admits an assignment once, and none that has come to an end.
-                const name = run.nameOf(client, work);
-                if (run.folded.has(name) || !run.given.has(name)) break;
-              }
-              run.send(
-                act.what === "back"
-                  ? { type: "back", client }
-                  : { type: act.what, client, work, code: "left", barred: act.barred },
-              );
+              if (act.what === "admitted") run.claim(client, work);
+              else
+                run.send(
+                  act.what === "back"
+                    ? { type: "back", client }
+                    : { type: act.what, client, work, code: "left", barred: act.barred },
+                );
             }
           }
         }
         // Left alone with a storage that answers and nobody there, it comes to rest by its
         // deadlines.
         run.send(rosterOf([]));
-        for (let i = 0; i < 8 && !over(); i++) {
+        for (let i = 0; i < 12 && !over(); i++) {
           run.answer();
           if (over()) break;
           run.send({ type: "drain" });

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Members, type Member } from "../../../aggregator/rounds/participants.js";
 
-const STATUSES = ["asked", "waiting", "counted", "late", "lost", "refused"] as const;
+const STATUSES = ["asked", "counted", "late", "lost", "refused"] as const;
 const work = { round: 1, attempt: 1 };
 
 test("every version stays as it is, whichever is read and written after it", () => {

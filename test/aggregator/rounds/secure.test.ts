@@ -31,7 +31,7 @@ function driven(rules: Partial<Parameters<typeof secure>[0]> = {}) {
   const log: RoundEffect[] = [];
   let deadline = 0;
   let work = { round: 0, attempt: 0 };
-  let phase: SecurePhase | "train" | undefined;
+  let phase: SecurePhase | "train" | "sealing" | undefined;
   let asked: readonly string[] = [];
   let folded = new Set<string>();
   let n = 0;
@@ -50,6 +50,7 @@ function driven(rules: Partial<Parameters<typeof secure>[0]> = {}) {
           break;
         case "enter":
           if (effect.phase === "shares") n = effect.clients.length;
+          assert.notEqual(phase, "masked", "what is in the sum stands before it is verified");
           if (phase !== "train")
             assert.ok(
               effect.clients.every((client) => asked.includes(client)),
@@ -59,10 +60,9 @@ function driven(rules: Partial<Parameters<typeof secure>[0]> = {}) {
             assert.ok(effect.clients.length >= thresholdOf(n));
           ({ phase, clients: asked } = effect);
           break;
-        case "fold":
+        case "seal":
           assert.equal(phase, "masked");
-          assert.ok(!folded.has(effect.client));
-          folded.add(effect.client);
+          phase = "sealing";
           break;
         case "close": {
           const counted = [...effect.members].filter(([, { status }]) => status === "counted");
@@ -77,6 +77,7 @@ function driven(rules: Partial<Parameters<typeof secure>[0]> = {}) {
     }
     assert.match(rounds.waitsFor(), /^[A-Z].*\.$/);
     assert.ok(rounds.retryAfter("x") >= 0);
+    if (phase === "sealing") send({ type: "gathered" });
   }
   take(rounds.start(0));
   return {
@@ -86,8 +87,11 @@ function driven(rules: Partial<Parameters<typeof secure>[0]> = {}) {
     expire: () => send({ type: "deadline", number: deadline }),
     /** The answer of a client to what it is asked now. */
     answer(client: string) {
-      if (phase === "masked") send({ type: "admitted", client, work });
-      else if (phase !== undefined) send({ type: "answered", client, work, phase });
+      if (phase === "masked") {
+        folded.add(client);
+        send({ type: "admitted", client, work });
+      } else if (phase !== undefined && phase !== "sealing")
+        send({ type: "answered", client, work, phase });
     },
     of: <T extends RoundEffect["type"]>(type: T) =>
       log.filter((e): e is Extract<RoundEffect, { type: T }> => e.type === type),

@@ -45,9 +45,12 @@ function drive(rules: RoundRules, storage = true) {
     for (const effect of given) {
       log.push(effect);
       if (storage && effect.type === "begin") send({ type: "begun" });
+      if (storage && effect.type === "seal")
+        send({ type: counted() >= effect.least ? "gathered" : "short" });
       if (storage && effect.type === "close") send({ type: "committed" });
     }
   };
+  const counted = () => state.members?.count("counted") ?? 0;
   const send = (event: RoundEvent) => {
     const result = step(rules, state, event);
     state = result.state;
@@ -77,7 +80,7 @@ function drive(rules: RoundRules, storage = true) {
   };
 }
 
-test("a round: assigned to all, folded as they come, committed, next round", () => {
+test("a round: assigned to all, sealed when all have come, committed, next round", () => {
   const run = drive(rulesWith());
   run.roster(3);
   assert.deepEqual(
@@ -86,11 +89,7 @@ test("a round: assigned to all, folded as they come, committed, next round", () 
   );
   const work = run.work();
   for (const client of ids(3).reverse()) run.send({ type: "admitted", client, work });
-  assert.deepEqual(
-    run.of("fold").map((e) => e.client),
-    ids(3).reverse(),
-  );
-  assert.equal(run.of("close").length, 1);
+  assert.deepEqual([run.of("seal").length, run.of("close").length], [1, 1]);
   assert.deepEqual(run.work(), { round: 2, attempt: 1 });
 });
 
@@ -113,10 +112,39 @@ test("over-selection: the round closes at the goal and tells the others they are
     run.of("late").map((e) => e.client),
     asked.slice(10),
   );
-  // One whose update was in the last checks when the round closed is told the same, and not folded.
-  run.send({ type: "admitted", client: asked[11], work });
-  assert.equal(run.of("late").length, 4);
-  assert.equal(run.of("fold").length, 10);
+});
+
+test("what the store counts before it seals is in the round; nobody is told before all is gathered", () => {
+  const run = drive(rulesWith({ quorum: 0.5 }), false);
+  run.roster(4);
+  run.send({ type: "begun" });
+  const work = run.work();
+  const [a, b, c] = ids(4);
+  for (const client of [a, b]) run.send({ type: "admitted", client, work });
+  run.expire();
+  assert.deepEqual(
+    run.of("seal").map(({ least }) => least),
+    [2],
+  );
+  run.send({ type: "admitted", client: c, work });
+  assert.equal(run.of("late").length, 0);
+  run.send({ type: "gathered" });
+  const [{ members }] = run.of("close");
+  assert.deepEqual(
+    [...members.values()].map(({ status }) => status),
+    ["counted", "counted", "counted", "late"],
+  );
+  assert.equal(run.of("late").length, 1);
+});
+
+test("an attempt of which too few updates are counted when it is sealed is abandoned", () => {
+  const run = drive(rulesWith(), false);
+  run.roster(2);
+  run.send({ type: "begun" });
+  run.expire();
+  assert.equal(run.of("abandon").length, 0, "the store may know of more");
+  run.send({ type: "short" });
+  assert.match(run.of("abandon")[0].reason, /^0 of 1 updates needed .* were there at the deadline/);
 });
 
 test("with the quorum at the deadline the round closes, without it the attempt is abandoned", () => {
@@ -206,10 +234,8 @@ test("a lost client that comes back in time is asked again and counted", () => {
   run.send({ type: "gone", client: a, work, code: "left" });
   run.send({ type: "back", client: a });
   assert.equal(run.of("assign").length, 4);
-  run.send({ type: "admitted", client: a, work });
-  assert.equal(run.of("fold").length, 1);
-  run.send({ type: "admitted", client: a, work });
-  assert.equal(run.of("fold").length, 1, "never twice");
+  for (let i = 0; i < 2; i++) run.send({ type: "admitted", client: a, work });
+  assert.equal(run.state.members?.count("counted"), 1, "never twice");
 });
 
 test("before the first round more clients are awaited; after the deadline the minimum will do", () => {
@@ -341,13 +367,14 @@ test("selection: each client is drawn about as often as any other", () => {
   }
 });
 
-test("whatever happens: one deadline is armed or the run is over, every client asked comes to an end, folds match members", () => {
+test("whatever happens: one deadline is armed or the run is over, every client asked comes to an end, who is counted is a member", () => {
   fc.assert(
     fc.property(fc.array(anyAct(12), { maxLength: 120 }), anySelection, (acts, selection) => {
       const rules = rulesWith({ selection, rounds: 4, quorum: 0.6, deadline: 9 });
       let armed = 0;
       let awaited: RoundEvent | undefined;
-      let folded = new Set<string>();
+      /** Those whom the store has counted. */
+      let counted = new Set<string>();
       let committed = 0;
       let old: Work = { round: 1, attempt: 1 };
       let { state, effects } = start(rules, 0);
@@ -361,23 +388,22 @@ test("whatever happens: one deadline is armed or the run is over, every client a
             case "begin":
               assert.equal(state.held, false, "opened during a hold");
               awaited = { type: "begun" };
-              folded = new Set();
+              counted = new Set();
               assert.equal(effect.open.round, committed + 1);
               break;
-            case "fold":
-              assert.ok(!folded.has(effect.client), "folded twice");
-              folded.add(effect.client);
+            case "seal":
+              awaited = { type: counted.size >= effect.least ? "gathered" : "short" };
               break;
             case "close":
             case "abandon": {
               const ends = [...effect.members];
               assert.deepEqual(ends.map(([id]) => id).sort(), effect.open.selected);
               for (const [, { status }] of ends) assert.notEqual(status, "asked");
-              const counted = ends.filter(([, m]) => m.status === "counted");
-              assert.deepEqual(counted.map(([id]) => id).sort(), [...folded].sort());
-              folded = new Set();
+              const members = ends.filter(([, m]) => m.status === "counted");
+              assert.deepEqual(members.map(([id]) => id).sort(), [...counted].sort());
+              counted = new Set();
               if (effect.type === "close") {
-                assert.ok(counted.length > 0);
+                assert.ok(members.length > 0);
                 awaited = { type: "committed" };
               }
               break;
@@ -432,6 +458,15 @@ test("whatever happens: one deadline is armed or the run is over, every client a
                 : old;
             const work = act.old ? old : now;
             if (!act.old) old = now;
+            if (act.what === "admitted") {
+              // The store counts those who are asked, and nobody twice.
+              const status = state.members?.get(client)?.status;
+              const isAsked = status === "asked" || status === "lost";
+              const { open } = state;
+              if (state.at !== "collecting" || !isAsked || open?.attempt !== work.attempt) break;
+              if (open.round !== work.round) break;
+              counted.add(client);
+            }
             send(
               act.what === "back"
                 ? { type: "back", client }

@@ -33,18 +33,18 @@ function fake(asks: (event: RoundEvent) => readonly RoundEffect[]) {
 }
 
 const work = { round: 1, attempt: 1 };
-const fold = (client: string): Asked => ({ type: "fold", client, work });
+const assign = (client: string): Asked => ({ type: "assign", client, work });
 
 test("all that an event asks for is carried out before the next event, also of one that comes meanwhile", async () => {
   const order: string[] = [];
   const { rounds } = fake((event) => {
     order.push(event.type);
-    return event.type === "hold" ? [fold("a"), fold("b")] : [];
+    return event.type === "hold" ? [assign("a"), assign("b")] : [];
   });
   const driver = driveRounds({
     rounds,
     carryOut(effect) {
-      if (effect.type !== "fold") return;
+      if (effect.type !== "assign") return;
       order.push(effect.client);
       driver.send({ type: "release" });
     },
