@@ -78,18 +78,9 @@ export function gridOf(domain: Domain, vector: string): number {
   return 2 ** (exponent - 51);
 }
 
-/**
- * @param memory zeros of the arithmetic's, a vector for each sum; taken where not given
- * @throws ModelError `fold` for a domain that no grid serves.
- */
-export function emptyFold(
-  domain: Domain,
-  arithmetic: Arithmetic = plain,
-  memory?: readonly Float64Array[],
-): RoundFold {
-  const sums: Record<string, Float64Array> = {};
-  const weights: Record<string, number> = {};
-  const { maxUpdates, maxAbs, maxWeight, size } = domain;
+/** @throws ModelError `fold` for a domain that no grid serves. */
+function requireDomain(domain: Domain): void {
+  const { maxUpdates, maxAbs, maxWeight } = domain;
   if (!(Number.isSafeInteger(maxUpdates) && maxUpdates >= 1))
     fail(`"maxUpdates" expected a positive integer, got ${maxUpdates}`);
   if (!(maxAbs > 0 && maxAbs < Infinity))
@@ -102,14 +93,28 @@ export function emptyFold(
       fail(
         `"parts.${vector}" expected a power of two below 2^29 over the largest weight, got ${parts}`,
       );
-    weights[vector] = 0;
   }
-  const vectors = Object.keys(maxWeight);
-  const zeros = memory ?? arithmetic.sums(size, vectors.length);
-  vectors.forEach((vector, i) => {
-    sums[vector] = zeros[i];
-  });
-  return { domain, sums, weights, members: new Map(), build: arithmetic.build };
+}
+
+/**
+ * @param memory zeros of the arithmetic's, a vector for each sum; taken where not given
+ * @throws ModelError `fold` for a domain that no grid serves.
+ */
+export function emptyFold(
+  domain: Domain,
+  arithmetic: Arithmetic = plain,
+  memory?: readonly Float64Array[],
+): RoundFold {
+  requireDomain(domain);
+  const vectors = Object.keys(domain.maxWeight);
+  const zeros = memory ?? arithmetic.sums(domain.size, vectors.length);
+  return {
+    domain,
+    sums: Object.fromEntries(vectors.map((vector, i) => [vector, zeros[i]])),
+    weights: Object.fromEntries(vectors.map((vector) => [vector, 0])),
+    members: new Map(),
+    build: arithmetic.build,
+  };
 }
 
 /**
@@ -156,29 +161,32 @@ export function addToFold(
 }
 
 /**
- * The fold of the updates of both; neither is changed.
- * @throws ModelError `fold` where their domains differ, a member is in both, or together they are
- * too many.
+ * @throws ModelError `fold` where the domains or kernels of two folds differ, a member is in both,
+ * or together they are too many.
  */
-export function mergeFolds(a: RoundFold, b: RoundFold): RoundFold {
-  if (textOf(a.domain) !== textOf(b.domain))
-    fail(`"domain" expected ${textOf(a.domain)}, got ${textOf(b.domain)}`);
-  if (a.build !== b.build) fail(`"build" expected ${a.build}, got ${b.build}`);
-  for (const client of b.members.keys())
-    if (a.members.has(client)) fail(`"${client}" is in both folds`);
-  if (a.members.size + b.members.size > a.domain.maxUpdates)
-    fail(
-      `"members" expected at most ${a.domain.maxUpdates}, got ${a.members.size + b.members.size}`,
-    );
-  const sums: Record<string, Float64Array> = {};
-  const weights: Record<string, number> = {};
-  for (const vector of Object.keys(a.sums)) {
-    const other = b.sums[vector];
-    sums[vector] = a.sums[vector].map((x, i) => x + other[i]);
-    weights[vector] = a.weights[vector] + b.weights[vector];
+export function requireMergeable({ domain, members, build }: RoundFold, other: RoundFold): void {
+  if (textOf(domain) !== textOf(other.domain))
+    fail(`"domain" expected ${textOf(domain)}, got ${textOf(other.domain)}`);
+  if (build !== other.build) fail(`"build" expected ${build}, got ${other.build}`);
+  for (const client of other.members.keys())
+    if (members.has(client)) fail(`"${client}" is in both folds`);
+  const together = members.size + other.members.size;
+  if (together > domain.maxUpdates)
+    fail(`"members" expected at most ${domain.maxUpdates}, got ${together}`);
+}
+
+/**
+ * Adds another fold of the same round, in place.
+ * @throws ModelError `fold`, with nothing changed, where they do not merge: `requireMergeable`
+ */
+export function mergeInto(fold: RoundFold, other: RoundFold): void {
+  requireMergeable(fold, other);
+  for (const [vector, sum] of Object.entries(fold.sums)) {
+    const added = other.sums[vector];
+    for (let i = 0; i < sum.length; i++) sum[i] += added[i];
+    fold.weights[vector] += other.weights[vector];
   }
-  const members = new Map([...a.members, ...b.members]);
-  return { domain: a.domain, sums, weights, members, build: a.build };
+  for (const [client, hash] of other.members) fold.members.set(client, hash);
 }
 
 const textOf = (domain: Domain): string => {
@@ -226,7 +234,10 @@ export function foldToBytes(fold: RoundFold): Uint8Array {
   );
 }
 
-/** @throws ModelError `fold` or `safetensors` where the bytes are not those of a fold. */
+/**
+ * The sums are views of the bytes, where these begin at a multiple of eight in their memory.
+ * @throws ModelError `fold` or `safetensors` where the bytes are not those of a fold.
+ */
 export function foldFromBytes(bytes: Uint8Array): RoundFold {
   const { tensors, metadata } = readSafetensors(bytes);
   let json: unknown;
@@ -238,21 +249,16 @@ export function foldFromBytes(bytes: Uint8Array): RoundFold {
   const head = v.safeParse(Head, json);
   if (!head.success) return fail(`"fold" expected a fold's head, got: ${head.issues[0].message}`);
   const { domain, weights, members, build } = head.output;
-  const { sums } = emptyFold(domain);
-  for (const [vector, sum] of Object.entries(sums)) {
+  requireDomain(domain);
+  const sums: Record<string, Float64Array> = {};
+  for (const vector of Object.keys(domain.maxWeight)) {
     const data = tensors.get(vector)?.data;
     if (!(data instanceof Float64Array) || data.length !== domain.size)
       return fail(
         `"${vector}" expected ${domain.size} float64 numbers, got ${data?.length ?? "none"}`,
       );
     if (!(vector in weights)) fail(`"weights.${vector}" expected a number`);
-    sum.set(data);
+    sums[vector] = data;
   }
-  return {
-    domain,
-    sums,
-    weights,
-    members: new Map(Object.entries(members)),
-    build,
-  };
+  return { domain, sums, weights, members: new Map(Object.entries(members)), build };
 }

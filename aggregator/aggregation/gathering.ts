@@ -59,6 +59,8 @@ export interface GatheredUpdate {
 
 /** The updates of one round, until they are made one. */
 export interface Gathering {
+  /** What was added, where that merges with what another process has added. */
+  readonly fold?: RoundFold;
   /** Gives the vectors' Euclidean norms, where they were taken on the way. */
   add(update: GatheredUpdate): Readonly<Record<string, number>> | undefined;
   /**
@@ -108,6 +110,7 @@ function weighted(
 ): Gathering {
   const fold = emptyFold(domainOf(server, { ...form, ...limits }), arithmetic);
   return {
+    fold,
     add({ client, sha256, vectors, samples, staleness }) {
       const counted =
         clipUpdateNorm === Infinity ? vectors : clipped(asVectors(vectors), clipUpdateNorm);
@@ -164,6 +167,7 @@ function within(
   if (rule.keepsCentre)
     for (const [name, part] of Object.entries(parts(last, server, size))) centres[name].set(part);
   return {
+    fold,
     add({ client, sha256, vectors: given, staleness }) {
       const vectors = asVectors(given);
       const lengths = names.map((name) => arithmetic.squaredLengths(vectors[name], centres[name]));

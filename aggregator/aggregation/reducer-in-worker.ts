@@ -37,6 +37,8 @@ export async function openReducerInWorker(settings: ReducerSettings): Promise<Re
     check: (...update) => call("check", update).result,
     fold: (...update) => call("fold", update).result,
     drop: (...key) => call("drop", key).result,
+    takeFold: () => call("takeFold", []).result,
+    merge: (...partial) => call("merge", partial).result,
     unmask: (...job) => call("unmask", job).result,
     forms: async (...model) =>
       settings.modelCodec === "float32" ? {} : call("forms", model).result,

@@ -26,6 +26,8 @@ serveCalls<ReducerCalls>(
     check: (update) => inTurn((reducer) => reducer.check(...update)),
     fold: (update) => inTurn((reducer) => reducer.fold(...update)),
     drop: (key) => inTurn((reducer) => reducer.drop(...key)),
+    takeFold: () => inTurn((reducer) => reducer.takeFold()),
+    merge: (partial) => inTurn((reducer) => reducer.merge(...partial)),
     unmask: (job) => inTurn((reducer) => reducer.unmask(...job)),
     forms: (model) => inTurn((reducer) => reducer.forms(...model)),
     rest: () => inTurn((reducer) => reducer.rest()),

@@ -25,7 +25,9 @@ import { readUpdate, type Refusal } from "./validation.js";
 import { blobOf } from "./blob-of.js";
 import type { Checkpoint } from "../storage/ledger.js";
 import type { Arithmetic } from "./arithmetic.js";
+import type { RoundFold } from "./exact-sum.js";
 import { openGathering, type Gathering, type RoundLimits, type RuleSettings } from "./gathering.js";
+import { mergePartial, partialToBytes } from "./partial-fold.js";
 import { stateGrid } from "./weighted-mean.js";
 
 /**
@@ -57,6 +59,16 @@ export interface Reducer {
    */
   fold(key: string, client: string, samples: number, staleness: number): Promise<number>;
   drop(key: string): Promise<void>;
+  /**
+   * Ends the round here: what was folded, for `merge` in another process.
+   * @throws ModelError `fold` where updates are combined in one place only
+   */
+  takeFold(): Promise<Uint8Array>;
+  /**
+   * Adds what another process has folded of the round that is open.
+   * @throws ModelError `fold` or `safetensors`, with nothing changed, where it does not merge
+   */
+  merge(partial: Uint8Array): Promise<void>;
   /**
    * Takes the masks off the sum of a secure round. False where the shares do not give every secret.
    */
@@ -125,6 +137,11 @@ export function openReducer(
   let centre: Float64Array | undefined;
   const shadow = settings.modelCodec === "int8" ? openShadow() : undefined;
   const rowSize = layout.size * client.sends.length;
+  const foldsOf = (round: Gathering | MaskedGathering | undefined): readonly RoundFold[] => {
+    if (round === undefined || !("fold" in round) || round.fold === undefined)
+      throw new ModelError("fold", "the updates of this round are combined in one place only");
+    return [round.fold, ...running.folds()];
+  };
 
   return {
     build: arithmetic.build,
@@ -171,6 +188,14 @@ export function openReducer(
       if (last?.of === kept.get(key)) last = undefined;
       kept.delete(key);
       running.drop(key);
+    },
+    async takeFold() {
+      const bytes = partialToBytes(foldsOf(gathering));
+      gathering = undefined;
+      return bytes;
+    },
+    async merge(partial) {
+      mergePartial(foldsOf(gathering), partial);
     },
     async unmask(job) {
       if (gathering === undefined || !("unmask" in gathering)) return false;
@@ -242,6 +267,8 @@ export function inTurn(reducer: Reducer): Reducer {
     check: (...given) => run(() => reducer.check(...given)),
     fold: (...given) => run(() => reducer.fold(...given)),
     drop: (...given) => run(() => reducer.drop(...given)),
+    takeFold: () => run(() => reducer.takeFold()),
+    merge: (...given) => run(() => reducer.merge(...given)),
     unmask: (...given) => run(() => reducer.unmask(...given)),
     rest: () => run(() => reducer.rest()),
     finish: (...given) => run(() => reducer.finish(...given)),

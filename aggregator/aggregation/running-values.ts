@@ -44,6 +44,8 @@ export function refusalOfValues(
 
 /** The mean of the running values of a round's updates. */
 export interface RunningMean {
+  /** Merges with that of another process. */
+  readonly fold: RoundFold;
   add(update: Omit<GatheredUpdate, "vectors">, values: Vector): void;
   /**
    * The next running values: (1 - a) old + a mean, a being the share of the weights that staleness
@@ -69,6 +71,7 @@ export function openRunningMean(
   for (const { name, offset, size } of parameters)
     if (isVariance(name)) units.fill(unit, offset, offset + size);
   return {
+    fold,
     add({ client, sha256, samples, staleness }, given) {
       const values = new Float32Array(size + 1).fill(1);
       given.forEach((value, i) => (values[i] = value / units[i]));
@@ -123,6 +126,8 @@ export function runningValuesIn(layout: Layout | undefined, maxAbs: number) {
       if (values !== undefined) mean?.add(update, values);
     },
     drop: (key: string): boolean => kept.delete(key),
+    /** The round's. */
+    folds: (): readonly RoundFold[] => (mean === undefined ? [] : [mean.fold]),
     /** Those behind the next model; the current one's memory is used again. */
     next: (model: Uint8Array): RunningValues | undefined =>
       layout &&

@@ -7,7 +7,7 @@ import {
   foldFromBytes,
   foldToBytes,
   gridOf,
-  mergeFolds,
+  mergeInto,
   type Domain,
   type RoundFold,
 } from "../../../aggregator/aggregation/exact-sum.js";
@@ -96,7 +96,7 @@ for (const [what, space] of [
           for (let i = 0; leaves.length > 1; i++) {
             const a = leaves.splice(choices[12 + (i % 12)] % leaves.length, 1)[0];
             const at = choices[i % 12] % leaves.length;
-            leaves[at] = mergeFolds(i % 2 ? a : foldFromBytes(foldToBytes(a)), leaves[at]);
+            mergeInto(leaves[at], i % 2 ? a : foldFromBytes(foldToBytes(a)));
           }
           assert.deepEqual(foldToBytes(leaves[0]), straight);
         },
@@ -189,14 +189,14 @@ test("what does not belong in a fold is refused, and leaves it as it was", () =>
       }),
     /"control" expected 19 numbers, got 18/,
   );
-  refused(() => mergeFolds(fold, fold), /"c0" is in both folds/);
+  refused(() => mergeInto(fold, fold), /"c0" is in both folds/);
   refused(
-    () => mergeFolds(fold, add(emptyFold({ ...domain, maxAbs: 200 }), b)),
+    () => mergeInto(fold, add(emptyFold({ ...domain, maxAbs: 200 }), b)),
     /"domain" expected/,
   );
   refused(
     () =>
-      mergeFolds(
+      mergeInto(
         add(emptyFold({ ...domain, maxUpdates: 1 }), a),
         add(emptyFold({ ...domain, maxUpdates: 1 }), b),
       ),
