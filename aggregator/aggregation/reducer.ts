@@ -117,15 +117,7 @@ export function openReducer(
   const { layout, averaged, maxAbs, maxNorm, algorithmSettings } = settings;
   const running = runningValuesIn(averaged, maxAbs);
   const { client, server } = own ?? algorithmNamed(settings.algorithm);
-  const arrivals = readArrivals(
-    client,
-    updateForm(client, settings, layout),
-    settings.codec === int8.name && client.follows === undefined
-      ? int8Blocks(layout, client.sends, settings.codecSettings)
-      : undefined,
-  );
-  // Of a masked update nothing is read: it is added as it is.
-  const reader: typeof arrivals.reader = settings.secure ? async () => () => ({}) : arrivals.reader;
+  const arrivals = arrivalsFor(settings, client);
   const kept = new Map<string, Kept>();
   /** The vectors of the last one looked at, which is mostly the next to be folded. */
   let last:
@@ -137,11 +129,6 @@ export function openReducer(
   let centre: Float64Array | undefined;
   const shadow = settings.modelCodec === "int8" ? openShadow() : undefined;
   const rowSize = layout.size * client.sends.length;
-  const foldsOf = (round: Gathering | MaskedGathering | undefined): readonly RoundFold[] => {
-    if (round === undefined || !("fold" in round) || round.fold === undefined)
-      throw new ModelError("fold", "the updates of this round are combined in one place only");
-    return [round.fold, ...running.folds()];
-  };
 
   return {
     build: arithmetic.build,
@@ -159,7 +146,7 @@ export function openReducer(
     },
     async check(key, sha256, bytes, about) {
       const update = { sha256, bytes: running.ownOf(bytes), about };
-      const decode = await reader(update);
+      const decode = await arrivals.reader(update);
       const limits = { maxAbs, maxNorm, grid, arithmetic };
       const read = readUpdate({ bytes, sha256, decode, ...limits });
       if (read.refusal !== undefined) return read.refusal;
@@ -175,7 +162,7 @@ export function openReducer(
         throw new Error(`nothing to fold for ${key}`);
       kept.delete(key);
       // Not kept whole: a codec makes many times as much of an update's bytes.
-      const vectors = last?.of === update ? last.vectors : (await reader(update))();
+      const vectors = last?.of === update ? last.vectors : (await arrivals.reader(update))();
       last = undefined;
       const about = { client: id, sha256: update.sha256, samples, staleness };
       const norms = gathering.add({ ...about, vectors, bytes: update.bytes });
@@ -190,12 +177,12 @@ export function openReducer(
       running.drop(key);
     },
     async takeFold() {
-      const bytes = partialToBytes(foldsOf(gathering));
+      const bytes = partialToBytes([foldOf(gathering), ...running.folds()]);
       gathering = undefined;
       return bytes;
     },
     async merge(partial) {
-      mergePartial(foldsOf(gathering), partial);
+      mergePartial([foldOf(gathering), ...running.folds()], partial);
     },
     async unmask(job) {
       if (gathering === undefined || !("unmask" in gathering)) return false;
@@ -243,6 +230,22 @@ export function openReducer(
   };
 }
 
+function arrivalsFor(
+  settings: ReducerSettings,
+  client: Algorithm["client"],
+): ReturnType<typeof readArrivals> {
+  const { codec, codecSettings, layout, secure } = settings;
+  const arrivals = readArrivals(
+    client,
+    updateForm(client, settings, layout),
+    codec === int8.name && client.follows === undefined
+      ? int8Blocks(layout, client.sends, codecSettings)
+      : undefined,
+  );
+  // Of a masked update nothing is read: it is added as it is.
+  return secure ? { ...arrivals, reader: async () => () => ({}) } : arrivals;
+}
+
 function gatheringFor(
   { rule, layout, maxAbs, clipUpdateNorm }: ReducerSettings,
   server: Algorithm["server"],
@@ -255,6 +258,13 @@ function gatheringFor(
   const zeros = () => new Float64Array(size * Object.keys(server.folds).length);
   const form = { size, maxAbs, clipUpdateNorm };
   return openGathering(rule, server, form, limits, centre ?? zeros(), arithmetic);
+}
+
+/** @throws ModelError `fold` */
+function foldOf(round: Gathering | MaskedGathering | undefined): RoundFold {
+  if (round === undefined || !("fold" in round) || round.fold === undefined)
+    throw new ModelError("fold", "the updates of this round are combined in one place only");
+  return round.fold;
 }
 
 /** The same, which does one thing after the other, as one in a worker does. */

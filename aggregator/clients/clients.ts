@@ -25,8 +25,6 @@ export interface Assignment {
   lease: NodeJS.Timeout | undefined;
   /** The update that was offered for it. */
   offer: ClientMessageOf<"offer"> | undefined;
-  /** Samples that the update counts with: those offered, up to the round's cap. */
-  weight: number;
   /** The store was asked for permission to fold its update, and has not let it wait. */
   claimed: boolean;
   /** In the sum of the round that is open. */
@@ -48,7 +46,6 @@ export const newAssignment = (
   due: 0,
   lease: undefined,
   offer: undefined,
-  weight: 0,
   claimed: false,
   folded: false,
   ended: undefined,

@@ -102,7 +102,7 @@ export type RoundEvent =
   | { readonly type: "begun" }
   /** A client's update is whole, has passed every check, and is counted: the store has said so. */
   | { readonly type: "admitted"; readonly client: string; readonly work: Work }
-  /** The attempt is sealed, and all that is counted in it is in one fold. */
+  /** The attempt is sealed, and what is counted in it is in one fold. */
   | { readonly type: "gathered" }
   /** It is not sealed: too few updates are counted. */
   | { readonly type: "short" }

@@ -5,7 +5,7 @@ import type { Normalisation } from "../../runtime/data/dataset.js";
 import type { ModelDescription } from "../../runtime/models/description.js";
 import type { Socket } from "../../runtime/platform/platform.js";
 import { modelFor, openAssignments } from "../clients/assignments.js";
-import { openAttempts } from "./attempts.js";
+import { assignmentIds, openAttempts } from "./attempts.js";
 import { sessionHandlers } from "./message-handlers.js";
 import { clientIn, type Client } from "../clients/clients.js";
 import { normalisationBy, statisticsInWords } from "../clients/statistics.js";
@@ -22,7 +22,7 @@ import { calm, silent, type Log, type OthersLog } from "../log.js";
 import { openModels } from "../storage/model-cache.js";
 import { asksForStatistics, openRun, type OpenedRun } from "./open-run.js";
 import type { RunContext } from "./context.js";
-import { openFolds } from "./folds.js";
+import { openLeaf } from "./leaf/leaf.js";
 import { openRegistry, type Registry } from "./registry.js";
 import { driveRounds, type RoundDriver } from "./driver.js";
 import type { Rounds } from "../rounds/engine.js";
@@ -48,7 +48,6 @@ import { openRoster } from "./roster.js";
 import { openSecurePhases } from "./secure-phases.js";
 import { openStatistics, type StatisticsPhase } from "./statistics.js";
 import { openThreshold, type ThresholdPhase } from "./threshold.js";
-import { openUpdates } from "./updates.js";
 import type { TakenThreshold } from "../clients/threshold.js";
 import { openUploads } from "../clients/uploads.js";
 import { startUpkeep } from "./upkeep.js";
@@ -395,7 +394,7 @@ function join(
     windowBytes: settings.windowBytes,
     stall: settings.stall,
     minimumRate: settings.minimumRate,
-    arrived: (update, bytes) => void updates.arrived(update, bytes),
+    arrived: (update, bytes) => void leaf.arrived(update, bytes),
     evicted: (assignment) =>
       othersLog.warn({ assignment }, "an upload lost its room to one that waits"),
   });
@@ -403,7 +402,7 @@ function join(
     codec: settings,
     differencesTo: models.differencesTo,
     clientOf,
-    release: (id) => updates.drop(id),
+    release: (id) => leaf.drop(id),
     refused: (client, assignment, { code, message }) => {
       const facts = { client: client.id.slice(0, 32), assignment };
       if (definition.privacy?.discreet) othersLog.warn(facts, "refused an update");
@@ -439,21 +438,20 @@ function join(
   });
   const context: RunContext = {
     ...{ run, definition, rounds, send, tell, log, othersLog, ledger, epoch, store },
-    leaf: store.join(),
+    leafStore: store.join(),
     ...{ reducer, models, uploads, assignments, evaluations, folder, clients, clientOf, account },
     withRetry: retryWhileFull({ log, pause: settings.pause, send, isClosing: options.isClosing }),
     roster: openRoster({ definition, rounds, send, clients, clientsAreAll: options.clientsAreAll }),
   };
-  const folds = openFolds(context);
-  const updates = openUpdates(context, folds, () => secure);
-  const attempts = openAttempts(context, {
-    key: latest?.key ?? randomBytes(32).toString("hex"),
-    latest,
-    folds,
-    updates,
+  const key = latest?.key ?? randomBytes(32).toString("hex");
+  const idOf = assignmentIds(settings, key);
+  const leaf = openLeaf(context, {
+    idOf,
     due: () => driver.due,
+    wrongIn: (assignment, samples) => secure.wrongIn(assignment, samples),
   });
-  const secure = openSecurePhases(context, attempts);
+  const attempts = openAttempts(context, { key, idOf, latest, leaf });
+  const secure = openSecurePhases(context, attempts, leaf);
   const registry = openRegistry(context, secure);
   const threshold = openThreshold(context, {
     before: opened.threshold,
@@ -464,7 +462,7 @@ function join(
     record: opened.statistics,
     due: () => driver.due,
   });
-  const carryOut = effectRunner(context, { attempts, updates, statistics, secure, registry, end });
+  const carryOut = effectRunner(context, { attempts, leaf, statistics, secure, registry, end });
   const fetchable: ModelStore = {
     bytesOf: (sha256) => models.bytesOf(sha256) ?? assignments.model(sha256),
   };
@@ -475,7 +473,7 @@ function join(
     sessionContext: {
       ...{ run, admission, log, othersLog, heartbeat, helloDeadline, windowBytes },
       models: fetchable,
-      handlers: sessionHandlers(context, { registry, updates, statistics, secure, sessions }),
+      handlers: sessionHandlers(context, { registry, leaf, statistics, secure, sessions }),
     },
     stopUpkeep: startUpkeep(context, { admission, clients, sessions, registry }),
   };

@@ -1,112 +1,79 @@
-import { sha256Hex } from "../../runtime/platform/node-sha256.js";
-import { assignmentId, modelFor } from "../clients/assignments.js";
-import {
-  capOf,
-  newAssignment,
-  rosterOf,
-  type Assignment,
-  type Client,
-} from "../clients/clients.js";
-import { pick, trainSettings, type TrainSettings } from "../../runtime/protocol/settings.js";
+import { assignmentId } from "../clients/assignments.js";
+import { capOf, rosterOf, type Assignment } from "../clients/clients.js";
+import { pick, trainSettings } from "../../runtime/protocol/settings.js";
 import { collectAll } from "../memory.js";
-import type { RunDefinition } from "./definition.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
-import { learningRateOf } from "./round-record.js";
-import { mostUpdates, type Attempt } from "../rounds/engine.js";
+import type { Attempt } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
 import type { AttemptRecord } from "../storage/ledger.js";
 import type { AggregatorSettings } from "../settings.js";
-import { stateGrid } from "../aggregation/weighted-mean.js";
-import { kindOf, termsText } from "./secure.js";
-import type { Folds } from "./folds.js";
-import type { Updates } from "./updates.js";
+import { kindOf } from "./secure.js";
+import type { Leaf } from "./leaf/leaf.js";
 
-/** Attempts at rounds: written down, opened, given to clients as assignments, called off. */
+/**
+ * Attempts at rounds as the coordinator makes them: written down and opened, their rows asked for,
+ * sealed, called off. The leaf hears of each step.
+ */
 export interface Attempts {
   /** When the last one was opened, in the time of `performance.now()`. */
   readonly openedAt: number;
   /** Writes an attempt down and opens it: `begun`. */
   begin(open: Attempt): Promise<void>;
-  /** Counts no further update where so many are counted: `gathered`, or `short`. */
-  seal(open: Attempt, least: number): Promise<void>;
   /** Opens the one that a restart found open; listeners hear of it in the next turn. */
   reopen(attempt: AttemptRecord): Promise<void>;
-  /** This client's assignment of that work. */
-  given(client: string, work: Work): Assignment | undefined;
-  /**
-   * Gives a client this work, or lets it continue. `lease` is in milliseconds; without it the work
-   * is due with the round.
-   */
+  /** Asks a client for this work. `lease` is in milliseconds; without it it is due with the round. */
   assign(client: string, work: Work, lease: number | undefined): void;
-  /** The attempt that was opened last, and its terms where it is secure. */
-  latest(): AttemptRecord;
-  secureTerms(): string;
   /** The client's update will not be counted. */
   late(client: string, work: Work, code: "late" | "stale"): void;
-  /**
-   * A client reports its unfinished work. What was given to it before a restart, and may still be
-   * counted, is taken up again; what is older than its last counted update is not, for that is in a
-   * round already.
-   */
-  takeUp(client: Client, pending: ReadonlySet<string>): void;
+  /** Counts no further update where so many are counted: `gathered`, or `short`. */
+  seal(open: Attempt, least: number): Promise<void>;
+  /** The attempt that was opened last. */
+  latest(): AttemptRecord;
   /** Calls an attempt off. Returns the assignments that end with it. */
   abandon(open: Attempt, reason: string): readonly Assignment[];
 }
 
 export function openAttempts(
-  context: RunBase &
-    RunStorage &
-    Pick<RunContext, "models" | "assignments" | "clients" | "clientOf">,
+  context: RunBase & RunStorage & Pick<RunContext, "clients" | "clientOf">,
   options: {
     /** From which the ids of assignments are made. */
     readonly key: string;
+    readonly idOf: (client: string, work: Work) => string;
     /** The last attempt that was begun before a restart. */
     readonly latest: AttemptRecord | undefined;
-    readonly folds: Pick<Folds, "open" | "ship">;
-    readonly updates: Pick<Updates, "claimAgain">;
-    /** When the deadline of the rounds passes, in the time of `performance.now()`. */
-    readonly due: () => number;
+    readonly leaf: Leaf;
   },
 ): Attempts {
-  const { definition, log, rounds, send, tell, ledger, store } = context;
-  const { withRetry, models, assignments, clientOf } = context;
-  const { folds, updates } = options;
+  const { definition, log, rounds, send, tell, store, withRetry } = context;
+  const { key, idOf, leaf } = options;
   const { settings, combining } = definition;
-  const terms = termsOf(settings);
-  const idOf = (client: string, work: Work) => assignmentId(options.key, work, client, terms);
   let { latest } = options;
   let openedAt = 0;
-
-  async function open(attempt: AttemptRecord): Promise<void> {
-    // The first time: copies of a large model, made on the way here.
-    if (openedAt === 0 && definition.isLarge) collectAll();
-    latest = attempt;
-    openedAt = performance.now();
-    const { round, selected } = attempt;
-    const terms = {
-      goal: Math.max(attempt.goal, combining.least),
-      staleness: rounds.maxStaleness,
-    };
-    const asked = selected.map((client) => askedOf(client, { round, attempt: attempt.attempt }));
-    // Before the store lets anything be claimed for it.
-    await folds.open(attempt);
-    await store.begin(attempt, terms, asked);
-    log.info({ round, attempt: attempt.attempt, selected: selected.length }, "a round opens");
-  }
 
   const askedOf = (client: string, work: Work, lease?: number) => ({
     ...{ id: idOf(client, work), client, work, lease },
   });
 
+  async function open(record: AttemptRecord): Promise<void> {
+    // The first time: copies of a large model, made on the way here.
+    if (openedAt === 0 && definition.isLarge) collectAll();
+    latest = record;
+    openedAt = performance.now();
+    const { round, attempt, selected } = record;
+    // Before the store lets anything be claimed for it.
+    await leaf.opening(record);
+    await store.begin(
+      record,
+      { goal: Math.max(record.goal, combining.least), staleness: rounds.maxStaleness },
+      selected.map((client) => askedOf(client, { round, attempt })),
+    );
+    log.info({ round, attempt, selected: selected.length }, "a round opens");
+  }
+
   const tellOpened = ({ round, attempt, selected, goal }: AttemptRecord): void =>
     tell("opened", { round, attempt, selected, goal });
 
-  const given = (client: string, work: Work): Assignment | undefined =>
-    assignments.get(idOf(client, work));
-
   return {
-    given,
-    secureTerms: () => secureTermsOf(definition, latest!, models.current.sha256),
     latest: () => latest!,
 
     async reopen(attempt) {
@@ -119,70 +86,32 @@ export function openAttempts(
     },
 
     async begin(wanted) {
-      const mode = kindOf(settings);
-      const attempt = { ...wanted, ...samplesOf(context, wanted), key: options.key, mode };
+      const attempt = { ...wanted, ...samplesOf(context, wanted), key, mode: kindOf(settings) };
       await withRetry(async () => {
         await open(attempt);
         tellOpened(attempt);
-        await updates.claimAgain();
+        await leaf.claimAgain();
         send({ type: "begun" });
       });
+    },
+
+    assign(client, work, lease) {
+      void store.ask([askedOf(client, work, lease)]);
+      leaf.give(client, work, lease);
+      void leaf.claimAgain(client);
+    },
+
+    late(client, work, code) {
+      void store.end([{ client, work }], code);
+      leaf.late(client, work, code);
     },
 
     seal: (attempt, least) =>
       withRetry(async () => {
         if (!(await store.seal(attempt, least))) return send({ type: "short" });
-        await folds.ship();
+        await leaf.ship();
         send({ type: "gathered" });
       }),
-
-    assign(client, work, lease) {
-      void store.ask([askedOf(client, work, lease)]);
-      const before = given(client, work);
-      const assignment =
-        before === undefined || before.ended !== undefined
-          ? newAssignment(
-              idOf(client, work),
-              client,
-              "train",
-              work,
-              modelFor(models, clientOf(client)),
-              settingsFor(definition, latest!, models.current.sha256, client, work),
-            )
-          : before;
-      clearTimeout(assignment.lease);
-      if (lease === undefined) assignment.due = options.due();
-      else {
-        assignment.due = performance.now() + lease;
-        assignment.lease = setTimeout(() => send({ type: "expired", client, work }), lease);
-      }
-      assignments.give(assignment);
-      void updates.claimAgain(client);
-    },
-
-    late(client, work, code) {
-      void store.end([{ client, work }], code);
-      const assignment = given(client, work);
-      // The store answers the claim of one that is under way.
-      if (assignment === undefined || assignment.claimed) return;
-      assignments.end(assignment, code);
-      tell("missed", { client, round: work.round, code });
-    },
-
-    takeUp(client, pending) {
-      if (pending.size === 0) return;
-      const last = ledger.lastCounted(client.id);
-      for (const work of rounds.outstanding()) {
-        const id = idOf(client.id, work);
-        if (id === last?.assignment) return;
-        if (!pending.has(id)) continue;
-        const assignment =
-          assignments.get(id) ?? newAssignment(id, client.id, "train", work, undefined);
-        if (assignment.folded || assignment.ended !== undefined) continue;
-        assignments.markCurrent(assignment);
-        send({ type: "pending", client: client.id, work });
-      }
-    },
 
     abandon({ round, attempt }, reason) {
       log.warn({ round, attempt }, `the attempt is abandoned: ${reason}`);
@@ -190,12 +119,20 @@ export function openAttempts(
       // An attempt from an earlier life: nobody listens yet.
       if (openedAt === 0) setImmediate(told);
       else told();
-      const ended = assignments.of({ round, attempt });
-      for (const assignment of ended) assignments.end(assignment, "abandoned");
+      const ended = leaf.abandoned({ round, attempt });
       void withRetry(() => store.abandon({ round, attempt }));
       return ended;
     },
   };
+}
+
+/** What the ids of a run's assignments are made by. */
+export function assignmentIds(
+  settings: AggregatorSettings,
+  key: string,
+): (client: string, work: Work) => string {
+  const terms = termsOf(settings);
+  return (client, work) => assignmentId(key, work, client, terms);
 }
 
 /** Everything in the settings that says how an update is made and how its bytes are read. */
@@ -234,45 +171,4 @@ function mostSamples(
   return known.length < counts.length || known.length === 0
     ? cap
     : Math.min(cap, 2 ** Math.ceil(Math.log2(2 * Math.max(1, ...known))));
-}
-
-/** The terms of a secure attempt. @param model its SHA-256 */
-const secureTermsOf = (definition: RunDefinition, attempt: AttemptRecord, model: string): string =>
-  termsText(
-    ...([definition.settings, definition.algorithm, attempt, model] as const),
-    trainingOf(definition, attempt),
-  );
-
-/** What an assignment says of how to train. */
-const settingsFor = (
-  definition: RunDefinition,
-  attempt: AttemptRecord,
-  model: string,
-  client: string,
-  work: Work,
-): Assignment["settings"] => ({
-  ...(definition.settings.secure
-    ? { secure: secureTermsOf(definition, attempt, model) }
-    : trainingOf(definition, attempt)),
-  seed: seedOf(definition.settings, client, work),
-});
-
-/** For every random choice of a client's round. */
-const seedOf = ({ seed }: RunDefinition["settings"], client: string, work: Work): string =>
-  sha256Hex([seed, work.round, work.attempt, client].join("\0"));
-
-/** What assignments say of how to train, but for the seed: the same for all clients of an attempt. */
-function trainingOf(
-  { settings, algorithm }: RunDefinition,
-  attempt: AttemptRecord,
-): Omit<TrainSettings, "seed"> {
-  const { round, population, meanSamples } = attempt;
-  return {
-    ...pick(settings, trainSettings),
-    learningRate: learningRateOf(settings, round),
-    initialLearningRate: settings.learningRate,
-    population,
-    meanSamples,
-    grid: algorithm.client.nextState ? stateGrid(mostUpdates(attempt), settings.maxAbs) : undefined,
-  };
 }

@@ -1,10 +1,9 @@
 import { copyOf, release } from "../../runtime/tensors/memory.js";
-import { nameOf } from "../clients/assignments.js";
+import { modelFor } from "../clients/assignments.js";
 import type { Attempts } from "./attempts.js";
-import { believed, evaluators, TASKS, type Assignment } from "../clients/clients.js";
+import { believed, evaluators, TASKS } from "../clients/clients.js";
 import { collectAll } from "../memory.js";
 import { clientMeans } from "./client-means.js";
-import { inSlices } from "../sessions/fair-scheduling.js";
 import type { RunContext, RunBase, RunStorage } from "./context.js";
 import {
   roundRecord,
@@ -15,7 +14,9 @@ import {
 } from "./round-record.js";
 import type { Spent } from "./privacy.js";
 import type { RoundEffect } from "../rounds/engine.js";
+import type { Leaf } from "./leaf/leaf.js";
 import type { Blob, Checkpoint, CommitRecord } from "../storage/ledger.js";
+import type { AssignmentRow } from "../storage/store.js";
 
 export type CommitContext = RunBase &
   RunStorage &
@@ -24,10 +25,10 @@ export type CommitContext = RunBase &
     | "reducer"
     | "models"
     | "uploads"
-    | "assignments"
     | "evaluations"
     | "folder"
     | "clients"
+    | "clientOf"
     | "roster"
     | "account"
   >;
@@ -38,17 +39,16 @@ export type CommitContext = RunBase &
  */
 export async function commitRound(
   context: CommitContext,
-  { given, openedAt }: Pick<Attempts, "given" | "openedAt">,
-  { open, members }: Extract<RoundEffect, { readonly type: "close" }>,
+  { latest, openedAt }: Pick<Attempts, "latest" | "openedAt">,
+  leaf: Pick<Leaf, "committed">,
+  { open }: Pick<Extract<RoundEffect, { readonly type: "close" }>, "open">,
 ): Promise<void> {
-  const { definition, reducer, clients, models, withRetry } = context;
+  const { definition, reducer, clients, clientOf, models, store, withRetry } = context;
   const { settings, updateBytes } = definition;
   const collected = performance.now();
-  const counted = [...members]
-    .filter(([, { status }]) => status === "counted")
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([client, { work }]) => given(client, work)!);
   await withRetry(async () => {
+    const counted = await store.counted(open);
+    const partials = (await store.partials(open)).map(({ name }) => name);
     if (definition.isLarge) {
       // The model moves in the room that the updates leave.
       await reducer.rest();
@@ -66,10 +66,11 @@ export async function commitRound(
     );
     const finished = performance.now();
     const builds = counted.map(({ client }) => clients.get(client)?.build);
-    const measured = counted.map(({ client, weight, offer }) => ({
+    const { maxSamples } = latest();
+    const measured = counted.map(({ client, claim }) => ({
       client,
-      samples: weight,
-      metrics: offer!.metrics,
+      samples: Math.min(claim!.samples, maxSamples),
+      metrics: claim!.metrics,
     }));
     // Of masked updates nothing is known that could be averaged.
     const { means, doubts } = clientMeans(settings.secure ? [] : measured, definition.norms);
@@ -84,35 +85,32 @@ export async function commitRound(
       attempt: open.attempt,
       model: checkpoint.model.sha256,
       state: checkpoint.state.sha256,
-      members: counted.map(({ id, client, offer }) => ({
+      members: counted.map(({ id, client, claim }) => ({
         client,
         round: open.round,
         assignment: id,
-        sha256: offer!.sha256,
+        sha256: claim!.sha256,
       })),
       line: { ...rounded },
     };
     const forms = await reducer.forms(checkpoint.model.bytes);
     await withRetry(async () => {
-      const partials = await context.store.partials(open);
-      await context.store.commit(
-        record,
-        checkpoint,
-        partials.map(({ name }) => name),
-      );
+      await store.commit(record, checkpoint, partials);
       const commitSeconds = (performance.now() - finished) / 1000;
       models.keep(open.round, checkpoint.model, forms);
       refresh(context, counted);
-      await announce(context, counted);
+      await leaf.committed(counted);
       const timings: RoundTimings = {
         round: open.round,
         seconds: (performance.now() - openedAt) / 1000,
         ...(discreet
           ? {}
-          : { trainSeconds: Math.max(...counted.map((one) => trainSecondsOf(settings, one))) }),
+          : {
+              trainSeconds: Math.max(...counted.map((one) => trainSecondsOf(settings, one.claim!))),
+            }),
         updateBytes: counted.length * updateBytes,
         modelBytes: counted.reduce(
-          (sum, { model }) => sum + (model ?? models.current).bytes.length,
+          (sum, { client }) => sum + modelFor(models, clientOf(client)).bytes.length,
           0,
         ),
         collectSeconds: (collected - openedAt) / 1000,
@@ -153,13 +151,13 @@ async function charge(
  */
 function refresh(
   { definition, clients, withRetry, ledger, epoch, roster }: CommitContext,
-  counted: readonly Assignment[],
+  counted: readonly AssignmentRow[],
 ): void {
   const { maxSamples, secure } = definition.settings;
   // The weight of a masked update is capped, and says less than the client's hello.
-  for (const { client: id, offer } of secure ? [] : counted) {
+  for (const { client: id, claim } of secure ? [] : counted) {
     const client = clients.get(id);
-    const samples = believed(offer!.samples, maxSamples);
+    const samples = believed(claim!.samples, maxSamples);
     if (client === undefined || client.samples === samples) continue;
     client.samples = samples;
     void withRetry(() => ledger.register(epoch, { id, samples }));
@@ -167,25 +165,6 @@ function refresh(
   for (const { troubles } of clients.values())
     for (const task of TASKS) if (troubles[task]?.until === "model") delete troubles[task];
   roster.tell();
-}
-
-/** Tells those whose updates are in the round, then all the others. */
-async function announce(
-  { models, clients, assignments, rounds }: CommitContext,
-  counted: readonly Assignment[],
-): Promise<void> {
-  const { round } = models;
-  const model = nameOf(models.current);
-  const members = new Set(counted.map(({ client }) => client));
-  await inSlices(counted, ({ id, client }) =>
-    clients.get(client)?.session?.send({ type: "committed", assignment: id, round, model }),
-  );
-  await inSlices(clients.values(), ({ id, session }) => {
-    if (!members.has(id)) session?.send({ type: "model", round, model });
-  });
-  // A late offer for this round is still told that it is late; one for an older round that it is
-  // unknown.
-  assignments.forgetBefore(round, round - rounds.maxStaleness);
 }
 
 /** What follows a committed round. */

@@ -34,7 +34,7 @@ export interface RunBase {
 export interface RunStorage {
   /** Of the coordinator, and of the leaf beside it. */
   readonly store: EmbeddedStore;
-  readonly leaf: EmbeddedLeaf;
+  readonly leafStore: EmbeddedLeaf;
   readonly ledger: Ledger;
   /** Of the ledger, that of this process. */
   readonly epoch: number;

@@ -3,25 +3,25 @@ import { commitRound, type CommitContext } from "./commit.js";
 import type { RunContext } from "./context.js";
 import type { Asked } from "./driver.js";
 import type { RunEnd } from "./ending.js";
+import type { Leaf } from "./leaf/leaf.js";
 import type { Registry } from "./registry.js";
 import type { Work } from "../rounds/participants.js";
 import type { SecurePhases } from "./secure-phases.js";
 import type { StatisticsPhase } from "./statistics.js";
-import type { Updates } from "./updates.js";
 
 /** Carries out what an engine asks for; each effect is the work of one other file. */
 export function effectRunner(
   context: CommitContext & Pick<RunContext, "clientOf">,
   run: {
     readonly attempts: Attempts;
-    readonly updates: Pick<Updates, "claimAgain">;
+    readonly leaf: Pick<Leaf, "committed">;
     readonly statistics: StatisticsPhase;
     readonly secure: Pick<SecurePhases, "enter" | "ask" | "end">;
     readonly registry: Pick<Registry, "sendWait">;
     readonly end: Pick<RunEnd, "finished" | "stopped">;
   },
 ): (effect: Asked) => void {
-  const { attempts, updates, statistics, secure, registry, end } = run;
+  const { attempts, leaf, statistics, secure, registry, end } = run;
   const partOf = ({ phase }: Pick<Work, "phase">) => (phase === undefined ? attempts : statistics);
   return (effect) => {
     switch (effect.type) {
@@ -40,8 +40,7 @@ export function effectRunner(
       case "close":
         secure.end();
         if (effect.open.phase !== undefined) return void statistics.close();
-        // A claim that waits may have come to its end by the commit.
-        return void commitRound(context, attempts, effect).then(() => updates.claimAgain());
+        return void commitRound(context, attempts, leaf, effect);
       case "abandon":
         secure.end();
         for (const { client } of partOf(effect.open).abandon(effect.open, effect.reason))

@@ -9,22 +9,22 @@ import type { Sessions } from "../sessions/open-sessions.js";
 import type { Session, SessionHandlers, SessionMessage } from "../sessions/session.js";
 import type { SecurePhases } from "./secure-phases.js";
 import type { StatisticsPhase } from "./statistics.js";
-import type { Updates } from "./updates.js";
+import type { Leaf } from "./leaf/leaf.js";
 
 /** What the run does with the events of a session. */
 export function sessionHandlers(
   context: MessageContext & Pick<RunContext, "clients">,
   options: {
     readonly registry: Registry;
-    readonly updates: Pick<Updates, "offer" | "drop">;
+    readonly leaf: Pick<Leaf, "offer" | "drop">;
     readonly statistics: Pick<StatisticsPhase, "answered">;
     readonly secure: SecureAnswers;
     readonly sessions: Pick<Sessions, "closed">;
   },
 ): SessionHandlers {
   const { clients, clientOf, uploads, definition, tell } = context;
-  const { registry, updates, statistics, secure, sessions } = options;
-  const handlers = messageHandlers(context, registry, updates, statistics, secure);
+  const { registry, leaf, statistics, secure, sessions } = options;
+  const handlers = messageHandlers(context, registry, leaf, statistics, secure);
   return {
     hasRoomFor: (client) => clients.has(client) || clients.size < definition.settings.maxClients,
     admitted: registry.welcome,
@@ -55,7 +55,7 @@ type WorkMessage = Exclude<ClientMessage["type"], SessionMessage>;
 function messageHandlers(
   context: MessageContext,
   registry: Pick<Registry, "setAvailability" | "gone">,
-  updates: Pick<Updates, "offer" | "drop">,
+  leaf: Pick<Leaf, "offer" | "drop">,
   statistics: Pick<StatisticsPhase, "answered">,
   secure: SecureAnswers,
 ): { readonly [T in WorkMessage]: Handler<ClientMessageOf<T>> } {
@@ -100,7 +100,7 @@ function messageHandlers(
       return evaluations.answered(assignment, undefined);
     }
     if (assignment.folded) return secure.gone(client.id, given);
-    updates.drop(assignment.id);
+    leaf.drop(assignment.id);
     assignments.free(assignment);
     const code = `${what}-${given}`;
     // It would stand in the sentence of an abandoned round.
@@ -167,7 +167,7 @@ function messageHandlers(
     progress,
     decline: gaveUp,
     failed: gaveUp,
-    offer: updates.offer,
+    offer: leaf.offer,
     report,
     ...secure.answers,
   };

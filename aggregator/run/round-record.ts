@@ -1,7 +1,7 @@
-import type { Assignment } from "../clients/clients.js";
 import type { ClientMeans } from "./client-means.js";
 import type { AggregatorSettings } from "../settings.js";
 import type { Checkpoint } from "../storage/ledger.js";
+import type { AssignmentRow, Claim } from "../storage/store.js";
 
 /**
  * A committed round in `rounds.jsonl`: nothing that time, the run's id or the order of arrival
@@ -51,11 +51,11 @@ export const learningRateOf = (
   round: number,
 ): number => learningRate * learningRateDecay ** (round - 1);
 
-/** @param assignments those counted, sorted by client */
+/** @param counted sorted by client */
 export function roundRecord(
   settings: AggregatorSettings,
   { round, attempt }: { readonly round: number; readonly attempt: number },
-  assignments: readonly Assignment[],
+  counted: readonly AssignmentRow[],
   means: ClientMeans,
   { model, state }: Checkpoint,
   builds: { readonly build: string; readonly clientBuilds: readonly string[] },
@@ -65,12 +65,11 @@ export function roundRecord(
     attempt,
     algorithm: settings.algorithm,
     ...(settings.batchNorm && { batchNorm: settings.batchNorm }),
-    participants: assignments.map(({ client }) => client),
-    updates: assignments.map(({ offer }) => offer!.sha256),
+    participants: counted.map(({ client }) => client),
+    updates: counted.map(({ claim }) => claim!.sha256),
     ...means,
     learningRate: learningRateOf(settings, round),
-    staleness:
-      assignments.reduce((sum, { work }) => sum + round - work.round, 0) / assignments.length,
+    staleness: counted.reduce((sum, { work }) => sum + round - work.round, 0) / counted.length,
     model: model.sha256,
     state: state.sha256,
     ...builds,
@@ -87,5 +86,7 @@ export const withoutMeans = ({
 }: RoundRecord): RoundRecord => ({ ...record, updates: [] });
 
 /** How long a client says that it trained, which cannot be longer than it had for it. */
-export const trainSecondsOf = ({ deadline }: AggregatorSettings, { offer }: Assignment): number =>
-  Math.min(offer!.metrics.seconds, deadline / 1000);
+export const trainSecondsOf = (
+  { deadline }: AggregatorSettings,
+  { metrics }: Pick<Claim, "metrics">,
+): number => Math.min(metrics.seconds, deadline / 1000);

@@ -18,6 +18,7 @@ import type { Session } from "../sessions/session.js";
 import { brokenBy } from "../storage/retry.js";
 import type { RunBase, RunContext } from "./context.js";
 import type { Attempts } from "./attempts.js";
+import type { Leaf } from "./leaf/leaf.js";
 import { quantiserOf } from "./secure.js";
 
 type Enter = Extract<RoundEffect, { readonly type: "enter" }>;
@@ -78,7 +79,8 @@ type SecureContext = RunBase & Pick<RunContext, "reducer" | "assignments" | "cli
 
 export function openSecurePhases(
   context: SecureContext,
-  attempts: Pick<Attempts, "given" | "secureTerms" | "latest" | "takeUp">,
+  attempts: Pick<Attempts, "latest">,
+  leaf: Pick<Leaf, "given" | "secureTerms" | "takeUp">,
 ): SecurePhases {
   const { definition, log, send, clientOf } = context;
   const { settings, algorithm } = definition;
@@ -87,7 +89,7 @@ export function openSecurePhases(
   /** Asks a client for its answer, with the lists of the present phase. */
   function ask(id: string): void {
     const { session } = clientOf(id);
-    const assignment = known && attempts.given(id, known.work);
+    const assignment = known && leaf.given(id, known.work);
     if (session && known && assignment) session.send(questionTo(known, id, assignment.id));
   }
 
@@ -98,13 +100,13 @@ export function openSecurePhases(
   }
 
   return {
-    answers: phaseAnswers(context, attempts.given, () => known, doubt),
+    answers: phaseAnswers(context, leaf.given, () => known, doubt),
     ask,
 
     enter({ phase, open: { round, attempt }, clients }) {
       const work = { round, attempt };
       if (phase === "keys")
-        known = begun({ run: context.run, ...work }, work, attempts.secureTerms(), clients, {
+        known = begun({ run: context.run, ...work }, work, leaf.secureTerms(), clients, {
           maxWeight: quantiserOf(settings, algorithm, attempts.latest()).maxWeight,
         });
       const at = known!;
@@ -125,7 +127,7 @@ export function openSecurePhases(
 
     wrongIn({ client, work }, samples) {
       const at = known;
-      if (at?.phase !== "masked" || attempts.given(client, at.work)?.work !== work)
+      if (at?.phase !== "masked" || leaf.given(client, at.work)?.work !== work)
         return "a masked update is taken when it is asked for";
       const weight = at.keys.get(client)?.weight;
       return at.asked.includes(client) && samples === weight
@@ -142,8 +144,8 @@ export function openSecurePhases(
     },
 
     takeUp(client, pending) {
-      attempts.takeUp(client, pending);
-      const assignment = known && attempts.given(client.id, known.work);
+      leaf.takeUp(client, pending);
+      const assignment = known && leaf.given(client.id, known.work);
       if (assignment && pending.has(assignment.id)) send({ type: "back", client: client.id });
     },
   };
@@ -152,7 +154,7 @@ export function openSecurePhases(
 /** Looks at what clients say, and tells the rounds. */
 function phaseAnswers(
   context: SecureContext,
-  given: Attempts["given"],
+  given: Leaf["given"],
   known: () => Known | undefined,
   doubt: (at: Known, client: string) => void,
 ): PhaseAnswers {

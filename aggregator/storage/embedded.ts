@@ -17,7 +17,7 @@ import type {
 /** What one process asks of a store: its leaf is beside its coordinator, and dies with it. */
 export interface EmbeddedStore extends Pick<
   CoordinatorStore,
-  "begin" | "ask" | "end" | "seal" | "partials" | "commit" | "abandon"
+  "begin" | "ask" | "end" | "seal" | "counted" | "partials" | "commit" | "abandon"
 > {
   join(): EmbeddedLeaf;
 }
@@ -93,6 +93,16 @@ export function openEmbedded(
       if (row.state === "open" && row.claimed >= least) row.state = "sealed";
       return row.state === "sealed";
     },
+
+    counted: async (attempt) =>
+      all()
+        .filter(
+          ({ status, into }) =>
+            (status === "claimed" || status === "shipped") &&
+            into === attempt.round &&
+            isCurrent(attempt),
+        )
+        .sort((a, b) => (a.client < b.client ? -1 : 1)),
 
     partials: async (attempt) =>
       current !== undefined && isCurrent(attempt)

@@ -12,7 +12,7 @@ import type {
 /**
  * What the processes of one run share. A leaf holds connections, checks updates and folds them; the
  * coordinator opens rounds, merges what leaves have folded and commits. Neither speaks to the other:
- * both read and write the store's rows, so whoever takes over reads, and nobody can miss a message.
+ * both read and write the store's rows, so the one that takes over reads, and nobody can miss a message.
  *
  * **The row of an assignment is the permission to fold**: `asked -> claimed -> shipped ->
  * committed`, or `asked -> ended`. Back to `asked` goes only what a leaf had claimed that is dead,
@@ -79,7 +79,7 @@ export interface LeafStore {
   /**
    * What this leaf has folded is in that partial: from `claimed` to `shipped`. By the partial's
    * name nothing happens twice.
-   * @throws FedflatError `claims-differ`, with nothing changed, unless the members are all that this
+   * @throws FedflatError `claims-differ`, with nothing changed, unless the members are those that this
    * leaf has claimed for the attempt and not shipped
    */
   ship(partial: PartialFold): Promise<void>;
@@ -114,6 +114,8 @@ export interface CoordinatorStore {
   seal(attempt: AttemptKey, least: number): Promise<boolean>;
   /** The leaf is dead: its claims are `asked` again and open the attempt, its clients are away. */
   reap(leaf: string): Promise<void>;
+  /** The rows that are claimed or shipped for the attempt, sorted by client. */
+  counted(attempt: AttemptKey): Promise<readonly AssignmentRow[]>;
   /** The partials that were shipped for the attempt, in order of their names. */
   partials(attempt: AttemptKey): Promise<readonly PartialFold[]>;
   /** A partial is gone, and so is its leaf: its members are `asked` again and open the attempt. */
@@ -122,7 +124,7 @@ export interface CoordinatorStore {
    * The round is committed when it resolves, and not before: the only commit point. Ends what can
    * be counted no more: `late`, or `stale` where it may lie several commits back.
    * @throws FedflatError `claims-differ`, with nothing changed, unless the attempt is sealed and the
-   * record's members are those of the partials, and all that were claimed
+   * record's members are those of the partials, and everybody who was claimed
    */
   commit(record: CommitRecord, blobs: Checkpoint, partials: readonly string[]): Promise<void>;
   /** Clients may hear of that commit: it is as durable as it will be. */

@@ -1,15 +1,14 @@
-import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
-import { modelFor, nameOf } from "../clients/assignments.js";
-import { addTrouble, type Assignment, type Client } from "../clients/clients.js";
-import { brokenBy } from "../storage/retry.js";
-import type { RunContext, RunBase, RunStorage } from "./context.js";
-import { troubleInWords } from "./discretion.js";
-import type { Folds } from "./folds.js";
-import { OFFER_CHECKS, refusalOf, type Refusal } from "../aggregation/validation.js";
-import type { Session } from "../sessions/session.js";
-import type { SecurePhases } from "./secure-phases.js";
-import { workName } from "../../runtime/training/transmission.js";
-import type { OfferedUpdate } from "../clients/uploads.js";
+import type { ClientMessageOf } from "../../../runtime/protocol/messages.js";
+import { modelFor, nameOf } from "../../clients/assignments.js";
+import { addTrouble, type Assignment, type Client } from "../../clients/clients.js";
+import { brokenBy } from "../../storage/retry.js";
+import type { RunContext, RunBase, RunStorage } from "../context.js";
+import { troubleInWords } from "../discretion.js";
+import type { Claims } from "./claims.js";
+import { OFFER_CHECKS, refusalOf, type Refusal } from "../../aggregation/validation.js";
+import type { Session } from "../../sessions/session.js";
+import { workName } from "../../../runtime/training/transmission.js";
+import type { OfferedUpdate } from "../../clients/uploads.js";
 
 /**
  * What becomes of an update at the leaf that its client is at: offered, checked, claimed and
@@ -20,48 +19,25 @@ export interface Updates {
   offer(client: Client, offer: ClientMessageOf<"offer">, session: Session): void;
   /** One has arrived whole: it is refused, or claimed. */
   arrived(update: OfferedUpdate, bytes: Uint8Array): Promise<void>;
-  /** Claims again what the store has let wait; of this client alone, where one is named. */
-  claimAgain(client?: string): Promise<void>;
   /** This assignment's is of no use any more. */
   drop(assignment: string): void;
 }
 
 export function openUpdates(
   context: RunBase &
-    Pick<RunStorage, "ledger" | "leaf"> &
+    Pick<RunStorage, "ledger" | "leafStore"> &
     Pick<RunContext, "reducer" | "models" | "uploads" | "assignments" | "clientOf" | "roster">,
-  folds: Pick<Folds, "fold">,
-  secure: () => Pick<SecurePhases, "wrongIn">,
+  claims: Pick<Claims, "claim" | "forget">,
+  /** What is wrong with the offer of a masked update, if anything. */
+  wrongIn: (assignment: Assignment, samples: number) => string | undefined,
 ): Updates {
-  const { log, send, ledger, leaf, reducer, models, uploads, assignments, clientOf } = context;
+  const { log, send, ledger, leafStore, reducer, models, uploads, assignments, clientOf } = context;
   const { updateBytes, privacy, settings } = context.definition;
-  /** Whole and checked, by assignment: there is no attempt that takes them yet. */
-  const waiting = new Map<string, Assignment>();
 
   /** The reducer may still be reading it; it takes calls in order, so this is safe. */
   function drop(assignment: string): void {
-    waiting.delete(assignment);
+    claims.forget(assignment);
     uploads.release(assignment, reducer.drop(assignment));
-  }
-
-  /** Asks for the permission to fold an update that is whole and has passed every check. */
-  async function claim(assignment: Assignment): Promise<void> {
-    const { client, work } = assignment;
-    const { sha256, samples, metrics } = assignment.offer!;
-    assignment.claimed = true;
-    const [{ outcome, code }] = await leaf.claim([{ client, work, sha256, samples, metrics }]);
-    // Called off meanwhile: the client knows.
-    if (assignment.ended !== undefined) return;
-    if (outcome === "yours") {
-      // In the fold before the rounds hear of it, for they may seal it then.
-      folds.fold(assignment);
-      return send({ type: "admitted", client, work });
-    }
-    assignment.claimed = false;
-    if (outcome === "ended") return assignments.end(assignment, code!);
-    // What is whole does not run out of time.
-    clearTimeout(assignment.lease);
-    waiting.set(assignment.id, assignment);
   }
 
   /** Refuses an update; the round does not wait for another one from this client. */
@@ -78,7 +54,7 @@ export function openUpdates(
         ? addTrouble(client, "train", { what: "refused", ...refusal })
         : undefined;
     assignment.ended ??= code;
-    void leaf.end([assignment], code);
+    void leafStore.end([assignment], code);
     const barred = trouble?.until !== undefined;
     if (barred) context.roster.tell();
     drop(id);
@@ -96,14 +72,6 @@ export function openUpdates(
 
   return {
     drop,
-
-    async claimAgain(client) {
-      for (const [id, assignment] of waiting)
-        if (client === undefined || client === assignment.client) {
-          waiting.delete(id);
-          await claim(assignment);
-        }
-    },
 
     offer(client, offer, session) {
       const last = ledger.lastCounted(client.id);
@@ -126,7 +94,7 @@ export function openUpdates(
       if (refusal !== undefined || assignment === undefined)
         return refuse(client, offer.assignment, refusal!);
       if (assignment.folded) return session.send({ type: "received", assignment: assignment.id });
-      const wrong = settings.secure ? secure().wrongIn(assignment, offer.samples) : undefined;
+      const wrong = settings.secure ? wrongIn(assignment, offer.samples) : undefined;
       if (wrong !== undefined)
         return refuse(client, offer.assignment, { code: "other", message: wrong });
       assignment.offer = offer;
@@ -158,7 +126,7 @@ export function openUpdates(
         return;
       }
       if (refusal !== undefined) refuse(clientOf(assignment.client), id, refusal);
-      else await claim(assignment);
+      else await claims.claim(assignment);
     },
   };
 }

@@ -1,11 +1,11 @@
-import type { Assignment } from "../clients/clients.js";
-import type { Following } from "../aggregation/arrivals.js";
-import { mostUpdates } from "../rounds/engine.js";
-import type { AttemptRecord } from "../storage/ledger.js";
-import { brokenBy } from "../storage/retry.js";
-import type { RunBase, RunContext } from "./context.js";
-import { quantiserOf } from "./secure.js";
-import { learningRateOf, trainSecondsOf } from "./round-record.js";
+import type { Assignment } from "../../clients/clients.js";
+import type { Following } from "../../aggregation/arrivals.js";
+import { mostUpdates } from "../../rounds/engine.js";
+import type { AttemptRecord } from "../../storage/ledger.js";
+import { brokenBy } from "../../storage/retry.js";
+import type { RunBase, RunContext } from "../context.js";
+import { quantiserOf } from "../secure.js";
+import { learningRateOf, trainSecondsOf } from "../round-record.js";
 
 /** The sum of the updates that a leaf has claimed of a round. */
 export interface Folds {
@@ -13,16 +13,16 @@ export interface Folds {
   open(attempt: AttemptRecord): Promise<void>;
   /** Adds the update of this assignment, which the store permits. */
   fold(assignment: Assignment): void;
-  /** Hands over what is in the fold, once all that was claimed is. */
+  /** Hands over what is in the fold, once everything claimed is in it. */
   ship(): Promise<void>;
 }
 
 export function openFolds(
   context: RunBase &
-    Pick<RunContext, "leaf" | "reducer" | "models" | "uploads" | "assignments" | "clientOf">,
+    Pick<RunContext, "leafStore" | "reducer" | "models" | "uploads" | "assignments" | "clientOf">,
 ): Folds {
-  const { definition, log, rounds, send, tell, leaf, reducer, uploads, assignments, clientOf } =
-    context;
+  const { definition, log, rounds, send, tell, leafStore } = context;
+  const { reducer, uploads, assignments, clientOf } = context;
   const { settings, updateBytes } = definition;
   let attempt: AttemptRecord | undefined;
   /** Updates in the fold. */
@@ -56,7 +56,6 @@ export function openFolds(
         { client: client.slice(0, 32), round, samples: offered, weight: samples },
         "an update counts with fewer samples than it was trained on",
       );
-    assignment.weight = samples;
     const begun = performance.now();
     let norm: number;
     try {
@@ -87,7 +86,7 @@ export function openFolds(
       // What a masked update says of itself is nothing.
       ...(settings.secure
         ? {}
-        : { norm, clipped: isClipped, trainSeconds: trainSecondsOf(settings, assignment) }),
+        : { norm, clipped: isClipped, trainSeconds: trainSecondsOf(settings, assignment.offer!) }),
       foldSeconds: (performance.now() - begun) / 1000,
     });
     assignments.free(assignment);
@@ -116,8 +115,9 @@ export function openFolds(
     async ship() {
       await Promise.all(members.values());
       const { round, attempt: number } = attempt!;
-      await leaf.ship({
-        ...{ name: `${round}-${number}-${leaf.leaf}`, leaf: leaf.leaf },
+      const { leaf } = leafStore;
+      await leafStore.ship({
+        ...{ name: `${round}-${number}-${leaf}`, leaf },
         ...{ round, attempt: number, members: [...members.keys()], place: "here" },
       });
     },
