@@ -157,8 +157,9 @@ function step(rules: BufferedRules, state: BufferedState, event: RoundEvent): St
     case "gathered":
       return state.at === "sealing" ? committing(rules, state, state.open, state.members) : same;
     case "short":
-      // It is sealed for what is counted.
-      return same;
+      return state.at === "sealing" ? buffer(rules, state) : same;
+    case "returned":
+      return returned(rules, state, event);
     case "committed":
       return state.at === "committing" ? next(rules, state) : same;
     case "paused":
@@ -352,6 +353,16 @@ function admitted(rules: BufferedRules, state: Running, { client, work }: About<
   return isOther || member?.status === "counted"
     ? { state, effects: [] }
     : settled(rules, withMember(state, client, { status: "counted", work }));
+}
+
+/** From a seal back to buffering; with what is counted the buffer is as good as before. */
+function returned(rules: BufferedRules, state: Running, { client, work }: About<"returned">): Step {
+  const member = state.members.get(client);
+  const isCounted = member?.status === "counted" && sameWork(member.work, work);
+  if (!isCounted || (state.at !== "buffering" && state.at !== "sealing"))
+    return { state, effects: [] };
+  const asked = withMember(state, client, { status: "asked", work });
+  return asked.at === "sealing" ? buffer(rules, asked) : { state: asked, effects: [] };
 }
 
 /** A client continues with work from before; it takes one of the places of `concurrency`. */

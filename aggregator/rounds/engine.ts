@@ -102,6 +102,8 @@ export type RoundEvent =
   | { readonly type: "begun" }
   /** A client's update is whole, has passed every check, and is counted: the store has said so. */
   | { readonly type: "admitted"; readonly client: string; readonly work: Work }
+  /** What was counted of this client was lost before it was gathered: it is asked again. */
+  | { readonly type: "returned"; readonly client: string; readonly work: Work }
   /** The attempt is sealed, and what is counted in it is in one fold. */
   | { readonly type: "gathered" }
   /** It is not sealed: too few updates are counted. */

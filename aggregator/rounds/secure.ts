@@ -23,6 +23,7 @@ import {
   stepAlike,
   storageIsSilent,
   then,
+  UPLOAD_AGAIN,
 } from "./transitions.js";
 
 /**
@@ -155,6 +156,10 @@ function secureStep(rules: SecureRules, state: Securing, event: RoundEvent): Sec
       return state.sealing ? advance(rules, state) : { state, effects: [] };
     case "short":
       return state.sealing ? abandoned(rules, state, presence(state)) : { state, effects: [] };
+    case "returned":
+      return sameWork(workOf(state.open), event.work)
+        ? returned(rules, state, event.client)
+        : { state, effects: [] };
     case "back":
       return comesBack(state, event.client);
     case "unmasked":
@@ -210,6 +215,17 @@ function comesBack(state: Securing, client: string): SecureStep {
     state: { ...state, left },
     effects: isMissing ? [{ type: "ask", client, work: workOf(open) }] : [],
   };
+}
+
+/** A masked update is asked for again, where it is not too late for that. */
+function returned(rules: SecureRules, state: Securing, client: string): SecureStep {
+  if (state.step !== "masked" || !state.answered.has(client)) return { state, effects: [] };
+  const answered = new Set(state.answered);
+  answered.delete(client);
+  const asked = { ...state, answered, sealing: false };
+  return state.sealing
+    ? arm(asked, Math.min(rules.phaseDeadline, UPLOAD_AGAIN))
+    : { state: asked, effects: [] };
 }
 
 const pendingIn = ({ asked, answered, left }: Securing): string[] =>

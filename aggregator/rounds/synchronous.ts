@@ -29,6 +29,7 @@ import {
   stop,
   storageIsSilent,
   then,
+  UPLOAD_AGAIN,
   waitsForAlike,
   type Committing,
   type Ended,
@@ -141,6 +142,8 @@ export function step(rules: RoundRules, state: RoundState, event: RoundEvent): S
             effects: [{ type: "assign", client: event.client, work: workOf(state.open) }],
           }
         : { state, effects: [] };
+    case "returned":
+      return returned(rules, state, event);
     case "gathered":
       return state.at === "sealing" ? close(rules, state) : { state, effects: [] };
     case "short":
@@ -277,6 +280,25 @@ function settle(
   const settled = withMember(state, client, ended);
   const barred = event.type !== "admitted" && event.barred === true;
   return check(rules, barred ? withoutBarred(rules, settled) : settled);
+}
+
+/** From a seal back to collecting. */
+function returned(
+  rules: RoundRules,
+  state: Running,
+  { client, work }: Extract<RoundEvent, { type: "returned" }>,
+): Step {
+  const same: Step = { state, effects: [] };
+  if (state.at !== "collecting" && state.at !== "sealing") return same;
+  if (!sameWork(workOf(state.open), work)) return same;
+  if (state.members.get(client)?.status !== "counted") return same;
+  const asked = withMember(state, client, { status: "asked" });
+  if (asked.at === "collecting") return { state: asked, effects: [] };
+  const { open, members, goal, quorum } = asked;
+  return arm(
+    { ...commonOf(asked), at: "collecting", open, members, goal, quorum },
+    Math.min(rules.deadline, UPLOAD_AGAIN),
+  );
 }
 
 /**

@@ -109,6 +109,11 @@ export interface Sealing extends EngineState {
   readonly paused?: string;
 }
 
+/**
+ * Milliseconds for those whose updates came back after a seal: they have trained, and upload again.
+ */
+export const UPLOAD_AGAIN = 30_000;
+
 /** The new model waits to be written down. */
 export interface Committing extends EngineState {
   readonly at: "committing";

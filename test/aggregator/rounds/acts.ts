@@ -8,6 +8,7 @@ export type Act =
   | { do: "hold" }
   | { do: "release" }
   | { do: "stale" }
+  | { do: "lose"; who: number }
   | {
       do: "client";
       what: "admitted" | "refused" | "gone" | "back" | "expired" | "pending";
@@ -30,6 +31,7 @@ export const anyAct = (most: number): fc.Arbitrary<Act> =>
     fc.constant({ do: "hold" as const }),
     { weight: 2, arbitrary: fc.constant({ do: "release" as const }) },
     fc.constant({ do: "stale" as const }),
+    fc.record({ do: fc.constant("lose" as const), who: fc.nat(12) }),
     {
       weight: 12,
       arbitrary: fc.record({

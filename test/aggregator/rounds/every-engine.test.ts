@@ -85,7 +85,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     open: committed + 1,
     goal: reopened?.goal ?? 0,
     counts: reopened !== undefined,
-    members: new Set<string>(),
+    members: new Map<string, Work>(),
   };
   const nameOf = (client: string, work: Work) => `${client} ${work.round} ${work.attempt}`;
 
@@ -103,7 +103,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           assert.ok(!rounds.held, "opened during a hold");
           round.open = effect.open.round;
           round.goal = effect.open.goal;
-          round.members = new Set();
+          round.members = new Map();
           awaited = { type: "begun" };
           break;
         case "assign":
@@ -128,7 +128,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
           break;
         }
         case "abandon":
-          round.members = new Set();
+          round.members = new Map();
           round.counts = false;
           given.clear();
           break;
@@ -153,10 +153,22 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     if (!given.has(name) || folded.has(name) || round.members.has(client)) return;
     if (!round.counts || behind < 0 || behind > rounds.maxStaleness) return;
     folded.add(name);
-    round.members.add(client);
+    round.members.set(client, work);
     given.delete(name);
     if (round.members.size === round.goal) round.counts = false;
     send({ type: "admitted", client, work });
+  }
+
+  /** The leaf is lost that had folded one of the updates, unless all were gathered. */
+  function lose(who: number): void {
+    const [client, work] = [...round.members][who % round.members.size] ?? [];
+    if (client === undefined || work === undefined || rounds.at === "committing") return;
+    folded.delete(nameOf(client, work));
+    round.members.delete(client);
+    given.set(nameOf(client, work), { client, work });
+    round.counts = true;
+    if (awaited?.type === "gathered" || awaited?.type === "short") awaited = undefined;
+    send({ type: "returned", client, work });
   }
 
   function answer(): void {
@@ -172,6 +184,7 @@ function drive(rounds: Rounds, { storage = true, reopened }: Options = {}) {
     send,
     answer,
     claim,
+    lose,
     given,
     get committed() {
       return committed;
@@ -289,6 +302,26 @@ for (const [name, engine] of Object.entries(ENGINES)) {
     });
   }
 
+  test(`${name}: what a lost leaf had folded is waited for again, also after the seal`, () => {
+    const run = drive(engine(), { storage: false });
+    run.send(rosterOf(ids(3), 3));
+    run.answer();
+    run.deliver();
+    assert.equal(run.rounds.at, "sealing");
+    const { length } = run.of("assign");
+    run.lose(1);
+    assert.notEqual(run.rounds.at, "sealing");
+    assert.equal(run.rounds.progress().counted, 2);
+    assert.equal(run.of("late").length, 0);
+    run.deliver();
+    run.answer();
+    run.answer();
+    assert.deepEqual(
+      [run.committed, run.of("assign").length, run.of("seal").length],
+      [1, length, 2],
+    );
+  });
+
   test(`${name}: draining finishes the round in progress and opens no other`, () => {
     const run = drive(engine());
     run.send(rosterOf(ids(3), 3));
@@ -381,6 +414,9 @@ for (const [name, engine] of Object.entries(ENGINES)) {
             case "hold":
             case "release":
               run.send({ type: act.do });
+              break;
+            case "lose":
+              run.lose(act.who);
               break;
             case "stale": {
               const { length } = run.log;

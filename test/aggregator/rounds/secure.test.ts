@@ -168,6 +168,18 @@ test("a client that is back is asked again, if its answer is missing", () => {
   );
 });
 
+test("a masked update that was lost with its leaf is waited for again before the sum is verified", () => {
+  const run = opened();
+  upTo(run, "masked");
+  const [lost, ...others] = run.asked;
+  run.answer(lost);
+  run.send({ type: "returned", client: lost, work: run.work });
+  for (const client of others) run.answer(client);
+  assert.deepEqual([run.phase, run.of("seal").length], ["masked", 0]);
+  run.answer(lost);
+  assert.deepEqual([run.phase, run.of("seal").length], ["verify", 1]);
+});
+
 test("shares that do not open the sum are waited for, until nobody is left", () => {
   const run = opened();
   upTo(run, "unmask");

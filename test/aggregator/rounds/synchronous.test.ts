@@ -444,6 +444,14 @@ test("whatever happens: one deadline is armed or the run is over, every client a
           case "release":
             send({ type: act.do });
             break;
+          case "lose": {
+            const [client] = [...counted];
+            if (client === undefined || state.at === "committing") break;
+            counted.delete(client);
+            if (awaited?.type === "gathered" || awaited?.type === "short") awaited = undefined;
+            send({ type: "returned", client, work: state.open! });
+            break;
+          }
           case "stale":
             send({ type: "deadline", number: armed - 1 });
             break;
