@@ -1,6 +1,7 @@
-import { Dataset, File, Group } from "jsfive";
+import { inflateSync } from "node:zlib";
+import { Dataset, File, Filters, Group } from "jsfive";
 import { elements } from "../../runtime/tensors/shape.js";
-import { MAX_PARAMETERS, refuse, type FileTensor } from "./imported.js";
+import { MAX_PARAMETERS, refuse, unpackedAtMost, type FileTensor } from "./imported.js";
 
 /** What a Keras file needs of HDF5: texts at the root, and numbers by path. */
 export interface Hdf5 {
@@ -11,6 +12,15 @@ export interface Hdf5 {
 /** More groups and data sets than any model has. */
 const MAX_ENTRIES = 20_000;
 const MAX_DEPTH = 24;
+
+/** Deflated chunks, by their number in HDF5's list of filters. */
+const DEFLATE = 1;
+
+// The library's own unpacks a chunk to whatever it says.
+Filters.set(DEFLATE, (chunk) => {
+  const maxOutputLength = unpackedAtMost(chunk.byteLength);
+  return new Uint8Array(inflateSync(new Uint8Array(chunk), { maxOutputLength })).buffer;
+});
 
 /**
  * Reads an HDF5 file.

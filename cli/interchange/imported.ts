@@ -46,6 +46,13 @@ export const MAX_PARAMETERS = 2 ** 28;
 export const MAX_LAYERS = 1000;
 
 /**
+ * To how many bytes so many may unpack. Weights hardly shrink, so that much more than they take
+ * packed is a bomb.
+ */
+export const unpackedAtMost = (packed: number): number =>
+  Math.min(MAX_FILE, Math.max(2 ** 25, 16 * packed));
+
+/**
  * Says in one sentence what of a file cannot be read: where it stands, what would do, what is
  * there.
  */

@@ -9,6 +9,8 @@ declare module "jsfive" {
     readonly dtype: unknown;
     readonly value: ArrayLike<unknown>;
   }
+  /** What a data set's chunks go through, by their numbers in HDF5. */
+  export const Filters: Map<number, (chunk: ArrayBuffer, itemSize: number) => ArrayBuffer>;
   export class File extends Group {
     constructor(bytes: ArrayBuffer, name?: string);
   }

@@ -7,9 +7,9 @@ import { elements } from "../../runtime/tensors/shape.js";
 import { readNotes } from "./notes.js";
 import { lossSaid, readKeras, variablesByName, variablesByPlace } from "./keras.js";
 import {
-  MAX_FILE,
   MAX_PARAMETERS,
   refuse,
+  unpackedAtMost,
   type Imported,
   type ReadOptions,
   type FileTensor,
@@ -47,17 +47,12 @@ export function readKerasH5(bytes: Uint8Array, options: ReadOptions): Imported {
   return readKeras(topology, variablesByName(numbers), { version, notes: { loss } }, options);
 }
 
-/**
- * The most that a `.keras` archive may unpack to. Weights hardly shrink, so that much more than the
- * archive itself is a bomb.
- */
-const unpackedAtMost = ({ length }: Uint8Array): number =>
-  Math.min(MAX_FILE, Math.max(2 ** 25, 16 * length));
-
 /** A `.keras` archive of Keras 3. @throws ModelError `import`, DataError where the archive is damaged */
 export async function readKerasZip(bytes: Uint8Array, options: ReadOptions): Promise<Imported> {
   const names = ["config.json", "metadata.json", "model.weights.h5"];
-  const files = await readZip("file", bytes, unpackedAtMost(bytes), (name) => names.includes(name));
+  const files = await readZip("file", bytes, unpackedAtMost(bytes.length), (name) =>
+    names.includes(name),
+  );
   const [config, metadata, weights] = names.map((name) => files.get(name));
   if (config === undefined || weights === undefined)
     return refuse(

@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { deflateSync } from "node:zlib";
+import { Filters } from "jsfive";
+import "../../../cli/interchange/hdf5.js";
 import { encode } from "../../../cli/interchange/onnx-file.js";
 import { readAny } from "../../../cli/interchange/read.js";
 import { WireType } from "@bufbuild/protobuf/wire";
@@ -126,6 +129,13 @@ const FILES: Readonly<Record<string, readonly [Uint8Array, RegExp]>> = {
     /"model_config.layers" expected at most 1000, got more$/,
   ],
 };
+
+test("a chunk of HDF5 that unpacks to far more than a model's is refused", () => {
+  const inflate = Filters.get(1)!;
+  const chunk = (bytes: Uint8Array) => new Uint8Array(deflateSync(bytes)).buffer;
+  assert.equal(inflate(chunk(new Uint8Array(1000)), 4).byteLength, 1000);
+  assert.throws(() => inflate(chunk(new Uint8Array(2 ** 26)), 4), { code: "ERR_BUFFER_TOO_LARGE" });
+});
 
 for (const [name, [bytes, message]] of Object.entries(FILES))
   test(`${name} is refused in one sentence`, async () => {
