@@ -1,6 +1,6 @@
 import { sha256 } from "../connection/hash.js";
 import { makeDataset, unexpected, type Dataset, type Part } from "../data/dataset.js";
-import { labelsOf } from "../data/labels.js";
+import { namedLabels } from "../data/labels.js";
 import { matched, type Expected } from "../data/matching.js";
 import { DataError } from "../errors.js";
 import type { Identity } from "../platform/platform.js";
@@ -135,7 +135,7 @@ function labelled(given: ArrayLike<number | bigint | string>, classes: readonly 
   const odd = labels.findIndex((label) => typeof label !== "string");
   if (odd >= 0)
     throw unexpected("label", "data", where(odd), "a name, as others are", String(labels[odd]));
-  return labelsOf("data", names, where, classes);
+  return namedLabels("data", names, where, classes);
 }
 
 /** What was given in place of data, in words. */

@@ -31,8 +31,28 @@ export interface Labels {
 export const A_CLASS = "a class, which is a whole number or a name and no measurement";
 
 /**
- * Classes of label texts: by name where names are known, else whole numbers as they are, else texts
- * in alphabetical order.
+ * Classes of label texts among names that are known: by name, else whole numbers as they are.
+ * @param where the place of label i, for the error's sentence
+ * @throws DataError `label` for none of the names
+ */
+export function namedLabels(
+  source: string,
+  texts: readonly string[],
+  where: (i: number) => string,
+  names: readonly string[],
+): Labels {
+  const places = new Map(names.map((name, i) => [name, i]));
+  const unknown = texts.findIndex((text) => !places.has(text));
+  if (unknown < 0) return { labels: texts.map((text) => places.get(text)!), classes: names };
+  if (countable(names) && texts.every((text) => INTEGER.test(text)))
+    return { labels: texts.map(Number), classes: names };
+  const expected = `one of the class names ${listed(names)}`;
+  throw unexpected("label", source, where(unknown), expected, shown(texts[unknown]));
+}
+
+/**
+ * Classes of label texts as readers find them: among names where they are known, else whole numbers
+ * as they are, else texts in alphabetical order.
  * @param where the place of label i, for the error's sentence
  * @throws DataError `label` for an empty label, a fraction, numbers among texts, or none of the names
  */
@@ -47,14 +67,8 @@ export function labelsOf(
   const empty = texts.indexOf("");
   if (empty >= 0)
     throw unexpected("label", source, where(empty), "a class, by number or name", "nothing");
-  const places = new Map(names?.map((name, i) => [name, i]));
-  const unknown = texts.findIndex((text) => !places.has(text));
-  if (names && unknown < 0)
-    return { labels: texts.map((text) => places.get(text)!), classes: names };
-  const whole = texts.every((text) => INTEGER.test(text));
-  if (whole && (names === undefined || countable(names)))
-    return { labels: texts.map(Number), classes: names };
-  if (names) throw refuse(unknown, `one of the class names ${listed(names)}`);
+  if (names) return namedLabels(source, texts, where, names);
+  if (texts.every((text) => INTEGER.test(text))) return { labels: texts.map(Number) };
 
   const numeric = texts.map(isNumber);
   const numbers = numeric.filter(Boolean).length;
