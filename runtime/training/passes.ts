@@ -132,48 +132,49 @@ const add = ({ kernels, batch }: Run, additions: Place["additions"]): void => {
   for (const { from, to, size } of additions) kernels.axpy(to, from, batch * size, 1);
 };
 
-/** What the backward pass of a stage does for its tangent too. */
-interface TangentPasses {
-  before(run: Run, stage: Stage, penalty: number): void;
-  behind(run: Run, stage: Stage, penalty: number): void;
+/** Through one stage of those that learn: from its output's gradient to what it gives back. */
+function backwardStage(
+  run: Run,
+  stages: readonly Stage[],
+  i: number,
+  penalties: readonly number[],
+): void {
+  const { layer, place } = stages[i];
+  if (!place.merged) backwardActivation(run, stages[i], penalties[i]);
+  const [source] = layer.sources;
+  if (source >= 0 && stages[source].place.merged) {
+    const { bias = 0 } = stages[source].layer;
+    const dbias = stages[source].place.gradients[bias];
+    layer.backwardThroughRelu?.(run, place, dbias, penalties[source]);
+  } else layer.backward(run, place, penalties[i]);
+  add(run, place.additions);
 }
 
-/** For exact Hessian products: a thing of its own, so that a client's bundle goes without. */
-export const tangentPasses: TangentPasses = {
-  before: backwardActivationTangent,
-  behind(run, { layer, place, size, columns }, penalty) {
-    layer.backwardTangent(run, place, penalty);
+/**
+ * The backward pass from the output's gradient on.
+ * @param penalties MAN's coefficient of each layer
+ */
+export function backward(run: Run, stages: readonly Stage[], penalties: readonly number[]): void {
+  for (let i = stages.length - 1; i >= 0; i--)
+    if (stages[i].place.learns) backwardStage(run, stages, i, penalties);
+}
+
+/** The same with its tangent, for exact Hessian products. */
+export function backwardTangent(
+  run: Run,
+  stages: readonly Stage[],
+  penalties: readonly number[],
+): void {
+  for (let i = stages.length - 1; i >= 0; i--) {
+    const { layer, place, size, columns } = stages[i];
+    if (!place.learns) continue;
+    backwardActivationTangent(run, stages[i], penalties[i]);
+    backwardStage(run, stages, i, penalties);
+    layer.backwardTangent(run, place, penalties[i]);
     if (layer.bias !== undefined) {
       const rows = (run.batch * size) / columns;
       run.kernels.sumRows(place.dyTangent, place.products[layer.bias], rows, columns);
     }
     add(run, place.tangentAdditions);
-  },
-};
-
-/**
- * The backward pass from the output's gradient on, with its tangent where there are passes for it.
- * @param penalties MAN's coefficient of each layer
- */
-export function backward(
-  run: Run,
-  stages: readonly Stage[],
-  penalties: readonly number[],
-  tangents?: TangentPasses,
-): void {
-  for (let i = stages.length - 1; i >= 0; i--) {
-    const stage = stages[i];
-    const { layer, place } = stage;
-    if (!place.learns) continue;
-    tangents?.before(run, stage, penalties[i]);
-    if (!place.merged) backwardActivation(run, stage, penalties[i]);
-    const [source] = layer.sources;
-    if (source >= 0 && stages[source].place.merged) {
-      const { bias = 0 } = stages[source].layer;
-      const dbias = stages[source].place.gradients[bias];
-      layer.backwardThroughRelu?.(run, place, dbias, penalties[source]);
-    } else layer.backward(run, place, penalties[i]);
-    add(run, place.additions);
-    tangents?.behind(run, stage, penalties[i]);
   }
 }

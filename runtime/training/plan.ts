@@ -11,11 +11,11 @@ import { borderOf } from "./border.js";
 import { arrange, memoryNeeded, type Purpose } from "./memory-plan.js";
 import {
   backward,
+  backwardTangent,
   forward,
   forwardTangent,
   penaltiesOf,
   stagesOf,
-  tangentPasses,
   type Penalty,
   type Stage,
 } from "./passes.js";
@@ -310,7 +310,7 @@ export function compile(
       const { count } = measure(lossCells.gradient);
       const { yTangent, dyTangent } = places[last];
       loss.tangent(run, lossCells, count, yTangent, dyTangent);
-      backward(run, stages, penaltiesOf(run, stages, penalty), tangentPasses);
+      backwardTangent(run, stages, penaltiesOf(run, stages, penalty));
     },
     free: () => heap.free(base),
   };
