@@ -75,7 +75,7 @@ const LEFT_OUT = [
   [/codecs[\\/]/, ["coarse"]],
   [/(models|training)[\\/]/, ["forwardTangent", "backwardTangent", "hessianProduct"]],
   [/algorithms[\\/]/, ["source", "server", "step"]],
-  [/(adaptive|fedavgm)\.js$/, ["state"]],
+  [/(adaptive|fedavgm)\.js$/, ["state", "defaults"]],
   [
     /valibot[\\/]/,
     ["reference", "async", "origin", "version", "vendor", "validate", "lang", "abortPipeEarly"],
@@ -92,6 +92,7 @@ const FALSE = [
   'purpose === "curvature"',
   "cells.tangentMemory > 0",
   "examples.groups !== undefined",
+  "algorithm.server !== fedavg.server",
   ...["requirement instanceof Date", "dataset.value instanceof Date"],
   ...["valueSchema.fallback !== void 0", 'typeof schema.default === "function"'],
 ];
