@@ -5,7 +5,8 @@ import { describe } from "../runtime/protocol/messages.js";
 import { between, whole } from "../runtime/protocol/numbers.js";
 import { trainSettings } from "../runtime/protocol/settings.js";
 
-const share = v.pipe(between(0, 1), v.gtValue(0));
+const above0 = v.gtValue<number, 0, string>(0, "more than 0");
+const share = v.pipe(between(0, 1), above0);
 const milliseconds = (least: number, most?: number) =>
   v.pipe(whole(least, most), v.metadata({ unit: "milliseconds" }));
 /** Milliseconds that a timer takes. */
@@ -113,7 +114,7 @@ const roundSettings = {
     ),
   ),
   /** Largest size of a number in an update. */
-  maxAbs: v.optional(v.pipe(between(0, 1e30), v.gtValue(0)), 1024),
+  maxAbs: v.optional(v.pipe(between(0, 1e30), above0), 1024),
   maxNorm: v.optional(inServices(between(0, 1e30), "largest norm of an update; 0 for no limit"), 0),
   clipUpdateNorm: v.optional(
     inServices(between(0, 1e30), "norm to which a longer update is scaled down; 0 for none"),
@@ -129,7 +130,10 @@ const roundSettings = {
   ),
   hostile: v.optional(inRuns(whole(0, 1e6), "updates of a round that may be hostile")),
   /** The rule's own numbers. */
-  aggregateSettings: v.optional(v.record(v.string(), v.pipe(v.number(), v.finite())), {}),
+  aggregateSettings: v.optional(
+    v.record(v.string(), v.pipe(v.number(), v.finite("a finite number"))),
+    {},
+  ),
   bucket: v.optional(
     inRuns(whole(1, 1000), "updates, drawn by chance, whose mean counts as one for the rule"),
     1,
@@ -150,7 +154,7 @@ const roundSettings = {
   ),
   dpClip: v.optional(
     inRuns(
-      v.pipe(between(0, 1e6), v.gtValue(0)),
+      v.pipe(between(0, 1e6), above0),
       "norm to which each update is clipped before it is summed, for --dp-noise",
     ),
   ),
@@ -160,7 +164,7 @@ const roundSettings = {
   ),
   dpBudget: v.optional(
     inRuns(
-      v.pipe(between(0, 1000), v.gtValue(0)),
+      v.pipe(between(0, 1000), above0),
       "epsilon that the run may spend: it ends before more would be spent",
     ),
   ),
@@ -188,7 +192,7 @@ const roundSettings = {
   ),
   secureRange: v.optional(
     inRuns(
-      v.pipe(between(0, 1e6), v.gtValue(0)),
+      v.pipe(between(0, 1e6), above0),
       "with --secure: size to which each number of an update is clipped; a smaller one is finer",
     ),
     4,
@@ -207,7 +211,7 @@ const roundSettings = {
 
   threshold: v.optional(
     inRuns(
-      v.pipe(between(0, 1), v.gtValue(0), v.ltValue(1)),
+      v.pipe(between(0, 1), above0, v.ltValue(1)),
       "after the last round, have the model call an example an anomaly whose error is above this share of what clients held out, such as 0.99 (for models whose target is the input)",
     ),
   ),

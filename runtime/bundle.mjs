@@ -81,10 +81,6 @@ const LEFT_OUT = [
     ["reference", "async", "origin", "version", "vendor", "validate", "lang", "abortPipeEarly"],
   ],
   [/random\.js$/, ["normal", "gamma"]],
-  [
-    /messages\.js$/,
-    ["hello", "proof", "ready", "busy", "accept", "decline", "progress", "want", "failed", "bye"],
-  ],
 ];
 
 /** What is false on a device, for the same reason. */

@@ -1,5 +1,5 @@
 import { createHmac } from "node:crypto";
-import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 import type { Assignment, Client } from "./clients.js";
 import { endingInWords, type Refusal } from "../aggregation/validation.js";
 import { sameWork, type Work } from "../rounds/participants.js";

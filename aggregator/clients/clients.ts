@@ -1,4 +1,4 @@
-import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
+import type { ClientMessageOf } from "../../runtime/protocol/client-messages.js";
 import type { Roster } from "../rounds/engine.js";
 import type { Work } from "../rounds/participants.js";
 import type { Session } from "../sessions/session.js";

@@ -1,4 +1,4 @@
-import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/messages.js";
+import type { ClientMessage, ClientMessageOf } from "../../runtime/protocol/client-messages.js";
 import type { Evaluation } from "../../runtime/training/local-round.js";
 import { printable } from "../../runtime/protocol/printable.js";
 import { addTrouble, TASKS, type Client } from "../clients/clients.js";

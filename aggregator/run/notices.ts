@@ -1,4 +1,4 @@
-import type { OutgoingServerMessage } from "../../runtime/protocol/messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 import { nameOf } from "../clients/assignments.js";
 import type { Client } from "../clients/clients.js";
 import { inSlices } from "../sessions/fair-scheduling.js";

@@ -1,5 +1,6 @@
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
-import type { ClientMessageOf, OutgoingServerMessage } from "../../runtime/protocol/messages.js";
+import type { ClientMessageOf } from "../../runtime/protocol/client-messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 import { thresholdOf } from "../../runtime/secure/graph.js";
 import { fromHex, type SecureAttempt } from "../../runtime/secure/keys.js";
 import {

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { ClientMessageOf } from "../../runtime/protocol/messages.js";
+import type { ClientMessageOf } from "../../runtime/protocol/client-messages.js";
 import type { ModelCard } from "../../runtime/models/model.js";
 import { endingInWords } from "../aggregation/validation.js";
 import { assignmentId } from "../clients/assignments.js";

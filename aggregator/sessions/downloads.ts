@@ -1,6 +1,7 @@
 import type { Socket } from "../../runtime/platform/platform.js";
 import { encodeChunk } from "../../runtime/protocol/chunks.js";
-import type { ClientMessageOf, OutgoingServerMessage } from "../../runtime/protocol/messages.js";
+import type { ClientMessageOf } from "../../runtime/protocol/client-messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 import {
   acknowledged,
   chunkSent,

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { PROTOCOL, type ClientMessageOf } from "../../runtime/protocol/messages.js";
+import type { ClientMessageOf } from "../../runtime/protocol/client-messages.js";
+import { PROTOCOL } from "../../runtime/protocol/messages.js";
 import { clientIdOf, notAdmitted, provenBy, wrongKey, type Admission } from "./authentication.js";
 
 export type Hello = ClientMessageOf<"hello">;

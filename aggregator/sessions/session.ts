@@ -4,12 +4,11 @@ import type { Socket } from "../../runtime/platform/platform.js";
 import { decodeChunk, type Chunk } from "../../runtime/protocol/chunks.js";
 import {
   decodeClientMessage,
-  encode,
-  PROTOCOL,
   type ClientMessage,
   type ClientMessageOf,
-  type OutgoingServerMessage,
-} from "../../runtime/protocol/messages.js";
+} from "../../runtime/protocol/client-messages.js";
+import { encode, PROTOCOL } from "../../runtime/protocol/messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 import type { Admission } from "./authentication.js";
 import { openHandshake, type Handshake, type Hello, type Refused } from "./handshake.js";
 import { DOWNLOADS, openDownloads, type ModelStore } from "./downloads.js";

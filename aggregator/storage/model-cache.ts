@@ -1,4 +1,4 @@
-import { MOST_DIFFERENCES } from "../../runtime/protocol/messages.js";
+import { MOST_DIFFERENCES } from "../../runtime/protocol/fields.js";
 import type { Blob } from "./ledger.js";
 import { wholeOf } from "./whole-model.js";
 

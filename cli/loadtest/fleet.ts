@@ -16,7 +16,7 @@ import { random } from "../../runtime/tensors/random.js";
 import { labIdentity } from "../../runtime/platform/node-identity.js";
 import { nodePlatform } from "../../runtime/platform/node.js";
 import type { Identity } from "../../runtime/platform/platform.js";
-import type { ServerMessageOf } from "../../runtime/protocol/messages.js";
+import type { ServerMessageOf } from "../../runtime/protocol/server-messages.js";
 import { readStatisticsSettings, readTrainSettings } from "../../runtime/protocol/settings.js";
 import type { holdOut } from "../../runtime/training/batches.js";
 import type { Trainer } from "../../runtime/training/job.js";

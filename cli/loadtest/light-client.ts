@@ -14,11 +14,8 @@ import type { ProtocolError } from "../../runtime/errors.js";
 import { LAYER_KINDS } from "../../runtime/models/description.js";
 import { random, type Random } from "../../runtime/tensors/random.js";
 import type { Identity, Platform, SocketOptions } from "../../runtime/platform/platform.js";
-import {
-  MOST_PENDING,
-  type BlobName,
-  type ServerMessageOf,
-} from "../../runtime/protocol/messages.js";
+import { MOST_PENDING, type BlobName } from "../../runtime/protocol/fields.js";
+import type { ServerMessageOf } from "../../runtime/protocol/server-messages.js";
 import { attackNamed, type Attack } from "../attacks.js";
 import {
   invented,

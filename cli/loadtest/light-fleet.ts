@@ -1,6 +1,7 @@
 import type { Loaded } from "../../runtime/client/model-cache.js";
 import type { Identity, Platform, SocketOptions } from "../../runtime/platform/platform.js";
-import type { OutgoingClientMessage, ServerMessageOf } from "../../runtime/protocol/messages.js";
+import type { OutgoingClientMessage } from "../../runtime/protocol/client-messages.js";
+import type { ServerMessageOf } from "../../runtime/protocol/server-messages.js";
 import type { Attack } from "../attacks.js";
 import { readStatisticsSettings } from "../../runtime/protocol/settings.js";
 import type { Recording } from "./recording.js";

@@ -5,7 +5,7 @@ import { ProtocolError } from "../../runtime/errors.js";
 import { baseNamed } from "../../runtime/models/base.js";
 import { loadModel } from "../../runtime/models/model.js";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
-import type { BlobName } from "../../runtime/protocol/messages.js";
+import type { BlobName } from "../../runtime/protocol/fields.js";
 import { readMetadata } from "../../runtime/tensors/safetensors.js";
 
 /** What a client fetches by. */

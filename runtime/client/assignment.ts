@@ -5,7 +5,8 @@ import { DataError, FedflatError, ModelError, ProtocolError } from "../errors.js
 import { networkOf } from "../models/network.js";
 import type { Vector } from "../tensors/layout.js";
 import { blobTensors, readBlob, readState } from "../tensors/blob.js";
-import { isReadable, type OutgoingClientMessage } from "../protocol/messages.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
+import { isReadable } from "../protocol/results.js";
 import type { TrainSettings } from "../protocol/settings.js";
 import { trainingMemory } from "../training/engine.js";
 import { weightedOf, type JobOptions, type Snapshot, type Trainer } from "../training/job.js";

@@ -1,6 +1,6 @@
 import { DataError } from "../errors.js";
 import { expectedBy } from "../models/model.js";
-import type { BlobName } from "../protocol/messages.js";
+import type { BlobName } from "../protocol/fields.js";
 import type { ClientOptions } from "./options.js";
 import type { Participation } from "./context.js";
 

@@ -3,7 +3,7 @@ import type { Dataset } from "../data/dataset.js";
 import type { ConfigError, DataError } from "../errors.js";
 import type { ModelCard } from "../models/model.js";
 import type { Identity, Platform, StateStore } from "../platform/platform.js";
-import type { ServerMessageOf } from "../protocol/messages.js";
+import type { ServerMessageOf } from "../protocol/server-messages.js";
 import type { Participant } from "../secure/participant.js";
 import type { Emitter } from "./events.js";
 import type { LocalExamples } from "./examples.js";

@@ -1,4 +1,4 @@
-import type { OutgoingClientMessage } from "../protocol/messages.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
 import { weightedOf } from "../training/job.js";
 import { readable } from "./assignment.js";
 import { aboutOf, type Participation, type Task } from "./context.js";

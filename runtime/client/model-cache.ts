@@ -5,7 +5,7 @@ import { ProtocolError } from "../errors.js";
 import { baseNamed } from "../models/base.js";
 import { loadModel, readCard, type ModelCard } from "../models/model.js";
 import type { StateStore } from "../platform/platform.js";
-import type { BlobName, DifferenceName } from "../protocol/messages.js";
+import type { BlobName, DifferenceName } from "../protocol/fields.js";
 import { bytesOfHeader, readMetadata } from "../tensors/safetensors.js";
 import { Declined } from "./declined.js";
 import { joined } from "./joined.js";

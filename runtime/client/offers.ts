@@ -1,4 +1,4 @@
-import type { OutgoingClientMessage } from "../protocol/messages.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
 import { release } from "../tensors/memory.js";
 import type { Participation } from "./context.js";
 

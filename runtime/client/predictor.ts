@@ -2,7 +2,7 @@ import { ModelError } from "../errors.js";
 import { merged } from "../models/merged.js";
 import type { Model } from "../models/model.js";
 import type { Vector } from "../tensors/layout.js";
-import type { BlobName } from "../protocol/messages.js";
+import type { BlobName } from "../protocol/fields.js";
 import type { Emitter } from "./events.js";
 import { flat } from "./examples.js";
 import type { ModelCache } from "./model-cache.js";

@@ -3,7 +3,8 @@ import { sha256 } from "../connection/hash.js";
 import { FedflatError } from "../errors.js";
 import type { StateStore } from "../platform/platform.js";
 import { decodeJson } from "../protocol/json.js";
-import { clientMessages, orNull } from "../protocol/messages.js";
+import { orNull } from "../protocol/fields.js";
+import { offer } from "../protocol/results.js";
 import { serial } from "../serial.js";
 
 /**
@@ -30,7 +31,7 @@ const recordSchema = v.object({
   pending: v.array(
     v.object({
       round: v.number(),
-      offer: clientMessages.offer,
+      offer,
       state: orNull(named),
     }),
   ),

@@ -1,5 +1,5 @@
 import { FedflatError, ProtocolError } from "../errors.js";
-import type { ServerMessageOf } from "../protocol/messages.js";
+import type { ServerMessageOf } from "../protocol/server-messages.js";
 import { sha256 } from "../connection/hash.js";
 import { participant } from "../secure/participant.js";
 import { quantised, randomWords } from "../secure/quantise.js";

@@ -1,7 +1,7 @@
 import { algorithmNamed } from "../algorithms/built-in.js";
 import { codecNamed, codecSettings } from "../codecs/built-in.js";
 import { ConfigError, DataError, FedflatError, ModelError } from "../errors.js";
-import type { ServerMessageOf } from "../protocol/messages.js";
+import type { ServerMessageOf } from "../protocol/server-messages.js";
 import { readTrainSettings } from "../protocol/settings.js";
 import { failureCode } from "./assignment.js";
 import { availabilityOf, checkAvailability } from "./availability.js";

@@ -1,9 +1,6 @@
-import type {
-  BlobName,
-  OutgoingClientMessage,
-  ServerMessage,
-  ServerMessageOf,
-} from "../protocol/messages.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
+import type { BlobName } from "../protocol/fields.js";
+import type { ServerMessage, ServerMessageOf } from "../protocol/server-messages.js";
 import { printable } from "../protocol/printable.js";
 import { backOff } from "./back-off.js";
 import { Downloads } from "./downloads.js";

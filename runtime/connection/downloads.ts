@@ -1,6 +1,6 @@
 import { ProtocolError } from "../errors.js";
 import { decodeChunk } from "../protocol/chunks.js";
-import type { BlobName } from "../protocol/messages.js";
+import type { BlobName } from "../protocol/fields.js";
 import {
   ackDue,
   ackSent,

@@ -1,13 +1,12 @@
 import { ProtocolError } from "../errors.js";
 import type { Socket } from "../platform/platform.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
+import { encode, PROTOCOL } from "../protocol/messages.js";
 import {
   decodeServerMessage,
-  encode,
-  PROTOCOL,
-  type OutgoingClientMessage,
   type ServerMessage,
   type ServerMessageOf,
-} from "../protocol/messages.js";
+} from "../protocol/server-messages.js";
 import { proofBytes } from "../protocol/signing.js";
 import { randomHex, toHex } from "./hash.js";
 import type { ConnectionOptions, EndReason, Introduction } from "./options.js";

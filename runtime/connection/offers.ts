@@ -1,6 +1,7 @@
 import { ProtocolError } from "../errors.js";
 import { CHUNK_HEADER_BYTES, encodeChunk } from "../protocol/chunks.js";
-import type { OutgoingClientMessage, ServerMessageOf } from "../protocol/messages.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
+import type { ServerMessageOf } from "../protocol/server-messages.js";
 import { acknowledged, chunkSent, nextChunk, sending, type Sending } from "../protocol/transfer.js";
 import { isTheirs, unknownTransfer, type Link } from "./link.js";
 import type { BlobSource } from "./options.js";

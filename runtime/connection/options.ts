@@ -1,10 +1,7 @@
 import type { ProtocolError } from "../errors.js";
 import type { Identity, Platform, SocketOptions } from "../platform/platform.js";
-import type {
-  OutgoingClientMessage,
-  ServerMessage,
-  ServerMessageOf,
-} from "../protocol/messages.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
+import type { ServerMessage, ServerMessageOf } from "../protocol/server-messages.js";
 
 type Hello = Extract<OutgoingClientMessage, { type: "hello" }>;
 

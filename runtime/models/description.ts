@@ -148,7 +148,7 @@ function typeIn<Kinds extends object>(
 ): keyof Kinds & string {
   const names = Object.keys(kinds) as (keyof Kinds & string)[];
   const type = v.picklist(names, `one of ${names.join(", ")}`);
-  return check(v.looseObject({ type }, "an object with the field type"), value, label).type;
+  return check(v.object({ type }, "an object with the field type"), value, label).type;
 }
 
 /** A kind's own schema with the fields that every layer has. */
@@ -197,7 +197,7 @@ function expectation(
   path: readonly unknown[],
 ): string {
   const entries = (schema as { entries?: Record<string, v.GenericSchema> }).entries;
-  if (entries === undefined || path.length !== 1 || !/_object$/.test(issue.type))
+  if (entries === undefined || path.length !== 1 || !/object$/.test(issue.type))
     return issue.message;
   const key = String(path[0]);
   if (!Object.hasOwn(entries, key)) return `one of the fields ${Object.keys(entries).join(", ")}`;

@@ -105,11 +105,11 @@ const deviation = v.pipe(
   v.check((list) => list.every((number) => number > 0), "a list of positive numbers"),
 );
 
-const card = v.looseObject(
+const card = v.object(
   {
     description: v.unknown(),
     normalisation: v.optional(
-      v.looseObject(
+      v.object(
         {
           scale: positive,
           mean: numbers("a list of numbers"),
@@ -121,7 +121,7 @@ const card = v.looseObject(
     classes: v.optional(names("a list of class names"), []),
     columns: v.optional(names("a list of column names")),
     targets: v.optional(
-      v.looseObject(
+      v.object(
         {
           columns: v.optional(names("a list of names")),
           mean: numbers("a list of numbers"),
@@ -132,7 +132,7 @@ const card = v.looseObject(
     ),
     vocabulary: v.optional(names("a list of texts")),
     threshold: v.optional(
-      v.looseObject(
+      v.object(
         { quantile: finite("a number"), value: finite("a number") },
         "an object with quantile and value",
       ),

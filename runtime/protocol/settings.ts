@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
 import { describe } from "./messages.js";
-import { between, whole } from "./numbers.js";
+import { above0, between, whole } from "./numbers.js";
 
 const name = v.pipe(v.string(), v.maxLength(64));
 
@@ -55,10 +55,7 @@ const statisticsSettings = v.strictObject({
   /** Of one example. */
   shape: v.array(whole(1)),
   /** What inputs are divided by first. */
-  scale: v.pipe(
-    between(0, 1e30),
-    v.check((scale) => scale > 0, "more than 0"),
-  ),
+  scale: above0(1e30),
   /** Columns of the targets, where they are not the inputs' own. */
   targets: whole(0, 1024),
 });

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
 import { describe } from "../protocol/messages.js";
-import { between, whole } from "../protocol/numbers.js";
+import { above0, whole } from "../protocol/numbers.js";
 
 /**
  * The terms of a secure round: one text for all of its clients, which sign its hash. What is not in
@@ -14,7 +14,7 @@ const schema = v.strictObject({
   /** `assign.settings`, but for the seed. */
   training: v.record(v.string(), v.unknown()),
   /** c, Q and w_max of the quantiser. */
-  range: v.pipe(between(0, 1e30), v.gtValue(0)),
+  range: above0(1e30),
   steps: whole(1, 2 ** 31 - 1),
   maxWeight: whole(1, 2 ** 29 - 1),
   /** The fewest clients with which keys are exchanged. */

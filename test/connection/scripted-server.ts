@@ -7,8 +7,8 @@ import {
   decodeClientMessage,
   type ClientMessage,
   type ClientMessageOf,
-  type OutgoingServerMessage,
-} from "../../runtime/protocol/messages.js";
+} from "../../runtime/protocol/client-messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 
 /**
  * One accepted line, from the server's side: tests say what goes over it, and take what comes in

@@ -21,11 +21,9 @@ import { networkOf } from "../../runtime/models/network.js";
 import { random, type Random } from "../../runtime/tensors/random.js";
 import { readSafetensors } from "../../runtime/tensors/safetensors.js";
 import { decodeChunk, encodeChunk } from "../../runtime/protocol/chunks.js";
-import {
-  decodeClientMessage,
-  decodeServerMessage,
-  encode,
-} from "../../runtime/protocol/messages.js";
+import { decodeClientMessage } from "../../runtime/protocol/client-messages.js";
+import { encode } from "../../runtime/protocol/messages.js";
+import { decodeServerMessage } from "../../runtime/protocol/server-messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
 import { tinyModel } from "../aggregator/run/federation.js";
 import { fromClient, fromServer, settings } from "../protocol/samples.js";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { clientMessages, serverMessages } from "../../runtime/protocol/messages.js";
+import { clientMessages } from "../../runtime/protocol/client-messages.js";
+import { serverMessages } from "../../runtime/protocol/server-messages.js";
 import { repository } from "../cli/command.js";
 import { settings } from "./samples.js";
 

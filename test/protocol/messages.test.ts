@@ -1,12 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import {
-  decodeClientMessage,
-  decodeServerMessage,
-  encode,
-  MAX_TEXT_BYTES,
-} from "../../runtime/protocol/messages.js";
+import { decodeClientMessage } from "../../runtime/protocol/client-messages.js";
+import { encode, MAX_TEXT_BYTES } from "../../runtime/protocol/messages.js";
+import { decodeServerMessage } from "../../runtime/protocol/server-messages.js";
 import { readTrainSettings } from "../../runtime/protocol/settings.js";
 import { fromClient, fromServer, hash, id, settings } from "./samples.js";
 

@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  decodeClientMessage,
-  decodeServerMessage,
-  encode,
-} from "../../runtime/protocol/messages.js";
+import { decodeClientMessage } from "../../runtime/protocol/client-messages.js";
+import { encode } from "../../runtime/protocol/messages.js";
+import { decodeServerMessage } from "../../runtime/protocol/server-messages.js";
 import { printable, printableJson, printableLines } from "../../runtime/protocol/printable.js";
 
 /** What a terminal obeys or a reader does not see, by ranges of Unicode's names list. */

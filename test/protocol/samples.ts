@@ -1,7 +1,5 @@
-import type {
-  OutgoingClientMessage,
-  OutgoingServerMessage,
-} from "../../runtime/protocol/messages.js";
+import type { OutgoingClientMessage } from "../../runtime/protocol/client-messages.js";
+import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
 
 // One of each message, as it should be: what is read back, and what fuzzing begins from.
 

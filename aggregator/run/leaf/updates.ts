@@ -1,4 +1,4 @@
-import type { ClientMessageOf } from "../../../runtime/protocol/messages.js";
+import type { ClientMessageOf } from "../../../runtime/protocol/client-messages.js";
 import { modelFor, nameOf } from "../../clients/assignments.js";
 import { addTrouble, type Assignment, type Client } from "../../clients/clients.js";
 import { brokenBy } from "../../storage/retry.js";
