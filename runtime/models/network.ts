@@ -190,7 +190,7 @@ function nodesOf({ input, layers }: ModelDescription): Node[] {
     if (all.slice(before.index, index).some(({ name }) => name !== undefined)) return false;
     // relu behind relu stays one.
     if (said === "relu" && before.activation === "relu") return true;
-    return LAYER_KINDS[taken.type].takesActivation && before.activation === undefined;
+    return before.activation === undefined && LAYER_KINDS[taken.type].takesActivation === true;
   }
 }
 

@@ -183,7 +183,7 @@ function keptOf(
   return {
     kept: keep((layer, i) => (named(layer)?.keeps ? size(i) : 0), learning),
     keptTangent: keep((layer, i) => (named(layer)?.second ? size(i) : 0), curvature),
-    memory: layers.map(({ remembers }, i) =>
+    memory: layers.map(({ remembers = 0 }, i) =>
       remembers > 0
         ? outline.tensor(remembers, i, learning && learns[i] ? backwardAt(i) : i)
         : undefined,

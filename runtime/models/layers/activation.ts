@@ -15,7 +15,6 @@ function identity(input: Shape): Layer {
     input,
     output: input,
     parameters: [],
-    remembers: 0,
     gradientInPlace: true,
     forward(run, { x, y }) {
       copy(run, x, y, run.batch * size);
@@ -35,13 +34,11 @@ function identity(input: Shape): Layer {
 /** y = f(x), element by element. */
 export const activation = layerKind({
   schema: v.strictObject({ type: v.literal("activation"), activation: activationName }),
-  takesActivation: false,
   resolve: ({ activation }, [input]): Resolved => ({ layer: identity(input), activation }),
 });
 
 /** y = max(x, 0): the same as `{ type: "activation", activation: "relu" }`. */
 export const relu = layerKind({
   schema: v.strictObject({ type: v.literal("relu") }),
-  takesActivation: false,
   resolve: (_description, [input]): Resolved => ({ layer: identity(input), activation: "relu" }),
 });

@@ -29,7 +29,6 @@ function sum(input: Shape): Layer {
     input,
     output: input,
     parameters: [],
-    remembers: 0,
     gradientInPlace: true,
     forward(run, { sources, y }) {
       total(

@@ -15,7 +15,6 @@ export const multiHeadAttention = layerKind({
     keySize: v.optional(positiveInteger),
     causal: trueOrFalse,
   }),
-  takesActivation: false,
   resolve({ heads, keySize, causal = false }, [input], complain) {
     const [length, channels] = sequenceOf(input, complain);
     if (keySize === undefined && channels % heads !== 0)

@@ -16,7 +16,6 @@ export function averageLayer(
     input,
     output,
     parameters: [],
-    remembers: 0,
     window,
     forward(run, { window, x, y }) {
       forward(run, window, x, y);

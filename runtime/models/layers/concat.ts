@@ -5,7 +5,6 @@ import { layerKind, type Cells, type Layer, type Run, type Shape } from "./layer
 /** All inputs side by side on the last axis; the others are the same. */
 export const concat = layerKind({
   schema: v.strictObject({ type: v.literal("concat") }),
-  takesActivation: false,
   inputs: "several",
   resolve(_description, inputs, complain) {
     const [{ length }] = inputs;
@@ -54,7 +53,6 @@ function sideBySide(input: Shape, outer: Shape, widths: readonly number[]): Laye
     input,
     output: [...outer, width],
     parameters: [],
-    remembers: 0,
     forward(run, { sources, y }) {
       join(
         run,

@@ -1,8 +1,8 @@
 import { ACCUMULATE, NORM, RELU } from "../../wasm/kernels.js";
 import type { Window } from "../../wasm/window.js";
 import { elements } from "../../tensors/shape.js";
-import { slid } from "./fields.js";
-import type { Layer, LayerParameter, Run, Shape } from "./layer.js";
+import { axes, checkPatch, imageOf, slid, windowOf, type Padding, type Pair } from "./fields.js";
+import type { Complain, Layer, LayerParameter, Resolved, Run, Shape } from "./layer.js";
 import { bilinearPasses, product, type Bilinear } from "./linear.js";
 
 const flag = (how: number, one: number) => Number((how & one) !== 0);
@@ -11,7 +11,7 @@ const flag = (how: number, one: number) => Number((how & one) !== 0);
  * The convolution of many channels at once: filter [kernelHeight, kernelWidth, inChannels,
  * outChannels]. Like the one below it adds nothing to what is there: `adding` does.
  */
-export const fullConvolution: Bilinear = {
+const fullConvolution: Bilinear = {
   apply: ({ kernels, batch, scratch }, { window }, how, x, w, y, bias) =>
     kernels.conv2d(window, batch, x, w, bias, y, flag(how, RELU), flag(how, NORM), scratch),
   toInput: ({ kernels, batch, scratch }, { window }, _how, dy, w, dx) =>
@@ -24,7 +24,7 @@ export const fullConvolution: Bilinear = {
  * The convolution of each channel by itself: filter [kernelHeight, kernelWidth, inChannels,
  * outChannels / inChannels].
  */
-export const depthwiseConvolution: Bilinear = {
+const depthwiseConvolution: Bilinear = {
   apply: ({ kernels, batch }, { window }, how, x, w, y, bias) =>
     kernels.depthwiseConv2d(window, batch, x, w, bias, y, flag(how, RELU), flag(how, NORM)),
   toInput: ({ kernels, batch }, { window }, _how, dy, w, dx) =>
@@ -53,8 +53,83 @@ function adding(map: Bilinear, input: Shape, output: Shape, kernel: Shape): Bili
   };
 }
 
+/** What descriptions of convolutions say, under the name of each. */
+interface Filters {
+  readonly kernelSize: number | Pair<number>;
+  readonly strides?: number | Pair<number>;
+  readonly padding?: Padding;
+  readonly activation?: Resolved["activation"];
+}
+
+/** Filters of this window, [kernelHeight, kernelWidth, ...channels], without the height of a sequence. */
+function filtersOf(
+  { length }: Shape,
+  { kernelHeight, kernelWidth }: Window,
+  channels: Pair<number>,
+  perOutput: number,
+): LayerParameter {
+  const shape = [kernelHeight, kernelWidth, ...channels].slice(length === 2 ? 1 : 0);
+  return { name: "kernel", shape, initial: { fanIn: kernelHeight * kernelWidth * perOutput } };
+}
+
+/** The convolution of a sequence (rank 2) or an image (3) by so many filters. */
+export function convolved(
+  { kernelSize: size, activation, ...sliding }: Filters,
+  input: Shape,
+  rank: 2 | 3,
+  filters: number,
+  complain: Complain,
+): Resolved {
+  const image = imageOf(input, [rank], complain);
+  const window = windowOf(input, image, "kernelSize", { size, ...sliding }, complain, filters);
+  checkPatch(window, complain);
+  const { channels } = image;
+  const kernel = filtersOf(input, window, [channels, filters], channels);
+  return { layer: convolutionLayer(input, window, kernel, fullConvolution), activation };
+}
+
+/** The convolution of each channel of an image by `multiplier` filters of its own. */
+export function convolvedApart(
+  { kernelSize: size, activation, ...sliding }: Filters,
+  input: Shape,
+  multiplier: number,
+  complain: Complain,
+): Resolved {
+  const image = imageOf(input, [3], complain);
+  const { channels } = image;
+  const outChannels = channels * multiplier;
+  const window = windowOf(input, image, "kernelSize", { size, ...sliding }, complain, outChannels);
+  const kernel = filtersOf(input, window, [channels, multiplier], 1);
+  return { layer: convolutionLayer(input, window, kernel, depthwiseConvolution), activation };
+}
+
+/**
+ * The transposed convolution: its window is that of the convolution from the output back to the
+ * input.
+ */
+export function transposed(
+  { kernelSize: size, activation, ...sliding }: Filters,
+  input: Shape,
+  rank: 2 | 3,
+  filters: number,
+  complain: Complain,
+): Resolved {
+  const { height, width, channels } = imageOf(input, [rank], complain);
+  const { strides = 1, padding } = sliding;
+  const kernel = axes("kernelSize", size, input, complain);
+  const stride = axes("strides", strides, input, complain);
+  const grown = (count: number, axis: 0 | 1) =>
+    padding === "same" ? count * stride[axis] : (count - 1) * stride[axis] + kernel[axis];
+  const image = { height: grown(height, 0), width: grown(width, 1), channels: filters };
+  const window = windowOf(input, image, "kernelSize", { size, ...sliding }, complain, channels);
+  checkPatch(window, complain);
+  const output = [image.height, image.width, filters].slice(3 - rank);
+  const filter = filtersOf(input, window, [filters, channels], channels);
+  return { layer: transposedConvolutionLayer(input, output, window, filter), activation };
+}
+
 /** The layer x * w + b of a convolution. */
-export function convolutionLayer(
+function convolutionLayer(
   input: Shape,
   window: Window,
   kernel: LayerParameter,
@@ -68,7 +143,6 @@ export function convolutionLayer(
     parameters: [kernel, { name: "bias", shape: [channels], initial: kernel.initial }],
     fusesRelu: true,
     bias: 1,
-    remembers: 0,
     window,
     ...bilinearPasses({
       ...convolution,
@@ -82,7 +156,7 @@ export function convolutionLayer(
  * backward pass is that convolution. `window` is the convolution's, from the output back to the
  * input; the kernel is [kernelHeight, kernelWidth, filters, channels].
  */
-export function transposedConvolutionLayer(
+function transposedConvolutionLayer(
   input: Shape,
   output: Shape,
   window: Window,
@@ -114,7 +188,6 @@ export function transposedConvolutionLayer(
     output,
     parameters: [kernel, { name: "bias", shape: [filters], initial: kernel.initial }],
     bias: 1,
-    remembers: 0,
     window,
     ...bilinearPasses({
       ...transposed,

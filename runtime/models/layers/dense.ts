@@ -39,7 +39,6 @@ function denseLayer(input: Shape, units: number): Layer {
     ],
     fusesRelu: true,
     bias: 1,
-    remembers: 0,
     ...bilinearPasses(map),
   };
 }

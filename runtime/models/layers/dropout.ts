@@ -12,7 +12,6 @@ export const dropout = layerKind({
     type: v.literal("dropout"),
     rate: belowOne,
   }),
-  takesActivation: false,
   resolve({ rate }, [input]) {
     const size = elements(input);
     const layer: Layer = {

@@ -10,7 +10,6 @@ export const embedding = layerKind({
     vocabulary: positiveInteger,
     units: positiveInteger,
   }),
-  takesActivation: false,
   resolve({ vocabulary, units }, [input], complain) {
     if (input.length !== 1) complain("input", "[length] of tokens", shapeText(input));
     const [length] = input;
@@ -22,7 +21,6 @@ export const embedding = layerKind({
       input,
       output: [length, units],
       parameters: [{ name: "kernel", shape: [vocabulary, units], initial: { fanIn: units } }],
-      remembers: 0,
       forward(run, { x, y, parameters }) {
         lookUp(run, x, parameters[0], y);
         return 0;
@@ -38,7 +36,6 @@ export const embedding = layerKind({
 /** x + P: a learned vector for each position of [length, channels]. */
 export const positionEmbedding = layerKind({
   schema: v.strictObject({ type: v.literal("positionEmbedding") }),
-  takesActivation: false,
   resolve(_description, [input], complain) {
     const [, channels] = sequenceOf(input, complain);
     const size = elements(input);
@@ -52,7 +49,6 @@ export const positionEmbedding = layerKind({
       input,
       output: input,
       parameters: [{ name: "kernel", shape: input, initial: { fanIn: channels } }],
-      remembers: 0,
       forward(run, { x, y, parameters }) {
         shift(run, x, parameters[0], y);
         return 0;

@@ -39,7 +39,7 @@ export const trueOrFalse = v.optional(v.boolean("true or false"));
 export const EPSILON = 1e-5;
 export const epsilon = v.optional(positive);
 
-type Pair<Item> = readonly [Item, Item];
+export type Pair<Item> = readonly [Item, Item];
 const isPair = (value: unknown, passes: (item: unknown) => boolean) =>
   Array.isArray(value) && value.length === 2 && value.every(passes);
 
@@ -50,7 +50,7 @@ export const integerOrPair = v.custom<number | Pair<number>>(
 );
 
 /** What is put around an image: a rule, or numbers of zeros. */
-type Padding = "valid" | "same" | Pair<Pair<number>>;
+export type Padding = "valid" | "same" | Pair<Pair<number>>;
 export const padding = v.optional(v.picklist(["valid", "same"], `"valid" or "same"`));
 export const anyPadding = v.optional(
   v.custom<Padding>(
@@ -90,10 +90,10 @@ export function imageOf(input: Shape, ranks: readonly (2 | 3)[], complain: Compl
 /** A number for each axis of the image: of a sequence only the second axis slides. */
 export function axes(
   field: string,
-  value: number | readonly [number, number],
+  value: number | Pair<number>,
   input: Shape,
   complain: Complain,
-): readonly [number, number] {
+): Pair<number> {
   if (typeof value !== "number")
     return input.length === 3
       ? value
@@ -101,19 +101,28 @@ export function axes(
   return input.length === 3 ? [value, value] : [1, value];
 }
 
+/** How a description lets a window slide: steps of 1 and no padding where it does not say. */
+interface Sliding {
+  readonly size: number | Pair<number>;
+  readonly strides?: number | Pair<number>;
+  readonly padding?: Padding;
+}
+
 /**
- * The window's way over the image. "same" gives ceil(size / stride) outputs and, as in TensorFlow,
- * puts the odd pixel of padding at the bottom and right.
+ * The window's way over the image, of the rank of `input`. "same" gives ceil(size / stride) outputs
+ * and, as in TensorFlow, puts the odd pixel of padding at the bottom and right.
+ * @param field the description's name of the size
  */
 export function windowOf(
+  input: Shape,
   image: Image,
-  field: string,
-  kernel: readonly [number, number],
-  stride: readonly [number, number],
-  padding: Padding,
+  field: "kernelSize" | "size",
+  { size, strides = 1, padding = "valid" }: Sliding,
   complain: Complain,
   outChannels = image.channels,
 ): Window {
+  const kernel = axes(field, size, input, complain);
+  const stride = axes("strides", strides, input, complain);
   const along = (size: number, kernel: number, stride: number, axis: 0 | 1) => {
     if (typeof padding !== "string") {
       const [before, after] = padding[axis];
@@ -152,6 +161,29 @@ export function windowOf(
     padTop: vertical.pad,
     padLeft: horizontal.pad,
   };
+}
+
+/** The fields of a layer that pools windows of its input. */
+export const poolFields = {
+  size: integerOrPair,
+  strides: v.optional(integerOrPair),
+  padding,
+};
+
+/** Its window: windows do not overlap unless `strides` says so. */
+export const poolWindow = (
+  input: Shape,
+  { size, strides = size, padding }: Sliding,
+  complain: Complain,
+): Window =>
+  windowOf(input, imageOf(input, [2, 3], complain), "size", { size, strides, padding }, complain);
+
+/** The window that is all of the input, and its one output: [channels]. */
+export function wholeOf(input: Shape, complain: Complain) {
+  const image = imageOf(input, [2, 3], complain);
+  const { height, width, channels } = image;
+  const size = input.length === 2 ? width : ([height, width] as const);
+  return { window: windowOf(input, image, "size", { size }, complain), output: [channels] };
 }
 
 /** Refuses a filter whose patch the convolution kernels cannot hold in their scratch memory. */

@@ -28,7 +28,6 @@ export const gru = layerKind({
     ...recurrentFields,
     resetAfter: trueOrFalse,
   }),
-  takesActivation: false,
   resolve: (description, [input], complain) => ({
     layer: recurrentLayer(input, description, complain, (form) =>
       recurrence(form, description.resetAfter ?? true),

@@ -109,7 +109,7 @@ export interface Layer {
    */
   readonly bias?: number;
   /** 4-byte words per example that are kept from forward to backward. */
-  readonly remembers: number;
+  readonly remembers?: number;
   /** 4-byte words per example that only the tangent passes keep. */
   readonly remembersTangents?: number;
   /** How the layer's windows slide over its input, where it has such. */
@@ -157,7 +157,7 @@ export interface Resolved {
 export interface LayerKind<Schema extends v.GenericSchema<unknown, { readonly type: string }>> {
   readonly schema: Schema;
   /** An activation layer right behind it becomes part of it. */
-  readonly takesActivation: boolean;
+  readonly takesActivation?: true;
   /** How many inputs it has: one, or two and more. */
   readonly inputs?: "several";
   resolve(

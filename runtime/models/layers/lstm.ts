@@ -22,7 +22,6 @@ import {
  */
 export const lstm = layerKind({
   schema: v.strictObject({ type: v.literal("lstm"), ...recurrentFields }),
-  takesActivation: false,
   resolve: (description, [input], complain) => ({
     layer: recurrentLayer(input, description, complain, recurrence),
   }),

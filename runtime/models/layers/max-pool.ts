@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Window } from "../../wasm/window.js";
 import { elements } from "../../tensors/shape.js";
-import { axes, imageOf, integerOrPair, padding, slid, windowOf } from "./fields.js";
+import { poolFields, poolWindow, slid, wholeOf } from "./fields.js";
 import { layerKind, type Layer, type Shape } from "./layer.js";
 
 /**
@@ -9,23 +9,9 @@ import { layerKind, type Layer, type Shape } from "./layer.js";
  * `strides` says so.
  */
 export const maxPool = layerKind({
-  schema: v.strictObject({
-    type: v.literal("maxPool"),
-    size: integerOrPair,
-    strides: v.optional(integerOrPair),
-    padding,
-  }),
-  takesActivation: false,
+  schema: v.strictObject({ type: v.literal("maxPool"), ...poolFields }),
   resolve(description, [input], complain) {
-    const { size, strides = size, padding = "valid" } = description;
-    const window = windowOf(
-      imageOf(input, [2, 3], complain),
-      "size",
-      axes("size", size, input, complain),
-      axes("strides", strides, input, complain),
-      padding,
-      complain,
-    );
+    const window = poolWindow(input, description, complain);
     return { layer: maxPoolLayer(input, window) };
   },
 });
@@ -33,16 +19,13 @@ export const maxPool = layerKind({
 /** The largest over all positions, the first where several are equal: [channels]. */
 export const globalMaxPool = layerKind({
   schema: v.strictObject({ type: v.literal("globalMaxPool") }),
-  takesActivation: false,
   resolve(_description, [input], complain) {
-    const image = imageOf(input, [2, 3], complain);
-    const whole = [image.height, image.width] as const;
-    const window = windowOf(image, "input", whole, [1, 1], "valid", complain);
-    return { layer: maxPoolLayer(input, window, [image.channels]) };
+    const { window, output } = wholeOf(input, complain);
+    return { layer: maxPoolLayer(input, window, output) };
   },
 });
 
-function maxPoolLayer(input: Shape, window: Window, output = slid(input, window)): Layer {
+function maxPoolLayer(input: Shape, window: Window, output: Shape = slid(input, window)): Layer {
   const inSize = elements(input);
   const outSize = elements(output);
   return {

@@ -74,7 +74,6 @@ function product(inputs: readonly Shape[], output: Shape): Layer {
     input: inputs[0],
     output,
     parameters: [],
-    remembers: 0,
     forward(run, cells) {
       const x = views(run, cells, "x");
       const out = floats(run, cells.y, run.batch * size);

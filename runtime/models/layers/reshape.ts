@@ -11,7 +11,6 @@ const reshaped = (input: Shape, output: Shape): Layer => ({
   input,
   output,
   parameters: [],
-  remembers: 0,
   sameElements: true,
   forward: () => 0,
   backward(run, { dy, dx }) {
@@ -27,7 +26,6 @@ const reshaped = (input: Shape, output: Shape): Layer => ({
 /** One axis of all elements, rows first, channels last. */
 export const flatten = layerKind({
   schema: v.strictObject({ type: v.literal("flatten") }),
-  takesActivation: false,
   resolve: (_description, [input]) => ({ layer: reshaped(input, [elements(input)]) }),
 });
 
@@ -37,7 +35,6 @@ export const reshape = layerKind({
     type: v.literal("reshape"),
     shape: exampleShape,
   }),
-  takesActivation: false,
   resolve({ shape }, [input], complain) {
     if (elements(shape) !== elements(input))
       complain("shape", `${elements(input)} elements, as its input has`, shapeText(shape));

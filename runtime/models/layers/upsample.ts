@@ -6,7 +6,6 @@ import { layerKind, type Layer, type Run, type Shape } from "./layer.js";
 /** Each pixel becomes size x size equal ones; of a sequence, each step `size` steps. */
 export const upsample = layerKind({
   schema: v.strictObject({ type: v.literal("upsample"), size: integerOrPair }),
-  takesActivation: false,
   resolve({ size }, [input], complain) {
     const { height, width, channels } = imageOf(input, [2, 3], complain);
     const [down, right] = axes("size", size, input, complain);
@@ -26,7 +25,6 @@ export const upsample = layerKind({
 /** The input at each of so many steps: [channels] becomes [times, channels]. */
 export const repeat = layerKind({
   schema: v.strictObject({ type: v.literal("repeat"), times: positiveInteger }),
-  takesActivation: false,
   resolve({ times }, [input], complain) {
     if (input.length !== 1) complain("input", "[features]", shapeText(input));
     const [channels] = input;
@@ -82,7 +80,6 @@ function repeated(input: Shape, output: Shape, form: Repetition): Layer {
     input,
     output,
     parameters: [],
-    remembers: 0,
     forward(run, { x, y }) {
       spread(run, x, y);
       return 0;
