@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { ConfigError, DataError } from "../runtime/errors.js";
 import { readCharacters, type NamedText } from "../runtime/data/characters.js";
 import { windowsOf } from "../runtime/data/windows.js";
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "../runtime/data/dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "../runtime/data/dataset.js";
 import { CIFAR_10, CIFAR_100, readCifar } from "../runtime/data/cifar.js";
 import { readCsv, type CsvOptions } from "../runtime/data/csv.js";
 import { harFiles, readHar } from "../runtime/data/har.js";
@@ -315,7 +315,7 @@ function oneBehindTheOther(files: readonly (readonly [name: string, rows: Datase
     return withClasses(name, withColumns(name, rows, columns), names);
   });
   const size = all.reduce((sum, { inputs }) => sum + inputs.length, 0);
-  const inputs = new Float32Array(sharedBuffer(4 * size));
+  const inputs = sharedArray(Float32Array, size);
   let at = 0;
   for (const one of all) {
     inputs.set(one.inputs, at);

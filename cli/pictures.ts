@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { inflateSync } from "node:zlib";
-import { sharedBuffer, unexpected } from "../runtime/data/dataset.js";
+import { sharedArray, unexpected } from "../runtime/data/dataset.js";
 
 /** Names of files with pictures that can be read. */
 export const PICTURE = /\.(png|jpe?g)$/i;
@@ -33,7 +33,7 @@ export function readPictures(
       shape.join("x"),
     );
   const size = height * width * channels;
-  const inputs = new Uint8Array(sharedBuffer(files.length * size));
+  const inputs = sharedArray(Uint8Array, files.length * size);
   files.forEach(({ source, bytes }, i) => {
     const picture = pixelsOf(source, bytes, [height, width]);
     const { data } = picture;

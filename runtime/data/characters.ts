@@ -1,4 +1,4 @@
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "./dataset.js";
 
 /** A text, and what it is called. */
 export interface NamedText {
@@ -41,9 +41,7 @@ export function readCharacters(
   const numbers = new Map(vocabulary.map((character, i) => [character, i]));
   const length = all.reduce((sum, one) => sum + one.length, 0);
   const tokens =
-    vocabulary.length <= 256
-      ? new Uint8Array(sharedBuffer(length))
-      : new Float32Array(sharedBuffer(4 * length));
+    vocabulary.length <= 256 ? sharedArray(Uint8Array, length) : sharedArray(Float32Array, length);
   const first: number[] = [];
   const series: number[] = [];
   let at = 0;
@@ -75,7 +73,7 @@ export function readCharacters(
       String(length),
     );
   const shared = (shift: number) => {
-    const starts = new Uint32Array(sharedBuffer(4 * first.length));
+    const starts = sharedArray(Uint32Array, first.length);
     first.forEach((start, i) => (starts[i] = start + shift));
     return starts;
   };

@@ -1,4 +1,4 @@
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "./dataset.js";
 
 /** How a row begins in the binary versions of CIFAR (cs.toronto.edu/~kriz/cifar.html). */
 export interface CifarLayout {
@@ -47,7 +47,7 @@ export function readCifar(
     );
 
   const count = files.reduce((n, { bytes }) => n + bytes.length / rowBytes, 0);
-  const inputs = new Uint8Array(sharedBuffer(count * 3 * PLANE));
+  const inputs = sharedArray(Uint8Array, count * 3 * PLANE);
   const labels = new Uint8Array(count);
   let out = 0;
   let example = 0;

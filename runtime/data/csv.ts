@@ -1,5 +1,5 @@
 import { elements } from "../tensors/shape.js";
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "./dataset.js";
 import { groupNumbers, isNumber, labelsOf } from "./labels.js";
 import { textOf } from "./text.js";
 
@@ -59,8 +59,8 @@ export function readCsv(source: string, bytes: Uint8Array, options: CsvOptions =
 
   // There are at most as many records as lines; what blank lines leave over is cut off at the end.
   const most = text.split("\n").length;
-  const inputs = new Float32Array(sharedBuffer(4 * most * features.length));
-  const targets = new Float32Array(sharedBuffer(4 * most * targetColumns.length));
+  const inputs = sharedArray(Float32Array, most * features.length);
+  const targets = sharedArray(Float32Array, most * targetColumns.length);
   const labels: string[] = [];
   const groups: string[] = [];
   const numbers: number[] = [];

@@ -108,7 +108,7 @@ const MAX_CLASSES = 10_000;
 
 /**
  * The data set of what a reader found. Labels and groups are copied onto shared memory; inputs stay where they are
- * (readers allocate them with `sharedBuffer`).
+ * (readers allocate them with `sharedArray`).
  * @param source the file's name, for the error's sentence
  * @throws DataError `count` where lengths differ, `label` out of range, `not-finite` input or target, `group` not an integer
  */
@@ -138,7 +138,7 @@ export function makeDataset(source: string, examples: Examples): Dataset {
   const bound = examples.classes?.length ?? MAX_CLASSES;
   const labels = examples.labels
     ? integers(source, "label", examples.labels, 0, bound - 1)
-    : new Int32Array(sharedBuffer(4 * count)).fill(-1);
+    : sharedArray(Int32Array, count).fill(-1);
   const largest = labels.reduce((a, b) => Math.max(a, b), -1);
   const classes = examples.classes ?? Array.from({ length: largest + 1 }, (_, i) => String(i));
   const dataset = {
@@ -219,14 +219,19 @@ export const channelOf = (numbers: readonly number[], i: number): number =>
 export const startOf = (starts: Uint32Array | undefined, row: number, size: number): number =>
   starts === undefined ? row * size : starts[row];
 
+/** A kind of typed array. */
+export interface ArrayOf<A> {
+  readonly BYTES_PER_ELEMENT: number;
+  new (buffer: ArrayBufferLike): A;
+}
+
 /**
- * Memory that workers share where the platform allows it (Node, cross-origin isolated pages), else
- * plain memory.
+ * Zeros in memory that workers share where the platform allows it (Node, cross-origin isolated
+ * pages), else in plain memory.
  */
-export function sharedBuffer(bytes: number): ArrayBufferLike {
-  return typeof SharedArrayBuffer === "undefined"
-    ? new ArrayBuffer(bytes)
-    : new SharedArrayBuffer(bytes);
+export function sharedArray<A>(Kind: ArrayOf<A>, length: number): A {
+  const Memory = typeof SharedArrayBuffer === "undefined" ? ArrayBuffer : SharedArrayBuffer;
+  return new Kind(new Memory(Kind.BYTES_PER_ELEMENT * length));
 }
 
 /** The DataError of one sentence: `"source" field expected X, got Y`. */
@@ -247,7 +252,7 @@ function integers(
   min: number,
   max: number,
 ): Int32Array {
-  const out = new Int32Array(sharedBuffer(4 * values.length));
+  const out = sharedArray(Int32Array, values.length);
   for (let i = 0; i < out.length; i++) {
     const value = values[i];
     if (!(Number.isInteger(value) && value >= min && value <= max))

@@ -1,4 +1,4 @@
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "./dataset.js";
 
 const SIGNALS = ["body_acc", "body_gyro", "total_acc"].flatMap((signal) =>
   ["x", "y", "z"].map((axis) => `${signal}_${axis}`),
@@ -41,7 +41,7 @@ export function readHar(half: "train" | "test", files: readonly Uint8Array[]): D
   const people = numbers(sources[SIGNALS.length + 1], files[SIGNALS.length + 1], 1);
   const count = activities.length;
   const channels = SIGNALS.length;
-  const inputs = new Float32Array(sharedBuffer(4 * count * WINDOW * channels));
+  const inputs = sharedArray(Float32Array, count * WINDOW * channels);
   for (let channel = 0; channel < channels; channel++) {
     const values = numbers(sources[channel], files[channel], WINDOW);
     if (values.length !== count * WINDOW)

@@ -1,5 +1,5 @@
 import { elements } from "../tensors/shape.js";
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "./dataset.js";
 
 /**
  * The IDX types (yann.lecun.com/exdb/mnist): code in the magic number -> bytes and how one is read.
@@ -52,11 +52,11 @@ export function readIdx(
       String(bytes.length),
     );
   if (magic >>> 8 === 0x08) {
-    const values = new Uint8Array(sharedBuffer(count));
+    const values = sharedArray(Uint8Array, count);
     values.set(bytes.subarray(header));
     return { shape, values };
   }
-  const values = new Float32Array(sharedBuffer(4 * count));
+  const values = sharedArray(Float32Array, count);
   for (let i = 0; i < count; i++) values[i] = read(view, header + i * size);
   return { shape, values };
 }

@@ -1,5 +1,5 @@
 import { DataError } from "../errors.js";
-import { sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { sharedArray, unexpected, type ArrayOf, type Dataset } from "./dataset.js";
 import { countable, listed, numbered } from "./labels.js";
 import { shapeText } from "../tensors/shape.js";
 
@@ -71,10 +71,8 @@ function withVocabulary(
       JSON.stringify(unknown),
     );
   const places = vocabulary.map((text) => names.indexOf(text));
-  const moved =
-    names.length > 256
-      ? new Float32Array(sharedBuffer(4 * inputs.length))
-      : new Uint8Array(sharedBuffer(inputs.length));
+  const Kind: ArrayOf<Float32Array | Uint8Array> = names.length > 256 ? Float32Array : Uint8Array;
+  const moved = sharedArray(Kind, inputs.length);
   inputs.forEach((token, i) => (moved[i] = places[token]));
   return {
     ...{ ...dataset, inputs: moved, vocabulary: names },
@@ -100,15 +98,13 @@ function withTargets(source: string, dataset: Dataset, expected: ExpectedTarget)
       targetWords(expected),
       targets === undefined ? "a class for each example" : targetWords(targets),
     );
-  const { columns, size, values } = targets;
+  const { columns, values } = targets;
   const names = expected.columns;
   if (names === undefined || columns === undefined || same(columns, names)) return dataset;
   const missing = names.find((name) => !columns.includes(name));
   if (missing !== undefined)
     throw unexpected("target", source, "targets", listed(names), listed(columns));
-  const from = names.map((name) => columns.indexOf(name));
-  const moved = new Float32Array(sharedBuffer(4 * values.length));
-  for (let i = 0; i < moved.length; i++) moved[i] = values[i - (i % size) + from[i % size]];
+  const moved = inOrder(Float32Array, values, columns, names);
   return { ...dataset, targets: { ...targets, values: moved, columns: names } };
 }
 
@@ -143,7 +139,7 @@ export function withClasses(source: string, dataset: Dataset, names: readonly st
     return dataset;
   }
   const places = new Map(names.map((name, place) => [name, place]));
-  const moved = new Int32Array(sharedBuffer(4 * labels.length));
+  const moved = sharedArray(Int32Array, labels.length);
   for (let i = 0; i < moved.length; i++) {
     const place = labels[i] < 0 ? -1 : places.get(classes[labels[i]]);
     if (place === undefined) throw refuse(i);
@@ -178,20 +174,30 @@ export function withColumns(
             : "another number of them"
       }`,
     );
-  const width = names.length;
-  if (new Set(names).size !== width)
+  if (new Set(names).size !== names.length)
     throw new DataError(
       "columns",
       `"${source}" expected names that differ or the order of the model's columns, got two columns of one name`,
     );
+  const Kind: ArrayOf<Float32Array | Uint8Array> =
+    inputs instanceof Uint8Array ? Uint8Array : Float32Array;
+  return { ...dataset, inputs: inOrder(Kind, inputs, columns, names), columns: names };
+}
+
+/** The rows with their columns in the order of these names. */
+function inOrder<A extends Float32Array | Uint8Array>(
+  Kind: ArrayOf<A>,
+  rows: ArrayLike<number>,
+  columns: readonly string[],
+  names: readonly string[],
+): A {
   const from = names.map((name) => columns.indexOf(name));
-  const moved =
-    inputs instanceof Uint8Array
-      ? new Uint8Array(sharedBuffer(inputs.length))
-      : new Float32Array(sharedBuffer(4 * inputs.length));
-  for (let row = 0; row < inputs.length; row += width)
-    for (let i = 0; i < width; i++) moved[row + i] = inputs[row + from[i]];
-  return { ...dataset, inputs: moved, columns: names };
+  const moved = sharedArray(Kind, rows.length);
+  for (let i = 0; i < moved.length; i++) {
+    const column = i % columns.length;
+    moved[i] = rows[i - column + from[column]];
+  }
+  return moved;
 }
 
 const same = (a: readonly string[], b: readonly string[]): boolean =>

@@ -1,5 +1,5 @@
 import { elements } from "../tensors/shape.js";
-import { sharedBuffer, unexpected } from "./dataset.js";
+import { sharedArray, unexpected } from "./dataset.js";
 
 /** One NumPy array, read where it lies. */
 export interface NpyArray {
@@ -136,8 +136,8 @@ export function numbersOf(array: NpyArray): Uint8Array | Float32Array {
   if (isText(array)) throw unexpected("type", array.source, "type", "numbers", "text");
   const values =
     array.type === "u1"
-      ? new Uint8Array(sharedBuffer(array.length))
-      : new Float32Array(sharedBuffer(4 * array.length));
+      ? sharedArray(Uint8Array, array.length)
+      : sharedArray(Float32Array, array.length);
   for (let i = 0; i < values.length; i++) values[i] = array.at(i);
   return values;
 }

@@ -1,4 +1,4 @@
-import { makeDataset, sharedBuffer, unexpected, type Dataset } from "./dataset.js";
+import { makeDataset, sharedArray, unexpected, type Dataset } from "./dataset.js";
 
 /** How windows are cut from series, and what one is compared with. */
 export interface WindowOptions {
@@ -75,7 +75,7 @@ export function windowsOf(source: string, rows: Dataset, options: WindowOptions)
 }
 
 const starts = (first: readonly number[], size: number): Uint32Array => {
-  const all = new Uint32Array(sharedBuffer(4 * first.length));
+  const all = sharedArray(Uint32Array, first.length);
   first.forEach((row, i) => (all[i] = row * size));
   return all;
 };
@@ -107,7 +107,7 @@ function nextOf(
       );
     return index;
   });
-  const values = new Float32Array(sharedBuffer((4 * places.length * inputs.length) / channels));
+  const values = sharedArray(Float32Array, (places.length * inputs.length) / channels);
   for (let i = 0; i < values.length; i++)
     values[i] = inputs[Math.floor(i / places.length) * channels + places[i % places.length]];
   return {

@@ -1,4 +1,4 @@
-import type { Dataset } from "../data/dataset.js";
+import { sharedArray, type ArrayOf, type Dataset } from "../data/dataset.js";
 
 export type SharedDatasets = (dataset: Dataset) => {
   readonly id: number;
@@ -37,13 +37,7 @@ function shared(dataset: Dataset): Dataset {
 
 function onShared<T extends Float32Array | Uint8Array | Int32Array>(array: T): T {
   if (array.buffer instanceof SharedArrayBuffer) return array;
-  const buffer = new SharedArrayBuffer(array.byteLength);
-  const copy =
-    array instanceof Float32Array
-      ? new Float32Array(buffer)
-      : array instanceof Uint8Array
-        ? new Uint8Array(buffer)
-        : new Int32Array(buffer);
+  const copy = sharedArray(array.constructor as ArrayOf<T>, array.length);
   copy.set(array);
-  return copy as T;
+  return copy;
 }
