@@ -1,5 +1,5 @@
-import { toHex } from "../connection/hash.js";
-import { digest, utf8 } from "./keys.js";
+import { digest, toHex } from "../connection/hash.js";
+import { utf8 } from "./keys.js";
 
 /**
  * Who shares masks with whom. Up to 128 clients everybody with everybody (Bonawitz et al. 2017); a

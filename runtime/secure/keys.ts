@@ -1,3 +1,4 @@
+import { digest } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
 
 /**
@@ -16,10 +17,7 @@ export interface SecureAttempt {
 /** Bytes as WebCrypto takes them. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Text as bytes, and SHA-256 of them. */
 export const utf8 = (text: string): Bytes => new TextEncoder().encode(text);
-export const digest = async (bytes: Bytes): Promise<Bytes> =>
-  new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
 
 /** Bytes of lower-case hexadecimal digits. */
 export function fromHex(hex: string): Bytes {

@@ -1,4 +1,4 @@
-import { toHex } from "../connection/hash.js";
+import { digest, toHex } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
 import type { Identity } from "../platform/platform.js";
 import { MOST_COMPLETE, thresholdOf } from "./graph.js";
@@ -6,7 +6,6 @@ import {
   agreed,
   agreementKey,
   commitmentOf,
-  digest,
   fromHex,
   pairKey,
   publicKeyOf,

@@ -1,5 +1,5 @@
-import { toHex } from "../connection/hash.js";
-import { digest, utf8, type Bytes, type SecureAttempt } from "./keys.js";
+import { digest, toHex } from "../connection/hash.js";
+import { utf8, type Bytes, type SecureAttempt } from "./keys.js";
 
 /** One client of a secure round, as every other one is told of it: hexadecimal but for the weight. */
 export interface SecureMember {

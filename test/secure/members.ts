@@ -1,6 +1,5 @@
 import { labIdentity } from "../../runtime/platform/node-identity.js";
-import { toHex } from "../../runtime/connection/hash.js";
-import { digest } from "../../runtime/secure/keys.js";
+import { digest, toHex } from "../../runtime/connection/hash.js";
 import {
   participant,
   type Participant,

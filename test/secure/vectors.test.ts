@@ -1,13 +1,12 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
-import { toHex } from "../../runtime/connection/hash.js";
+import { digest, toHex } from "../../runtime/connection/hash.js";
 import { holdersOf, neighboursOf } from "../../runtime/secure/graph.js";
 import {
   agreed,
   commitmentOf,
   contextOf,
-  digest,
   fromHex,
   pairKey,
   publicKeyOf,
