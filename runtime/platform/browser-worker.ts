@@ -1,5 +1,4 @@
 import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
-import { ConfigError } from "../errors.js";
 import { startEngine } from "../training/start-engine.js";
 import { serveJobs } from "../training/worker.js";
 import type { Port } from "../worker-rpc.js";
@@ -31,14 +30,6 @@ host.onmessage = ({ data }) => {
     "tfjs-backend-wasm-simd.wasm": tfjs,
     "tfjs-backend-wasm-threaded-simd.wasm": tfjs,
   });
-  serveJobs(port, () =>
-    startEngine(fetchKernels(kernels)).catch((error: unknown) => {
-      if (!(error instanceof ConfigError && error.code === "tfjs-start")) throw error;
-      throw new ConfigError(
-        error.code,
-        `"${tfjs}" expected tfjs's wasm backend, got none that starts: serve the .wasm files beside the JavaScript, and allow 'wasm-unsafe-eval' in script-src`,
-      );
-    }),
-  );
+  serveJobs(port, () => startEngine(fetchKernels(kernels)));
   host.onmessage = ({ data }) => port.onMessage?.(data);
 };

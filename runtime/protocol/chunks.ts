@@ -27,8 +27,7 @@ export function encodeChunk(
   const view = new DataView(frame.buffer);
   view.setUint32(0, transfer, true);
   view.setUint32(4, 0, true);
-  view.setUint32(8, offset >>> 0, true);
-  view.setUint32(12, Math.floor(offset / 2 ** 32), true);
+  view.setBigUint64(8, BigInt(offset), true);
   frame.set(bytes, CHUNK_HEADER_BYTES);
   return frame;
 }
@@ -45,7 +44,7 @@ export function decodeChunk(frame: Uint8Array): Chunk {
   const transfer = view.getUint32(0, true);
   if (transfer === 0) fail("a transfer above 0", 0);
   if (view.getUint32(4, true) !== 0) fail("zero in bytes 4 to 7", view.getUint32(4, true));
-  const offset = view.getUint32(12, true) * 2 ** 32 + view.getUint32(8, true);
+  const offset = Number(view.getBigUint64(8, true));
   if (!Number.isSafeInteger(offset)) fail("an offset below 2^53", offset);
   return { transfer, offset, bytes: frame.subarray(CHUNK_HEADER_BYTES) };
 }

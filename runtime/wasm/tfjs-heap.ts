@@ -47,7 +47,7 @@ export async function startedBackend(): Promise<WasmBackend> {
   if (!(await setBackend("wasm")))
     throw new ConfigError(
       "tfjs-start",
-      `"tf.setBackend" expected the wasm backend to start, got none: is tfjs-backend-wasm-simd.wasm beside its JavaScript?`,
+      `"tf.setBackend" expected the wasm backend to start, got none: serve the .wasm files beside the JavaScript, and allow 'wasm-unsafe-eval' in a page's script-src`,
     );
   return checkedBackend(backend());
 }
