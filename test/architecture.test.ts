@@ -66,7 +66,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 };
 
 // The floor under all of them; its files import nothing.
-const FLOOR = ["errors", "serial", "crc", "worker-rpc"];
+const FLOOR = ["errors", "issues", "json", "serial", "crc", "worker-rpc"];
 
 // Files of the public surface and a worker's entry bind rooms together and stand beside the arrows.
 const BINDERS = /^runtime\/((index|node|browser|client)|platform\/(node|browser)-worker)\.ts$/;

@@ -7,7 +7,7 @@ import { readSafetensors } from "../tensors/safetensors.js";
 import { elements } from "../tensors/shape.js";
 import type { StateStore } from "../platform/platform.js";
 import type { Snapshot } from "../training/job.js";
-import { decodeJson } from "../protocol/json.js";
+import { decodeJson } from "../json.js";
 import { serial } from "../serial.js";
 import { joined } from "./joined.js";
 

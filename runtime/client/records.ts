@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { sha256 } from "../connection/hash.js";
 import { FedflatError } from "../errors.js";
 import type { StateStore } from "../platform/platform.js";
-import { decodeJson } from "../protocol/json.js";
+import { decodeJson } from "../json.js";
 import { orNull } from "../protocol/fields.js";
 import { offer } from "../protocol/results.js";
 import { serial } from "../serial.js";

@@ -1,9 +1,11 @@
 import * as v from "valibot";
 import { ModelError } from "../errors.js";
+import { decodeJson } from "../json.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Vector } from "../tensors/layout.js";
 import { readSafetensors } from "../tensors/safetensors.js";
 import type { ModelDescription } from "./description.js";
+import { positiveInteger } from "./layers/fields.js";
 import { networkOf, type Network } from "./network.js";
 import { putShare, takeShare } from "./shares.js";
 
@@ -20,14 +22,10 @@ export interface BaseName {
   readonly bytes: number;
 }
 
-const baseName = v.pipe(
-  v.string(),
-  v.parseJson(),
-  v.object({
-    sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
-    bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-  }),
-);
+const baseName = v.object({
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
+  bytes: positiveInteger,
+});
 
 /** The base's file; nothing where all of the model is trained and sent. */
 export function writeBase({
@@ -44,9 +42,10 @@ export function writeBase({
 
 /** The base that a round's model names. @throws ModelError `model-file` */
 export function baseNamed(metadata: Readonly<Record<string, string>>): BaseName | undefined {
-  if (metadata[BASE] === undefined) return undefined;
-  const { success, output } = v.safeParse(baseName, metadata[BASE]);
-  if (success) return output;
+  const text = metadata[BASE];
+  if (text === undefined) return undefined;
+  const name = decodeJson(baseName, text);
+  if (name !== undefined) return name;
   throw new ModelError("model-file", `"base" expected a hash and a length, got another text`);
 }
 

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { ModelError } from "../errors.js";
+import { placeOf, shown } from "../issues.js";
 import { activation, relu } from "./layers/activation.js";
 import { add } from "./layers/add.js";
 import { multiHeadAttention } from "./layers/attention.js";
@@ -176,14 +177,9 @@ export function check<Output>(
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
-  const path = (issue.path ?? []).map(({ key }) => key);
-  const where = path.reduce<string>(
-    (text, key) => (typeof key === "number" ? `${text}[${key}]` : `${text}.${String(key)}`),
-    label,
-  );
   throw new ModelError(
     "description",
-    `"${where}" expected ${expectation(schema, issue, path)}, got ${shown(issue.input)}`,
+    `"${placeOf(label, issue)}" expected ${expectation(schema, issue)}, got ${shown(issue.input)}`,
   );
 }
 
@@ -191,26 +187,12 @@ export function check<Output>(
  * What the schema wanted at the issue's place; valibot tells of a missing or unknown key in its own
  * words only.
  */
-function expectation(
-  schema: v.GenericSchema,
-  issue: v.BaseIssue<unknown>,
-  path: readonly unknown[],
-): string {
+function expectation(schema: v.GenericSchema, issue: v.BaseIssue<unknown>): string {
+  const { path = [] } = issue;
   const entries = (schema as { entries?: Record<string, v.GenericSchema> }).entries;
   if (entries === undefined || path.length !== 1 || !/object$/.test(issue.type))
     return issue.message;
-  const key = String(path[0]);
+  const key = String(path[0]!.key);
   if (!Object.hasOwn(entries, key)) return `one of the fields ${Object.keys(entries).join(", ")}`;
   return v.safeParse(entries[key], undefined).issues?.[0].message ?? issue.message;
-}
-
-function shown(value: unknown): string {
-  let text: string;
-  try {
-    text = JSON.stringify(value) ?? "nothing";
-  } catch {
-    // Its nesting is deeper than the stack.
-    text = Array.isArray(value) ? "lists in lists" : "objects in objects";
-  }
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { firstTwice, type Normalisation } from "../data/dataset.js";
 import type { Expected, ExpectedTarget } from "../data/matching.js";
 import { ModelError } from "../errors.js";
+import { parseJson } from "../json.js";
 import { MODEL, readBlob, writeBlob } from "../tensors/blob.js";
 import type { Layout, Vector } from "../tensors/layout.js";
 import { readMetadata, readSafetensors } from "../tensors/safetensors.js";
@@ -148,9 +149,8 @@ const card = v.object(
  */
 export function parseCard(json: unknown): ModelCard {
   const read = check(card, json, "model");
-  const { description: described, normalisation, classes, columns } = read;
-  const { targets, vocabulary, threshold } = read;
-  const description = parseDescription(described);
+  const { normalisation, classes, columns, targets } = read;
+  const description = parseDescription(read.description);
   const network = networkOf(description);
   const { task, target } = network.loss;
   const needsNames = task === "classes" && classes.length === 0;
@@ -190,15 +190,7 @@ export function parseCard(json: unknown): ModelCard {
         `"model.targets.${field}" expected one for each of ${most} numbers, got ${list.length}`,
       );
   }
-  return {
-    description,
-    normalisation,
-    classes,
-    ...(columns && { columns }),
-    ...(targets && { targets }),
-    ...(vocabulary && { vocabulary }),
-    ...(threshold && { threshold }),
-  };
+  return { ...read, description };
 }
 
 /**
@@ -235,11 +227,8 @@ function cardIn(metadata: Readonly<Record<string, string>>): ModelCard {
       "model-file",
       `"model" expected in the file's metadata, got nothing of that name`,
     );
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch {
+  const json = parseJson(text);
+  if (json === undefined)
     throw new ModelError("model-file", `"model" expected JSON, got other text`);
-  }
   return parseCard(json);
 }

@@ -1,9 +1,9 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
-import type { OutgoingClientMessage } from "./client-messages.js";
+import { placeOf, shown } from "../issues.js";
+import { parseJson } from "../json.js";
 import { assignment } from "./fields.js";
 import { printable } from "./printable.js";
-import type { OutgoingServerMessage } from "./server-messages.js";
 
 /**
  * Control messages as text: docs/protocol.md. A text frame holds one message as JSON. Unknown fields
@@ -26,7 +26,7 @@ export type Incoming<T extends Table> = {
 }[keyof T];
 
 /** The message as the text of one frame. @throws ProtocolError `too-large` above 64 KiB. */
-export function encode(message: OutgoingClientMessage | OutgoingServerMessage): string {
+export function encode<M extends { readonly type: string }>(message: M): string {
   const encoded = JSON.stringify(message);
   if (longerThan(encoded, MAX_TEXT_BYTES))
     throw new ProtocolError(
@@ -60,25 +60,14 @@ export function decode<T extends Table>(table: T, text: string): Decoded<Incomin
   });
   if (longerThan(text, MAX_TEXT_BYTES))
     return bad("too-large", `"text frame" expected at most ${MAX_TEXT_BYTES} bytes, got more`);
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return bad("not-json", `"text frame" expected JSON, got ${shown(text)}`);
-  }
-  if (
-    typeof value !== "object" ||
-    value === null ||
-    !("type" in value) ||
-    typeof value.type !== "string"
-  )
-    return bad("not-a-message", `"text frame" expected an object with a type, got ${shown(text)}`);
-  const { type } = value;
+  const value = parseJson(text);
+  if (value === undefined) return bad("not-json", `"text frame" expected JSON, got ${told(text)}`);
+  const named = v.safeParse(v.object({ type: v.string() }), value);
+  if (!named.success)
+    return bad("not-a-message", `"text frame" expected an object with a type, got ${told(value)}`);
+  const { type } = named.output;
   if (!Object.hasOwn(table, type))
-    return bad(
-      "unknown-type",
-      `"type" expected a known message, got ${shown(JSON.stringify(type))}`,
-    );
+    return bad("unknown-type", `"type" expected a known message, got ${told(type)}`);
   const schema: T[keyof T] = table[type as keyof T];
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return { ok: true, message: result.output };
@@ -89,19 +78,24 @@ export function decode<T extends Table>(table: T, text: string): Decoded<Incomin
   };
 }
 
-/** The sentence for the first thing wrong: `"offer.samples" expected at least 1, got 0`. */
-export function describe(label: string, issue: v.BaseIssue<unknown>): string {
-  const path = v.getDotPath(issue);
-  const name = printable(path ? `${label}.${path}` : label);
-  const got = GOT[issue.received] ?? shown(issue.received);
-  return `"${name}" expected ${expectedIn(issue)}, got ${got}`;
+/** The value as the schema types it. @throws ProtocolError of this code, for the first thing wrong */
+export function checked<S extends v.GenericSchema>(
+  schema: S,
+  value: unknown,
+  label: string,
+  code = label,
+): v.InferOutput<S> {
+  const result = v.safeParse(schema, value, { abortEarly: true });
+  if (result.success) return result.output;
+  throw new ProtocolError(code, describe(label, result.issues[0]));
 }
 
-const GOT: Readonly<Record<string, string>> = {
-  undefined: "nothing",
-  Array: "a list",
-  Object: "an object",
-};
+/** The sentence for the first thing wrong: `"offer.samples" expected at least 1, got 0`. */
+export function describe(label: string, issue: v.BaseIssue<unknown>): string {
+  const { type, received, input } = issue;
+  const got = type === "max_length" ? received : told(input);
+  return `"${printable(placeOf(label, issue))}" expected ${expectedIn(issue)}, got ${got}`;
+}
 
 const KINDS: Readonly<Record<string, string>> = {
   number: "a number",
@@ -136,7 +130,8 @@ function expectedIn(issue: v.BaseIssue<unknown>): string {
   }
 }
 
-const shown = (text: string) => printable(text.length > 80 ? `${text.slice(0, 80)}...` : text);
+/** What came, as JSON with nothing hidden. */
+const told = (value: unknown): string => printable(shown(value));
 
 function longerThan(text: string, bytes: number): boolean {
   if (text.length > bytes) return true;

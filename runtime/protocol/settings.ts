@@ -1,6 +1,5 @@
 import * as v from "valibot";
-import { ProtocolError } from "../errors.js";
-import { describe } from "./messages.js";
+import { checked } from "./messages.js";
 import { above0, between, whole } from "./numbers.js";
 
 const name = v.pipe(v.string(), v.maxLength(64));
@@ -65,16 +64,11 @@ const statisticsSettings = v.strictObject({
  * setting that is wrong.
  */
 export const readTrainSettings = (settings: unknown): TrainSettings =>
-  read(assignedSettings, settings);
+  checked(assignedSettings, settings, "settings");
 
 /** Reads `assign.settings` of the task `statistics`. @throws ProtocolError `settings` likewise */
-export const readStatisticsSettings = (settings: unknown) => read(statisticsSettings, settings);
-
-function read<S extends v.GenericSchema>(schema: S, settings: unknown): v.InferOutput<S> {
-  const result = v.safeParse(schema, settings, { abortEarly: true });
-  if (!result.success) throw new ProtocolError("settings", describe("settings", result.issues[0]));
-  return result.output;
-}
+export const readStatisticsSettings = (settings: unknown) =>
+  checked(statisticsSettings, settings, "settings");
 
 /** Those of the values that the schemas name. */
 export const pick = <T extends object, S extends object>(

@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { ProtocolError } from "../errors.js";
-import { describe } from "../protocol/messages.js";
+import { parseJson } from "../json.js";
+import { checked } from "../protocol/messages.js";
 import { above0, whole } from "../protocol/numbers.js";
 
 /**
@@ -25,13 +26,8 @@ export type SecureTerms = v.InferOutput<typeof schema>;
 
 /** @throws ProtocolError `terms` */
 export function readTerms(text: string): SecureTerms {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
+  const value = parseJson(text);
+  if (value === undefined)
     throw new ProtocolError("terms", `"secure" expected JSON, got something else`);
-  }
-  const result = v.safeParse(schema, value, { abortEarly: true });
-  if (!result.success) throw new ProtocolError("terms", describe("secure", result.issues[0]));
-  return result.output;
+  return checked(schema, value, "secure", "terms");
 }
