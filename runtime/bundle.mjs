@@ -7,7 +7,7 @@
 import { copyFile, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { brotliCompressSync } from "node:zlib";
 import { parse } from "acorn";
 import { build } from "esbuild";
@@ -50,10 +50,9 @@ const WASM_FILES = [
 
 /**
  * Properties that no device uses: Hessian-vector products, which `fedflat flatness` computes, with
- * the derivatives of activations and losses that they take; of algorithms their papers and what the
- * server does; what layers begin as, and how splits are drawn; of messages that a client only writes
- * their schemas; and of valibot what it offers to others. They are left out, with what only they
- * need.
+ * the derivatives of activations and losses that they take; of algorithms their papers, what the
+ * server does, and its numbers; what layers begin as, and how splits are drawn; and of valibot what
+ * it offers to others. They are left out, with what only they need.
  */
 const LEFT_OUT = [
   [/layers[\\/]activations\.js$/, ["value", "first", "second"]],
@@ -234,23 +233,42 @@ const sizeOf = (contents) => ({
 });
 /** The browser's files once more, without tfjs: what of them is ours, what both need counted once. */
 const browsers = BUNDLES.filter(({ platform }) => platform === "browser");
-const ours = (
-  await bundle({
+async function ownCode(...plugins) {
+  const files = await bundle({
     platform: "browser",
     entryPoints: Object.assign({}, ...browsers.map(({ entryPoints }) => entryPoints)),
     splitting: true,
-    plugins: [ourCode],
+    plugins: [...plugins, ourCode],
     external: ["@tensorflow/*"],
-  })
-).map(({ contents }) => sizeOf(contents));
-const sum = (key) => ours.reduce((total, size) => total + size[key], 0);
+  });
+  const sizes = files.map(({ contents }) => sizeOf(contents));
+  const sum = (key) => sizes.reduce((total, size) => total + size[key], 0);
+  return { bytes: sum("bytes"), brotli: sum("brotli") };
+}
+
+/** Secure aggregation has an allowance of its own: it is what a build has less whose functions of it do nothing. */
+const withoutSecure = {
+  name: "without-secure",
+  setup({ onLoad }) {
+    onLoad(
+      { filter: /runtime[\\/](secure[\\/].*|client[\\/]secure-round)\.js$/ },
+      async ({ path }) => {
+        const names = Object.keys(await import(pathToFileURL(path)));
+        return { contents: names.map((name) => `export const ${name} = () => {};`).join("\n") };
+      },
+    );
+  },
+};
+const own = await ownCode();
+const others = await ownCode(withoutSecure);
 
 const sizes = {};
 for (const { path, contents } of written) sizes[basename(path)] = sizeOf(contents);
 for (const file of WASM_FILES) sizes[basename(file)] = sizeOf(await readFile(file));
-sizes["our own code in the browser"] = {
-  bytes: sum("bytes"),
-  brotli: sum("brotli"),
+sizes["our own code in the browser"] = own;
+sizes["secure aggregation of it"] = {
+  bytes: own.bytes - others.bytes,
+  brotli: own.brotli - others.brotli,
 };
 await writeFile(join(dist, "client-sizes.json"), `${JSON.stringify(sizes, null, 2)}\n`);
 for (const [name, { bytes, brotli }] of Object.entries(sizes))
