@@ -46,7 +46,8 @@ export function openClaims(
     claim,
 
     async claimAgain(client) {
-      for (const [id, assignment] of waiting)
+      // Each once: the store may let it wait again.
+      for (const [id, assignment] of [...waiting])
         if (client === undefined || client === assignment.client) {
           waiting.delete(id);
           await claim(assignment);
