@@ -803,6 +803,11 @@ const LOAD = only("loadtest", {
     default: "instant",
     help: "kinds of devices with shares, of instant, phone, gateway and flaky-rural, and of attackers (sign-flip, alie, inner-product, huge, label-flip), such as phone:80,sign-flip:20; or a JSON file (docs/loadtest.md)",
   },
+  onlySecure: {
+    ...toggle,
+    flag: "secure",
+    help: "train in secure rounds alone (they mask their updates in a secure run without it, too)",
+  },
   ramp: {
     ...number(0, 1_000_000),
     default: 1,

@@ -163,7 +163,7 @@ export async function loadtest(
 
 /** Divides the clients among as many threads as asked for. */
 function startFleets(
-  { address: url, lightClients, processes: count, seed, ramp }: SettingsOf<"loadtest">,
+  { address: url, lightClients, processes: count, seed, ramp, onlySecure }: SettingsOf<"loadtest">,
   common: Pick<FleetOptions, "token" | "ca" | "profiles" | "update">,
 ): RunningFleet[] {
   const firstOf = (worker: number) => Math.floor((worker * lightClients) / count);
@@ -174,6 +174,7 @@ function startFleets(
       first: firstOf(worker),
       clients: firstOf(worker + 1) - firstOf(worker),
       seed: String(seed),
+      secureOnly: onlySecure,
       ramp: 1000 * ramp,
     };
     return count === 1 ? startFleet(options) : startFleetInWorker(options);

@@ -58,6 +58,8 @@ export interface FleetOptions {
   readonly seed: string;
   readonly profiles: readonly Mix[];
   readonly update: UpdateKind;
+  /** Its clients train in no other rounds. */
+  readonly secureOnly?: boolean;
   /** Milliseconds over which they arrive, evenly and each a little by chance. */
   readonly ramp: number;
 }
@@ -71,13 +73,14 @@ export interface RunningFleet {
 
 /** Starts light clients, and records what becomes of them. */
 export function startFleet(options: FleetOptions): RunningFleet {
-  const { url, token, ca, first, seed, profiles, update, ramp } = options;
+  const { url, token, ca, first, seed, profiles, update, secureOnly, ramp } = options;
   const recording = newRecording();
   const fleet: Fleet = {
     url,
     seed,
     token,
     socket: ca === undefined ? {} : { tls: { ca } },
+    secureOnly,
     recording,
     openSocket: nodePlatform().openSocket,
     identityOf: (index) => lightIdentity(seed, index),
@@ -85,6 +88,11 @@ export function startFleet(options: FleetOptions): RunningFleet {
       update.kind === "train" ? partOf(update, index).train.rows.length : undefined,
     models: sharedModels(),
     work: underAttack(worker(update), formOf),
+    vectors: (assign, model, { source, bytes }) => {
+      const { header } = formOf(assign, model);
+      const numbers = new Uint8Array(source(header.length, bytes - header.length));
+      return new Float32Array(numbers.buffer, 0, numbers.length >> 2);
+    },
     evaluate: evaluator(update),
     measure: measurer(update),
   };

@@ -1,6 +1,14 @@
 import { setTimeout } from "node:timers/promises";
 import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import type { Loaded } from "../../runtime/client/model-cache.js";
+import {
+  agreedIn,
+  answerTo,
+  hidden,
+  maskedOffer,
+  type Agreed,
+  type PhaseQuestion,
+} from "../../runtime/client/secure-round.js";
 import { CODECS } from "../../runtime/codecs/built-in.js";
 import {
   Connection,
@@ -10,9 +18,10 @@ import {
   type Introduction,
   type Told,
 } from "../../runtime/connection/connection.js";
-import type { ProtocolError } from "../../runtime/errors.js";
+import { ProtocolError } from "../../runtime/errors.js";
 import { LAYER_KINDS } from "../../runtime/models/description.js";
 import { random, type Random } from "../../runtime/tensors/random.js";
+import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { Identity, Platform, SocketOptions } from "../../runtime/platform/platform.js";
 import { MOST_PENDING, type BlobName } from "../../runtime/protocol/fields.js";
 import type { ServerMessageOf } from "../../runtime/protocol/server-messages.js";
@@ -27,7 +36,8 @@ import {
 } from "./light-fleet.js";
 import { draw, type Profile } from "./profile.js";
 import { Recorder } from "./recorder.js";
-import { add, type Activity, type Fault } from "./recording.js";
+import type { Participant } from "../../runtime/secure/participant.js";
+import { add, type Activity, type Fault, type Phase } from "./recording.js";
 import { shaped } from "./shaped-socket.js";
 
 /** An update that is on its way into a model. */
@@ -38,12 +48,28 @@ interface Sent {
   readonly assigned: number;
 }
 
+/** An assignment as if its round were not secure. */
+const trainingOf = (assign: Assign, { terms }: Agreed): Assign => ({
+  ...assign,
+  settings: { ...terms.training, seed: assign.settings["seed"] },
+});
+
+/** A secure round, from its training to its end. */
+interface Hidden {
+  readonly part: Participant;
+  readonly weight: number;
+  /** The phase that it was asked for last, and when. */
+  phase?: Phase;
+  asked: number;
+}
+
 const CAPABILITIES: Introduction["capabilities"] = {
   algorithms: BUILT_IN.map(({ name }) => name),
   layers: Object.keys(LAYER_KINDS),
   codecs: Object.keys(CODECS),
   models: ["float32", "float16"],
   build: "none",
+  secure: true,
 };
 
 /**
@@ -84,11 +110,13 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   /** What it is doing while it is connected. */
   #work: Activity = "idle";
   #dialled = 0;
+  #run = "";
   #model = "";
   #assign?: Assign;
   #assigned = 0;
   #offer?: Offer;
   #offered = 0;
+  #hidden?: Hidden;
   /** Updates of assignments before this one that no model has yet, as in buffered rounds. */
   #waiting?: Map<string, Sent>;
   /** What is wrong with the assignment's update, as its profile asks. */
@@ -159,9 +187,14 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
 
   // Events of the connection.
 
-  welcome({ lastCounted }: ServerMessageOf<"welcome">): void {
+  welcome({ run, lastCounted }: ServerMessageOf<"welcome">): void {
     this.#record.took("connect", this.#dialled);
     this.#record.is(this.#work);
+    this.#run = run;
+    const { assignment } = this.#assign ?? {};
+    // It may not have been heard.
+    if (this.#hidden && assignment !== undefined && assignment !== lastCounted?.assignment)
+      this.#connection.tell({ type: "trained", assignment });
     if (lastCounted) this.#counted(lastCounted.assignment);
   }
 
@@ -169,6 +202,12 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     switch (message.type) {
       case "assign":
         return this.#take(message);
+      case "keys":
+      case "shares":
+      case "masked":
+      case "verify":
+      case "unmask":
+        return void this.#answer(message);
       case "received":
         if (message.assignment !== this.#offer?.assignment) return;
         this.#record.took("upload", this.#offered);
@@ -215,8 +254,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   #take(assign: Assign): void {
     const { assignment } = assign;
     if (this.#assign?.assignment === assignment || this.#waiting?.has(assignment)) {
-      if (!this.#connection.repeat(assignment))
-        this.#connection.tell({ type: "accept", assignment });
+      const type = this.#hidden ? "trained" : "accept";
+      if (!this.#connection.repeat(assignment)) this.#connection.tell({ type, assignment });
       return;
     }
     // It would not get another one if it had not been told `received`.
@@ -226,6 +265,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     } else this.#rest();
     this.#offer = undefined;
     this.#fault = undefined;
+    this.#forget();
     this.#assign = assign;
     this.#assigned = performance.now();
     this.#connection.tell({ type: "accept", assignment });
@@ -244,6 +284,9 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const { faulty } = this.#profile;
     const chance = this.#chance;
     const mine = () => this.#assign === assign;
+    const agreed = task === "train" ? agreedIn(assign) : undefined;
+    if (task === "train" && agreed === undefined && this.#fleet.secureOnly)
+      return this.#decline(assignment, "a round that is not secure");
     const model = await this.#base(assign.model);
     if (!mine()) return;
     if (task === "statistics") {
@@ -274,12 +317,9 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     if (milliseconds > 0) await pause(milliseconds);
     if (!mine()) return;
     const nan = chance.next() < (faulty.nan ?? 0);
+    const given = agreed ? trainingOf(assign, agreed) : assign;
     const { update, metrics = invented(seconds) } = await this.#fleet.work(
-      this.#index,
-      assign,
-      model,
-      nan,
-      this.#attack,
+      ...([this.#index, given, model, nan, this.#attack] as const),
     );
     if (!mine()) return;
     this.#record.took("train", begun);
@@ -287,6 +327,8 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     const duplicate = chance.next() < (faulty.duplicate ?? 0);
     if (!late)
       this.#fault = misshapen ? "shape" : nan ? "nan" : duplicate ? "duplicate" : undefined;
+    if (agreed !== undefined)
+      return this.#hide(assign, agreed, this.#fleet.vectors(given, model, update));
     this.#offer = {
       type: "offer",
       assignment,
@@ -298,6 +340,66 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#offered = performance.now();
     this.#does("uploading");
     this.#connection.offer(this.#offer, update.source);
+  }
+
+  #decline(assignment: string, what: string): void {
+    this.#record.error(`declined: ${what}`);
+    this.#connection.tell({ type: "decline", assignment, code: "settings", message: what });
+    this.#rest();
+  }
+
+  /** Says that it has trained: what it found is masked when the others have, too. */
+  #hide(assign: Assign, agreed: Agreed, vectors: Float32Array): void {
+    const { assignment, round, attempt } = assign;
+    const { identity } = this;
+    const least = agreed.terms.clients;
+    const of = { run: this.#run, round, attempt };
+    this.#hidden = {
+      ...hidden(of, agreed, vectors, this.#samples, { identity, least }),
+      asked: performance.now(),
+    };
+    this.#does("uploading");
+    this.#connection.tell({ type: "trained", assignment });
+  }
+
+  /** Answers a phase of a secure round, or says that it cannot. */
+  async #answer(asked: PhaseQuestion): Promise<void> {
+    const secure = this.#hidden;
+    const { assignment } = asked;
+    const failed = (code: "lists" | "other") =>
+      this.#connection.tell({ type: "failed", assignment, code });
+    if (secure === undefined || assignment !== this.#assign?.assignment)
+      return void failed("other");
+    this.#phase(secure, asked.type);
+    try {
+      if (asked.type !== "masked") {
+        const said = await answerTo(secure.part, asked);
+        if (this.#hidden !== secure) return;
+        this.#record.answered(asked.type, asked, said);
+        return void this.#connection.tell(said);
+      }
+      const words = await secure.part.masked(asked.sealed);
+      if (this.#hidden !== secure || this.#offer !== undefined) return;
+      const update = new Uint8Array(words.buffer);
+      this.#offer = maskedOffer(assignment, secure.weight, update, sha256Hex(update));
+      this.#offered = performance.now();
+      this.#record.answered(asked.type, asked, this.#offer, update.length);
+      this.#connection.offer(this.#offer, (from, length) => update.subarray(from, from + length));
+    } catch (error) {
+      if (this.#hidden !== secure) return;
+      const message = error instanceof Error ? error.message : String(error);
+      this.#record.error(`failed: ${message.slice(0, 200)}`);
+      this.#rest();
+      failed(error instanceof ProtocolError ? "lists" : "other");
+    }
+  }
+
+  /** A phase is over when the next one is asked for, or the round. */
+  #phase(secure: Hidden, next?: Phase): void {
+    if (secure.phase === next) return;
+    if (secure.phase !== undefined) this.#record.took(secure.phase, secure.asked);
+    secure.phase = next;
+    secure.asked = performance.now();
   }
 
   /** The model of an assignment: downloaded, unless it is the one that this client had last. */
@@ -349,6 +451,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
         ? this.#sent(this.#offer)
         : this.#waiting?.get(assignment);
     if (sent === undefined) return;
+    if (this.#hidden) this.#phase(this.#hidden);
     this.#record.counted(sent.bytes, sent.assigned);
     this.#settle(assignment);
   }
@@ -365,7 +468,14 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
     this.#assign = undefined;
     this.#offer = undefined;
     this.#fault = undefined;
+    this.#forget();
     this.#does("idle");
+  }
+
+  /** The secrets of a secure round are of no use any more. */
+  #forget(): void {
+    this.#hidden?.part.erase();
+    this.#hidden = undefined;
   }
 
   #does(work: Activity): void {

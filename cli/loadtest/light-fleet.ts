@@ -24,6 +24,8 @@ export interface Fleet {
   readonly seed: string;
   readonly token: string | undefined;
   readonly socket: SocketOptions;
+  /** Its clients train in no other rounds. */
+  readonly secureOnly?: boolean;
   readonly recording: Recording;
   openSocket: Platform["openSocket"];
   identityOf(index: number): Identity;
@@ -39,6 +41,8 @@ export interface Fleet {
     /** What it does instead of honest work. */
     attack: Attack,
   ): Promise<MadeUpdate>;
+  /** An update's numbers, end to end, for a secure round. */
+  vectors(assign: Assign, model: Loaded, update: Update): Float32Array;
   /** Where clients have data. */
   readonly evaluate: ((client: number, model: Loaded) => Promise<Evaluated>) | undefined;
   readonly measure: ((client: number, assign: Assign, model: Loaded) => InputFigures) | undefined;

@@ -1,4 +1,4 @@
-import { add, type Activity, type Figure, type Recording } from "./recording.js";
+import { add, type Activity, type Figure, type Phase, type Recording } from "./recording.js";
 
 /** What one client adds to the recording of its fleet. */
 export class Recorder {
@@ -34,6 +34,14 @@ export class Recorder {
     this.#recording.counted++;
     this.#recording.countedBytes += bytes;
     this.took("roundTrip", since);
+  }
+
+  /** A question of a secure round was answered; a masked update is more than its answer. */
+  answered(phase: Phase, question: unknown, answer: unknown, more = 0): void {
+    const traffic = this.#recording.phases[phase];
+    traffic.answers++;
+    traffic.down += JSON.stringify(question).length;
+    traffic.up += JSON.stringify(answer).length + more;
   }
 
   error(kind: string): void {

@@ -1,5 +1,9 @@
-/** What is timed of every client, in milliseconds. */
-export const FIGURES = ["connect", "download", "train", "upload", "roundTrip"] as const;
+/** The phases of a secure round that follow its training. */
+export const PHASES = ["keys", "shares", "masked", "verify", "unmask"] as const;
+export type Phase = (typeof PHASES)[number];
+
+/** What is timed of every client, in milliseconds; of a phase from its question to the next. */
+export const FIGURES = ["connect", "download", "train", "upload", ...PHASES, "roundTrip"] as const;
 export type Figure = (typeof FIGURES)[number];
 
 /** What clients are at; away are those whose profile broke their connection. */
@@ -28,23 +32,32 @@ export interface Recording {
   counted: number;
   countedBytes: number;
   modelBytes: number;
+  /** Bytes of a secure round's questions and of their answers, and how many answers these were. */
+  readonly phases: Record<Phase, Traffic>;
   /** The last round that was committed, and how many were while this was recorded. */
   round: number;
   rounds: number;
   finished: number;
 }
 
+export interface Traffic {
+  answers: number;
+  up: number;
+  down: number;
+}
+
+const quiet = (): Recording["phases"] =>
+  Object.fromEntries(
+    PHASES.map((phase) => [phase, { answers: 0, up: 0, down: 0 }]),
+  ) as Recording["phases"];
+
 const zeros = <K extends string>(keys: readonly K[]) =>
   Object.fromEntries(keys.map((key) => [key, 0])) as Record<K, number>;
 
 export const newRecording = (): Recording => ({
-  samples: {
-    connect: [],
-    download: [],
-    train: [],
-    upload: [],
-    roundTrip: [],
-  },
+  samples: Object.fromEntries(
+    FIGURES.map((figure): [Figure, number[]] => [figure, []]),
+  ) as Recording["samples"],
   faults: zeros(FAULTS),
   refused: {},
   errors: {},
@@ -53,6 +66,7 @@ export const newRecording = (): Recording => ({
   counted: 0,
   countedBytes: 0,
   modelBytes: 0,
+  phases: quiet(),
   round: 0,
   rounds: 0,
   finished: 0,
@@ -73,6 +87,9 @@ export function countsOf(recordings: readonly Counts[]): Counts {
     for (const state of STATES) sum.states[state] += recording.states[state];
     for (const counts of ["faults", "refused", "errors"] as const)
       for (const [kind, count] of Object.entries(recording[counts])) add(sum[counts], kind, count);
+    for (const phase of PHASES)
+      for (const key of ["answers", "up", "down"] as const)
+        sum.phases[phase][key] += recording.phases[phase][key];
     sum.arrived += recording.arrived;
     sum.counted += recording.counted;
     sum.countedBytes += recording.countedBytes;

@@ -4,6 +4,7 @@ import { wrapped } from "../view.js";
 import {
   FAULTS,
   FIGURES,
+  PHASES,
   percentiles,
   type Fault,
   STATES,
@@ -57,6 +58,8 @@ export interface Report extends LoadRequest {
   readonly refused: Readonly<Record<string, number>>;
   readonly errors: Readonly<Record<string, number>>;
   readonly times: Readonly<Partial<Record<Figure, Percentiles>>>;
+  /** Bytes of the phases of secure rounds, and answers of clients. */
+  readonly phases: Recording["phases"];
   /**
    * Cores used, and the most memory, of this process and, where it tells us, of the aggregator's.
    */
@@ -107,6 +110,7 @@ export function reportOf(
     refused: recording.refused,
     errors: recording.errors,
     times,
+    phases: recording.phases,
     client: {
       cores: cpuSeconds / seconds,
       memory: most(moments.flatMap(({ memory }) => memory ?? [])),
@@ -130,6 +134,11 @@ const NAMES: Readonly<Record<Figure, string>> = {
   download: "download of the model",
   train: "training",
   upload: "upload (offer to received)",
+  keys: "phase keys of a secure round",
+  shares: "phase shares",
+  masked: "phase masked",
+  verify: "phase verify",
+  unmask: "phase unmask",
   roundTrip: "round trip (assigned to committed)",
 };
 
@@ -141,8 +150,9 @@ export function duration(milliseconds: number): string {
 }
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
-const rate = (bytes: number) =>
-  bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB/s` : `${megabytes(bytes)}/s`;
+const size = (bytes: number) =>
+  bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB` : megabytes(bytes);
+const rate = (bytes: number) => `${size(bytes)}/s`;
 
 export const plural = (count: number, noun: string): string =>
   `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
@@ -187,6 +197,15 @@ const HINTS: readonly (readonly [part: string, hint: string])[] = [
   ],
 ];
 
+/** What a client sends and is sent in a secure round, in a sentence. */
+function trafficOf(phases: Report["phases"]): string[] {
+  const each = PHASES.flatMap((phase) => {
+    const { answers, up, down } = phases[phase];
+    return answers === 0 ? [] : [`${phase} ${size(up / answers)} up, ${size(down / answers)} down`];
+  });
+  return each.length === 0 ? [] : [`A client of a secure round: ${each.join("; ")}.`];
+}
+
 /** The sentences of a report. */
 function sentences(report: Report): string[] {
   const { client, server, faults, refused, errors, updatesPerSecond } = report;
@@ -199,6 +218,7 @@ function sentences(report: Report): string[] {
     server === undefined
       ? "No figures of the aggregator: it told its metrics less than twice."
       : `Aggregator: ${server.cores.toFixed(2)} cores, ${megabytes(server.memory)}, event-loop lag p99 ${duration(server.lagP99)} in the worst second${server.silence >= 2 ? `; no answer in the last ${server.silence.toFixed(0)} s` : ""}.`,
+    ...trafficOf(report.phases),
     ...(report.waitsFor === undefined
       ? []
       : [`No round was committed. The aggregator says: ${report.waitsFor}`]),

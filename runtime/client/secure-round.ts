@@ -1,7 +1,10 @@
 import { FedflatError, ProtocolError } from "../errors.js";
+import type { Identity } from "../platform/platform.js";
+import type { OutgoingClientMessage } from "../protocol/client-messages.js";
 import type { ServerMessageOf } from "../protocol/server-messages.js";
 import { sha256 } from "../connection/hash.js";
-import { participant } from "../secure/participant.js";
+import { participant, type Participant } from "../secure/participant.js";
+import type { SecureAttempt } from "../secure/keys.js";
 import { quantised, randomWords } from "../secure/quantise.js";
 import { readTerms, type SecureTerms } from "../secure/terms.js";
 import { errorOf } from "./events.js";
@@ -15,7 +18,8 @@ export interface Agreed {
 }
 
 type Assign = ServerMessageOf<"assign">;
-type PhaseQuestion = ServerMessageOf<"keys" | "shares" | "masked" | "verify" | "unmask">;
+type Offer = Extract<OutgoingClientMessage, { readonly type: "offer" }>;
+export type PhaseQuestion = ServerMessageOf<"keys" | "shares" | "masked" | "verify" | "unmask">;
 
 /**
  * The terms of an assignment; nothing where its round is not secure.
@@ -46,18 +50,26 @@ export async function enterSecure(
   const { assignment, round, attempt } = assign;
   await session!.records.enter(`${round}/${attempt}`);
   leaveSecure(participation);
-  const weight = Math.min(samples, terms.maxWeight);
-  const update = quantised(vectors, weight, terms, randomWords(vectors.length));
   const least = Math.max(terms.clients, options.secureOnly ?? 0);
+  const of = { run: session!.run, round, attempt };
   participation.secure = {
     about: aboutOf(assign),
-    weight,
-    part: participant({
-      attempt: { run: session!.run, round, attempt },
-      ...{ terms: text, identity, update, weight, least },
-    }),
+    ...hidden(of, { text, terms }, vectors, samples, { identity, least }),
   };
   connection.tell({ type: "trained", assignment });
+}
+
+/** An update in whole steps, with its weight, in the hands of who will mask it. */
+export function hidden(
+  attempt: SecureAttempt,
+  { text, terms }: Agreed,
+  vectors: Float32Array,
+  samples: number,
+  { identity, least }: { readonly identity: Identity; readonly least: number },
+): { readonly part: Participant; readonly weight: number } {
+  const weight = Math.min(samples, terms.maxWeight);
+  const update = quantised(vectors, weight, terms, randomWords(vectors.length));
+  return { weight, part: participant({ attempt, terms: text, identity, update, weight, least }) };
 }
 
 /** The attempt is over, or another begins: its secrets are erased. */
@@ -100,38 +112,50 @@ async function answer(
 ): Promise<void> {
   const { connection, offered } = participation;
   const { assignment } = asked;
+  if (asked.type !== "masked") {
+    connection.tell(await answerTo(part, asked));
+    return;
+  }
+  const words = await part.masked(asked.sealed);
+  // The connection repeats it.
+  if (offered.has(assignment)) return;
+  const update = new Uint8Array(words.buffer as ArrayBuffer);
+  offer(participation, maskedOffer(assignment, weight, update, await sha256(update)), update);
+  participation.events.emit("assignment", { ...about, what: "offered" });
+}
+
+/** The offer of a masked update: nothing of its training is said. @param hash SHA-256 of it */
+export const maskedOffer = (
+  assignment: string,
+  samples: number,
+  update: Uint8Array,
+  hash: string,
+): Offer => {
+  const metrics = { lossBefore: 0, lossAfter: 0, activationNorms: [], seconds: 0 };
+  return { type: "offer", assignment, sha256: hash, bytes: update.length, samples, metrics };
+};
+
+/**
+ * What a client says to a phase's question.
+ * @throws ProtocolError `secure`, `key` for lists that a client must not answer
+ */
+export async function answerTo(
+  part: Participant,
+  asked: Exclude<PhaseQuestion, ServerMessageOf<"masked">>,
+): Promise<OutgoingClientMessage> {
+  const { assignment } = asked;
   switch (asked.type) {
     case "keys":
-      connection.tell({ type: "keys", assignment, ...(await part.keys()) });
-      return;
+      return { type: "keys", assignment, ...(await part.keys()) };
     case "shares": {
       const { sealed, seed } = await part.shares(asked.members);
-      connection.tell({ type: "shares", assignment, sealed: [...sealed], seed });
-      return;
-    }
-    case "masked": {
-      const words = await part.masked(asked.sealed);
-      // The connection repeats it.
-      if (offered.has(assignment)) return;
-      const update = new Uint8Array(words.buffer as ArrayBuffer);
-      const metrics = { lossBefore: 0, lossAfter: 0, activationNorms: [], seconds: 0 };
-      const bytes = update.length;
-      const hash = await sha256(update);
-      const message = { type: "offer", assignment, sha256: hash, bytes, samples: weight } as const;
-      offer(participation, { ...message, metrics }, update);
-      participation.events.emit("assignment", { ...about, what: "offered" });
-      return;
+      return { type: "shares", assignment, sealed: [...sealed], seed };
     }
     case "verify":
-      connection.tell({
-        type: "verify",
-        assignment,
-        signature: await part.verify(asked.survivors),
-      });
-      return;
+      return { type: "verify", assignment, signature: await part.verify(asked.survivors) };
     case "unmask": {
       const shares = await part.unmask(asked.survivors, asked.signatures);
-      connection.tell({ type: "unmask", assignment, shares: [...shares] });
+      return { type: "unmask", assignment, shares: [...shares] };
     }
   }
 }
