@@ -197,6 +197,20 @@ const roundSettings = {
     ),
     4,
   ),
+  secureCorrupt: v.optional(
+    inRuns(
+      between(0, 0.5),
+      "with --secure and more than 128 clients a round: share of them that may tell the aggregator what they know",
+    ),
+    0.1,
+  ),
+  secureDropout: v.optional(
+    inRuns(
+      between(0, 0.5),
+      "with --secure and more than 128 clients a round: share of them that may leave after their training",
+    ),
+    0.1,
+  ),
   secureDeadline: v.optional(
     inServices(duration, "with --secure: seconds for each phase after training"),
     60_000,

@@ -2,7 +2,6 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ruleNamed } from "../aggregator/aggregation/rules/built-in.js";
 import { mean } from "../aggregator/aggregation/rules/mean.js";
-import { LEAST_SECURE } from "../aggregator/run/secure.js";
 import type { Aggregator } from "../aggregator/run/aggregator.js";
 import { runSettings } from "../aggregator/settings.js";
 import { algorithmNamed } from "../runtime/algorithms/built-in.js";
@@ -14,6 +13,7 @@ import { matched } from "../runtime/data/matching.js";
 import { ConfigError, DataError } from "../runtime/errors.js";
 import { expectedBy, type ModelCard } from "../runtime/models/model.js";
 import { memoryLine } from "../runtime/platform/memory-line.js";
+import { LEAST_MEMBERS } from "../runtime/secure/graph.js";
 import { memoryStore } from "../runtime/platform/memory-store.js";
 import { clientId, labIdentity } from "../runtime/platform/node-identity.js";
 import { openStateFolder } from "../runtime/platform/node-state.js";
@@ -186,10 +186,10 @@ export async function simulate(
 
 /** @throws ConfigError `clients` */
 function requireEnough({ secure }: SettingsOf<"simulate">, clients: number): void {
-  if (secure && clients < LEAST_SECURE)
+  if (secure && clients < LEAST_MEMBERS)
     throw new ConfigError(
       "clients",
-      `"--clients" expected at least ${LEAST_SECURE} beside --secure, got ${clients}`,
+      `"--clients" expected at least ${LEAST_MEMBERS} beside --secure, got ${clients}`,
     );
 }
 

@@ -14,6 +14,8 @@ export interface Dealer {
   readonly commitment: string;
   /** Its masked update is in the sum: the shares are of its seed, else of its secret key. */
   readonly isIn: boolean;
+  /** Holders of its shares, itself too: it has masks in common with the others. */
+  readonly neighbours: readonly string[];
   readonly shares: readonly {
     readonly holder: string;
     readonly x: number;
@@ -66,14 +68,13 @@ export function maskedGathering(
       if (secrets === undefined) return false;
       const of = (wanted: boolean) =>
         new Map([...secrets].filter(([id]) => isIn.has(id) === wanted));
-      const ids = dealers.map(({ id }) => id);
       await unmask(sum, {
         attempt,
         seeds: of(true),
         keys: of(false),
-        clients: dealers.map(({ id, mask }) => ({
+        clients: dealers.map(({ id, mask, neighbours }) => ({
           ...{ id, mask },
-          neighbours: ids.filter((other) => other !== id),
+          neighbours: neighbours.filter((other) => other !== id),
         })),
       });
       for (const secret of secrets.values()) secret.fill(0);

@@ -28,8 +28,13 @@ function logFactorials(n: number): Float64Array {
  * has t corrupt neighbours, and the ring of those who are honest and stay is not cut, but for odds
  * of 2^-40; everybody keeps t neighbours, but for odds of 2^-20. Nothing where the complete graph is
  * needed.
+ * @param leastShares a t below which none is taken
  */
-export function ringPlan(n: number, { corrupt, dropout }: RingRisk): RingPlan | undefined {
+export function ringPlan(
+  n: number,
+  { corrupt, dropout }: RingRisk,
+  leastShares: (k: number) => number = () => 2,
+): RingPlan | undefined {
   const logs = logFactorials(n);
   const choose = (a: number, b: number) => logs[a] - logs[b] - logs[a - b];
   /** P[from <= X <= to], X being how many of k drawn from n - 1 are among the marked. */
@@ -44,7 +49,7 @@ export function ringPlan(n: number, { corrupt, dropout }: RingRisk): RingPlan | 
   const staying = n - 1 - Math.ceil(dropout * n);
   for (let k = 4; k < n - 1; k += 2) {
     if (n * (corrupt + dropout) ** (k / 2) > OPENED) continue;
-    let t = 2;
+    let t = leastShares(k);
     while (t <= k && n * between(bad, k, t, k) > OPENED) t++;
     if (t <= k && n * between(staying, k, 0, t - 1) <= LOST) return { k, t };
   }

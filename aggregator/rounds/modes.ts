@@ -62,7 +62,7 @@ export function roundsFor(
     };
     const { secureDeadline: phaseDeadline } = settings;
     return settings.secure
-      ? after(secure({ ...rules, phaseDeadline, latest }))
+      ? after(secure({ ...rules, phaseDeadline, latest, ring: settings }))
       : after(synchronous(rules));
   }
   const { buffer, concurrency, maxStaleness } = settings;

@@ -1,5 +1,6 @@
 import { thresholdOf } from "../../runtime/secure/graph.js";
 import type { Attempt, Common, EngineState, RoundEngine, RoundEvent, Step } from "./engine.js";
+import { ringOf, stayingIn, type RingRules } from "./ring.js";
 import { SECURE_PHASES, Members, sameWork, type Member, type SecurePhase } from "./participants.js";
 import {
   abandon,
@@ -32,7 +33,7 @@ import {
  * none of them.
  *
  *     collecting -> securing: keys -> shares -> masked (sealed) -> verify -> unmask -> committing
- *                       |
+ *                       |                       (without verify on a ring)
  *                       +-> too few: abandoned, gathering again with attempt + 1
  *
  * Each phase has a deadline, and needs as many as the secrets are shared for. A restart abandons the
@@ -41,6 +42,8 @@ import {
 export interface SecureRules extends RoundRules {
   /** Milliseconds that clients have for each phase. */
   readonly phaseDeadline: number;
+  /** By what attempts of many clients get rings. */
+  readonly ring: RingRules;
   /** The last attempt that was begun before a restart: later ones have higher numbers. */
   readonly latest?: Pick<Attempt, "round" | "attempt">;
 }
@@ -133,12 +136,25 @@ function enter(
     ...commonOf(common),
     ...{ at: "securing", open, members, step, asked, left },
     answered: new Set(),
-    need: step === "shares" ? thresholdOf(asked.length) : need,
+    need: needOf(rules, open, step, asked.length) ?? need,
     sealing: false,
   };
   const entered = arm(state, rules.phaseDeadline);
   const effects = [{ type: "enter", phase: step, open, clients: asked }] as const;
   return then(and(entered, effects).effects, check(rules, entered.state));
+}
+
+/** How many answers a phase needs, where that is not what the one before it needed. */
+function needOf(
+  { ring }: SecureRules,
+  open: Attempt,
+  step: SecurePhase,
+  clients: number,
+): number | undefined {
+  const threshold = ringOf(ring, open)?.threshold;
+  if (step === "shares")
+    return threshold === undefined ? thresholdOf(clients) : stayingIn(ring, clients);
+  return step === "unmask" ? threshold : undefined;
 }
 
 function secureStep(rules: SecureRules, state: Securing, event: RoundEvent): SecureStep {
@@ -256,7 +272,10 @@ const proceed = (rules: SecureRules, state: Securing): SecureStep =>
 /** The next phase, for those who answered. Before `verify` the others are out of the round. */
 function advance(rules: SecureRules, state: Securing): SecureStep {
   const { open, asked, answered, step, left } = state;
-  const next = SECURE_PHASES[SECURE_PHASES.indexOf(step) + 1];
+  const following = SECURE_PHASES[SECURE_PHASES.indexOf(step) + 1];
+  // On a ring nobody knows enough to sign for all.
+  const isRing = ringOf(rules.ring, open) !== undefined;
+  const next = following === "verify" && isRing ? "unmask" : following;
   const clients = asked.filter((client) => answered.has(client));
   const work = workOf(open);
   const isIn = step === "verify";

@@ -7,6 +7,7 @@ import { BASE, writeBase } from "../../runtime/models/base.js";
 import { modelMetadata, type Model } from "../../runtime/models/model.js";
 import { networkOf } from "../../runtime/models/network.js";
 import type { Shares } from "../../runtime/models/shares.js";
+import { LEAST_MEMBERS } from "../../runtime/secure/graph.js";
 import type { Layout } from "../../runtime/tensors/layout.js";
 import { updateForm } from "../../runtime/training/transmission.js";
 import { averagedIn, runningValuesForm } from "../../runtime/training/running-values.js";
@@ -19,7 +20,8 @@ import type { Needs } from "../clients/clients.js";
 import { combiningOf, type Combining } from "./combining.js";
 import type { AggregatorOptions } from "./options.js";
 import { privacyOf, type Privacy } from "./privacy.js";
-import { LEAST_SECURE, MOST_SECURE, requireSecure } from "./secure.js";
+import { mostSecure } from "../rounds/ring.js";
+import { requireSecure } from "./secure.js";
 import type { Blob } from "../storage/ledger.js";
 import { readAggregatorSettings, type AggregatorSettings } from "../settings.js";
 
@@ -89,7 +91,7 @@ export function definitionOf({
   const settings = {
     ...asked,
     ...privacy?.settings,
-    ...(asked.secure && { minimum: Math.max(LEAST_SECURE, asked.minimum) }),
+    ...(asked.secure && { minimum: Math.max(LEAST_MEMBERS, asked.minimum) }),
   };
   const { name, client } = algorithm;
   const all = algorithmSettings(algorithm, settings.algorithmSettings);
@@ -169,7 +171,7 @@ export function definitionOf({
     combining: withSums(
       combiningOf(settings, algorithm, codec, 4 * layout.size * client.sends.length),
       privacy,
-      settings.secure,
+      settings,
     ),
     privacy,
     norms: tapped.length + (settings.manIncludesLogits ? 1 : 0),
@@ -202,14 +204,14 @@ function baseOf(model: Model): Blob | undefined {
 const withSums = (
   combining: Combining,
   privacy: Privacy | undefined,
-  secure: boolean,
+  settings: AggregatorSettings,
 ): Combining => ({
   ...combining,
   ...(privacy && {
     rule: { ...combining.rule, protection: privacy.protection },
     most: privacy.protection.divisor,
   }),
-  ...(secure && { least: LEAST_SECURE, most: MOST_SECURE }),
+  ...(settings.secure && { least: LEAST_MEMBERS, most: mostSecure(settings) }),
 });
 
 /**

@@ -1,7 +1,8 @@
+import { randomBytes } from "node:crypto";
 import { sha256Hex } from "../../runtime/platform/node-sha256.js";
 import type { ClientMessageOf } from "../../runtime/protocol/client-messages.js";
 import type { OutgoingServerMessage } from "../../runtime/protocol/server-messages.js";
-import { thresholdOf } from "../../runtime/secure/graph.js";
+import { holdersOf, neighboursOf, thresholdOf, type Ring } from "../../runtime/secure/graph.js";
 import { fromHex, type SecureAttempt } from "../../runtime/secure/keys.js";
 import {
   isSigned,
@@ -20,6 +21,7 @@ import { brokenBy } from "../storage/retry.js";
 import type { RunBase, RunContext } from "./context.js";
 import type { Attempts } from "./attempts.js";
 import type { Leaf } from "./leaf/leaf.js";
+import { ringOf } from "../rounds/ring.js";
 import { quantiserOf } from "./secure.js";
 
 type Enter = Extract<RoundEffect, { readonly type: "enter" }>;
@@ -63,17 +65,22 @@ interface Known {
   readonly work: Work;
   readonly terms: string;
   readonly maxWeight: number;
+  readonly ring: Ring | undefined;
   phase: SecurePhase;
   /** Whom the phase is for, sorted. */
   asked: readonly string[];
   readonly keys: Map<string, IdentifiedMember>;
   /** U1, in rising order of ids, with the ids of U2 and U3. */
   members: readonly IdentifiedMember[];
+  /** The members whom a client knows of: all of them, or its neighbours on a ring, and itself. */
+  circles: ReadonlyMap<string, readonly IdentifiedMember[]>;
   sharers: readonly string[];
   survivors: readonly string[];
   readonly dealt: Map<string, ClientMessageOf<"shares">>;
   readonly signatures: Map<string, string>;
   readonly told: Map<string, readonly (string | null)[]>;
+  /** Of each secret, how many shares have been told. */
+  readonly shares: Map<string, number>;
 }
 
 type SecureContext = RunBase & Pick<RunContext, "reducer" | "assignments" | "clientOf" | "roster">;
@@ -91,7 +98,10 @@ export function openSecurePhases(
   function ask(id: string): void {
     const { session } = clientOf(id);
     const assignment = known && leaf.given(id, known.work);
-    if (session && known && assignment) session.send(questionTo(known, id, assignment.id));
+    // Before the circles are known, everybody is asked when they are.
+    const isReady = known?.phase === "keys" || known?.circles.has(id);
+    if (session && known && assignment && isReady)
+      session.send(questionTo(known, id, assignment.id));
   }
 
   /** The masks of a client in the sum may be with others than are in it: it would be another sum. */
@@ -109,16 +119,20 @@ export function openSecurePhases(
       if (phase === "keys")
         known = begun({ run: context.run, ...work }, work, leaf.secureTerms(), clients, {
           maxWeight: quantiserOf(settings, algorithm, attempts.latest()).maxWeight,
+          ring: ringOf(settings, attempts.latest()),
         });
       const at = known!;
       at.phase = phase;
       at.asked = clients;
       if (phase === "shares") at.members = clients.map((id) => at.keys.get(id)!);
       if (phase === "masked") at.sharers = clients;
-      if (phase === "verify") at.survivors = clients;
+      if (phase === "verify" || (at.ring && phase === "unmask")) at.survivors = clients;
       log.info({ round, attempt, phase, clients: clients.length }, "a phase of a secure round");
-      void inSlices(clients, (id) => {
-        if (known === at && at.phase === phase) ask(id);
+      void circlesIn(at).then((circles) => {
+        at.circles = circles;
+        return inSlices(clients, (id) => {
+          if (known === at && at.phase === phase) ask(id);
+        });
       });
     },
 
@@ -224,10 +238,10 @@ function phaseAnswers(
     shares(client, message) {
       const at = awaited(client, message.assignment, "shares");
       if (at === undefined || at.dealt.has(client.id)) return;
-      const { members } = at;
+      const circle = at.circles.get(client.id)!;
       const { sealed } = message;
-      const isWhole = members.every(({ id }, i) => (sealed[i] === null) === (id === client.id));
-      if (sealed.length !== members.length || !isWhole)
+      const isWhole = circle.every(({ id }, i) => (sealed[i] === null) === (id === client.id));
+      if (sealed.length !== circle.length || !isWhole)
         return refuse(client, at, `"sealed" expected a message for each of the others`);
       at.dealt.set(client.id, message);
       answered(client, at, "shares");
@@ -250,9 +264,13 @@ function phaseAnswers(
     unmask(client, { assignment, shares }) {
       const at = awaited(client, assignment, "unmask");
       if (at === undefined || at.told.has(client.id)) return;
-      if (shares.length !== at.members.length)
+      const circle = at.circles.get(client.id)!;
+      if (shares.length !== circle.length)
         return refuse(client, at, `"shares" expected one for each member`);
       at.told.set(client.id, shares);
+      circle.forEach(({ id }, i) => {
+        if (shares[i] !== null) at.shares.set(id, (at.shares.get(id) ?? 0) + 1);
+      });
       answered(client, at, "unmask");
       void takeMasksOff(at);
     },
@@ -266,17 +284,19 @@ function unmasker(
 ): (at: Known) => Promise<void> {
   let trying: Known | undefined;
   return async (at) => {
-    const { work, told } = at;
-    const threshold = thresholdOf(at.members.length);
+    const { work, told, sharers, shares } = at;
+    const threshold = at.ring?.threshold ?? thresholdOf(at.members.length);
     if (trying === at || told.size < threshold) return;
+    const tooFew = "the shares that came do not open the sum";
+    if (!sharers.every((id) => (shares.get(id) ?? 0) >= threshold))
+      return send({ type: "sealed", work, reason: tooFew });
     trying = at;
     try {
       for (let tried = 0; known() === at && tried < told.size;) {
         tried = told.size;
         if (await reducer.unmask(jobOf(at, threshold))) return send({ type: "unmasked", work });
       }
-      const reason = "the shares that came do not open the sum";
-      if (known() === at) send({ type: "sealed", work, reason });
+      if (known() === at) send({ type: "sealed", work, reason: tooFew });
     } catch (error) {
       log.error({ err: error }, "the masks of a round could not be taken off");
       send(brokenBy(error));
@@ -291,39 +311,62 @@ const begun = (
   work: Work,
   terms: string,
   asked: readonly string[],
-  { maxWeight }: Pick<Known, "maxWeight">,
+  { maxWeight, ring }: Pick<Known, "maxWeight" | "ring">,
 ): Known => ({
-  ...{ attempt, work, terms, maxWeight, asked, phase: "keys" },
+  ...{ attempt, work, terms, maxWeight, ring, asked, phase: "keys" },
   keys: new Map(),
   ...{ members: [], sharers: [], survivors: [] },
+  circles: new Map(),
   dealt: new Map(),
   signatures: new Map(),
   told: new Map(),
+  shares: new Map(),
 });
+
+/** Whom each client knows of, from the phase `shares` on. */
+async function circlesIn({ circles, members, ring }: Known): Promise<Known["circles"]> {
+  if (circles.size > 0 || members.length === 0) return circles;
+  if (ring === undefined) return new Map(members.map(({ id }) => [id, members]));
+  const known = new Map(members.map((member) => [member.id, member]));
+  const seed = randomBytes(16).toString("hex");
+  const around = await neighboursOf([...known.keys()], ring.neighbours, seed);
+  return new Map(
+    [...around].map(([id, near]) => [id, holdersOf(id, near).map((one) => known.get(one)!)]),
+  );
+}
 
 /** What a client is asked in the present phase. */
 function questionTo(at: Known, client: string, assignment: string): OutgoingServerMessage {
-  const { members, sharers, survivors, dealt, signatures } = at;
+  const { sharers, survivors, dealt, signatures } = at;
+  const circle = at.circles.get(client) ?? [];
   switch (at.phase) {
     case "keys":
       return { type: "keys", assignment };
     case "shares":
-      return { type: "shares", assignment, members: members.map(({ id: _, ...one }) => one) };
+      return { type: "shares", assignment, members: circle.map(({ id: _, ...one }) => one) };
     case "masked": {
-      const place = members.findIndex(({ id }) => id === client);
-      const sealedBy = (id: string) => dealt.get(id)?.sealed[place] ?? null;
-      const sealed = members.map(({ id }) => (sharers.includes(id) ? sealedBy(id) : null));
+      const sealedBy = (id: string) => dealt.get(id)?.sealed[placeIn(at, id, client)] ?? null;
+      const sealed = circle.map(({ id }) => (sharers.includes(id) ? sealedBy(id) : null));
       return { type: "masked", assignment, sealed };
     }
     case "verify":
       return { type: "verify", assignment, survivors: [...survivors] };
     case "unmask":
       return {
-        ...{ type: "unmask", assignment, survivors: [...survivors] },
+        ...{ type: "unmask", assignment, survivors: knownTo(circle, survivors) },
         signatures: Object.fromEntries(signatures),
       };
   }
 }
+
+/** The place of a member in what another one knows of. */
+const placeIn = ({ circles }: Known, client: string, member: string): number =>
+  circles.get(client)!.findIndex(({ id }) => id === member);
+
+const knownTo = (circle: readonly IdentifiedMember[], survivors: readonly string[]): string[] => {
+  const known = new Set(circle.map(({ id }) => id));
+  return survivors.filter((id) => known.has(id));
+};
 
 /** What is wrong with a client's keys, before its signature is looked at. */
 function wrongKeys(
@@ -348,21 +391,20 @@ const isSignedBy = async (at: Known, client: string, signature: string) =>
     fromHex(signature),
   );
 
-/** By what all have told. The places of shares are those of their holders among the members. */
+/** By what all have told. The places of shares are those of their holders around the dealer. */
 function jobOf(at: Known, threshold: number): UnmaskingJob {
-  const { attempt, members, sharers, survivors, dealt, told } = at;
-  const holders = members.flatMap(({ id }, i) => {
-    const shares = told.get(id);
-    return shares === undefined ? [] : [{ holder: id, x: i + 1, shares }];
-  });
-  const dealers = members.flatMap(({ id, mask }, i) => {
-    if (!sharers.includes(id)) return [];
-    const shares = holders.flatMap(({ holder, x, shares }) => {
-      const share = shares[i];
-      return share === null ? [] : [{ holder, x, share }];
+  const { attempt, circles, sharers, survivors, dealt, told, keys } = at;
+  const isIn = new Set(survivors);
+  const dealers = sharers.map((id) => {
+    const circle = circles.get(id)!;
+    const shares = circle.flatMap(({ id: holder }, place) => {
+      const share = told.get(holder)?.[placeIn(at, holder, id)] ?? null;
+      return share === null ? [] : [{ holder, x: place + 1, share }];
     });
-    const commitment = dealt.get(id)!.seed;
-    return [{ id, mask, commitment, isIn: survivors.includes(id), shares }];
+    return {
+      ...{ id, mask: keys.get(id)!.mask, commitment: dealt.get(id)!.seed },
+      ...{ isIn: isIn.has(id), neighbours: circle.map((one) => one.id), shares },
+    };
   });
   return { attempt, threshold, dealers };
 }

@@ -1,18 +1,12 @@
 import type { Algorithm } from "../../runtime/algorithms/algorithm.js";
 import { DEFAULT_CODEC } from "../../runtime/codecs/built-in.js";
 import { ConfigError } from "../../runtime/errors.js";
-import { MOST_COMPLETE, thresholdOf } from "../../runtime/secure/graph.js";
+import { LEAST_MEMBERS, MOST_COMPLETE, thresholdOf } from "../../runtime/secure/graph.js";
 import { stepsFor, type Quantiser } from "../../runtime/secure/quantise.js";
 import type { SecureTerms } from "../../runtime/secure/terms.js";
-import { wantedOf } from "../rounds/synchronous.js";
+import { mostSecure, ringOf, sizeOf } from "../rounds/ring.js";
 import type { AggregatorSettings } from "../settings.js";
 import type { AttemptRecord } from "../storage/ledger.js";
-
-/** The fewest clients of a secure round: of three, two would open the third. */
-export const LEAST_SECURE = 4;
-
-/** The most clients of a secure round: each has masks with every other. */
-export const MOST_SECURE = MOST_COMPLETE;
 
 /**
  * Looks whether the settings go with secure aggregation, where they ask for it.
@@ -35,9 +29,16 @@ export function requireSecure(
       "client-state",
     );
   const { aggregate, mode, codec, modelCodec, maxNorm, clipUpdateNorm, dpNoise } = settings;
-  const { clientsPerRound = LEAST_SECURE } = settings;
-  if (clientsPerRound < LEAST_SECURE)
-    wrong("clientsPerRound", `at least ${LEAST_SECURE} beside secure`, clientsPerRound);
+  const { clientsPerRound = LEAST_MEMBERS } = settings;
+  if (clientsPerRound < LEAST_MEMBERS)
+    wrong("clientsPerRound", `at least ${LEAST_MEMBERS} beside secure`, clientsPerRound);
+  const most = mostSecure(settings);
+  if (clientsPerRound > most)
+    wrong(
+      "clientsPerRound",
+      `at most ${most} beside secure, where a ring cannot bear secureCorrupt ${settings.secureCorrupt} and secureDropout ${settings.secureDropout}`,
+      clientsPerRound,
+    );
   if (aggregate !== "mean")
     wrong("aggregate", "mean beside secure, whose aggregator sees no single update", aggregate);
   if (mode !== "synchronous")
@@ -97,18 +98,18 @@ export function termsText(
   model: string,
   training: Readonly<Record<string, unknown>>,
 ): string {
-  const { quorum } = wantedOf({ quorum: settings.quorum, least: LEAST_SECURE }, attempt);
   const terms: SecureTerms = {
     ...{ model, training },
     ...quantiserOf(settings, algorithm, attempt),
-    clients: quorum,
+    clients: sizeOf(settings, attempt).fewest,
+    ring: ringOf(settings, attempt),
   };
   return JSON.stringify(terms);
 }
 
 /** Who can see what, in a sentence. */
 export function secureInWords({ minimum, quorum }: AggregatorSettings): string {
-  const least = Math.max(LEAST_SECURE, Math.ceil(quorum * minimum));
+  const least = Math.max(LEAST_MEMBERS, Math.min(MOST_COMPLETE, Math.ceil(quorum * minimum)));
   return `Updates are masked by the clients: the aggregator sees sums of at least ${thresholdOf(least)} of them, and no single one.`;
 }
 

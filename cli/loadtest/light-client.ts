@@ -1,3 +1,4 @@
+import type { SecurePhase } from "../../aggregator/rounds/participants.js";
 import { setTimeout } from "node:timers/promises";
 import { BUILT_IN } from "../../runtime/algorithms/built-in.js";
 import type { Loaded } from "../../runtime/client/model-cache.js";
@@ -37,7 +38,7 @@ import {
 import { draw, type Profile } from "./profile.js";
 import { Recorder } from "./recorder.js";
 import type { Participant } from "../../runtime/secure/participant.js";
-import { add, type Activity, type Fault, type Phase } from "./recording.js";
+import { add, type Activity, type Fault } from "./recording.js";
 import { shaped } from "./shaped-socket.js";
 
 /** An update that is on its way into a model. */
@@ -59,7 +60,7 @@ interface Hidden {
   readonly part: Participant;
   readonly weight: number;
   /** The phase that it was asked for last, and when. */
-  phase?: Phase;
+  phase?: SecurePhase;
   asked: number;
 }
 
@@ -395,7 +396,7 @@ export class LightClient implements ConnectionOptions, ConnectionEvents {
   }
 
   /** A phase is over when the next one is asked for, or the round. */
-  #phase(secure: Hidden, next?: Phase): void {
+  #phase(secure: Hidden, next?: SecurePhase): void {
     if (secure.phase === next) return;
     if (secure.phase !== undefined) this.#record.took(secure.phase, secure.asked);
     secure.phase = next;

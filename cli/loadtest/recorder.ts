@@ -1,4 +1,5 @@
-import { add, type Activity, type Figure, type Phase, type Recording } from "./recording.js";
+import type { SecurePhase } from "../../aggregator/rounds/participants.js";
+import { add, type Activity, type Figure, type Recording } from "./recording.js";
 
 /** What one client adds to the recording of its fleet. */
 export class Recorder {
@@ -37,7 +38,7 @@ export class Recorder {
   }
 
   /** A question of a secure round was answered; a masked update is more than its answer. */
-  answered(phase: Phase, question: unknown, answer: unknown, more = 0): void {
+  answered(phase: SecurePhase, question: unknown, answer: unknown, more = 0): void {
     const traffic = this.#recording.phases[phase];
     traffic.answers++;
     traffic.down += JSON.stringify(question).length;

@@ -1,9 +1,14 @@
-/** The phases of a secure round that follow its training. */
-export const PHASES = ["keys", "shares", "masked", "verify", "unmask"] as const;
-export type Phase = (typeof PHASES)[number];
+import { SECURE_PHASES, type SecurePhase } from "../../aggregator/rounds/participants.js";
 
 /** What is timed of every client, in milliseconds; of a phase from its question to the next. */
-export const FIGURES = ["connect", "download", "train", "upload", ...PHASES, "roundTrip"] as const;
+export const FIGURES = [
+  "connect",
+  "download",
+  "train",
+  "upload",
+  ...SECURE_PHASES,
+  "roundTrip",
+] as const;
 export type Figure = (typeof FIGURES)[number];
 
 /** What clients are at; away are those whose profile broke their connection. */
@@ -33,14 +38,14 @@ export interface Recording {
   countedBytes: number;
   modelBytes: number;
   /** Bytes of a secure round's questions and of their answers, and how many answers these were. */
-  readonly phases: Record<Phase, Traffic>;
+  readonly phases: Record<SecurePhase, PhaseTraffic>;
   /** The last round that was committed, and how many were while this was recorded. */
   round: number;
   rounds: number;
   finished: number;
 }
 
-export interface Traffic {
+export interface PhaseTraffic {
   answers: number;
   up: number;
   down: number;
@@ -48,7 +53,7 @@ export interface Traffic {
 
 const quiet = (): Recording["phases"] =>
   Object.fromEntries(
-    PHASES.map((phase) => [phase, { answers: 0, up: 0, down: 0 }]),
+    SECURE_PHASES.map((phase) => [phase, { answers: 0, up: 0, down: 0 }]),
   ) as Recording["phases"];
 
 const zeros = <K extends string>(keys: readonly K[]) =>
@@ -87,7 +92,7 @@ export function countsOf(recordings: readonly Counts[]): Counts {
     for (const state of STATES) sum.states[state] += recording.states[state];
     for (const counts of ["faults", "refused", "errors"] as const)
       for (const [kind, count] of Object.entries(recording[counts])) add(sum[counts], kind, count);
-    for (const phase of PHASES)
+    for (const phase of SECURE_PHASES)
       for (const key of ["answers", "up", "down"] as const)
         sum.phases[phase][key] += recording.phases[phase][key];
     sum.arrived += recording.arrived;

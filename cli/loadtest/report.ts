@@ -1,10 +1,10 @@
+import { SECURE_PHASES } from "../../aggregator/rounds/participants.js";
 import { lineChart, type Series } from "../plots/line-chart.js";
 import { escaped } from "../plots/svg.js";
 import { wrapped } from "../view.js";
 import {
   FAULTS,
   FIGURES,
-  PHASES,
   percentiles,
   type Fault,
   STATES,
@@ -199,7 +199,7 @@ const HINTS: readonly (readonly [part: string, hint: string])[] = [
 
 /** What a client sends and is sent in a secure round, in a sentence. */
 function trafficOf(phases: Report["phases"]): string[] {
-  const each = PHASES.flatMap((phase) => {
+  const each = SECURE_PHASES.flatMap((phase) => {
     const { answers, up, down } = phases[phase];
     return answers === 0 ? [] : [`${phase} ${size(up / answers)} up, ${size(down / answers)} down`];
   });

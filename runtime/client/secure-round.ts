@@ -69,7 +69,9 @@ export function hidden(
 ): { readonly part: Participant; readonly weight: number } {
   const weight = Math.min(samples, terms.maxWeight);
   const update = quantised(vectors, weight, terms, randomWords(vectors.length));
-  return { weight, part: participant({ attempt, terms: text, identity, update, weight, least }) };
+  const { ring } = terms;
+  const part = participant({ attempt, terms: text, ring, identity, update, weight, least });
+  return { weight, part };
 }
 
 /** The attempt is over, or another begins: its secrets are erased. */

@@ -6,8 +6,25 @@ import { utf8 } from "./keys.js";
  * ring beyond, on which each has k / 2 neighbours to either side (Bell et al. 2020).
  */
 
+/** The fewest clients of a round: of three, two would open the third. */
+export const LEAST_MEMBERS = 4;
+
 /** The most clients of a complete graph: the lists of one round go into one message. */
 export const MOST_COMPLETE = 128;
+
+/** The most neighbours on a ring, for the same reason. */
+export const MOST_NEIGHBOURS = 126;
+
+/** A ring, on which t of the shares of a client's secrets give them back. */
+export interface Ring {
+  /** k, of each client. */
+  readonly neighbours: number;
+  /** t */
+  readonly threshold: number;
+}
+
+/** More than half of those who hold shares: two stories would else get both secrets of a client. */
+export const mostHolders = (neighbours: number): number => Math.floor((neighbours + 1) / 2) + 1;
 
 /**
  * t of the complete graph. With fewer than a third of the n clients corrupt, 2 t is more than n and

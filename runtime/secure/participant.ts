@@ -1,7 +1,7 @@
 import { digest, toHex } from "../connection/hash.js";
 import { ProtocolError } from "../errors.js";
 import type { Identity } from "../platform/platform.js";
-import { MOST_COMPLETE, thresholdOf } from "./graph.js";
+import { LEAST_MEMBERS, MOST_COMPLETE, thresholdOf, type Ring } from "./graph.js";
 import {
   agreed,
   agreementKey,
@@ -35,7 +35,9 @@ export interface ParticipantOptions {
   readonly weight: number;
   /** The fewest clients of a round that it takes part in. */
   readonly least: number;
-  /** t among n clients; `thresholdOf` where not given. */
+  /** Its lists are then of its neighbours and itself, and nobody signs for the survivors. */
+  readonly ring?: Ring;
+  /** t among n clients; the ring's, or `thresholdOf`, where not given. */
   readonly threshold?: (clients: number) => number;
   /** From the operating system where not given. */
   readonly random?: (bytes: number) => Bytes;
@@ -64,9 +66,6 @@ export interface Participant {
   erase(): void;
 }
 
-/** The fewest clients of a round: of three, two would open the third. */
-const LEAST = 4;
-
 const refuse = (message: string): never => {
   throw new ProtocolError("secure", message);
 };
@@ -86,7 +85,8 @@ interface Secrets {
  * two answers under one set of keys would give a client's update away.
  */
 export function participant(options: ParticipantOptions): Participant {
-  const { attempt, terms, identity, weight, least, threshold = thresholdOf } = options;
+  const { attempt, terms, identity, weight, ring } = options;
+  const { threshold = ring ? () => ring.threshold : thresholdOf } = options;
   const random = options.random ?? ((bytes) => crypto.getRandomValues(new Uint8Array(bytes)));
   const secrets: Secrets = { cipher: random(32), mask: random(32), seed: random(32) };
   const cipherKey = agreementKey(secrets.cipher);
@@ -123,7 +123,13 @@ export function participant(options: ParticipantOptions): Participant {
 
     shares: (list) =>
       once("shares", "keys", list, async () => {
-        members = await checkMembers(list, own!, attempt, terms, Math.max(least, LEAST));
+        const count = list.length;
+        const [least, most] = ring
+          ? [ring.neighbours + 1, ring.neighbours + 1]
+          : [Math.max(options.least, LEAST_MEMBERS), MOST_COMPLETE];
+        if (count < least || count > most)
+          refuse(`"members" expected ${least} to ${most} clients, got ${count}`);
+        members = await checkMembers(list, own!, attempt, terms);
         const dealt = deal(secrets, members.length, enough(), random);
         held = members.map(({ id }, i) => (id === own!.id ? dealt[i] : undefined));
         const sealedFor = async ({ id, cipher }: IdentifiedMember, i: number) => {
@@ -149,8 +155,9 @@ export function participant(options: ParticipantOptions): Participant {
           if (i === at || message === null) return held[i];
           const shared = await agreed(await cipherKey, fromHex(cipher));
           const shares = await opened(fromHex(message), shared, attempt, id, own!.id);
-          // Of a member who deals what is none: a share that is missing.
-          return shares?.x === at + 1 ? shares : undefined;
+          // Of a member who deals what is none: a share that is missing. On a ring the places are
+          // those around the dealer, which the aggregator alone knows.
+          return ring || shares?.x === at + 1 ? shares : undefined;
         };
         held = await Promise.all(members.map(heldOf));
         const sum = new Uint32Array(update!);
@@ -165,12 +172,12 @@ export function participant(options: ParticipantOptions): Participant {
       ),
 
     unmask: (survivors, signatures) =>
-      once("unmask", "verify", [survivors, signatures], async () => {
-        if (listsOf("verify") !== JSON.stringify(survivors))
+      once("unmask", ring ? "masked" : "verify", [survivors, signatures], async () => {
+        if (!ring && listsOf("verify") !== JSON.stringify(survivors))
           refuse(`"survivors" expected those who were signed for, got others`);
         const text = await checked(survivors);
         const signers = members.filter(({ id }) => survivors.includes(id));
-        const count = await countSigned(text, signers, signatures);
+        const count = ring ? enough() : await countSigned(text, signers, signatures);
         if (count < enough())
           refuse(`"signatures" expected at least ${enough()} of survivors, got ${count}`);
         return members.map(({ id }, i) => {
@@ -275,22 +282,18 @@ const idOf = async (key: string): Promise<string> => toHex(await digest(fromHex(
 
 /**
  * The members with their ids, in rising order of these.
- * @throws ProtocolError `secure` for a list that is too short, that this client is not in as it
- * said, that is not in order, has a key twice, or a signature that is not over its own terms
+ * @throws ProtocolError `secure` for a list that this client is not in as it said, that is not in
+ * order, has a key twice, or a signature that is not over its own terms
  */
 async function checkMembers(
   list: readonly SecureMember[],
   own: IdentifiedMember,
   attempt: SecureAttempt,
   terms: string,
-  least: number,
 ): Promise<readonly IdentifiedMember[]> {
   const members = await Promise.all(
     list.map(async (member) => ({ ...member, id: await idOf(member.key) })),
   );
-  const count = members.length;
-  if (count < least || count > MOST_COMPLETE)
-    refuse(`"members" expected ${least} to ${MOST_COMPLETE} clients, got ${count}`);
   if (!members.every(({ id }, i) => i === 0 || members[i - 1].id < id))
     refuse(`"members" expected in rising order of their ids`);
   const keys = members.flatMap(({ key, cipher, mask }) => [key, cipher, mask]);

@@ -23,7 +23,7 @@ const reported = () =>
   >;
 
 test("our own code in the browser takes at most 49.1 kB compressed, secure aggregation apart", () => {
-  // Secure aggregation is 2.9 kB: its cryptography is the system's, but shares, masks, signatures and the answers
+  // Secure aggregation is 3.1 kB: its cryptography is the system's, but shares, masks, signatures and the answers
   // of its phases are here, for a client has to look after its own secrets.
   // Of the rest the codecs of updates are 2.4: a device writes what its run asks for, and one
   // that lacks a codec cannot take part.
@@ -38,7 +38,7 @@ test("our own code in the browser takes at most 49.1 kB compressed, secure aggre
   const own = sizes["our own code in the browser"].brotli;
   const secure = sizes["secure aggregation of it"].brotli;
   assertWithin(49_080, { "our own code without secure aggregation": own - secure });
-  assertWithin(2_950, { "secure aggregation": secure });
+  assertWithin(3_130, { "secure aggregation": secure });
 });
 
 test("each build of our kernels takes at most 18 kB compressed", () => {

@@ -17,7 +17,8 @@ const RULES = {
   gatherDeadline: 100,
   pause: 50,
   storageDeadline: 200,
-  selection: { fraction: 1, minimum: 4, overSelection: 1, bernoulli: false, most: 128 },
+  selection: { fraction: 1, minimum: 4, overSelection: 1, bernoulli: false, most: 1000 },
+  ring: { quorum: 0.8, secureCorrupt: 0.05, secureDropout: 0.1 },
 };
 const ids = (n: number) => Array.from({ length: n }, (_, i) => `client-${i}`);
 const rosterOf = (n: number): RoundEvent => ({
