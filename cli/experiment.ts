@@ -32,7 +32,8 @@ import { writeWhole } from "./write.js";
 /**
  * `fedflat experiment`: every combination of a file's grid as a run of `fedflat simulate` in a
  * process of its own, so many at once as there are cores; then tables and pictures. What is
- * finished in the folder is not run again.
+ * finished in the folder is not run again. A shard runs its part of the grid and leaves tables and
+ * pictures to `--collect`, since other shards write into the same folder.
  */
 export async function experiment(
   settings: SettingsOf<"experiment">,
@@ -42,33 +43,28 @@ export async function experiment(
   const data = settings.dataOfRuns;
   const file: ExperimentFile =
     data === undefined ? read : { ...read, settings: { ...read.settings, data } };
-  const cells = cellsOf(file, settings.file);
-  if (file.flatness !== undefined)
-    checkSettings(
-      "flatness",
-      { modelFolder: "of the run", data: cells[0].settings.data },
-      file.flatness,
-      `flatness" in "${settings.file}`,
-    );
+  const { shard, collect } = settings;
+  const cells = cellsToRun(settings, file);
   const name = basename(settings.file, extname(settings.file));
   if (settings.into !== undefined) await documentFor(settings.into, name, "");
   const out = settings.out ?? join("runs", name);
   const folderOf = (cell: Cell) => join(out, "runs", cell.name);
   makeFolder(join(out, "runs"));
-  const hold = await holdOf(out);
+  const hold = await holdOf(out, shard && `lock-${shard.k}-of-${shard.n}`);
 
   const finished = new Map<Cell, FinishedCell>();
   for (const cell of cells) {
     const result = await finishedResult(folderOf(cell), file.flatness);
     if (result !== undefined) finished.set(cell, { cell, result });
   }
-  const waiting = cells.filter((cell) => !finished.has(cell));
+  const waiting = collect ? [] : cells.filter((cell) => !finished.has(cell));
   const cores = availableParallelism();
   const lanes = Math.max(1, Math.min(settings.parallel ?? cores, waiting.length));
   const workers = Math.max(1, Math.floor(cores / lanes));
 
   const inOrder = () => cells.flatMap((cell) => finished.get(cell) ?? []);
   const writeTables = async () => {
+    if (shard) return;
     await writeWhole(join(out, "results.csv"), resultsCsv(inOrder(), file.target));
     await writeWhole(join(out, "rounds.csv"), roundsCsv(inOrder()));
   };
@@ -124,12 +120,13 @@ export async function experiment(
       cell: task,
       reason: (error as Error).message,
     }));
-    const pages = await writePages(settings, file, out, inOrder(), {
+    const circumstances = {
       command: `fedflat experiment ${settings.file}`,
       machine: await machine(),
       failed,
       cells: cells.length,
-    });
+    };
+    const pages = shard ? [] : await writePages(settings, file, out, inOrder(), circumstances);
     await writeTables();
     const results = pages.length === 0 ? "" : `\nResults: ${pages.join(", ")}`;
     view.say(
@@ -150,9 +147,33 @@ export async function experiment(
     );
 }
 
+/**
+ * The runs of the grid, or of a shard of it.
+ * @throws ConfigError `usage`, or what is wrong with the file's settings
+ */
+function cellsToRun(
+  { file: path, shard, collect, page, into }: SettingsOf<"experiment">,
+  file: ExperimentFile,
+): readonly Cell[] {
+  if (shard !== undefined && (collect || page !== undefined || into !== undefined))
+    throw new ConfigError(
+      "usage",
+      `"--shard" expected neither --collect, --page nor --into beside it: a shard writes no tables`,
+    );
+  const cells = cellsOf(file, path);
+  if (file.flatness !== undefined)
+    checkSettings(
+      "flatness",
+      { modelFolder: "of the run", data: cells[0].settings.data },
+      file.flatness,
+      `flatness" in "${path}`,
+    );
+  return shard ? cells.filter((_, i) => i % shard.n === shard.k - 1) : cells;
+}
+
 /** @throws ConfigError `busy` */
-const holdOf = (out: string) =>
-  openStateFolder(join(out, "lock")).catch((error) => {
+const holdOf = (out: string, name = "lock") =>
+  openStateFolder(join(out, name)).catch((error) => {
     if (!(error instanceof FedflatError) || error.code !== "state-locked") throw error;
     throw new ConfigError(
       "busy",

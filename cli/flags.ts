@@ -71,6 +71,7 @@ export const COMMANDS = {
     examples: [
       "examples/experiments/scaled.json",
       "examples/experiments/paper-cifar-100.json --data cifar-100-binary --parallel 16 --out results/cifar-100",
+      "examples/experiments/paper-cifar-100.json --shard 3/8 --out /shared/cifar-100",
     ],
   },
   flatness: {
@@ -402,6 +403,14 @@ const EXPERIMENT = only("experiment", {
   parallel: {
     ...integer(1, 256),
     help: "runs at once (one for each core where not given)",
+  },
+  shard: {
+    ...part,
+    help: "only every n-th run, from the k-th: each machine takes another k, with the same --out on a disk that they share",
+  },
+  collect: {
+    ...toggle,
+    help: "run nothing: write tables and pages from what is finished, after all shards",
   },
   page: {
     ...text("file"),

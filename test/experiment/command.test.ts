@@ -82,6 +82,44 @@ test("a killed experiment goes on where it was: finished runs are not run again,
   assert.ok(existsSync(join(out, "accuracy.svg")));
 });
 
+test("shards run each run of the grid once, and --collect writes the tables of all", async () => {
+  const out = join(folder, "shards");
+  const grid = join(folder, "grid.json");
+  const settings = { ...content.settings, samples: 40, rounds: 1 };
+  const three = { title: "Three", settings, grid: { seed: [1, 2, 3] } };
+  writeFileSync(grid, JSON.stringify(three));
+  const command = (...more: string[]) => run("experiment", grid, "--out", out, "--json", ...more);
+  const eventsOf = ({ stdout }: { readonly stdout: string }) =>
+    stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+  const shards = await Promise.all([command("--shard", "1/2"), command("--shard", "2/2")]);
+  assert.deepEqual(
+    shards.map((shard) => eventsOf(shard).filter(({ event }) => event === "finished").length),
+    [2, 1],
+  );
+  assert.ok(!existsSync(join(out, "results.csv")));
+  const page = join(folder, "three.md");
+  const collected = await command("--collect", "--page", page);
+  assert.equal(collected.code, 0, collected.stderr);
+  assert.deepEqual(
+    eventsOf(collected).map(({ event, finished }) => [event, finished]),
+    [
+      ["begin", 3],
+      ["done", 3],
+    ],
+  );
+  assert.match(readFileSync(page, "utf8"), /3 of 3 runs/);
+  assert.equal(readFileSync(join(out, "results.csv"), "utf8").trim().split("\n").length, 4);
+  for (const more of [
+    ["--shard", "0/2"],
+    ["--shard", "3/2"],
+    ["--shard", "1/2", "--collect"],
+  ])
+    assert.equal((await command(...more)).code, 2, more.join(" "));
+});
+
 test("data without a test half fail before they are trained on", async () => {
   const [data, file] = [join(folder, "whole.csv"), join(folder, "whole.json")];
   writeFileSync(data, `a,b,label\n${"1,0,0\n0,1,1\n".repeat(10)}`);
