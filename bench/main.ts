@@ -17,6 +17,7 @@ const COMPARISONS: Readonly<Record<string, string>> = {
   "tfjs-cpu": "A training step against tfjs's cpu backend",
   codecs: "Codecs of updates",
   fleet: "One aggregator and many light clients",
+  secure: "Secure aggregation",
   page: "The live page with many clients",
   restart: "A restart with a large model",
   aggregation: "Aggregation rules",
