@@ -287,5 +287,5 @@ test("a run's folder that holds a run, and --resume where there is none", async 
   await refused(1, /folder of a run to resume/, ...simulate("--data", FASHION, "--resume"));
   const other = await run(...argv, "--resume", "--algorithm", "feddyn");
   assert.equal(other.code, 1);
-  assert.match(other.stderr, /^fedflat: "--run" expected the algorithm [^\n]*\n$/);
+  assert.match(other.stderr, /^fedflat: "--algorithm" expected the algorithm \(fedavg\) [^\n]*\n$/);
 });
