@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { FedflatError } from "../runtime/errors.js";
 import { inWords } from "../runtime/platform/system-errors.js";
-import { printableLines } from "../runtime/protocol/printable.js";
+import { printable, printableLines } from "../runtime/protocol/printable.js";
 import { COMMANDS, NAMES, type CommandName } from "./flags.js";
 import { addOptions, givenTo, readSettings, type SettingsOf } from "./settings.js";
 import { asTyped, isUsage } from "./typed.js";
@@ -52,7 +52,7 @@ function fail(error: unknown, command?: CommandName): void {
   const sentence =
     expected ??
     `unexpected: ${error instanceof Error ? error.message : String(error)} (run again with FEDFLAT_TRACE=1 to see where)`;
-  process.stderr.write(`fedflat: ${printableLines(sentence)}\n`);
+  process.stderr.write(`fedflat: ${printable(sentence)}\n`);
   if (process.env.FEDFLAT_TRACE && error instanceof Error) process.stderr.write(`${error.stack}\n`);
   process.exitCode = error instanceof FedflatError && isUsage(error) ? 2 : 1;
 }

@@ -29,6 +29,13 @@ export function withShares(
     .map(({ index, type }) => ({ index, type }));
   const frozen = chosen("--freeze", freeze, learners);
   const own = chosen("--personal", personal, learners);
+  const adapted = [...frozen].find((index) => "lora" in description.layers[index]);
+  if (adapted !== undefined)
+    throw wrong(
+      "--freeze",
+      `layers without lora: the kernel of layer ${adapted} does not learn anyway, and its adapters do`,
+      freeze!,
+    );
   const layers = description.layers.map((layer, index): LayerDescription => ({
     ...layer,
     ...(frozen.has(index) && { frozen: true }),

@@ -166,7 +166,7 @@ function numbersOf(m: Message, type: number, label: string): Float32Array | bigi
       return refuse(
         label,
         "data_type",
-        "float32, float16, float64 or whole numbers",
+        "float32, float16 or float64, or int32, int64 or bool for shapes and the like (weights that are quantised do not learn)",
         TYPES[type] ?? type,
       );
   }

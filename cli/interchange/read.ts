@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, FedflatError, ModelError } from "../../runtime/errors.js";
 import { inWords } from "../../runtime/platform/system-errors.js";
@@ -112,6 +112,10 @@ export function guarded<Result>(format: string, read: () => Result): Result {
 /** The bytes of a model's file. @throws ConfigError `usage`, ModelError `import` where it is too large */
 export async function readFileBounded(path: string): Promise<Uint8Array> {
   try {
+    const kind = await stat(path);
+    // A pipe may never end, nor a device.
+    if (!kind.isFile() && !kind.isDirectory())
+      throw new ConfigError("usage", `"${path}" expected a file, got a pipe or a device`);
     const file = await open(path);
     try {
       const { size } = await file.stat();

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -147,4 +148,32 @@ test("import marks the layers of what it reads", async () => {
   const refused = await run("import", file, "--to", join(folder, "no"), "--freeze", "all");
   assert.equal(refused.code, 2);
   assert.match(refused.stderr, /"--freeze" expected .*got "all"/);
+});
+
+test("a layer with lora is not frozen: its kernel is, and its adapters learn", async () => {
+  const path = join(folder, "adapted.json");
+  const adapted = { ...dense(5), lora: { rank: 1, alpha: 1 } };
+  writeFileSync(path, JSON.stringify({ input: [2], layers: [adapted, dense(3)] }));
+  const to = join(folder, "adapted");
+  const { code, stderr } = await run(
+    ...["simulate", "--data", data, "--model", path, "--clients", "2", "--run", to],
+    ...["--freeze", "first 1"],
+  );
+  assert.equal(code, 2);
+  assert.match(stderr, /^fedflat: "--freeze" expected layers without lora: [^\n]*\n$/);
+  assert.ok(!existsSync(to));
+});
+
+test("import reads files alone, and says so in one line whatever the name", async () => {
+  const pipe = join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  for (const [path, expected] of [
+    [pipe, /^fedflat: "[^"]*pipe" expected a file, got a pipe or a device\n$/],
+    ["/dev/zero", /^fedflat: "\/dev\/zero" expected a file, got a pipe or a device\n$/],
+    [join(folder, "two\nlines"), /^fedflat: "[^\n]*two\ufffdlines" expected a file[^\n]*\n$/],
+  ] as const) {
+    const { code, stderr } = await run("import", path, "--to", join(folder, "not-made"));
+    assert.equal(code, 2, path);
+    assert.match(stderr, expected);
+  }
 });
