@@ -1,4 +1,4 @@
-import { open, stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, FedflatError, ModelError } from "../../runtime/errors.js";
 import { inWords } from "../../runtime/platform/system-errors.js";
@@ -112,18 +112,12 @@ export function guarded<Result>(format: string, read: () => Result): Result {
 /** The bytes of a model's file. @throws ConfigError `usage`, ModelError `import` where it is too large */
 export async function readFileBounded(path: string): Promise<Uint8Array> {
   try {
-    const kind = await stat(path);
+    const found = await stat(path);
     // A pipe may never end, nor a device.
-    if (!kind.isFile() && !kind.isDirectory())
+    if (!found.isFile() && !found.isDirectory())
       throw new ConfigError("usage", `"${path}" expected a file, got a pipe or a device`);
-    const file = await open(path);
-    try {
-      const { size } = await file.stat();
-      if (size > MAX_FILE) refuse(path, "", `at most ${MAX_FILE} bytes`, String(size));
-      return await file.readFile();
-    } finally {
-      await file.close();
-    }
+    if (found.size > MAX_FILE) refuse(path, "", `at most ${MAX_FILE} bytes`, String(found.size));
+    return await readFile(path);
   } catch (error) {
     if (error instanceof FedflatError) throw error;
     throw new ConfigError(
