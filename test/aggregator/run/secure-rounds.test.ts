@@ -360,6 +360,24 @@ test("a client that demands secure rounds of more clients takes no part", () =>
     assert.match(String(message), /a secure round of at least 6 clients/);
   }));
 
+test("a client that demands secure rounds of more clients joins no ring of fewer", () => {
+  const asRing = (message: Message): Message => {
+    if (message.type !== "assign") return message;
+    const { secure, ...settings } = message["settings"] as { readonly secure: string };
+    const terms = { ...JSON.parse(secure), clients: 5, steps: 1 };
+    const ring = { neighbours: 4, threshold: 3 };
+    return { ...message, settings: { ...settings, secure: JSON.stringify({ ...terms, ring }) } };
+  };
+  return withFleet(
+    secureFleet(5, { rounds: 1 }, { incoming: asRing }, { secureOnly: 6 }),
+    async (fleet) => {
+      await until(() => fleet.clients.every((one) => messagesOf(one, "decline").length > 0));
+      const [{ message }] = messagesOf(fleet.clients[0], "decline");
+      assert.match(String(message), /a secure round of at least 6 clients, got one of 5/);
+    },
+  );
+});
+
 test("a client that demands secure rounds declines others", () =>
   withFleet(secureFleet(4, { secure: false }, {}, { secureOnly: 4 }), async (fleet) => {
     await until(() => messagesOf(fleet.clients[0], "decline").length > 0);
