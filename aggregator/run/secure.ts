@@ -4,7 +4,7 @@ import { ConfigError } from "../../runtime/errors.js";
 import { LEAST_MEMBERS, MOST_COMPLETE, thresholdOf } from "../../runtime/secure/graph.js";
 import { stepsFor, type Quantiser } from "../../runtime/secure/quantise.js";
 import type { SecureTerms } from "../../runtime/secure/terms.js";
-import { mostSecure, ringOf, sizeOf } from "../rounds/ring.js";
+import { mostSecure, ringOf, sizeOf, stayingIn } from "../rounds/ring.js";
 import type { AggregatorSettings } from "../settings.js";
 import type { AttemptRecord } from "../storage/ledger.js";
 
@@ -108,9 +108,12 @@ export function termsText(
 }
 
 /** Who can see what, in a sentence. */
-export function secureInWords({ minimum, quorum }: AggregatorSettings): string {
-  const least = Math.max(LEAST_MEMBERS, Math.min(MOST_COMPLETE, Math.ceil(quorum * minimum)));
-  return `Updates are masked by the clients: the aggregator sees sums of at least ${thresholdOf(least)} of them, and no single one.`;
+export function secureInWords(settings: AggregatorSettings): string {
+  const { minimum, quorum } = settings;
+  const fewest = (clients: number) => Math.max(LEAST_MEMBERS, Math.ceil(quorum * clients));
+  const complete = thresholdOf(fewest(Math.min(minimum, MOST_COMPLETE)));
+  const ring = stayingIn(settings, fewest(Math.max(minimum, MOST_COMPLETE + 1)));
+  return `Updates are masked by the clients: the aggregator sees sums of at least ${Math.min(complete, ring)} of them, and no single one.`;
 }
 
 /** How a run's rounds go, as its journal has it: one that is resumed continues in the same way. */
