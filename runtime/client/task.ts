@@ -108,10 +108,9 @@ function optionsOf(part: Participation, assign: Assign): TrainOptions | undefine
     codecSettings(codecNamed(assign.codec), assign.codecSettings);
     const agreed = agreedIn(assign);
     // On a ring it sees its neighbours alone, and cannot count the others when they come.
-    const { terms } = agreed ?? {};
-    const clients = terms?.ring ? terms.clients : terms ? mostClients(terms) : 0;
-    if (clients < secureOnly)
-      decline("settings", `a secure round of at least ${secureOnly} clients`, `one of ${clients}`);
+    const most = agreed?.terms.ring ? agreed.terms.clients : agreed ? mostClients(agreed.terms) : 0;
+    if (most < secureOnly)
+      decline("settings", `a secure round of at least ${secureOnly} clients`, `one of ${most}`);
     const given = agreed ? { ...agreed.terms.training, seed: assign.settings["seed"] } : undefined;
     const settings = readTrainSettings(given ?? assign.settings);
     const algorithm = algorithmNamed(settings.algorithm, options.algorithms);

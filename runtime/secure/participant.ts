@@ -124,9 +124,9 @@ export function participant(options: ParticipantOptions): Participant {
     shares: (list) =>
       once("shares", "keys", list, async () => {
         const count = list.length;
-        const [least, most] = ring
-          ? [ring.neighbours + 1, ring.neighbours + 1]
-          : [Math.max(options.least, LEAST_MEMBERS), MOST_COMPLETE];
+        const all = ring && ring.neighbours + 1;
+        const least = all ?? Math.max(options.least, LEAST_MEMBERS);
+        const most = all ?? MOST_COMPLETE;
         if (count < least || count > most)
           refuse(`"members" expected ${least} to ${most} clients, got ${count}`);
         members = await checkMembers(list, own!, attempt, terms);
